@@ -1,0 +1,116 @@
+"""The journal: per model, one totally ordered log of everything that can influence its retraining.
+
+    example    what the model can learn from one event        policy     the rules of retraining from here on
+    tick       time passes                                    score      how the champion did on new examples
+    manual     a person asks for a retrain                    promoted / refused   the answer to a trigger
+
+Windows, drift scores and triggers are a pure fold over these records (`streams.core.fold`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from schemas.policy import Policy
+
+HOLDOUT_PER_MILLE = 100
+"""Share of entity keys that are never trained on. A constant: an example is in the holdout for ever or never."""
+
+
+class Source(msgspec.Struct, frozen=True):
+    """The event that a record was made from; a second delivery of it is seen for what it is."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int = 0
+
+
+class Example(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="example"):
+    """What one model can learn from one event.
+
+    Attributes:
+        source: The event.
+        key: Entity key; a later example with the same key supersedes the earlier.
+        hash: Content hash of text and labels, 16 hex digits.
+        text: What the model reads.
+        labels: Its tactics, sorted.
+        taxonomy: Where the labels come from (`enterprise-attack/15.1`).
+        retracted: The feed took the entity back: earlier examples of this key no longer count.
+        observed_ms: When the feed said so (CloudEvents `time`), for humans; the fold never reads it.
+    """
+
+    source: Source
+    key: str
+    hash: str
+    text: str = ""
+    labels: tuple[str, ...] = ()
+    taxonomy: str = ""
+    retracted: bool = False
+    observed_ms: int = 0
+
+
+class Tick(msgspec.Struct, frozen=True, tag="tick"):
+    """Time passes: the only way in which time enters the fold. `time_ms` since 1970 UTC."""
+
+    time_ms: int
+
+
+class Manual(msgspec.Struct, frozen=True, kw_only=True, tag="manual"):
+    """A person asks for a retrain; `request` is unique, so that a second delivery does nothing."""
+
+    request: str
+    reason: str
+    time_ms: int
+
+
+class PolicyChange(msgspec.Struct, frozen=True, tag="policy"):
+    """From here on, these rules hold."""
+
+    policy: Policy
+
+
+class Score(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="score"):
+    """How the champion did on examples that nobody had trained on yet (prequential evaluation)."""
+
+    trigger: str
+    version: str
+    examples: int
+    scores: dict[str, float]
+    time_ms: int = 0
+
+
+class Promoted(msgspec.Struct, frozen=True, kw_only=True, tag="promoted"):
+    """The answer to a trigger: `version` serves from now on."""
+
+    trigger: str
+    version: str
+    time_ms: int
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
+    """The answer to a trigger: the candidate does not serve; `reason` says why, with numbers."""
+
+    trigger: str
+    version: str
+    reason: str
+    time_ms: int
+
+
+Record = Example | Tick | Manual | PolicyChange | Score | Promoted | Refused
+
+
+def key_hash(key: str) -> int:
+    """64 bits of BLAKE2b of an entity key, the same on every machine and in every process."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
+
+
+def in_holdout(hashed_key: int) -> bool:
+    """Whether an entity, by its `key_hash`, is in the holdout: for ever or never.
+
+    >>> in_holdout(key_hash("technique:T1059")) == in_holdout(key_hash("technique:T1059"))
+    True
+    """
+    return hashed_key % 1000 < HOLDOUT_PER_MILLE

@@ -1,0 +1,29 @@
+"""Which taxonomy, in which release, a label comes from.
+
+ATT&CK renames, splits and retires tactics between releases, so a bare label means nothing without its
+taxonomy. A taxonomy is written `<name>/<release>`, such as `enterprise-attack/15.1`.
+"""
+
+from __future__ import annotations
+
+import re
+
+_RELEASE = re.compile(r"\d+")
+
+
+def taxonomy(name: str, release: str) -> str:
+    """The written form of a taxonomy.
+
+    >>> taxonomy("enterprise-attack", "15.1")
+    'enterprise-attack/15.1'
+    """
+    return f"{name}/{release or 'unknown'}"
+
+
+def release_order(release: str) -> tuple[int, ...]:
+    """A key that sorts releases as people count: by their numbers, not by their letters.
+
+    >>> sorted(["16.1", "9.0", "15.1"], key=release_order)
+    ['9.0', '15.1', '16.1']
+    """
+    return tuple(int(number) for number in _RELEASE.findall(release))

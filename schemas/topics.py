@@ -1,0 +1,68 @@
+"""The table of topics: name, key, partitions, retention and record type. Topics are created from it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from schemas.events import DeadLetter, Entity, Event, Relationship, Technique, Template
+from schemas.journal import Record
+from schemas.models import VersionEvent
+from schemas.windows import Trigger, Window
+
+FOR_EVER = -1
+
+Model = Literal["distilbert-mitre", "phi3-mitre-lora", "gnn-threat"]
+MODELS: tuple[Model, ...] = ("distilbert-mitre", "phi3-mitre-lora", "gnn-threat")
+"""The models; a model's place here is its partition in the per-model topics, so only append."""
+
+
+class Topic(msgspec.Struct, frozen=True, kw_only=True):
+    """One topic.
+
+    Attributes:
+        name: Its name, with the version of its contract.
+        key: What the message key is.
+        partitions: How many; per-model topics have one per model.
+        record: The type (or union) of its values.
+        retention_ms: How long records are kept; `FOR_EVER` keeps every version rebuildable.
+    """
+
+    name: str
+    key: str
+    partitions: int
+    record: Any
+    retention_ms: int = FOR_EVER
+
+
+TECHNIQUES = Topic(name="threat.techniques.v1", key="external id", partitions=4, record=Technique)
+TEMPLATES = Topic(name="threat.templates.v1", key="feed:id", partitions=4, record=Template)
+ENTITIES = Topic(name="threat.entities.v1", key="STIX id or CVE", partitions=4, record=Entity)
+RELATIONSHIPS = Topic(name="threat.relationships.v1", key="STIX id", partitions=4, record=Relationship)
+DEAD_LETTERS = Topic(name="threat.dead-letters.v1", key="origin", partitions=1, record=DeadLetter)
+JOURNAL = Topic(name="retrain.journal.v1", key="model", partitions=len(MODELS), record=Record)
+WINDOWS = Topic(name="retrain.windows.v1", key="model", partitions=len(MODELS), record=Window)
+TRIGGERS = Topic(name="retrain.triggers.v1", key="model", partitions=len(MODELS), record=Trigger)
+VERSIONS = Topic(name="model.versions.v1", key="model", partitions=1, record=VersionEvent)
+
+TOPICS: tuple[Topic, ...] = (
+    TECHNIQUES, TEMPLATES, ENTITIES, RELATIONSHIPS, DEAD_LETTERS, JOURNAL, WINDOWS, TRIGGERS, VERSIONS,
+)  # fmt: skip
+EVENT_TOPICS: tuple[Topic, ...] = (TECHNIQUES, TEMPLATES, ENTITIES, RELATIONSHIPS)
+
+_TOPIC_OF = {Technique: TECHNIQUES, Template: TEMPLATES, Entity: ENTITIES, Relationship: RELATIONSHIPS}
+
+
+def topic_of(event: Event) -> Topic:
+    """The topic on which an event belongs."""
+    return _TOPIC_OF[type(event)]
+
+
+def partition_of(model: str) -> int:
+    """The partition of a model in the per-model topics.
+
+    Raises:
+        ValueError: The model is not one of `MODELS`.
+    """
+    return MODELS.index(model)

@@ -1,0 +1,85 @@
+"""Settings of the streaming side: the one place under `streams` that reads the environment.
+
+Every field is an environment variable with the prefix `SX9_` (`SX9_KAFKA_BOOTSTRAP=broker:9092`) or a line
+of a `.env` file. Unknown `SX9_` names are refused, so that a typing error is not a silent default.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas.errors import BadConfiguration
+
+PREFIX = "SX9_"
+
+
+class Settings(BaseSettings):
+    """What one process needs to know of the world around it; frozen, and never handed to a core module."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    kafka_bootstrap: str | None = Field(
+        None, description="host:port of your own Kafka; empty: `sx9 up` starts one on this machine"
+    )
+    neo4j_uri: str | None = Field(
+        None, description="bolt://host:port of your own Neo4j; empty: `sx9 up` starts one on this machine"
+    )
+    neo4j_user: str = Field("neo4j", description="user of your own Neo4j")
+    neo4j_password: SecretStr = Field(SecretStr(""), description="its password; empty: no authentication")
+    replication_factor: int = Field(1, ge=1, le=9, description="replicas of every topic, on your own Kafka")
+    state_dir: Path = Field(Path(".sx9"), description="data of the local services, cursors, snapshots, logs")
+    output_dir: Path = Field(Path("output"), description="models and exports")
+    cache_dir: Path = Field(
+        Path(platformdirs.user_cache_dir("sx9")), description="jars and converted base models, shared by checkouts"
+    )
+    kafka_heap_mb: int = Field(256, ge=128, description="heap of the local Kafka, MB")
+    neo4j_heap_mb: int = Field(512, ge=256, description="heap of the local Neo4j, MB")
+    web_port: int = Field(0, ge=0, le=65535, description="port of the Faust app's web server; 0: a free one")
+    metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0: a free one, printed at start")
+    tick_interval_s: float = Field(
+        60.0, ge=0, description="seconds between the clock ticks written to every journal; 0: none (demo, replay)"
+    )
+
+    @property
+    def snapshots_dir(self) -> Path:
+        """Folder of the fold snapshots."""
+        return self.state_dir / "snapshots"
+
+    @property
+    def cursors_dir(self) -> Path:
+        """Folder of the feed cursors."""
+        return self.state_dir / "cursors"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings from the environment.
+
+    Args:
+        overrides: Field values that win over the environment (command-line options).
+
+    Returns:
+        The frozen settings.
+
+    Raises:
+        BadConfiguration: An unknown `SX9_` name or a bad value, each named with its remedy.
+    """
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | TRAINER_NAMES
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise BadConfiguration(
+            f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}: correct or unset it"
+        )
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = [f"{PREFIX}{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}" for e in error.errors()]
+        raise BadConfiguration("bad setting " + "; ".join(lines)) from error
+
+
+# The trainers read their own settings (trainers/settings.py) under the same prefix with TRAINER_ behind it.
+TRAINER_NAMES: frozenset[str] = frozenset()
