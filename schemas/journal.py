@@ -103,8 +103,8 @@ Record = Example | Tick | Manual | PolicyChange | Score | Promoted | Refused
 
 
 def key_hash(key: str) -> int:
-    """64 bits of BLAKE2b of an entity key, the same on every machine and in every process."""
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
+    """63 bits of BLAKE2b of an entity key, the same on every machine and in every process."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") >> 1
 
 
 def in_holdout(hashed_key: int) -> bool:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
+from schemas.codec import encode
 from schemas.errors import Corrupt, RetryLater
 from schemas.events import Event, content_hash
 
@@ -24,6 +26,12 @@ BULK_MESSAGES = 2_000
 
 POLL_PATIENCE_S = 60.0
 """A bulk read that gets nothing for so long gives up."""
+
+SETTLE_S = 60.0
+"""How long acknowledgements may take."""
+
+NEVER_MS = 2**31 - 1
+"""As `delivery_timeout_ms`: a producer whose records can't expire leaves no gap in what it writes."""
 
 PRODUCER: dict[str, Any] = {
     "acks": "all",
@@ -66,6 +74,38 @@ def producer(bootstrap: str, **settings: Any) -> KafkaProducer:
         return KafkaProducer(bootstrap_servers=bootstrap, **(PRODUCER | settings))
 
 
+class Outbox:
+    """Records on their way to the broker; `settle` waits until it has all of them.
+
+    Args:
+        producer: From `producer()`.
+    """
+
+    def __init__(self, producer: KafkaProducer) -> None:
+        self._producer = producer
+        self._futures: list[Any] = []
+
+    def send(self, topic: str, record: msgspec.Struct, *, key: str, partition: int | None = None) -> None:
+        """Queue one record; without `partition` the key decides."""
+        with kafka_errors(f"sending to {topic}"):
+            self._futures.append(
+                self._producer.send(topic, key=key.encode(), value=encode(record), partition=partition)
+            )
+
+    def settle(self) -> None:
+        """Wait until the broker has acknowledged everything sent since the last `settle`.
+
+        Raises:
+            RetryLater: It did not within `SETTLE_S`, or refused a record.
+        """
+        with kafka_errors("waiting for acknowledgements"):
+            self._producer.flush(timeout=SETTLE_S)
+            for future in self._futures:
+                if future.failed():
+                    raise future.exception
+        self._futures.clear()
+
+
 def consumer(bootstrap: str, **settings: Any) -> KafkaConsumer:
     """A consumer that commits only when told to; without `group_id` it belongs to no group.
 
@@ -100,30 +140,48 @@ def bulk(
         RetryLater: The broker gave nothing for `POLL_PATIENCE_S`.
     """
     end = end_offset(reader, topic, partition) if end is None else end
-    if start >= end:
+    yield from bulk_spans(reader, {(topic, partition): (start, end)})
+
+
+def bulk_spans(reader: KafkaConsumer, spans: Mapping[tuple[str, int], tuple[int, int]]) -> Iterator[list[Any]]:
+    """Read the offsets `[start, end)` of several partitions side by side; see `bulk`.
+
+    Args:
+        spans: (topic, partition) -> (start, end).
+
+    Yields:
+        Lists of messages of one partition each, in order of offset.
+    """
+    left = {TopicPartition(*place): span for place, span in spans.items() if span[0] < span[1]}
+    if not left:
         return
-    place = TopicPartition(topic, partition)
-    with kafka_errors(f"reading {topic}/{partition} from {start}"):
-        first = int(reader.beginning_offsets([place])[place])
+    with kafka_errors(f"reading {', '.join(f'{p.topic}/{p.partition}' for p in left)}"):
+        _seek(reader, left)
+        heard = time.monotonic()
+        while left:
+            for place, messages in reader.poll(timeout_ms=1_000).items():
+                heard = time.monotonic()
+                end = left[place][1]
+                wanted = messages if messages[-1].offset < end else [m for m in messages if m.offset < end]
+                if messages[-1].offset + 1 >= end:
+                    del left[place]
+                    reader.pause(place)
+                if wanted:
+                    yield wanted
+            if time.monotonic() - heard > POLL_PATIENCE_S:
+                raise RetryLater(f"nothing for {POLL_PATIENCE_S:.0f} s of {left}; check the broker and try again")
+
+
+def _seek(reader: KafkaConsumer, spans: Mapping[TopicPartition, tuple[int, int]]) -> None:
+    reader.assign(list(spans))
+    for place, first in reader.beginning_offsets(list(spans)).items():
+        start = spans[place][0]
         if first > start:
             raise Corrupt(
-                f"{topic}/{partition} begins at offset {first}, but offset {start} is needed: "
+                f"{place.topic}/{place.partition} begins at offset {first}, but offset {start} is needed: "
                 "older records were deleted (retention); restore them or rebuild from a later position"
             )
-        reader.assign([place])
         reader.seek(place, start)
-        heard = time.monotonic()
-        while start < end:
-            messages = reader.poll(timeout_ms=1_000).get(place, [])
-            if messages:
-                heard = time.monotonic()
-                start = messages[-1].offset + 1
-                yield messages if start <= end else [m for m in messages if m.offset < end]
-            elif time.monotonic() - heard > POLL_PATIENCE_S:
-                raise RetryLater(
-                    f"{topic}/{partition}: nothing for {POLL_PATIENCE_S:.0f} s at offset {start} of {end}; "
-                    "check the broker and try again"
-                )
 
 
 def event_headers(event: Event, observed_ms: int) -> list[tuple[str, bytes]]:

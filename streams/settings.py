@@ -16,6 +16,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from schemas.errors import BadConfiguration
 
 PREFIX = "SX9_"
+TRAINER_PREFIX = "SX9_TRAINER_"
+"""Names that trainers/settings.py reads and checks."""
 
 
 class Settings(BaseSettings):
@@ -39,8 +41,12 @@ class Settings(BaseSettings):
     )
     kafka_heap_mb: int = Field(256, ge=128, description="heap of the local Kafka, MB")
     neo4j_heap_mb: int = Field(512, ge=256, description="heap of the local Neo4j, MB")
-    web_port: int = Field(0, ge=0, le=65535, description="port of the Faust app's web server; 0: a free one")
+    bind: str = Field("127.0.0.1", description="address that the metrics and web servers listen on")
+    web_port: int = Field(
+        0, ge=0, le=65533, description="first of three ports of Faust's own web servers (a role each); 0: none"
+    )
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0: a free one, printed at start")
+    policy_file: Path | None = Field(None, description="TOML file with retraining rules; empty: what the log says")
     tick_interval_s: float = Field(
         60.0, ge=0, description="seconds between the clock ticks written to every journal; 0: none (demo, replay)"
     )
@@ -68,8 +74,12 @@ def load_settings(**overrides: object) -> Settings:
     Raises:
         BadConfiguration: An unknown `SX9_` name or a bad value, each named with its remedy.
     """
-    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | TRAINER_NAMES
-    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    unknown = sorted(
+        name
+        for name in os.environ
+        if name.startswith(PREFIX) and not name.startswith(TRAINER_PREFIX) and name not in known
+    )
     if unknown:
         raise BadConfiguration(
             f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}: correct or unset it"
@@ -79,7 +89,3 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         lines = [f"{PREFIX}{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}" for e in error.errors()]
         raise BadConfiguration("bad setting " + "; ".join(lines)) from error
-
-
-# The trainers read their own settings (trainers/settings.py) under the same prefix with TRAINER_ behind it.
-TRAINER_NAMES: frozenset[str] = frozenset()

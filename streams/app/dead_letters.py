@@ -1,0 +1,49 @@
+"""Messages that can't be used go to the dead-letter topic with their reason and origin; the rest goes on."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from schemas.codec import decode
+from schemas.errors import BadRecord
+from schemas.events import MAX_PAYLOAD_BYTES, DeadLetter
+from schemas.topics import DEAD_LETTERS
+from schemas.wire import Outbox
+from streams import metrics
+from streams.app.sink import Message
+
+log = logging.getLogger(__name__)
+
+Reject = Callable[[Message, BadRecord], None]
+
+
+def rejecter(outbox: Outbox) -> Reject:
+    """A function that writes a message to the dead-letter topic through `outbox`, and counts it."""
+
+    def reject(message: Message, error: BadRecord) -> None:
+        origin = f"{message.topic}/{message.partition}/{message.offset}"
+        letter = DeadLetter(
+            origin=origin,
+            reason=error.reason,
+            detail=error.detail,
+            payload=message.value[:MAX_PAYLOAD_BYTES],
+            payload_bytes=len(message.value),
+            time_ms=int(time.time() * 1000),
+        )
+        outbox.send(DEAD_LETTERS.name, letter, key=origin)
+        metrics.EVENTS_REJECTED.labels(feed="stream", reason=error.reason).inc()
+        log.warning("dead letter %s: %s", origin, error)
+
+    return reject
+
+
+def decoded(messages: Iterable[Message], record: Any, reject: Reject) -> Iterator[tuple[Message, Any]]:
+    """(message, record) of every message that decodes as `record`; the others are rejected."""
+    for message in messages:
+        try:
+            yield message, decode(message.value, record)
+        except BadRecord as error:
+            reject(message, error)

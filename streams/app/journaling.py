@@ -1,0 +1,68 @@
+"""Events into journal records: what each model can learn from each event, once, in order.
+
+Order of effects: 1 decode, 2 project, 3 send to the journal, 4 wait until the broker has all of it. Only then
+does the caller commit. The producer never gives up on a record while the process lives, so what the journal
+holds of a source partition is always a prefix, perhaps with repetitions, and the fold drops those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from schemas.events import Event
+from schemas.journal import Source
+from schemas.topics import JOURNAL, RELATIONSHIPS, TECHNIQUES, partition_of
+from schemas.wire import Outbox
+from streams.app.dead_letters import decoded, rejecter
+from streams.app.sink import Message, Place
+from streams.core.examples import PROJECTIONS, project
+
+JOURNALED = (TECHNIQUES, RELATIONSHIPS)
+"""Topics whose events some model learns from."""
+
+
+class JournalSink:
+    """Writes the journals of all models that have a projection.
+
+    Args:
+        outbox: Of a producer with `delivery_timeout_ms=schemas.wire.NEVER_MS`.
+        seen: For each model, the event offsets its journal holds (`streams.core.fold.State.seen`).
+        committed: The group's offsets: how far events were read that gave no example.
+    """
+
+    def __init__(
+        self, outbox: Outbox, seen: Mapping[str, Mapping[str, int]], committed: Mapping[Place, int]
+    ) -> None:
+        self._outbox = outbox
+        self._reject = rejecter(outbox)
+        self._seen = seen
+        self._committed = committed
+
+    def positions(self, places: Sequence[Place]) -> Mapping[Place, int]:
+        """After the last event of each place that every journal holds, or the group's offset if that is later;
+        0 where a journal has nothing of the place."""
+        return {place: self._position(place) for place in places}
+
+    def take(self, messages: Sequence[Message]) -> None:
+        """See `Sink.take`."""
+        for message, event in decoded(messages, Event, self._reject):
+            source = Source(message.topic, message.partition, message.offset, message.timestamp_ms)
+            observed_ms = _millis(message.observed)
+            for model in PROJECTIONS:
+                example = project(model, event, source, observed_ms)
+                if example is not None:
+                    self._outbox.send(JOURNAL.name, example, key=model, partition=partition_of(model))
+        self._outbox.settle()
+
+    def _position(self, place: Place) -> int:
+        name = f"{place[0]}/{place[1]}"
+        held = min(self._seen.get(model, {}).get(name, -1) + 1 for model in PROJECTIONS)
+        return max(held, self._committed.get(place, 0)) if held else 0
+
+
+def _millis(rfc3339: bytes) -> int:
+    try:
+        return int(datetime.fromisoformat(rfc3339.decode()).timestamp() * 1000) if rfc3339 else 0
+    except ValueError:
+        return 0

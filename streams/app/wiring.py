@@ -1,0 +1,178 @@
+"""Builds every client of a role and runs it: topics, bulk catch-up, then its Faust app until it is stopped.
+
+journal   threat.techniques, threat.relationships  ->  retrain.journal.v1
+graph     threat.*                                 ->  Neo4j
+fold      retrain.journal.v1                       ->  retrain.windows.v1, retrain.triggers.v1
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import faust
+from kafka import KafkaAdminClient, KafkaConsumer
+from neo4j import GraphDatabase
+from prometheus_client import start_http_server
+
+from schemas.journal import PolicyChange, Tick
+from schemas.policy import Policy
+from schemas.topics import EVENT_TOPICS, JOURNAL, MODELS, Topic, partition_of
+from schemas.wire import NEVER_MS, Outbox, consumer, kafka_errors, producer
+from streams import metrics
+from streams.app.agents import add_agent
+from streams.app.catch_up import catch_up, committed_offsets, hand_over, places_of
+from streams.app.folding import FoldSink
+from streams.app.graphing import GraphSink, create_constraints
+from streams.app.journaling import JOURNALED, JournalSink
+from streams.app.sink import Place, Sink
+from streams.core.examples import PROJECTIONS
+from streams.policies import load_policies
+from streams.services.local import Endpoints
+from streams.services.topics import create_topics
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Role = Literal["journal", "graph", "fold"]
+ROLES: tuple[Role, ...] = ("journal", "graph", "fold")
+TOPICS_OF: Mapping[Role, Sequence[Topic]] = {"journal": JOURNALED, "graph": EVENT_TOPICS, "fold": (JOURNAL,)}
+LAG_EVERY_S = 5.0
+
+
+def group_of(role: Role) -> str:
+    """The consumer group of a role, which is also the id of its Faust app."""
+    return f"sx9-{role}"
+
+
+@dataclass(frozen=True)
+class Clients:
+    """The Kafka clients of a role; `reader` belongs to no group."""
+
+    admin: KafkaAdminClient
+    reader: KafkaConsumer
+    outbox: Outbox
+
+
+@contextlib.contextmanager
+def clients(bootstrap: str) -> Iterator[Clients]:
+    """Clients for as long as the block lasts.
+
+    Raises:
+        RetryLater: No broker answers.
+    """
+    with kafka_errors(f"connecting to {bootstrap}"):
+        admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    writer = producer(bootstrap, delivery_timeout_ms=NEVER_MS)
+    reader = consumer(bootstrap)
+    try:
+        yield Clients(admin, reader, Outbox(writer))
+    finally:
+        reader.close()
+        writer.close(timeout=5)
+        admin.close()
+
+
+def run_role(role: Role, settings: Settings, endpoints: Endpoints) -> None:
+    """Run one role until SIGTERM or SIGINT; what is unfinished then is done at the next start.
+
+    Raises:
+        RetryLater, BadConfiguration: Kafka or Neo4j can't be used.
+    """
+    create_topics(endpoints.kafka_bootstrap, settings.replication_factor)
+    metrics_server, _ = start_http_server(settings.metrics_port, addr=settings.bind)
+    log.info("%s: metrics on http://%s:%d/metrics", role, settings.bind, metrics_server.server_port)
+    with clients(endpoints.kafka_bootstrap) as kafka, _sink(role, settings, endpoints, kafka) as sink:
+        places = places_of(TOPICS_OF[role])
+        ends = catch_up(sink, kafka.reader, places)
+        hand_over(kafka.admin, group_of(role), ends)
+        if isinstance(sink, FoldSink):
+            _apply_policies(settings, sink, kafka.outbox)
+        app = faust_app(role, settings, endpoints.kafka_bootstrap)
+        add_agent(app, role, TOPICS_OF[role], sink)
+        _add_timers(app, role, settings, kafka.outbox)
+        log.info("%s: live", role)
+        faust.Worker(app, loglevel=None, override_logging=False, quiet=True).execute_from_commandline()
+
+
+def faust_app(role: Role, settings: Settings, bootstrap: str) -> faust.App:
+    """The Faust app of a role, without agents yet."""
+    index = ROLES.index(role)
+    return faust.App(
+        group_of(role),
+        broker=f"kafka://{bootstrap}",
+        store="memory://",
+        datadir=str(settings.state_dir / "faust" / role),
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        consumer_auto_offset_reset="earliest",
+        broker_commit_interval=1.0,
+        broker_commit_every=None,
+        stream_wait_empty=False,
+        web_enabled=settings.web_port > 0,
+        web_bind=settings.bind,
+        web_port=settings.web_port + index,
+        worker_redirect_stdouts=False,
+    )
+
+
+@contextlib.contextmanager
+def _sink(role: Role, settings: Settings, endpoints: Endpoints, kafka: Clients) -> Iterator[Sink]:
+    if role == "journal":
+        fold = FoldSink(kafka.outbox, kafka.reader, settings.snapshots_dir)
+        seen = {model: fold.read_to_end(model).seen for model in PROJECTIONS}
+        yield JournalSink(kafka.outbox, seen, committed_offsets(kafka.admin, group_of(role)))
+    elif role == "fold":
+        sink = FoldSink(kafka.outbox, kafka.reader, settings.snapshots_dir)
+        yield sink
+        for model in MODELS:
+            sink.save(model)
+    else:
+        auth = (endpoints.neo4j_user, endpoints.neo4j_password) if endpoints.neo4j_password else None
+        with GraphDatabase.driver(endpoints.neo4j_uri, auth=auth) as driver:
+            create_constraints(driver)
+            yield GraphSink(driver, kafka.outbox)
+
+
+def _apply_policies(settings: Settings, sink: FoldSink, outbox: Outbox) -> None:
+    """Write the configured rules to each journal that doesn't have them, and what time it is.
+
+    Without configured rules a journal keeps those it has, and an empty one gets the defaults.
+    """
+    configured = load_policies(settings.policy_file)
+    for model in PROJECTIONS:
+        state = sink.states[model]
+        wanted = configured.get(model, Policy() if state.next_offset == 0 else state.policy)
+        if state.next_offset == 0 or wanted != state.policy:
+            outbox.send(JOURNAL.name, PolicyChange(wanted), key=model, partition=partition_of(model))
+            log.info("%s: new policy written to the journal", model)
+    if settings.tick_interval_s:
+        _tick(outbox)
+    outbox.settle()
+
+
+def _tick(outbox: Outbox) -> None:
+    now = Tick(int(time.time() * 1000))
+    for model in PROJECTIONS:
+        outbox.send(JOURNAL.name, now, key=model, partition=partition_of(model))
+
+
+def _add_timers(app: faust.App, role: Role, settings: Settings, outbox: Outbox) -> None:
+    @app.timer(LAG_EVERY_S)
+    async def lag() -> None:
+        consumer_ = app.consumer
+        behind = 0
+        for place in consumer_.assignment() if consumer_ else ():
+            end = consumer_.highwater(place) or 0
+            behind += max(end - (consumer_._committed_offset.get(place) or 0), 0)
+        metrics.LAG.labels(role=role).set(behind)
+
+    if role == "fold" and settings.tick_interval_s:
+
+        @app.timer(settings.tick_interval_s, on_leader=False)
+        async def tick() -> None:
+            _tick(outbox)

@@ -1,0 +1,45 @@
+"""The retraining rules a user configures: a TOML file with a table per model, other fields keep defaults.
+
+[distilbert-mitre]
+retrain_examples = 2000
+drift_threshold = 0.2
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from schemas.errors import BadConfiguration
+from schemas.policy import Policy
+from schemas.topics import MODELS
+
+
+def load_policies(path: Path | None) -> dict[str, Policy]:
+    """Model -> policy for the models that the file names; empty without a file.
+
+    Raises:
+        BadConfiguration: No such file, not TOML, an unknown model or field, a value out of range.
+    """
+    if path is None:
+        return {}
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadConfiguration(f"SX9_POLICY_FILE={path}: {error}; see docs/configuration.md") from error
+    return {model: _policy(path, model, table) for model, table in tables.items()}
+
+
+def _policy(path: Path, model: str, table: object) -> Policy:
+    if model not in MODELS:
+        raise BadConfiguration(f"{path}: unknown model {model!r}; known are {', '.join(MODELS)}")
+    unknown = sorted(set(table) - set(Policy.__struct_fields__)) if isinstance(table, dict) else []
+    if unknown:
+        known = ", ".join(Policy.__struct_fields__)
+        raise BadConfiguration(f"{path} [{model}]: unknown field {', '.join(unknown)}; known are {known}")
+    try:
+        return msgspec.convert(table, Policy).checked()
+    except msgspec.ValidationError as error:
+        raise BadConfiguration(f"{path} [{model}]: {error}") from error

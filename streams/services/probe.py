@@ -1,0 +1,57 @@
+"""Whether a Kafka or a Neo4j answers at an address: the first bytes of its protocol, in a few milliseconds.
+
+No client library is imported, so that `sx9 status` can ask at no cost.
+"""
+
+from __future__ import annotations
+
+import socket
+from urllib.parse import urlsplit
+
+TIMEOUT_S = 0.3
+API_VERSIONS = bytes.fromhex("0000000a 0012 0000 00000001 ffff")
+"""Kafka's first request: length, ApiVersions, version 0, correlation 1, no client id."""
+BOLT_HELLO = bytes.fromhex("6060b017 00080805 00000004 00000000 00000000")
+"""Neo4j's handshake: magic, then four offers: 5.8 down to 5.0, 4.0, none, none."""
+NO_VERSION = bytes(4)
+
+
+def kafka_answers(bootstrap: str, timeout_s: float = TIMEOUT_S) -> bool:
+    """Whether one of the brokers in `host:port,host:port` speaks Kafka."""
+    return any(_kafka_answers(*address(broker, 9092), timeout_s) for broker in bootstrap.split(","))
+
+
+def neo4j_answers(uri: str, timeout_s: float = TIMEOUT_S) -> bool:
+    """Whether the server at a `bolt:` or `neo4j:` address speaks Bolt; with TLS, whether it takes a connection."""
+    parts = urlsplit(uri)
+    host, port = address(parts.netloc.rpartition("@")[2], 7687)
+    if "+" in parts.scheme:
+        return _exchange(host, port, b"", 0, timeout_s) is not None
+    agreed = _exchange(host, port, BOLT_HELLO, 4, timeout_s)
+    return agreed is not None and len(agreed) == 4 and agreed != NO_VERSION
+
+
+def address(text: str, default_port: int) -> tuple[str, int]:
+    """Host and port of `host:port`.
+
+    >>> address("broker", 9092), address("[::1]:9093", 9092)
+    (('broker', 9092), ('::1', 9093))
+    """
+    parts = urlsplit(f"//{text.strip()}")
+    return parts.hostname or "localhost", parts.port or default_port
+
+
+def _kafka_answers(host: str, port: int, timeout_s: float) -> bool:
+    """The answer repeats the correlation number behind its length."""
+    answer = _exchange(host, port, API_VERSIONS, 8, timeout_s)
+    return answer is not None and answer[4:] == API_VERSIONS[8:12]
+
+
+def _exchange(host: str, port: int, request: bytes, length: int, timeout_s: float) -> bytes | None:
+    """Send bytes, return the first `length` bytes that come back (fewer if it hangs up), or None."""
+    try:
+        with socket.create_connection((host, port), timeout_s) as connection:
+            connection.sendall(request)
+            return connection.recv(length, socket.MSG_WAITALL)
+    except OSError:
+        return None
