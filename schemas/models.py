@@ -31,6 +31,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         spans: Windows with offsets and content digests.
         rehearsal: Journal offsets of the rehearsal sample.
         examples_trained: Examples the run saw (windows after superseding, plus rehearsal).
+        examples_left_out: Window examples beyond the run's bound, left out by a sample.
+        newest_event_ms: Broker time of the newest event it learnt from.
         config: The resolved training configuration, seed and thread count included.
         base: Name of the base model, and the sha256 of its weights.
         labels: Label order of the head.
@@ -51,6 +53,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     spans: tuple[Span, ...] = ()
     rehearsal: tuple[int, ...] = ()
     examples_trained: int = 0
+    examples_left_out: int = 0
+    newest_event_ms: int = 0
     config: dict[str, Any] = {}
     base: str = ""
     base_sha256: str = ""

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -20,6 +20,8 @@ from kafka.errors import KafkaError
 from schemas.codec import encode
 from schemas.errors import Corrupt, RetryLater
 from schemas.events import Event, content_hash
+
+T = TypeVar("T")
 
 BULK_MESSAGES = 2_000
 """Messages a bulk read asks for at a time."""
@@ -62,6 +64,18 @@ def kafka_errors(doing: str) -> Iterator[None]:
             f"Kafka did not answer while {doing}: {type(error).__name__}: {error}; "
             "check that it runs (`sx9 status`) and try again"
         ) from error
+
+
+def patiently(call: Callable[[], T], patience_s: float = 30.0) -> T:
+    """The result of a call that may raise `RetryLater` at first, as a broker's first answers of a group do."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return call()
+        except RetryLater:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def producer(bootstrap: str, **settings: Any) -> KafkaProducer:

@@ -41,6 +41,12 @@ class Settings(BaseSettings):
     )
     kafka_heap_mb: int = Field(256, ge=128, description="heap of the local Kafka, MB")
     neo4j_heap_mb: int = Field(512, ge=256, description="heap of the local Neo4j, MB")
+    kafka_port: int = Field(0, ge=0, le=65535, description="port of the local Kafka; 0: a free one, kept")
+    neo4j_port: int = Field(0, ge=0, le=65535, description="port of the local Neo4j; 0: a free one, kept")
+    start_timeout_s: float = Field(120.0, gt=0, description="longest time until a local service answers")
+    maven_repository: str | None = Field(
+        None, description="Maven repository of the jars; empty: the mirror in ~/.m2/settings.xml, or Maven Central"
+    )
     bind: str = Field("127.0.0.1", description="address that the metrics and web servers listen on")
     web_port: int = Field(
         0, ge=0, le=65533, description="first of three ports of Faust's own web servers (a role each); 0: none"

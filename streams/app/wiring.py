@@ -22,16 +22,17 @@ from prometheus_client import start_http_server
 from schemas.journal import PolicyChange, Tick
 from schemas.policy import Policy
 from schemas.topics import EVENT_TOPICS, JOURNAL, MODELS, Topic, partition_of
-from schemas.wire import NEVER_MS, Outbox, consumer, kafka_errors, producer
+from schemas.wire import NEVER_MS, Outbox, consumer, kafka_errors, patiently, producer
 from streams import metrics
 from streams.app.agents import add_agent
 from streams.app.catch_up import catch_up, committed_offsets, hand_over, places_of
 from streams.app.folding import FoldSink
 from streams.app.graphing import GraphSink, create_constraints
 from streams.app.journaling import JOURNALED, JournalSink
-from streams.app.sink import Place, Sink
+from streams.app.sink import Sink
 from streams.core.examples import PROJECTIONS
 from streams.policies import load_policies
+from streams.replay import state_now
 from streams.services.local import Endpoints
 from streams.services.topics import create_topics
 from streams.settings import Settings
@@ -89,7 +90,7 @@ def run_role(role: Role, settings: Settings, endpoints: Endpoints) -> None:
     with clients(endpoints.kafka_bootstrap) as kafka, _sink(role, settings, endpoints, kafka) as sink:
         places = places_of(TOPICS_OF[role])
         ends = catch_up(sink, kafka.reader, places)
-        hand_over(kafka.admin, group_of(role), ends)
+        patiently(lambda: hand_over(kafka.admin, group_of(role), ends))
         if isinstance(sink, FoldSink):
             _apply_policies(settings, sink, kafka.outbox)
         app = faust_app(role, settings, endpoints.kafka_bootstrap)
@@ -102,11 +103,13 @@ def run_role(role: Role, settings: Settings, endpoints: Endpoints) -> None:
 def faust_app(role: Role, settings: Settings, bootstrap: str) -> faust.App:
     """The Faust app of a role, without agents yet."""
     index = ROLES.index(role)
+    datadir = settings.state_dir / "faust" / role
+    datadir.mkdir(parents=True, exist_ok=True)
     return faust.App(
         group_of(role),
         broker=f"kafka://{bootstrap}",
         store="memory://",
-        datadir=str(settings.state_dir / "faust" / role),
+        datadir=str(datadir),
         topic_disable_leader=True,
         topic_allow_declare=False,
         consumer_auto_offset_reset="earliest",
@@ -115,7 +118,7 @@ def faust_app(role: Role, settings: Settings, bootstrap: str) -> faust.App:
         stream_wait_empty=False,
         web_enabled=settings.web_port > 0,
         web_bind=settings.bind,
-        web_port=settings.web_port + index,
+        web_port=settings.web_port + index if settings.web_port else 6066,
         worker_redirect_stdouts=False,
     )
 
@@ -123,9 +126,9 @@ def faust_app(role: Role, settings: Settings, bootstrap: str) -> faust.App:
 @contextlib.contextmanager
 def _sink(role: Role, settings: Settings, endpoints: Endpoints, kafka: Clients) -> Iterator[Sink]:
     if role == "journal":
-        fold = FoldSink(kafka.outbox, kafka.reader, settings.snapshots_dir)
-        seen = {model: fold.read_to_end(model).seen for model in PROJECTIONS}
-        yield JournalSink(kafka.outbox, seen, committed_offsets(kafka.admin, group_of(role)))
+        seen = {model: state_now(kafka.reader, model, settings.snapshots_dir).seen for model in PROJECTIONS}
+        committed = patiently(lambda: committed_offsets(kafka.admin, group_of(role)))
+        yield JournalSink(kafka.outbox, seen, committed)
     elif role == "fold":
         sink = FoldSink(kafka.outbox, kafka.reader, settings.snapshots_dir)
         yield sink

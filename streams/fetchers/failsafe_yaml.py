@@ -65,7 +65,7 @@ class _Builder:
         self.keys: list[Any] = []
         self.anchors: dict[str, Value] = {}
 
-    def take(self, event: yaml.Event) -> None:
+    def take(self, event: Any) -> None:
         kind = type(event)
         if kind is yaml.ScalarEvent:
             plain = event.implicit[0] and event.value in _NULLS

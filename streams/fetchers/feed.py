@@ -58,7 +58,6 @@ class Memo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         source: Where it was read from; the rest says nothing about another source.
-        parser: Digest of the code that read it: new code reads everything again.
         release: Release of the content.
         etag, last_modified: What the server called it.
         digest: Hash of the whole content, or the commit.
@@ -66,7 +65,6 @@ class Memo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     source: str = ""
-    parser: str = ""
     release: str = ""
     etag: str = ""
     last_modified: str = ""
@@ -120,8 +118,3 @@ def fitting(event: Event) -> Event:
 def refusal(origin: str, error: BadRecord, payload: bytes) -> Batch:
     """The batch of a source that can't be used at all."""
     return Batch(release="", outcomes=[Rejected(origin, error, payload)], memo=Memo(), refused=error)
-
-
-def code_digest(*files: str) -> str:
-    """Digest of source files: what was read by other code than this must be read again."""
-    return hashlib.blake2b(b"".join(Path(file).read_bytes() for file in files), digest_size=8).hexdigest()

@@ -8,6 +8,9 @@ MAX_BUNDLE_BYTES = 512 * 1024 * 1024
 MAX_FILE_BYTES = 2 * 1024 * 1024
 """One YAML file. The longest Nuclei template of 2023 has 0.3 MB."""
 
+MAX_LINK_BYTES = 4_096
+"""The target of a symbolic link in a git tree, as on Linux."""
+
 MAX_YAML_DEPTH = 50
 """Nesting of a YAML file; parsers written in C recurse and crash the process at some depth."""
 
@@ -23,6 +26,8 @@ MAX_YAML_DIRECTIVES = 10
 HTTP_ATTEMPTS = 3
 HTTP_TIMEOUT_S = 30.0
 """Longest silence of a server."""
+HTTP_TOTAL_S = 900.0
+"""Longest download."""
 
 GIT_TIMEOUT_S = 900.0
 """One git command, the first clone included."""

@@ -1,6 +1,6 @@
 """STIX 2.0 and 2.1 objects as far as ATT&CK uses them, decoded one by one and checked.
 
-    raw JSON ──decode──> StixObject ──> reference, status, times, key in the graph
+raw JSON ──decode──> StixObject ──> reference, status, times, key in the graph
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import msgspec
 
 from schemas.errors import BadRecord
 from schemas.events import Status
-from streams.fetchers import limits
 
 TECHNIQUE = "attack-pattern"
 RELATIONSHIP = "relationship"

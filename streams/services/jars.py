@@ -25,14 +25,14 @@ from rich.progress import Progress
 import deploy.local
 from schemas.errors import BadConfiguration, RetryLater
 from streams.services.filelock import held
-from streams.services.machine import check_disk
+from streams.services.machine import check_disk, make_folder
 
 log = logging.getLogger(__name__)
 
 LISTS = ("kafka", "neo4j")
 THREADS = 8
 ATTEMPTS = 3
-TIMEOUT_S = 30
+TIMEOUT_S = 15
 """Longest silence of the repository."""
 CACHE_FREE_MB = 300
 """Room for the jars of both lists (200 MB) and for those under way."""
@@ -108,6 +108,7 @@ def fetch(
         BadConfiguration: A fetched jar has another sha256 (it is deleted), or there is no room or right to write.
     """
     if _missing(jars, folder):
+        make_folder(folder, "SX9_CACHE_DIR")
         with held(folder / f".{name}.lock", f"downloading the jars of {name}", cancelled):
             missing = _missing(jars, folder)  # what the process before us has not brought
             if missing:
@@ -126,7 +127,7 @@ def _good(jar: Jar, path: Path) -> bool:
     """Whether the file is there with the right sha256; a wrong one is deleted."""
     try:
         found = sha256_of(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     if found == jar.sha256:
         return True
@@ -154,7 +155,7 @@ def _download(
 
     def bring(jar: Jar) -> None:
         if not cancelled.is_set():
-            _bring(jar, folder, partial, sources)
+            _bring(jar, folder, partial, sources, cancelled)
             shown.advance(task)
 
     try:
@@ -176,14 +177,14 @@ def _run_all(pool: ThreadPoolExecutor, bring: Callable[[Jar], None], jars: Seque
         raise
 
 
-def _bring(jar: Jar, folder: Path, partial: Path, sources: dict[str, str]) -> None:
+def _bring(jar: Jar, folder: Path, partial: Path, sources: dict[str, str], cancelled: threading.Event) -> None:
     """Fetch one jar, check it, and rename it into the cache."""
     for attempt in range(1, ATTEMPTS + 1):
         with tempfile.TemporaryDirectory(dir=partial) as work:
             try:
                 fetched = _resolve(jar, Path(work), sources)
             except RetryLater:
-                if attempt == ATTEMPTS:
+                if attempt == ATTEMPTS or cancelled.is_set():
                     raise
                 continue
             found = sha256_of(fetched)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import socket
@@ -17,6 +18,25 @@ FREE_PORTS = range(20_000, 32_000)
 MB = 1024 * 1024
 
 
+def make_folder(folder: Path, setting: str) -> None:
+    """Make a folder if it isn't there.
+
+    Args:
+        folder: Where something will be written.
+        setting: The environment variable that moves it, for the message.
+
+    Raises:
+        BadConfiguration: It can't be made, or not be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        reason = None if os.access(folder, os.W_OK) else "no right to write"
+    except OSError as error:
+        reason = error.strerror
+    if reason:
+        raise BadConfiguration(f"can't use {folder} ({reason}): set {setting} to a folder you can write to")
+
+
 def check_disk(folder: Path, needed_mb: int, setting: str, free_mb: int | None = None) -> None:
     """Refuse a folder on a disk that is nearly full; the folder is made if it isn't there.
 
@@ -27,15 +47,10 @@ def check_disk(folder: Path, needed_mb: int, setting: str, free_mb: int | None =
         free_mb: Free room, MB; None to measure it.
 
     Raises:
-        BadConfiguration: Less room than needed, or the folder can't be made.
+        BadConfiguration: Less room than needed, or the folder can't be used.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(folder).free // MB if free_mb is None else free_mb
-    except OSError as error:
-        raise BadConfiguration(
-            f"can't use {folder} ({error.strerror}): set {setting} to a folder you can write to"
-        ) from error
+    make_folder(folder, setting)
+    free = shutil.disk_usage(folder).free // MB if free_mb is None else free_mb
     if free < needed_mb:
         raise BadConfiguration(
             f"{free} MB are free at {folder}, at least {needed_mb} MB are needed: free some, "

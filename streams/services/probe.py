@@ -8,7 +8,10 @@ from __future__ import annotations
 import socket
 from urllib.parse import urlsplit
 
-TIMEOUT_S = 0.3
+from schemas.errors import BadConfiguration
+
+TIMEOUT_S = 1.0
+"""An answer takes 10 ms; more is for a machine that is busy."""
 API_VERSIONS = bytes.fromhex("0000000a 0012 0000 00000001 ffff")
 """Kafka's first request: length, ApiVersions, version 0, correlation 1, no client id."""
 BOLT_HELLO = bytes.fromhex("6060b017 00080805 00000004 00000000 00000000")
@@ -28,7 +31,7 @@ def neo4j_answers(uri: str, timeout_s: float = TIMEOUT_S) -> bool:
     if "+" in parts.scheme:
         return _exchange(host, port, b"", 0, timeout_s) is not None
     agreed = _exchange(host, port, BOLT_HELLO, 4, timeout_s)
-    return agreed is not None and len(agreed) == 4 and agreed != NO_VERSION
+    return agreed is not None and len(agreed) == 4 and agreed.startswith(bytes(2)) and agreed != NO_VERSION
 
 
 def address(text: str, default_port: int) -> tuple[str, int]:
@@ -36,9 +39,18 @@ def address(text: str, default_port: int) -> tuple[str, int]:
 
     >>> address("broker", 9092), address("[::1]:9093", 9092)
     (('broker', 9092), ('::1', 9093))
+
+    Raises:
+        BadConfiguration: The port is no number up to 65535, or the host is missing.
     """
     parts = urlsplit(f"//{text.strip()}")
-    return parts.hostname or "localhost", parts.port or default_port
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise BadConfiguration(f"{text!r} is no address ({error}): write host:port") from error
+    if not host:
+        raise BadConfiguration(f"{text!r} is no address (no host): write host:port")
+    return host, port or default_port
 
 
 def _kafka_answers(host: str, port: int, timeout_s: float) -> bool:
@@ -52,6 +64,6 @@ def _exchange(host: str, port: int, request: bytes, length: int, timeout_s: floa
     try:
         with socket.create_connection((host, port), timeout_s) as connection:
             connection.sendall(request)
-            return connection.recv(length, socket.MSG_WAITALL)
+            return connection.recv(length, socket.MSG_WAITALL) if length else b""
     except OSError:
         return None

@@ -1,0 +1,6 @@
+"""Pure: values in, values out. Torch yes; no Kafka, no Prometheus, no environment, no clock.
+
+trigger, journal records ── dataset.py ──> training set, holdout
+predictions ── evaluate.py ──> scores ── gate.py ──> checks
+a version's folder ── manifest.py ──> hashes, verified
+"""

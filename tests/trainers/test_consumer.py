@@ -1,0 +1,259 @@
+"""The whole trainer on a real Kafka: answers, commits, keeps its partition, survives being killed."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka import TopicPartition
+
+from schemas.codec import decode
+from schemas.errors import BadConfiguration, Corrupt
+from schemas.journal import Example, Promoted, Score
+from schemas.models import VersionEvent
+from schemas.topics import JOURNAL, TRIGGERS, VERSIONS, Topic, partition_of
+from schemas.windows import Trigger
+from schemas.wire import Outbox, bulk, consumer, producer
+from tests.trainers.material import MODEL, examples, trigger
+from tests.trainers.test_answering import QUICK, World
+from trainers.base_models import Base
+from trainers.consumer import _attend, group_of, run_consumer
+from trainers.core.manifest import verify
+from trainers.registry import Registry
+from trainers.settings import TrainerSettings, load_trainer_settings
+from trainers.watch import Step, Watch
+
+PLACE = TopicPartition(TRIGGERS.name, partition_of(MODEL))
+PATIENCE_S = 90.0
+
+
+class Shell:
+    """A Kafka, folders, and trainers on them."""
+
+    def __init__(self, bootstrap: str, path: Path, cache: Path) -> None:
+        self.bootstrap = bootstrap
+        self.folders = {"output_dir": path / "output", "state_dir": path / "state", "cache_dir": cache}
+        self.registry = Registry(path / "output" / "models")
+
+    def settings(self, **more: Any) -> TrainerSettings:
+        """Quick ones."""
+        return load_trainer_settings(**(QUICK | self.folders | more))
+
+    def write(self, topic: Topic, records: Sequence[Any], partition: int) -> None:
+        """Put records on a topic."""
+        writer = producer(self.bootstrap)
+        outbox = Outbox(writer)
+        for record in records:
+            outbox.send(topic.name, record, key=MODEL, partition=partition)
+        outbox.settle()
+        writer.close()
+
+    def ask(self, *triggers: Trigger) -> None:
+        """Put triggers on their topic."""
+        self.write(TRIGGERS, triggers, PLACE.partition)
+
+    def read(self, topic: Topic, partition: int) -> list[Any]:
+        """All records of a partition."""
+        reader = consumer(self.bootstrap)
+        messages = [m for some in bulk(reader, topic.name, partition, 0) for m in some]
+        reader.close()
+        return [decode(message.value, topic.record) for message in messages]
+
+    def events(self) -> list[VersionEvent]:
+        """What was announced."""
+        return self.read(VERSIONS, 0)
+
+    def said(self) -> list[tuple[str, str]]:
+        """Version and outcome of each announcement."""
+        return [(event.version, event.outcome) for event in self.events()]
+
+    def answers(self) -> list[Any]:
+        """What trainers wrote to the journal."""
+        return [r for r in self.read(JOURNAL, partition_of(MODEL)) if not isinstance(r, Example)]
+
+    def committed(self) -> int | None:
+        """The group's offset."""
+        member = consumer(self.bootstrap, group_id=group_of(MODEL))
+        try:
+            found: int | None = member.committed(PLACE)
+        finally:
+            member.close()
+        return found
+
+    @contextlib.contextmanager
+    def trainer(self, **settings: Any) -> Iterator[threading.Event]:
+        """A trainer in a thread; stopped and joined at the end, which raises what it raised."""
+        stop = threading.Event()
+        with ThreadPoolExecutor(1) as pool:
+            ended = pool.submit(run_consumer, self.settings(**settings), self.bootstrap, stop=stop)
+            try:
+                yield stop
+            finally:
+                stop.set()
+            ended.result(timeout=30)
+
+    def until(self, true: Callable[[], bool]) -> None:
+        """Wait for something."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not true():
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+    def until_answered(self, *versions: str) -> None:
+        """Wait until the journal has the answers of some versions, and the offset is committed."""
+        wanted = set(versions)
+        self.until(lambda: wanted <= {r.version for r in self.answers() if not isinstance(r, Score)})
+        self.until(lambda: self.committed() == len(self.read(TRIGGERS, PLACE.partition)))
+
+
+@pytest.fixture
+def shell(fresh_kafka: str, tmp_path: Path, models_cache: Path) -> Shell:
+    """A Kafka whose journal has 300 examples."""
+    made = Shell(fresh_kafka, tmp_path, models_cache)
+    made.write(JOURNAL, examples(300), partition_of(MODEL))
+    return made
+
+
+def first_and_second() -> tuple[Trigger, Trigger]:
+    """Triggers over that journal."""
+    journal = examples(300)
+    return trigger(journal, 0, 200), trigger(journal, 200, 300, number=2, parent="v0001")
+
+
+def test_triggers_are_answered_in_order_and_once(shell: Shell) -> None:
+    first, second = first_and_second()
+    shell.ask(first, second, first)
+    with shell.trainer():
+        shell.until_answered("v0001", "v0002")
+    assert shell.said() == [
+        ("v0001", "trained"), ("v0001", "promoted"), ("v0002", "trained"), ("v0002", "promoted"),
+    ]  # fmt: skip
+    assert [(type(r), r.trigger) for r in shell.answers()] == [
+        (Promoted, first.id), (Score, second.id), (Promoted, second.id),
+    ]  # fmt: skip
+    assert shell.registry.champion(MODEL) == "v0002"
+
+    shell.ask(second)  # delivered again, to a trainer that lost its copy of the journal
+    for path in (shell.folders["state_dir"] / "trainer").iterdir():
+        path.unlink()
+    with shell.trainer():
+        shell.until(lambda: shell.committed() == 4)
+    assert len(shell.said()) == 4
+    assert len(shell.answers()) == 3
+
+
+def test_a_run_longer_than_the_poll_interval_keeps_its_partition(
+    shell: Shell, caplog: pytest.LogCaptureFixture
+) -> None:
+    shell.ask(first_and_second()[0])
+    with shell.trainer(max_poll_interval_ms=1_000, epochs=15):
+        shell.until_answered("v0001")
+    (trained, _promoted) = shell.events()
+    assert trained.seconds > 2.0
+    assert not [r for r in caplog.records if "another trainer's" in r.message or "was lost" in r.message]
+
+
+def test_a_trainer_is_killed_in_mid_run_and_the_repeat_has_the_same_weights(
+    shell: Shell, tiny: Base, tmp_path: Path
+) -> None:
+    asked = first_and_second()
+    straight = World(tmp_path / "straight", tiny, examples(300))
+    for one in asked:
+        straight.answer(one, epochs=8)
+    shell.ask(*asked)
+    code = f"""
+from pathlib import Path
+from tests.trainers.test_consumer import Shell
+from trainers.consumer import run_consumer
+shell = Shell({shell.bootstrap!r}, Path({str(tmp_path)!r}), Path({str(shell.folders["cache_dir"])!r}))
+run_consumer(shell.settings(epochs=8), shell.bootstrap)
+"""
+    partial = shell.registry.root / MODEL / ".v0002.partial"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2]) as process:
+        try:
+            shell.until(partial.exists)
+            time.sleep(0.3)
+        finally:
+            process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert partial.exists(), "it was killed in the middle"
+    assert shell.said() == [("v0001", "trained"), ("v0001", "promoted")]
+    with shell.trainer(epochs=8):
+        shell.until_answered("v0001", "v0002")
+    assert shell.said() == straight.said()
+    assert [type(r) for r in shell.answers()] == [type(r) for r in straight.answers()]
+    for version in ("v0001", "v0002"):  # the first was made by another process
+        files = verify(shell.registry.folder(MODEL, version)).files
+        assert files == straight.manifest(version).files
+    assert not partial.exists()
+
+
+def test_it_stops_within_seconds_in_mid_run_and_repeats_later(shell: Shell) -> None:
+    shell.ask(first_and_second()[0])
+    with shell.trainer(epochs=10_000):
+        shell.until((shell.registry.root / MODEL / ".v0001.partial").exists)
+        time.sleep(1.0)
+        asked = time.monotonic()
+    assert time.monotonic() - asked < 8.0
+    assert shell.said() == []
+    assert not shell.committed()
+    with shell.trainer():
+        shell.until_answered("v0001")
+    assert shell.said() == [("v0001", "trained"), ("v0001", "promoted")]
+
+
+def test_a_trigger_that_does_not_decode_is_passed_over(shell: Shell) -> None:
+    writer = producer(shell.bootstrap)
+    writer.send(TRIGGERS.name, value=b"{nonsense", partition=PLACE.partition).get(timeout=30)
+    writer.close()
+    with shell.trainer():
+        shell.until(lambda: shell.committed() == 1)
+    assert shell.said() == []
+
+
+def test_a_lost_partition_drops_the_run() -> None:
+    class Group:
+        """A member that loses its partition at its third poll."""
+
+        polls = 0
+
+        def assignment(self) -> set[TopicPartition]:
+            return {PLACE} if self.polls < 3 else set()
+
+        def poll(self, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+            self.polls += 1
+            time.sleep(0.01)
+            return {}
+
+    class Endless:
+        def answer(self, asked: Trigger, watch: Watch) -> None:
+            while True:
+                watch(Step("training", 1, 2, 1))
+                time.sleep(0.01)
+
+    group: Any = Group()
+    endless: Any = Endless()
+    assert not _attend(group, PLACE, endless, first_and_second()[0], threading.Event())
+    assert group.polls >= 3
+
+
+def test_what_fails_in_the_run_ends_the_trainer(shell: Shell) -> None:
+    shell.ask(first_and_second()[1])  # its parent is not there
+
+    with pytest.raises(Corrupt, match=r"v0001/manifest\.json is missing"):
+        run_consumer(shell.settings(), shell.bootstrap, stop=threading.Event())
+    assert not shell.committed()
+
+
+def test_a_model_without_a_recipe_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadConfiguration, match="models gnn-threat: a trainer is one process for one of distil"):
+        run_consumer(load_trainer_settings(), "nowhere:1", models=("gnn-threat",))

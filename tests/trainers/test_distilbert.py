@@ -1,0 +1,191 @@
+"""The recipe: same input, same bytes; it learns; heads grow; the parent is not touched."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+from schemas.journal import Example
+from tests.trainers.material import ALL_LABELS, LABELS, example, examples, held_out
+from trainers.base_models import Base
+from trainers.core.dataset import Dataset
+from trainers.distilbert import Config, Report, run
+from trainers.watch import Step, Stopped, Watch, unwatched
+
+TINY = Config(
+    epochs=6,
+    batch_size=8,
+    learning_rate=8e-3,
+    head_learning_rate=5e-3,
+    max_tokens=32,
+    frozen_layers=0,
+    dropout=0.05,
+)
+
+
+def data_of(journal: list[Example]) -> Dataset:
+    """All of a journal as fresh examples and recent holdout."""
+    placed = list(enumerate(journal))
+    return Dataset(
+        fresh=tuple(at for at in placed if not held_out(at[1])),
+        recent=tuple(at for at in placed if held_out(at[1])),
+    )
+
+
+def trained(
+    folder: Path,
+    base: Base,
+    journal: list[Example],
+    *,
+    labels: tuple[str, ...] = LABELS,
+    parent: Path | None = None,
+    config: Config = TINY,
+    watch: Watch = unwatched,
+) -> Report:
+    """One run into a new folder."""
+    folder.mkdir()
+    return run(data_of(journal), labels, base.folder, parent, config, folder, watch)
+
+
+def digest(folder: Path) -> dict[str, str]:
+    """File name -> hash of its bytes."""
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, tiny: Base) -> tuple[Path, Report]:
+    """A first version."""
+    folder = tmp_path_factory.mktemp("versions") / "v0001"
+    return folder, trained(folder, tiny, examples(300))
+
+
+def test_it_learns(first: tuple[Path, Report]) -> None:
+    _, report = first
+    assert report.labels == LABELS
+    assert report.champion == {}
+    assert report.candidate["recent"].examples >= 30
+    assert report.candidate["old"].examples == 0
+    assert report.candidate["holdout"].macro_f1 > report.baseline.macro_f1 + 0.3
+
+
+def test_the_same_input_gives_the_same_bytes(first: tuple[Path, Report], tiny: Base, tmp_path: Path) -> None:
+    folder, report = first
+    assert trained(tmp_path / "again", tiny, examples(300)) == report
+    assert digest(tmp_path / "again") == digest(folder)
+
+
+def test_the_same_input_gives_the_same_bytes_in_another_thread(
+    first: tuple[Path, Report], tiny: Base, tmp_path: Path
+) -> None:
+    torch.rand(3)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(trained, tmp_path / "again", tiny, examples(300)).result()
+    assert digest(tmp_path / "again") == digest(first[0])
+
+
+def test_another_seed_gives_other_weights(first: tuple[Path, Report], tiny: Base, tmp_path: Path) -> None:
+    trained(tmp_path / "other", tiny, examples(300), config=Config(**{**_fields(TINY), "seed": 18}))
+    assert digest(tmp_path / "other")["model.safetensors"] != digest(first[0])["model.safetensors"]
+
+
+def test_others_can_load_it(first: tuple[Path, Report]) -> None:
+    folder, _ = first
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    assert model.config.problem_type == "multi_label_classification"
+    assert tuple(model.config.id2label.values()) == LABELS
+    classify = pipeline(
+        "text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(folder), top_k=None
+    )
+    found = {one["label"]: one["score"] for one in classify(["attacker powershell script shell system"])[0]}
+    assert max(found, key=lambda label: found[label]) == "execution"
+    assert found["execution"] > 0.5
+
+
+def test_a_child_starts_from_its_parent_and_leaves_it_as_it_was(
+    first: tuple[Path, Report], tiny: Base, tmp_path: Path
+) -> None:
+    parent, before = first
+    was = digest(parent)
+    report = trained(tmp_path / "v0002", tiny, examples(200, first=400), parent=parent)
+    assert digest(parent) == was
+    assert report.champion["prequential"].examples == len(data_of(examples(200, first=400)).fresh)
+    assert report.champion["prequential"].macro_f1 > before.baseline.macro_f1 + 0.3, "it serves unseen examples"
+    assert report.champion["holdout"].macro_f1 > before.baseline.macro_f1 + 0.3
+    assert report.candidate["holdout"].macro_f1 >= report.champion["holdout"].macro_f1 - 0.05
+
+
+def test_the_head_grows_and_keeps_the_rows_it_had(first: tuple[Path, Report], tiny: Base, tmp_path: Path) -> None:
+    still = Config(**{**_fields(TINY), "learning_rate": 0.0, "head_learning_rate": 0.0})
+    report = trained(
+        tmp_path / "v0002",
+        tiny,
+        examples(20, ALL_LABELS),
+        labels=("collection", "impact"),
+        parent=first[0],
+        config=still,
+    )
+    assert report.labels == ALL_LABELS, "labels of the parent stay, in their places"
+    before, after = load_file(first[0] / "model.safetensors"), load_file(tmp_path / "v0002" / "model.safetensors")
+    for name in ("classifier.weight", "classifier.bias"):
+        assert torch.equal(after[name][: len(LABELS)], before[name])
+        assert len(after[name]) == len(ALL_LABELS)
+    for name in before.keys() - {"classifier.weight", "classifier.bias"}:
+        assert torch.equal(after[name], before[name]), name
+
+
+def test_a_grown_head_learns_the_new_label(first: tuple[Path, Report], tiny: Base, tmp_path: Path) -> None:
+    report = trained(tmp_path / "v0002", tiny, examples(300, ALL_LABELS), labels=ALL_LABELS, parent=first[0])
+    assert report.champion["recent"].labels["impact"].f1 == 0.0
+    assert report.candidate["recent"].labels["impact"].f1 > 0.8
+
+
+def test_frozen_layers_keep_their_weights(tiny: Base, tmp_path: Path) -> None:
+    trained(tmp_path / "v1", tiny, examples(20), config=Config(**{**_fields(TINY), "frozen_layers": 1}))
+    before, after = load_file(tiny.folder / "model.safetensors"), load_file(tmp_path / "v1" / "model.safetensors")
+    changed = {name for name in before if not torch.equal(before[name], after[f"distilbert.{name}"])}
+    assert changed
+    assert all(name.startswith("transformer.layer.1.") for name in changed)
+
+
+@pytest.mark.parametrize(
+    "journal",
+    [
+        [example(1, ["impact"])],
+        [example(1, ["impact"], text="wipe " * 20_000)],
+        [example(1, ["impact"], text="攻撃者は認証情報を収集した"), example(2, [], text=" ")],
+    ],
+    ids=["one example", "100,000 characters", "not English, and no text"],
+)
+def test_odd_examples_are_trained_on(tiny: Base, tmp_path: Path, journal: list[Example]) -> None:
+    report = trained(tmp_path / "v1", tiny, journal, labels=("impact",))
+    assert report.candidate["holdout"].examples == 0
+
+
+def test_a_run_ends_where_its_watch_says_so(tiny: Base, tmp_path: Path) -> None:
+    seen: list[Step] = []
+
+    def watch(step: Step) -> None:
+        seen.append(step)
+        if step.step == 3:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        trained(tmp_path / "v1", tiny, examples(100), watch=watch)
+    assert [(s.phase, s.epoch, s.step) for s in seen] == [("training", 1, n) for n in (1, 2, 3)]
+    assert seen[-1].loss > 0
+
+
+def test_a_loss_that_explodes_ends_the_run(tiny: Base, tmp_path: Path) -> None:
+    wild = Config(**{**_fields(TINY), "learning_rate": 1e30, "head_learning_rate": 1e30})
+    with pytest.raises(ArithmeticError, match=r"loss is (nan|inf) at step \d+ of \d+: lower the learning rates"):
+        trained(tmp_path / "v1", tiny, examples(100), config=wild)
+
+
+def _fields(config: Config) -> dict[str, object]:
+    return {name: getattr(config, name) for name in config.__struct_fields__}

@@ -1,0 +1,125 @@
+"""Whether a candidate may serve: it is compared with the champion on the same holdout examples.
+
+    split                        compared                                           margin at least
+    old, recent (each with at    micro F1, macro F1                                 `margin`
+    least `min_examples`)        F1 of every label with `min_support` examples      `label_margin`
+
+A split with fewer than `min_examples` says too little by itself: then old and recent are judged together, as
+`holdout`. Where even that is too small, nothing can be said and the candidate is refused.
+
+The first version has no champion. It must have `min_examples` holdout examples, and be better by `FIRST_GAIN`
+in micro and macro F1 than naming the most frequent labels for everything.
+
+**Margins and noise.** F1 over n examples varies by about sqrt(F1 (1 - F1) / n) from one sample of n to the
+next (a proportion's standard error), so a fixed margin refuses good candidates at small n for no reason. The
+margin is therefore the larger of the fixed one and that error: once for the two figures of a split, twice for
+each label, of which there are many and one unlucky is enough to refuse. Candidate and champion are judged on
+the same examples, which makes the error of their difference smaller than this: the margin leans towards
+letting an equal candidate pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from schemas.models import GateCheck
+from trainers.core.evaluate import Scores
+
+FIRST_GAIN = 0.05
+LABEL_ERRORS = 2.0
+"""Standard errors that a label may lose."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gate tolerates.
+
+    Attributes:
+        margin: Loss of micro or macro F1 of a split, 0 to 1.
+        label_margin: Loss of F1 of one label, 0 to 1.
+        min_examples: Examples that a split needs to be judged by itself.
+        min_support: Examples that a label needs to be judged.
+    """
+
+    margin: float = 0.02
+    label_margin: float = 0.05
+    min_examples: int = 50
+    min_support: int = 20
+
+
+def compare(
+    candidate: Mapping[str, Scores], champion: Mapping[str, Scores], limits: Limits
+) -> tuple[GateCheck, ...]:
+    """The checks of a candidate against the champion; it is promoted if all passed.
+
+    Args:
+        candidate, champion: Scores of the splits `old`, `recent` and `holdout` (both together), on the same
+            examples.
+    """
+    splits: tuple[str, ...] = ("old", "recent")
+    if any(candidate[split].examples < limits.min_examples for split in splits):
+        splits = ("holdout",)
+    if candidate[splits[0]].examples < limits.min_examples:
+        return (_enough(candidate["holdout"], limits),)
+    return tuple(
+        check for split in splits for check in _split_checks(split, candidate[split], champion[split], limits)
+    )
+
+
+def first(candidate: Scores, baseline: Scores, limits: Limits) -> tuple[GateCheck, ...]:
+    """The checks of a first version, against the baseline that names the most frequent labels.
+
+    Args:
+        candidate, baseline: Scores on the whole holdout.
+    """
+    return (
+        _enough(candidate, limits),
+        _check("first/micro-f1", baseline.micro_f1, candidate.micro_f1, -FIRST_GAIN, candidate.examples),
+        _check("first/macro-f1", baseline.macro_f1, candidate.macro_f1, -FIRST_GAIN, candidate.examples),
+    )
+
+
+def why_refused(checks: tuple[GateCheck, ...]) -> str:
+    """The failed checks with their numbers, in a sentence; empty if none failed.
+
+    >>> why_refused((GateCheck("recent/micro-f1", 0.8, 0.7, 0.02, 500, False),))
+    'recent/micro-f1 0.700 is below 0.800 - 0.020 (500 examples)'
+    """
+    return "; ".join(
+        f"{c.name} {c.candidate:.3f} is below {c.champion:.3f} {'+' if c.margin < 0 else '-'} {abs(c.margin):.3f}"
+        f" ({c.support} examples)"
+        for c in checks
+        if not c.passed
+    )
+
+
+def _split_checks(split: str, candidate: Scores, champion: Scores, limits: Limits) -> Iterator[GateCheck]:
+    number = candidate.examples
+    micro_margin = max(limits.margin, _error(champion.micro_f1, number))
+    yield _check(f"{split}/micro-f1", champion.micro_f1, candidate.micro_f1, micro_margin, number)
+    macro_margin = max(limits.margin, _macro_error(champion))
+    yield _check(f"{split}/macro-f1", champion.macro_f1, candidate.macro_f1, macro_margin, number)
+    for label, before in champion.labels.items():
+        if before.support >= limits.min_support:
+            margin = max(limits.label_margin, LABEL_ERRORS * _error(before.f1, before.support))
+            yield _check(f"{split}/{label}", before.f1, candidate.labels[label].f1, margin, before.support)
+
+
+def _enough(scores: Scores, limits: Limits) -> GateCheck:
+    return _check("holdout/examples", float(limits.min_examples), float(scores.examples), 0.0, scores.examples)
+
+
+def _check(name: str, champion: float, candidate: float, margin: float, support: int) -> GateCheck:
+    return GateCheck(name, champion, candidate, margin, support, candidate >= champion - margin)
+
+
+def _error(f1: float, support: int) -> float:
+    return math.sqrt(f1 * (1.0 - f1) / support)
+
+
+def _macro_error(scores: Scores) -> float:
+    """Standard error of the mean over labels, taken as independent."""
+    variances = [_error(one.f1, one.support) ** 2 for one in scores.labels.values()]
+    return math.sqrt(sum(variances)) / len(variances) if variances else 0.0

@@ -1,0 +1,115 @@
+"""Settings of a trainer: the one place under `trainers` that reads the environment.
+
+Every field is an environment variable with the prefix `SX9_TRAINER_` (`SX9_TRAINER_EPOCHS=3`); the folders and
+the address are shared with the streaming side and have its names (`SX9_OUTPUT_DIR`). Unknown `SX9_TRAINER_`
+names are refused, so that a typing error is not a silent default.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas.errors import BadConfiguration
+from trainers.core.gate import Limits
+
+PREFIX = "SX9_TRAINER_"
+SHARED = {name: f"SX9_{name}".upper() for name in ("output_dir", "state_dir", "cache_dir", "bind")}
+"""Field -> its name without `TRAINER_`, the one that the streaming side reads too."""
+
+
+def _shared(name: str, default: Any, description: str) -> Any:
+    return Field(default, validation_alias=SHARED[name], description=description)
+
+
+class TrainerSettings(BaseSettings):
+    """What a trainer needs to know; frozen. The defaults of the recipe are tuned for `minilm` on two cores."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", populate_by_name=True)
+
+    output_dir: Path = _shared("output_dir", Path("output"), "models are written to its folder models/")
+    state_dir: Path = _shared("state_dir", Path(".sx9"), "local copy of the journal, failed attempts")
+    cache_dir: Path = _shared("cache_dir", Path(platformdirs.user_cache_dir("sx9")), "converted base models")
+    bind: str = _shared("bind", "127.0.0.1", "address that the metrics server listens on")
+
+    base: str = Field("minilm", description="base model of a first version: minilm, a folder, or a hub id")
+    threads: int = Field(
+        2, ge=1, le=256, description="threads of torch; another number gives other weights, so it is never guessed"
+    )
+    epochs: int = Field(2, ge=1, description="passes over the examples")
+    batch_size: int = Field(16, ge=1, description="examples a step")
+    learning_rate: float = Field(
+        3e-4, gt=0, description="of the encoder; 3e-5 to 1e-4 suit a larger base such as distilbert-base-uncased"
+    )
+    head_learning_rate: float = Field(3e-3, gt=0, description="of the head")
+    warmup: float = Field(0.1, ge=0, le=1, description="share of the steps in which the rates rise")
+    weight_decay: float = Field(0.01, ge=0, description="of AdamW")
+    max_tokens: int = Field(64, ge=8, le=512, description="longer texts are cut")
+    frozen_layers: int = Field(3, ge=0, description="so many layers from the bottom keep their weights")
+    dropout: float = Field(0.0, ge=0, lt=1, description="in the encoder and the head")
+    threshold: float = Field(0.5, gt=0, lt=1, description="a label is predicted from this probability on")
+    max_examples: int = Field(2_000, ge=1, description="of more examples in the windows, a run takes a sample")
+
+    margin: float = Field(0.02, ge=0, le=1, description="loss of micro or macro F1 that the gate lets pass")
+    label_margin: float = Field(0.05, ge=0, le=1, description="loss of one label's F1 that the gate lets pass")
+    min_holdout: int = Field(50, ge=1, description="holdout examples that the gate needs to judge")
+    min_support: int = Field(20, ge=1, description="holdout examples that a label needs to be judged by itself")
+
+    max_attempts: int = Field(3, ge=1, description="failed runs after which a trigger is answered as refused")
+    metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0: a free one, printed at start")
+    max_poll_interval_ms: int = Field(
+        300_000, ge=1_000, description="a trainer that is silent for longer loses its partition; runs may be longer"
+    )
+
+    @property
+    def models_dir(self) -> Path:
+        """Folder of the registry."""
+        return self.output_dir / "models"
+
+    @property
+    def trainer_dir(self) -> Path:
+        """Folder of what a trainer keeps for itself."""
+        return self.state_dir / "trainer"
+
+    @property
+    def limits(self) -> Limits:
+        """What the gate tolerates."""
+        return Limits(
+            margin=self.margin,
+            label_margin=self.label_margin,
+            min_examples=self.min_holdout,
+            min_support=self.min_support,
+        )
+
+
+def load_trainer_settings(**overrides: object) -> TrainerSettings:
+    """Read the settings from the environment.
+
+    Args:
+        overrides: Field values that win over the environment (command-line options).
+
+    Raises:
+        BadConfiguration: An unknown `SX9_TRAINER_` name or a bad value, each named with its remedy.
+    """
+    own = (name for name in TrainerSettings.model_fields if name not in SHARED)
+    known = {f"{PREFIX}{name}".upper() for name in own}
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise BadConfiguration(
+            f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}: correct or unset it"
+        )
+    try:
+        return TrainerSettings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = [f"{_variable(str(e['loc'][0]))}={e['input']!r}: {e['msg']}" for e in error.errors()]
+        raise BadConfiguration("bad setting " + "; ".join(lines)) from error
+
+
+def _variable(place: str) -> str:
+    """The variable of a field, which pydantic names by the field or by its alias."""
+    return place if place in SHARED.values() else SHARED.get(place, f"{PREFIX}{place}".upper())
