@@ -1,12 +1,14 @@
 """The one codec: records to bytes and back (JSON, so that a person can read a topic), and JSON Schema.
 
-python -m schemas.codec        writes schemas/json/<topic>.schema.json from the types
+python -m schemas.codec            writes schemas/json/<topic>.schema.json from the types
+python -m schemas.codec --check    exits with 1, naming the files, if one of them is not what the types say
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,5 +66,15 @@ def write_json_schemas() -> None:
         (JSON_DIR / name).write_text(text, encoding="utf-8")
 
 
+def stale_json_schemas() -> list[str]:
+    """Names of the files in `schemas/json` that are missing, different or made by no type."""
+    texts = json_schemas()
+    files = {path.name: path.read_text(encoding="utf-8") for path in JSON_DIR.glob("*.schema.json")}
+    return sorted(name for name in texts.keys() | files.keys() if texts.get(name) != files.get(name))
+
+
 if __name__ == "__main__":
+    if "--check" in sys.argv[1:]:
+        stale = stale_json_schemas()
+        sys.exit(f"stale: {', '.join(stale)}; run `python -m schemas.codec`" if stale else 0)
     write_json_schemas()

@@ -188,6 +188,7 @@ def bulk_spans(reader: KafkaConsumer, spans: Mapping[tuple[str, int], tuple[int,
 
 def _seek(reader: KafkaConsumer, spans: Mapping[TopicPartition, tuple[int, int]]) -> None:
     reader.assign(list(spans))
+    reader.resume(*spans)  # a partition that was paused stays so over an assignment
     for place, first in reader.beginning_offsets(list(spans)).items():
         start = spans[place][0]
         if first > start:

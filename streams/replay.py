@@ -77,8 +77,8 @@ def read_on(
 def state_now(reader: KafkaConsumer, model: str, snapshots_dir: Path) -> State:
     """What the fold knows after the last record of a journal."""
     state = load_state(reader, model, snapshots_dir)
-    for state, _ in read_on(reader, state):  # noqa: B007  the last one is the result
-        pass
+    for later, _ in read_on(reader, state):
+        state = later
     return state
 
 

@@ -14,7 +14,7 @@ from kafka import KafkaConsumer
 
 from schemas.codec import decode
 from schemas.journal import Record
-from schemas.topics import JOURNAL, MODELS, TRIGGERS, WINDOWS, Topic, partition_of
+from schemas.topics import MODELS, TRIGGERS, WINDOWS, Topic, partition_of
 from schemas.windows import Declined, Trigger, Window
 from schemas.wire import Outbox, bulk, end_offset
 from streams import metrics

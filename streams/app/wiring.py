@@ -136,7 +136,7 @@ def _sink(role: Role, settings: Settings, endpoints: Endpoints, kafka: Clients) 
             sink.save(model)
     else:
         auth = (endpoints.neo4j_user, endpoints.neo4j_password) if endpoints.neo4j_password else None
-        with GraphDatabase.driver(endpoints.neo4j_uri, auth=auth) as driver:
+        with GraphDatabase.driver(endpoints.neo4j_uri, auth=auth, notifications_min_severity="OFF") as driver:
             create_constraints(driver)
             yield GraphSink(driver, kafka.outbox)
 
