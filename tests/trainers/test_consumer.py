@@ -155,7 +155,7 @@ def test_a_run_longer_than_the_poll_interval_keeps_its_partition(
     shell: Shell, caplog: pytest.LogCaptureFixture
 ) -> None:
     shell.ask(first_and_second()[0])
-    with shell.trainer(max_poll_interval_ms=1_000, epochs=15):
+    with shell.trainer(max_poll_interval_ms=1_000, epochs=120):
         shell.until_answered("v0001")
     (trained, _promoted) = shell.events()
     assert trained.seconds > 2.0
@@ -168,14 +168,14 @@ def test_a_trainer_is_killed_in_mid_run_and_the_repeat_has_the_same_weights(
     asked = first_and_second()
     straight = World(tmp_path / "straight", tiny, examples(300))
     for one in asked:
-        straight.answer(one, epochs=8)
+        straight.answer(one, epochs=40)
     shell.ask(*asked)
     code = f"""
 from pathlib import Path
 from tests.trainers.test_consumer import Shell
 from trainers.consumer import run_consumer
 shell = Shell({shell.bootstrap!r}, Path({str(tmp_path)!r}), Path({str(shell.folders["cache_dir"])!r}))
-run_consumer(shell.settings(epochs=8), shell.bootstrap)
+run_consumer(shell.settings(epochs=40), shell.bootstrap)
 """
     partial = shell.registry.root / MODEL / ".v0002.partial"
     with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2]) as process:
@@ -187,7 +187,7 @@ run_consumer(shell.settings(epochs=8), shell.bootstrap)
     assert process.returncode == -signal.SIGKILL
     assert partial.exists(), "it was killed in the middle"
     assert shell.said() == [("v0001", "trained"), ("v0001", "promoted")]
-    with shell.trainer(epochs=8):
+    with shell.trainer(epochs=40):
         shell.until_answered("v0001", "v0002")
     assert shell.said() == straight.said()
     assert [type(r) for r in shell.answers()] == [type(r) for r in straight.answers()]
