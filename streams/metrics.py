@@ -1,7 +1,7 @@
 """Every metric of the streaming side, in one table. Base units, unit suffixes, few bounded labels.
 
 | process  | metrics |
-| fetch    | events published, rejected by reason, seconds, time of the last good fetch |
+| fetch    | events published, rejected by reason, seconds, failures, time of the last good fetch |
 | app      | events taken, retries, batch seconds, lag, open window, drift, windows, triggers, decisions not to |
 """
 
@@ -18,6 +18,7 @@ EVENTS_PUBLISHED = Counter(
 EVENTS_REJECTED = Counter("sx9_events_rejected_total", "Dead letters written", ["feed", "reason"])
 FETCH_SECONDS = Histogram("sx9_fetch_duration_seconds", "Time of one fetch of a feed", ["feed"], buckets=_SLOW)
 FETCHED_AT = Gauge("sx9_fetch_last_success_timestamp_seconds", "When a feed was last fetched whole", ["feed"])
+FETCH_FAILURES = Counter("sx9_fetch_failures_total", "Fetches that ended in an error", ["feed", "error"])
 
 EVENTS_TAKEN = Counter("sx9_messages_processed_total", "Messages whose effect is durable", ["role"])
 RETRIES = Counter("sx9_batch_retries_total", "Batches tried again because something did not answer", ["role"])

@@ -52,6 +52,13 @@ class Settings(BaseSettings):
         0, ge=0, le=65533, description="first of three ports of Faust's own web servers (a role each); 0: none"
     )
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0: a free one, printed at start")
+    feeds: str = Field(
+        "attack-enterprise attack-ics attack-mobile nuclei-templates",
+        description="feeds that `sx9 up` fetches, with a space between; name=URL-or-path names a source of your own",
+    )
+    fetch_interval_s: float = Field(
+        3_600.0, ge=0, description="seconds between two fetches of a feed under `sx9 up`; 0: none"
+    )
     policy_file: Path | None = Field(None, description="TOML file with retraining rules; empty: what the log says")
     tick_interval_s: float = Field(
         60.0, ge=0, description="seconds between the clock ticks written to every journal; 0: none (demo, replay)"
@@ -61,6 +68,17 @@ class Settings(BaseSettings):
     def snapshots_dir(self) -> Path:
         """Folder of the fold snapshots."""
         return self.state_dir / "snapshots"
+
+    @property
+    def feed_sources(self) -> dict[str, str | None]:
+        """Feed -> source, None for the feed's own."""
+        pairs = (word.partition("=") for word in self.feeds.split())
+        return {name: source or None for name, _, source in pairs}
+
+    @property
+    def logs_dir(self) -> Path:
+        """Folder of the log files of child processes."""
+        return self.state_dir / "logs"
 
     @property
     def cursors_dir(self) -> Path:

@@ -1,0 +1,5 @@
+"""`python -m sx9_ml_models`: the `sx9` command."""
+
+from sx9_ml_models.cli import main
+
+main()

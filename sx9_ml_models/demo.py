@@ -1,0 +1,269 @@
+"""`sx9 demo`: the whole system in a folder of its own, the real history played through it, and a table in the end.
+
+    for each chunk of the history:  publish ──> wait for the journal ──> a tick with the chunk's date
+                                            ──> wait until every trigger is answered
+
+Time is simulated: ticks carry the dates of the history, so seven years pass in minutes, and which event leads
+to which retrain does not depend on how fast the machine is. Every step is done once, also when the demo is
+killed and continued: what is on the topics already is not played again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+import httpx
+from kafka import KafkaAdminClient, KafkaConsumer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from schemas.errors import BadConfiguration, BadRecord, RetryLater
+from schemas.journal import Tick
+from schemas.models import VersionEvent
+from schemas.topics import JOURNAL, MODELS, partition_of
+from schemas.windows import Trigger
+from schemas.wire import Outbox, consumer, end_offset, kafka_errors, producer
+from streams.app.catch_up import committed_offsets, places_of
+from streams.app.sink import Place
+from streams.app.wiring import TOPICS_OF, Role, group_of
+from streams.core.fold import State
+from streams.fetchers.runner import FEEDS, fetch
+from streams.replay import load_state, read_on
+from streams.services.local import Endpoints, services
+from streams.services.topics import create_topics
+from streams.settings import Settings, load_settings
+from sx9_ml_models import tables, views
+from sx9_ml_models.children import Children, running
+from sx9_ml_models.follow import Follower, sentence
+from sx9_ml_models.history import Chunk, history, play, played
+from sx9_ml_models.up import only_one, system
+from trainers.settings import load_trainer_settings
+
+MODEL = MODELS[0]
+POLICY = """# The rules of the demo: times are those of the history, in which years pass in minutes.
+[distilbert-mitre]
+bootstrap_examples = 1500
+retrain_examples = 3000
+drift_min_support = 400
+cooldown_s = 2592000           # 30 days
+champion_age_s = 38880000      # 450 days
+staleness_examples = 300
+"""
+ENV = {
+    "SX9_TICK_INTERVAL_S": "0",
+    "SX9_FETCH_INTERVAL_S": "0",
+    "SX9_TRAINER_MAX_TOKENS": "32",
+    "SX9_TRAINER_MAX_EXAMPLES": "1500",
+}
+"""Settings of the demo that the environment doesn't override: it is the same everywhere."""
+
+SHARED_TEMPLATES = Path("../shared/feeds/nuclei-templates")
+NETWORK_S = 3.0
+POLL_S = 0.2
+STUCK_S = 900.0
+"""Nothing new for so long, and the demo gives up."""
+MOST_RESTARTS = 8
+
+
+def run_demo(folder: Path, *, go_on: bool, templates: str) -> None:
+    """Run the demo to its end.
+
+    Args:
+        folder: Everything lies there: data of the services, logs, models.
+        go_on: Go on with what is there; otherwise the folder is emptied first.
+        templates: A folder, a git URL, `auto` or `none`.
+
+    Raises:
+        BadConfiguration: Nothing to go on with, or the machine isn't fit.
+        RetryLater: Another demo runs in the folder, or a part of the system doesn't work.
+    """
+    if go_on and not (folder / "state").is_dir():
+        raise BadConfiguration(f"{folder} has no demo to go on with: run it without --continue")
+    if folder.exists() and any(folder.iterdir()) and not (folder / "state").is_dir():
+        raise BadConfiguration(f"{folder} is not empty and not a demo's: choose another folder with --folder")
+    started = time.monotonic()
+    console = Console(stderr=True, highlight=False)
+    with only_one(folder / "state") as lock:
+        if not go_on:
+            _empty(folder, keep=folder / "state" / "run" / "up.lock")
+        settings = _settings(folder)
+        console.print(f"everything lies in {folder}; if it is interrupted, `sx9 demo --continue` goes on")
+        with services(settings) as endpoints:
+            create_topics(endpoints.kafka_bootstrap)
+            children = system(settings, fetch=False, env={}, lock=lock)
+            with running(children), _stage(endpoints, settings, children, console) as stage:
+                stage.play_all(history(settings))
+                stage.play_templates(templates)
+                stage.wait_for_readers("graph", "fold")
+    rows = views.versions(load_trainer_settings(), MODEL)
+    tables.versions(rows)
+    seconds = time.monotonic() - started
+    print(f"{len(rows)} versions in {seconds:.0f} s; everything lies in {folder.resolve()}")
+    print(f"look further: sx9 --state-dir {folder}/state --output-dir {folder}/output triggers --declined")
+
+
+def _settings(folder: Path) -> Settings:
+    """The settings of the demo, in the environment too, where the children find them."""
+    policy = folder / "policy.toml"
+    policy.parent.mkdir(parents=True, exist_ok=True)
+    policy.write_text(POLICY)
+    os.environ |= ENV | {
+        "SX9_STATE_DIR": str((folder / "state").resolve()),
+        "SX9_OUTPUT_DIR": str((folder / "output").resolve()),
+        "SX9_POLICY_FILE": str(policy.resolve()),
+    }
+    settings = load_settings()
+    if settings.kafka_bootstrap or settings.neo4j_uri:
+        raise BadConfiguration(
+            "the demo plays on a Kafka and a Neo4j of its own, which it empties: unset SX9_KAFKA_BOOTSTRAP and "
+            "SX9_NEO4J_URI (`sx9 up` and `sx9 fetch` use them)"
+        )
+    return settings
+
+
+def _empty(folder: Path, keep: Path) -> None:
+    """Remove what an earlier demo left, but for the lock that we hold."""
+    for path in sorted(folder.rglob("*"), key=lambda p: len(p.parts), reverse=True):
+        if path == keep or path in keep.parents:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+@contextlib.contextmanager
+def _stage(endpoints: Endpoints, settings: Settings, children: Children, console: Console) -> Iterator[Stage]:
+    """A stage with its clients, and the bar that shows how far the history is."""
+    bootstrap = endpoints.kafka_bootstrap
+    reader, following, writer = consumer(bootstrap), consumer(bootstrap), producer(bootstrap)
+    with kafka_errors("connecting"):
+        admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    try:
+        with Progress(*columns, console=console) as bar:
+            yield Stage(bootstrap, settings, children, bar, reader, Follower(following), Outbox(writer), admin)
+    finally:
+        admin.close()
+        writer.close(timeout=5)
+        following.close()
+        reader.close()
+
+
+class Stage:
+    """Where the history is played: publishes, waits for what it leads to, and says what happens."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        settings: Settings,
+        children: Children,
+        bar: Progress,
+        reader: KafkaConsumer,
+        follower: Follower,
+        outbox: Outbox,
+        admin: KafkaAdminClient,
+    ) -> None:
+        self._bootstrap = bootstrap
+        self._settings = settings
+        self._children = children
+        self._bar = bar
+        self._reader = reader
+        self._follower = follower
+        self._outbox = outbox
+        self._admin = admin
+        self._state: State = load_state(reader, MODEL, settings.snapshots_dir)
+
+    def play_all(self, chunks: list[Chunk]) -> None:
+        """Play the history; what was played before is passed over."""
+        total = sum(len(chunk.events) for chunk in chunks)
+        task = self._bar.add_task("starting", total=total)
+        self._wait(lambda: self._read_on().next_offset > 0, "the fold role to write its rules to the journal")
+        already = played(self._reader)
+        for chunk in chunks:
+            self._bar.update(task, description=f"ATT&CK as of {tables.day(chunk.time_ms)[:7]}")
+            play(chunk, self._bootstrap, already)
+            self.wait_for_readers("journal")
+            if self._read_on().now_ms < chunk.time_ms:
+                self._outbox.send(JOURNAL.name, Tick(chunk.time_ms), key=MODEL, partition=partition_of(MODEL))
+                self._outbox.settle()
+            self._wait(lambda: self._read_on().waiting is None, "the trainer to answer a trigger")
+            self._bar.advance(task, len(chunk.events))
+        self._bar.update(task, description="ATT&CK history played")
+
+    def play_templates(self, templates: str) -> None:
+        """Fetch the Nuclei templates where they are at hand, and say so where they are not."""
+        source = _templates_source(templates)
+        if source is None:
+            self._bar.print("Nuclei templates: left out, there is neither ../shared/feeds nor a network")
+            return
+        if source == "none":
+            return
+        task = self._bar.add_task("Nuclei templates", total=None)
+        try:
+            report = fetch(
+                "nuclei-templates", source, self._settings, self._bootstrap,
+                on_progress=lambda stage, done, total: self._bar.update(
+                    task, description=f"Nuclei templates: {stage}", completed=done, total=total
+                ),
+            )  # fmt: skip
+        except (BadRecord, RetryLater, BadConfiguration) as error:
+            self._bar.print(f"Nuclei templates: left out: {error}", markup=False)
+            return
+        self._bar.print(f"Nuclei templates: {report.published} published into topics and graph")
+
+    def wait_for_readers(self, *roles: Role) -> None:
+        """Wait until roles have taken everything that is on their topics now."""
+        for role in roles:
+            ends = {place: end_offset(self._reader, *place) for place in places_of(TOPICS_OF[role])}
+            self._wait(partial(self._has_taken, role, ends), f"the {role} role to take what is on its topics")
+
+    def _has_taken(self, role: Role, ends: Mapping[Place, int]) -> bool:
+        committed = committed_offsets(self._admin, group_of(role))
+        return all(committed.get(place, 0) >= end for place, end in ends.items())
+
+    def _read_on(self) -> State:
+        for state, _ in read_on(self._reader, self._state):
+            self._state = state
+        return self._state
+
+    def _wait(self, done: Callable[[], bool], what: str) -> None:
+        """Wait, say what is decided meanwhile, and start again what ended."""
+        deadline = time.monotonic() + STUCK_S
+        while not done():
+            for decision in self._follower.poll(int(POLL_S * 1000)):
+                if isinstance(decision, Trigger) or (
+                    isinstance(decision, VersionEvent) and decision.outcome != "trained"
+                ):
+                    self._bar.print(sentence(decision), markup=False)
+            for news in self._children.mend():
+                self._bar.print(news, markup=False)
+            if any(child.starts > MOST_RESTARTS for child in self._children.all) or time.monotonic() > deadline:
+                logs = self._settings.logs_dir
+                raise RetryLater(f"waited in vain for {what}: the logs in {logs} say why; `sx9 demo --continue`")
+
+
+def _templates_source(templates: str) -> str | None:
+    """The folder or URL that is meant; None where `auto` finds nothing."""
+    if templates != "auto":
+        return templates
+    if SHARED_TEMPLATES.is_dir():
+        return str(SHARED_TEMPLATES)
+    url = FEEDS["nuclei-templates"].default_source
+    try:
+        httpx.head(url, timeout=NETWORK_S)
+    except httpx.HTTPError:
+        return None
+    return url

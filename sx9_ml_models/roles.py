@@ -1,0 +1,92 @@
+"""One process of the system, as `sx9 run ROLE` starts it: a role of the app, a trainer, or the fetchers."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from types import FrameType
+
+from prometheus_client import disable_created_metrics, start_http_server
+
+from schemas.errors import BadConfiguration, RetryLater, Sx9Error
+from streams import metrics
+from streams.app.wiring import ROLES, run_role
+from streams.fetchers.runner import feed_named, fetch
+from streams.services.local import Endpoints, running
+from streams.services.topics import create_topics
+from streams.settings import Settings
+from sx9_ml_models.children import end_with_parent
+from trainers.settings import load_trainer_settings
+
+log = logging.getLogger(__name__)
+
+NAMES = (*ROLES, "train", "fetch")
+
+
+def run(name: str, settings: Settings) -> None:
+    """Run one process until SIGTERM or SIGINT.
+
+    Args:
+        name: One of `NAMES`.
+        settings: Name the services, or the state folder in which `sx9 up` runs them.
+
+    Raises:
+        BadConfiguration, RetryLater: It can't run; the message says what to do.
+    """
+    end_with_parent()
+    disable_created_metrics()
+    endpoints = _endpoints(settings, neo4j=name == "graph")
+    if name == "train":
+        from trainers.consumer import run_consumer  # torch
+
+        create_topics(endpoints.kafka_bootstrap, settings.replication_factor)
+        run_consumer(load_trainer_settings(), endpoints.kafka_bootstrap)
+    elif name == "fetch":
+        _fetch_on(settings, endpoints)
+    else:
+        run_role(next(role for role in ROLES if role == name), settings, endpoints)
+
+
+def _endpoints(settings: Settings, *, neo4j: bool) -> Endpoints:
+    found = running(settings, neo4j=neo4j)
+    if found is None:
+        wanted = "Kafka and Neo4j" if neo4j else "Kafka"
+        raise RetryLater(
+            f"{wanted} of {settings.state_dir} do not answer: start them with `sx9 up`, or set "
+            "SX9_KAFKA_BOOTSTRAP and SX9_NEO4J_URI to your own"
+        )
+    return found
+
+
+def _fetch_on(settings: Settings, endpoints: Endpoints) -> None:
+    """Fetch every feed, and again after the interval; a feed that can't be had now is tried again then."""
+    for feed in settings.feed_sources:
+        feed_named(feed)
+    if not settings.fetch_interval_s:
+        raise BadConfiguration("SX9_FETCH_INTERVAL_S=0: nothing is fetched; set it to seconds between two fetches")
+    create_topics(endpoints.kafka_bootstrap, settings.replication_factor)
+    server, _ = start_http_server(settings.metrics_port, addr=settings.bind)
+    log.info("fetch: metrics on http://%s:%d/metrics", settings.bind, server.server_port)
+    stop = threading.Event()
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, leave)
+    while not stop.is_set():
+        for feed, source in settings.feed_sources.items():
+            _fetch(feed, source, settings, endpoints)
+        stop.wait(settings.fetch_interval_s)
+
+
+def _fetch(feed: str, source: str | None, settings: Settings, endpoints: Endpoints) -> None:
+    try:
+        report = fetch(feed, source, settings, endpoints.kafka_bootstrap)
+    except Sx9Error as error:
+        metrics.FETCH_FAILURES.labels(feed=feed, error=type(error).__name__).inc()
+        log.warning("%s: %s; tried again in %.0f s", feed, error, settings.fetch_interval_s)
+    else:
+        log.info("%s: %d published of %s", feed, report.published, report.counts)
