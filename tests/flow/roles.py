@@ -1,0 +1,108 @@
+"""Roles of the app as processes of their own, to be killed and started again.
+
+python -m tests.flow.roles ROLE ENDPOINTS SETTINGS     runs one role; both are JSON objects
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from streams.services.local import Endpoints
+from streams.settings import load_settings
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 90.0
+
+
+def until(true: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
+    """The first result of `true` that is true; fails with `what` if there is none in time."""
+    deadline = time.monotonic() + patience_s
+    while not (found := true()):
+        assert time.monotonic() < deadline, f"not within {patience_s:.0f} s: {what}"
+        time.sleep(0.1)
+    return found
+
+
+@dataclasses.dataclass
+class Role:
+    """A role that was started; `log` is what it wrote since."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log_file: Path
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text(encoding="utf-8")
+
+    def live(self) -> None:
+        """Wait until the backlog is done and the agents begin."""
+        self.until(lambda: f"{self.name}: live" in self.log, "live")
+
+    def until(self, true: Callable[[], Any], what: str) -> Any:
+        """Wait for something that takes this role; fails at once if the role has ended."""
+
+        def still() -> Any:
+            found = true()
+            assert found or self.process.poll() is None, (
+                f"{self.name} ended waiting for {what}:\n{self.log[-3000:]}"
+            )
+            return found
+
+        return until(still, f"{self.name}: {what}")
+
+    def metrics(self) -> dict[str, float]:
+        """Samples of /metrics, summed over their labels."""
+        address = self.until(lambda: re.search(r"metrics on (http\S+)", self.log), "the metrics port")
+        with urllib.request.urlopen(address[1], timeout=10) as answer:
+            text = answer.read().decode()
+        found: dict[str, float] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                found[sample.name] = found.get(sample.name, 0.0) + sample.value
+        return found
+
+    def kill(self) -> None:
+        """As the kernel does when memory is short."""
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self) -> int:
+        """Ask it to stop; its exit code."""
+        self.process.terminate()
+        return self.process.wait(timeout=PATIENCE_S)
+
+
+@contextlib.contextmanager
+def role(name: str, endpoints: Endpoints, state_dir: Path, **settings: Any) -> Iterator[Role]:
+    """One role while the block lasts; without ticks, so that a journal holds what the test puts there."""
+    fields = {"state_dir": str(state_dir), "tick_interval_s": 0.0} | settings
+    log_file = state_dir / f"{name}.{time.monotonic_ns()}.log"
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", __name__, name, json.dumps(dataclasses.asdict(endpoints)), json.dumps(fields)]
+    with log_file.open("wb") as log, subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log) as process:
+        try:
+            yield Role(name, process, log_file)
+        finally:
+            process.kill()
+
+
+if __name__ == "__main__":
+    from streams.app.wiring import run_role
+
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    _name, _endpoints, _settings = sys.argv[1:]
+    run_role(_name, load_settings(**json.loads(_settings)), Endpoints(**json.loads(_endpoints)))  # type: ignore[arg-type]

@@ -1,0 +1,132 @@
+"""What the tests of the whole flow see of the topics and the graph, and what they put there."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from kafka import KafkaAdminClient
+from neo4j import GraphDatabase
+
+from schemas.codec import decode
+from schemas.events import DeadLetter, Event
+from schemas.journal import Example, Promoted, Record
+from schemas.policy import Policy
+from schemas.topics import DEAD_LETTERS, EVENT_TOPICS, JOURNAL, TOPICS, TRIGGERS, Topic, partition_of
+from schemas.windows import Trigger
+from schemas.wire import Outbox, bulk_spans, consumer, end_offset, producer
+from streams.app.catch_up import places_of
+from streams.app.wiring import ROLES, group_of
+from streams.core.fold import Output, State, fold
+from streams.fetchers.publish import outgoing_event, publish
+from streams.services.local import Endpoints
+from tests.core.records import SMALL
+from tests.flow.roles import role, until
+
+MODEL = "distilbert-mitre"
+PARTITION = partition_of(MODEL)
+
+
+def emptied(endpoints: Endpoints) -> None:
+    """Delete topics, groups and graph."""
+    with contextlib.closing(KafkaAdminClient(bootstrap_servers=endpoints.kafka_bootstrap)) as admin:
+        names = {topic.name for topic in TOPICS}
+        if there := names & set(admin.list_topics()):
+            admin.delete_topics(list(there))
+            until(lambda: not names & set(admin.list_topics()), "topics gone")
+            admin.delete_groups([group_of(name) for name in ROLES])
+    with GraphDatabase.driver(endpoints.neo4j_uri) as driver:
+        driver.execute_query("MATCH (n) DETACH DELETE n")
+
+
+class World:
+    """A Kafka, a Neo4j and a state folder."""
+
+    def __init__(self, endpoints: Endpoints, state_dir: Path) -> None:
+        self.endpoints = endpoints
+        self.bootstrap = endpoints.kafka_bootstrap
+        self.state_dir = state_dir
+        self.reader = consumer(self.bootstrap)
+        self.writer = producer(self.bootstrap, linger_ms=0)
+        self.driver = GraphDatabase.driver(endpoints.neo4j_uri)
+
+    def close(self) -> None:
+        self.reader.close()
+        self.writer.close()
+        self.driver.close()
+
+    def role(self, name: str, **settings: Any) -> Any:
+        """A role at work here, under the small policy."""
+        return role(name, self.endpoints, self.state_dir, policy_file=str(self._policy_file()), **settings)
+
+    def _policy_file(self) -> Path:
+        file = self.state_dir / "policy.toml"
+        fields = (f"{name} = {getattr(SMALL, name)}" for name in Policy.__struct_fields__)
+        file.write_text("\n".join((f"[{MODEL}]", *fields)))
+        return file
+
+    def publish(self, events: Iterable[Event]) -> None:
+        """Put events on their topics, as a fetcher does."""
+        publish(self.bootstrap, [outgoing_event(event, 1_600_000_000_000) for event in events], lambda *_: None)
+
+    def put(self, topic: Topic, partition: int, value: bytes) -> int:
+        """Put bytes on a topic; their offset."""
+        return int(self.writer.send(topic.name, value=value, partition=partition).get(timeout=30).offset)
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Put records in the journal."""
+        outbox = Outbox(self.writer)
+        for record in records:
+            outbox.send(JOURNAL.name, record, key=MODEL, partition=PARTITION)
+        outbox.settle()
+
+    def messages(self, *topics: Topic) -> list[Any]:
+        """All messages there are now, those of one partition in their order."""
+        spans = {place: (0, end_offset(self.reader, *place)) for place in places_of(topics)}
+        return [message for messages in bulk_spans(self.reader, spans) for message in messages]
+
+    def records(self, topic: Topic) -> list[Any]:
+        """The same, decoded."""
+        return [decode(message.value, topic.record) for message in self.messages(topic)]
+
+    def letters(self) -> list[DeadLetter]:
+        return self.records(DEAD_LETTERS)
+
+    def events(self) -> list[tuple[Any, Event]]:
+        """(message, event) of everything the feeds said."""
+        return [(message, decode(message.value, Event)) for message in self.messages(*EVENT_TOPICS)]
+
+    def journal(self) -> list[tuple[int, Record]]:
+        """(offset, record)."""
+        return [(message.offset, decode(message.value, Record)) for message in self.messages(JOURNAL)]
+
+    def answer(self, answered: set[str]) -> None:
+        """Promote what was triggered and isn't in `answered` yet, as a trainer that is always content does."""
+        new = [t for t in self.records(TRIGGERS) if t.id not in answered]
+        self.write([Promoted(trigger=trigger.id, version=trigger.version, time_ms=0) for trigger in new])
+        answered |= {trigger.id for trigger in new}
+
+
+def effective(journal: Iterable[tuple[int, Record]]) -> list[Example]:
+    """The examples that are no second delivery."""
+    seen: dict[tuple[str, int], int] = {}
+    found = []
+    for _, record in journal:
+        if isinstance(record, Example):
+            source = record.source
+            place = (source.topic, source.partition)
+            if source.offset > seen.get(place, -1):
+                seen[place] = source.offset
+                found.append(record)
+    return found
+
+
+def pure_fold(journal: Iterable[tuple[int, Record]]) -> tuple[State, list[Output]]:
+    """What the journal says, without any process."""
+    return fold(State(model=MODEL), journal)
+
+
+def triggers_of(outputs: Iterable[Output]) -> list[Trigger]:
+    return [output for output in outputs if isinstance(output, Trigger)]
