@@ -8,7 +8,7 @@ its group's offsets to where it ended. Both sides may do an event twice: every s
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
@@ -26,13 +26,19 @@ def places_of(topics: Sequence[Topic]) -> tuple[Place, ...]:
     return tuple((topic.name, partition) for topic in topics for partition in range(topic.partitions))
 
 
-def catch_up(sink: Sink, reader: KafkaConsumer, places: Sequence[Place]) -> dict[Place, int]:
+def catch_up(
+    sink: Sink,
+    reader: KafkaConsumer,
+    places: Sequence[Place],
+    on_taken: Callable[[int], object] = lambda _number: None,
+) -> dict[Place, int]:
     """Give `sink` all that is on the topics now and has had no effect yet.
 
     Args:
         sink: Where the messages have their effect.
         reader: A consumer without a group.
         places: The partitions to read, side by side.
+        on_taken: Told how many messages each step took.
 
     Returns:
         For each place the offset at which the agents go on.
@@ -45,6 +51,7 @@ def catch_up(sink: Sink, reader: KafkaConsumer, places: Sequence[Place]) -> dict
     for messages in bulk_spans(reader, spans):
         sink.take([from_kafka(message) for message in messages])
         taken += len(messages)
+        on_taken(len(messages))
     if taken:
         log.info("caught up with %d messages in bulk", taken)
     return {place: end for place, (_, end) in spans.items()}
@@ -53,7 +60,12 @@ def catch_up(sink: Sink, reader: KafkaConsumer, places: Sequence[Place]) -> dict
 def from_kafka(record: Any) -> Message:
     """A kafka-python record as a message."""
     return Message(
-        record.topic, record.partition, record.offset, record.value, record.timestamp, _observed(record.headers)
+        record.topic,
+        record.partition,
+        record.offset,
+        record.value or b"",
+        record.timestamp,
+        _observed(record.headers),
     )
 
 

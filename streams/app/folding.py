@@ -7,6 +7,7 @@ has them, 4 now and then save a snapshot. Only then does the caller commit.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -43,11 +44,14 @@ class FoldSink:
         self._reject = rejecter(outbox)
         self._reader = reader
         self._dir = snapshots_dir
+        self._lock = threading.Lock()
         self._unsent: list[Output] = []
         self._window_ends = {model: _last(reader, WINDOWS, model, 0) for model in MODELS}
         self._trigger_offsets = {model: _last(reader, TRIGGERS, model, -1) for model in MODELS}
         self.states: dict[str, State] = {model: load_state(reader, model, snapshots_dir) for model in MODELS}
         self._saved = {model: state.next_offset for model, state in self.states.items()}
+        for state in self.states.values():
+            _show(state)
 
     def positions(self, places: Sequence[Place]) -> Mapping[Place, int]:
         """The next offset of each journal that is not folded yet."""
@@ -55,6 +59,24 @@ class FoldSink:
 
     def take(self, messages: Sequence[Message]) -> None:
         """See `Sink.take`. Messages that begin after a gap make it read the gap first."""
+        with self._lock:  # a rebalance cancels the agent, but not the thread in which its batch is at work
+            self._take(messages)
+
+    def save(self, model: str) -> None:
+        """Write the snapshot of one model, if anything came since the last.
+
+        A snapshot is behind all outputs: while a batch is at work, or was left with outputs to send, none is
+        written, and the next start folds it again.
+        """
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            if not self._unsent:
+                self._save(model)
+        finally:
+            self._lock.release()
+
+    def _take(self, messages: Sequence[Message]) -> None:
         for message, record in decoded(messages, Record, self._reject):
             model = MODELS[message.partition]
             if message.offset > self.states[model].next_offset:
@@ -65,10 +87,9 @@ class FoldSink:
         for model in {MODELS[message.partition] for message in messages}:
             _show(self.states[model])
             if self.states[model].next_offset - self._saved[model] >= SNAPSHOT_EVERY:
-                self.save(model)
+                self._save(model)
 
-    def save(self, model: str) -> None:
-        """Write the snapshot of one model, if anything came since the last."""
+    def _save(self, model: str) -> None:
         state = self.states[model]
         if state.next_offset > self._saved[model]:
             save_state(self._reader, state, self._dir)

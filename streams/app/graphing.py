@@ -1,7 +1,8 @@
 """Events into Neo4j: one transaction a batch holds the rows and the positions they bring the graph to.
 
-Order of effects: 1 decode, 2 rows, 3 UNWIND + MERGE per label and type, 4 the positions, 5 commit in Neo4j.
-Only then does the caller commit in Kafka. A row is written only where nothing newer stands.
+Order of effects: 1 decode, and reject what Neo4j can't hold, 2 rows, 3 UNWIND + MERGE per label and type,
+4 the positions, 5 commit in Neo4j. Only then does the caller commit in Kafka. A row is written only where
+nothing newer stands.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import Any, LiteralString, cast
 from neo4j import Driver, ManagedTransaction
 from neo4j.exceptions import DriverError, Neo4jError
 
-from schemas.errors import BadConfiguration, RetryLater
-from schemas.events import Event
+from schemas.errors import BadConfiguration, BadRecord, RetryLater
+from schemas.events import Event, Relationship, Template
 from schemas.wire import Outbox
 from streams.app.dead_letters import decoded, rejecter
 from streams.app.sink import Message, Place
@@ -27,18 +28,24 @@ CONSTRAINTS: tuple[LiteralString, ...] = (
     "CREATE INDEX entity_name IF NOT EXISTS FOR (n:Entity) ON (n.name)",
 )
 
+MAX_INDEXED_BYTES = 8_000
+"""Neo4j refuses an indexed value of more than 8,175 bytes, and with it the whole transaction."""
+
+MAX_INTEGER = 2**63 - 1
+"""Neo4j's largest."""
+
 _NEWER = """WITH {it}, row WHERE {it}.modified_ms IS NULL OR row.modified_ms > {it}.modified_ms
   OR (row.modified_ms = {it}.modified_ms AND row.offset >= {it}.offset)
 SET {it} += row.properties, {it}.modified_ms = row.modified_ms, {it}.offset = row.offset"""
 
 _NODES = f"""UNWIND $rows AS row
 MERGE (n:{NODE_LABEL} {{id: row.id}})
-{_NEWER.format(it="n")}, n:%s"""
+{_NEWER.format(it="n")}, n:`%s`"""
 
 _EDGES = f"""UNWIND $rows AS row
 MERGE (a:{NODE_LABEL} {{id: row.source}})
 MERGE (b:{NODE_LABEL} {{id: row.target}})
-MERGE (a)-[r:%s {{id: row.id}}]->(b)
+MERGE (a)-[r:`%s` {{id: row.id}}]->(b)
 {_NEWER.format(it="r")}"""
 
 _POSITIONS = """UNWIND $rows AS row
@@ -89,10 +96,42 @@ class GraphSink:
 
     def take(self, messages: Sequence[Message]) -> None:
         """See `Sink.take`."""
-        batch = merge((event, message.offset) for message, event in decoded(messages, Event, self._reject))
+        batch = merge((event, message.offset) for message, event in self._storable(messages))
         with neo4j_errors(f"writing {len(messages)} events"), self._driver.session() as session:
             session.execute_write(_write, batch, _ends(messages))
         self._outbox.settle()
+
+    def _storable(self, messages: Sequence[Message]) -> Iterator[tuple[Message, Event]]:
+        for message, event in decoded(messages, Event, self._reject):
+            try:
+                _check(event)
+            except BadRecord as error:
+                self._reject(message, error)
+            else:
+                yield message, event
+
+
+def _check(event: Event) -> None:
+    """One event that Neo4j refuses would hold up all that come after it."""
+    for time_ms in (event.created_ms, event.modified_ms):
+        if not -MAX_INTEGER - 1 <= time_ms <= MAX_INTEGER:
+            raise BadRecord("out-of-range", f"{event.id[:100]}: time {time_ms} does not fit 64 bits")
+    for text in _indexed(event):
+        if 4 * len(text) > MAX_INDEXED_BYTES and len(text.encode()) > MAX_INDEXED_BYTES:
+            raise BadRecord(
+                "too-long",
+                f"{text[:100]}...: {len(text)} characters; ids and names may have {MAX_INDEXED_BYTES} bytes",
+            )
+
+
+def _indexed(event: Event) -> tuple[str, ...]:
+    """What an event brings into the indexes of the graph."""
+    match event:
+        case Relationship():
+            return event.source.id, event.target.id
+        case Template():
+            return event.id, event.name, *event.techniques, *event.cves
+    return event.id, event.name
 
 
 def _write(transaction: ManagedTransaction, batch: Rows, ends: list[dict[str, Any]]) -> None:

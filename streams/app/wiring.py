@@ -16,6 +16,7 @@ from typing import Literal
 
 import faust
 from kafka import KafkaAdminClient, KafkaConsumer
+from mode.supervisors import CrashingSupervisor
 from neo4j import GraphDatabase
 from prometheus_client import start_http_server
 
@@ -43,6 +44,9 @@ Role = Literal["journal", "graph", "fold"]
 ROLES: tuple[Role, ...] = ("journal", "graph", "fold")
 TOPICS_OF: Mapping[Role, Sequence[Topic]] = {"journal": JOURNALED, "graph": EVENT_TOPICS, "fold": (JOURNAL,)}
 LAG_EVERY_S = 5.0
+
+SESSION_TIMEOUT_S = 10.0
+"""A worker that was killed holds its partitions for so long (Faust's default is a minute)."""
 
 
 def group_of(role: Role) -> str:
@@ -89,7 +93,7 @@ def run_role(role: Role, settings: Settings, endpoints: Endpoints) -> None:
     log.info("%s: metrics on http://%s:%d/metrics", role, settings.bind, metrics_server.server_port)
     with clients(endpoints.kafka_bootstrap) as kafka, _sink(role, settings, endpoints, kafka) as sink:
         places = places_of(TOPICS_OF[role])
-        ends = catch_up(sink, kafka.reader, places)
+        ends = catch_up(sink, kafka.reader, places, metrics.EVENTS_TAKEN.labels(role=role).inc)
         patiently(lambda: hand_over(kafka.admin, group_of(role), ends))
         if isinstance(sink, FoldSink):
             _apply_policies(settings, sink, kafka.outbox)
@@ -97,7 +101,20 @@ def run_role(role: Role, settings: Settings, endpoints: Endpoints) -> None:
         add_agent(app, role, TOPICS_OF[role], sink)
         _add_timers(app, role, settings, kafka.outbox)
         log.info("%s: live", role)
+        _work(app)
+        if isinstance(sink, FoldSink):
+            for model in MODELS:
+                sink.save(model)
+
+
+def _work(app: faust.App) -> None:
+    """Run the app until it is stopped. One that crashes ends the process with a code that is not 0: what its
+    agent had in hand is done first at the next start, and nothing is done before it."""
+    try:
         faust.Worker(app, loglevel=None, override_logging=False, quiet=True).execute_from_commandline()
+    except SystemExit as end:
+        if end.code:
+            raise
 
 
 def faust_app(role: Role, settings: Settings, bootstrap: str) -> faust.App:
@@ -115,6 +132,8 @@ def faust_app(role: Role, settings: Settings, bootstrap: str) -> faust.App:
         consumer_auto_offset_reset="earliest",
         broker_commit_interval=1.0,
         broker_commit_every=None,
+        broker_session_timeout=SESSION_TIMEOUT_S,
+        agent_supervisor=CrashingSupervisor,
         stream_wait_empty=False,
         web_enabled=settings.web_port > 0,
         web_bind=settings.bind,
@@ -130,10 +149,7 @@ def _sink(role: Role, settings: Settings, endpoints: Endpoints, kafka: Clients) 
         committed = patiently(lambda: committed_offsets(kafka.admin, group_of(role)))
         yield JournalSink(kafka.outbox, seen, committed)
     elif role == "fold":
-        sink = FoldSink(kafka.outbox, kafka.reader, settings.snapshots_dir)
-        yield sink
-        for model in MODELS:
-            sink.save(model)
+        yield FoldSink(kafka.outbox, kafka.reader, settings.snapshots_dir)
     else:
         auth = (endpoints.neo4j_user, endpoints.neo4j_password) if endpoints.neo4j_password else None
         with GraphDatabase.driver(endpoints.neo4j_uri, auth=auth, notifications_min_severity="OFF") as driver:
