@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NoReturn
 
 import faust
+from aiokafka.errors import KafkaError
 from kafka import KafkaAdminClient, KafkaConsumer
 from mode.supervisors import CrashingSupervisor
 from neo4j import GraphDatabase
@@ -88,6 +91,7 @@ def run_role(role: Role, settings: Settings, endpoints: Endpoints) -> None:
     Raises:
         RetryLater, BadConfiguration: Kafka or Neo4j can't be used.
     """
+    signal.signal(signal.SIGTERM, _leave)
     create_topics(endpoints.kafka_bootstrap, settings.replication_factor)
     metrics_server, _ = start_http_server(settings.metrics_port, addr=settings.bind)
     log.info("%s: metrics on http://%s:%d/metrics", role, settings.bind, metrics_server.server_port)
@@ -115,6 +119,12 @@ def _work(app: faust.App) -> None:
     except SystemExit as end:
         if end.code:
             raise
+    finally:
+        signal.signal(signal.SIGTERM, _leave)  # Faust's own handler went with its event loop
+
+
+def _leave(_number: int, _frame: object) -> NoReturn:
+    sys.exit(0)
 
 
 def faust_app(role: Role, settings: Settings, bootstrap: str) -> faust.App:
@@ -183,15 +193,28 @@ def _tick(outbox: Outbox) -> None:
 def _add_timers(app: faust.App, role: Role, settings: Settings, outbox: Outbox) -> None:
     @app.timer(LAG_EVERY_S)
     async def lag() -> None:
-        consumer_ = app.consumer
-        behind = 0
-        for place in consumer_.assignment() if consumer_ else ():
-            end = consumer_.highwater(place) or 0
-            behind += max(end - (consumer_._committed_offset.get(place) or 0), 0)
-        metrics.LAG.labels(role=role).set(behind)
+        with contextlib.suppress(KafkaError):  # a broker that does not answer leaves the last number standing
+            behind = await _behind(app)
+            if behind is None:
+                metrics.LAG.clear()
+            else:
+                metrics.LAG.labels(role=role).set(behind)
 
     if role == "fold" and settings.tick_interval_s:
 
         @app.timer(settings.tick_interval_s, on_leader=False)
         async def tick() -> None:
             _tick(outbox)
+
+
+async def _behind(app: faust.App) -> int | None:
+    """Messages on the partitions of this worker without a committed effect; None while it has no partitions.
+
+    The ends are asked of the broker: what the consumer itself knows stands still while Faust pauses it.
+    """
+    consumer_: Any = app.consumer
+    places = consumer_.assignment() if consumer_ else set()
+    if not places:
+        return None
+    ends = await consumer_.highwaters(*places)
+    return sum(max(end - (consumer_._committed_offset[place] or 0), 0) for place, end in ends.items())

@@ -101,8 +101,9 @@ def role(name: str, endpoints: Endpoints, state_dir: Path, **settings: Any) -> I
 
 
 if __name__ == "__main__":
-    from streams.app.wiring import run_role
+    from streams.app import wiring
 
+    wiring.LAG_EVERY_S = 0.2
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     _name, _endpoints, _settings = sys.argv[1:]
-    run_role(_name, load_settings(**json.loads(_settings)), Endpoints(**json.loads(_endpoints)))  # type: ignore[arg-type]
+    wiring.run_role(_name, load_settings(**json.loads(_settings)), Endpoints(**json.loads(_endpoints)))  # type: ignore[arg-type]

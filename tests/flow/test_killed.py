@@ -7,14 +7,13 @@ import threading
 import time
 from random import Random
 
-from schemas.journal import Example, Source
+from schemas.journal import Example
 from schemas.topics import TRIGGERS, WINDOWS
 from schemas.windows import Trigger, Window
 from streams.app.wiring import ROLES
-from streams.core.examples import project
 from tests.flow.graph import as_said, in_neo4j, positions
 from tests.flow.material import news
-from tests.flow.world import MODEL, World, effective, pure_fold
+from tests.flow.world import World, effective, pure_fold, sources
 
 KILLS = 4
 EVENTS = 600
@@ -81,16 +80,6 @@ def settled(world: World, answered: set[str]) -> bool:
 
 def source_of(example: Example) -> tuple[str, int, int]:
     return example.source.topic, example.source.partition, example.source.offset
-
-
-def sources(world: World) -> list[tuple[str, int, int]]:
-    """The events on the topics from which the model can learn."""
-    found = []
-    for message, event in world.events():
-        place = (message.topic, message.partition, message.offset)
-        if project(MODEL, event, Source(*place)):
-            found.append(place)
-    return sorted(found)
 
 
 def ends(world: World) -> dict[tuple[str, int], int]:

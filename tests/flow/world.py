@@ -12,13 +12,14 @@ from neo4j import GraphDatabase
 
 from schemas.codec import decode
 from schemas.events import DeadLetter, Event
-from schemas.journal import Example, Promoted, Record
+from schemas.journal import Example, Promoted, Record, Source
 from schemas.policy import Policy
 from schemas.topics import DEAD_LETTERS, EVENT_TOPICS, JOURNAL, TOPICS, TRIGGERS, Topic, partition_of
 from schemas.windows import Trigger
 from schemas.wire import Outbox, bulk_spans, consumer, end_offset, producer
 from streams.app.catch_up import places_of
 from streams.app.wiring import ROLES, group_of
+from streams.core.examples import project
 from streams.core.fold import Output, State, fold
 from streams.fetchers.publish import outgoing_event, publish
 from streams.services.local import Endpoints
@@ -71,9 +72,11 @@ class World:
         """Put events on their topics, as a fetcher does."""
         publish(self.bootstrap, [outgoing_event(event, 1_600_000_000_000) for event in events], lambda *_: None)
 
-    def put(self, topic: Topic, partition: int, value: bytes) -> int:
+    def put(self, topic: Topic, partition: int, value: bytes | None) -> int:
         """Put bytes on a topic; their offset."""
-        return int(self.writer.send(topic.name, value=value, partition=partition).get(timeout=30).offset)
+        return int(
+            self.writer.send(topic.name, key=b"key", value=value, partition=partition).get(timeout=30).offset
+        )
 
     def write(self, records: Sequence[Record]) -> None:
         """Put records in the journal."""
@@ -107,6 +110,12 @@ class World:
         new = [t for t in self.records(TRIGGERS) if t.id not in answered]
         self.write([Promoted(trigger=trigger.id, version=trigger.version, time_ms=0) for trigger in new])
         answered |= {trigger.id for trigger in new}
+
+
+def sources(world: World) -> list[tuple[str, int, int]]:
+    """The events on the topics from which the model can learn."""
+    found = [((message.topic, message.partition, message.offset), event) for message, event in world.events()]
+    return sorted(place for place, event in found if project(MODEL, event, Source(*place)))
 
 
 def effective(journal: Iterable[tuple[int, Record]]) -> list[Example]:
