@@ -1,0 +1,115 @@
+"""The pages in `docs/` say what the code says: settings and rules with their defaults, dependencies, links."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import annotated_types
+import msgspec
+import pytest
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from schemas.policy import Policy
+from streams.policies import load_policies
+from streams.settings import PREFIX, Settings
+from trainers.settings import PREFIX as TRAINER_PREFIX
+from trainers.settings import SHARED, TrainerSettings
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+CONFIGURATION = (DOCS / "configuration.md").read_text(encoding="utf-8")
+PAGES = sorted(DOCS.rglob("*.md"))
+
+
+def rows(name: str) -> dict[str, tuple[str, ...]]:
+    """Name -> the other cells of each table row whose first cell is a name of this form."""
+    lines = (line.strip("|").split("|") for line in CONFIGURATION.splitlines() if line.startswith("| `"))
+    cells = ([cell.strip() for cell in line] for line in lines)
+    return {first.strip("`"): tuple(rest) for first, *rest in cells if re.fullmatch(name, first.strip("`"))}
+
+
+def shown(default: Any) -> str:
+    """A default as the page writes it."""
+    if default is None:
+        return "none"
+    if isinstance(default, Path) and default.is_absolute():
+        return "the user's cache folder"
+    if isinstance(default, SecretStr):
+        default = default.get_secret_value()
+    if isinstance(default, float) and default.is_integer():
+        default = int(default)
+    return f"`{default}`" if str(default) else "empty"
+
+
+def bounds(field: FieldInfo) -> str:
+    """A range as the page writes it."""
+    at = {type(each): value for each in field.metadata for value in dataclasses.asdict(each).values()}
+    low, high = at.get(annotated_types.Ge), at.get(annotated_types.Le)
+    if low is not None and high is not None:
+        return f"{low} to {high}"
+    words = {annotated_types.Ge: "at least", annotated_types.Gt: "over", annotated_types.Lt: "under"}
+    return ", ".join(f"{word} {at[kind]}" for kind, word in words.items() if kind in at)
+
+
+def settings_in_code() -> dict[str, tuple[str, str]]:
+    """Variable -> its default and its range."""
+    own = {n: f for n, f in TrainerSettings.model_fields.items() if n not in SHARED}
+    fields = {f"{PREFIX}{n}".upper(): f for n, f in Settings.model_fields.items()}
+    fields |= {f"{TRAINER_PREFIX}{n}".upper(): f for n, f in own.items()}
+    return {name: (shown(field.default), bounds(field)) for name, field in fields.items()}
+
+
+def test_every_setting_is_documented_with_its_default_and_range() -> None:
+    assert {name: cells[:2] for name, cells in rows(r"SX9_\w+").items()} == settings_in_code()
+
+
+def test_settings_shared_with_the_trainer_are_marked_and_have_one_default() -> None:
+    marked = {name for name, cells in rows(r"SX9_\w+").items() if "**shared**" in cells[2]}
+    assert marked == set(SHARED.values())
+    for name in SHARED:
+        assert TrainerSettings.model_fields[name].default == Settings.model_fields[name].default
+
+
+def test_every_rule_is_documented_with_its_default() -> None:
+    in_code = {f.name: shown(f.default) for f in msgspec.structs.fields(Policy)}
+    assert {name: cells[0] for name, cells in rows("[a-z_]+").items()} == in_code
+
+
+def test_the_policy_file_of_the_page_loads(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", CONFIGURATION, re.DOTALL)
+    (tmp_path / "policy.toml").write_text(example, encoding="utf-8")
+    assert load_policies(tmp_path / "policy.toml")["distilbert-mitre"].retrain_examples == 2_000
+
+
+def dependencies() -> set[str]:
+    """Names of everything that `pyproject.toml` or a `requirements/*.in` asks for, our own extras left out."""
+    found = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    asked = [*found["build-system"]["requires"], *found["project"]["dependencies"]]
+    for extra in found["project"]["optional-dependencies"].values():
+        asked += extra
+    for file in (ROOT / "requirements").glob("*.in"):
+        asked += [line for line in file.read_text(encoding="utf-8").splitlines() if line and line[0] not in "#-"]
+    names = {match[0] for each in asked if (match := re.match(r"[\w.-]+", each))}
+    return names - {found["project"]["name"]}
+
+
+def test_every_dependency_says_why_it_is_here() -> None:
+    text = (DOCS / "dependencies.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\*\*`([\w.-]+)`\*\*", text)) == dependencies()
+
+
+def test_every_decision_is_in_the_index() -> None:
+    index = (DOCS / "decisions/README.md").read_text(encoding="utf-8")
+    pages = {page.name for page in (DOCS / "decisions").glob("????-??-??-*.md")}
+    assert set(re.findall(r"\]\((\d{4}-[\w.-]+)\)", index)) == pages
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
