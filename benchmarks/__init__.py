@@ -1,0 +1,1 @@
+"""Rates of the ingest path beside those of others: `make bench`."""

@@ -1,0 +1,107 @@
+"""The same way from the topics to the graph as an application of Quix Streams with its own `Neo4jSink`.
+
+Runs in a virtual environment of its own, without ours: `python benchmarks/quix.py '{"argument": ...}'`. The clock
+runs from the first message that reaches a sink to the end of the last transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+from quixstreams import Application
+from quixstreams.sinks.community.neo4j import Neo4jSink
+
+NEWER = """WITH {it}, event, __timestamp AS at
+WHERE {it}.modified_ms IS NULL OR event.modified_ms > {it}.modified_ms
+  OR (event.modified_ms = {it}.modified_ms AND at >= {it}.offset)
+SET {it} += {properties}, {it}.modified_ms = coalesce(event.modified_ms, 0), {it}.offset = at"""
+
+NODE = """text: coalesce(event.text, ""), feed: event.feed, release: event.release,
+  status: coalesce(event.status, "active"), revoked_by: coalesce(event.revoked_by, ""),
+  created_ms: coalesce(event.created_ms, 0), name: event.name"""
+
+TECHNIQUES = "MERGE (n:Entity {id: event.id})\n" + NEWER.format(
+    it="n",
+    properties="{"
+    + NODE
+    + """, stix_id: event.stix_id, tactics: coalesce(event.tactics, []),
+  platforms: coalesce(event.platforms, []), domain: event.domain}, n:Technique""",
+)
+ENTITIES = "MERGE (n:Entity {id: event.id})\n" + NEWER.format(
+    it="n",
+    properties="{"
+    + NODE
+    + """, external_id: coalesce(event.external_id, ""),
+  aliases: coalesce(event.aliases, [])}, n:$(event.label)""",
+)
+RELATIONSHIPS = """MERGE (a:Entity {id: event.source.id})
+MERGE (b:Entity {id: event.target.id})
+MERGE (a)-[r:%s {id: event.id}]->(b)
+""" + NEWER.format(
+    it="r",
+    properties="""{text: coalesce(event.text, ""), feed: event.feed, release: event.release,
+  status: coalesce(event.status, "active"), created_ms: coalesce(event.created_ms, 0)}""",
+)
+RELATIONS = ("uses", "detects", "mitigates", "subtechnique-of", "revoked-by", "attributed-to")
+
+
+class Timed(Neo4jSink):
+    """`Neo4jSink` that knows when its first message came and when its last transaction ended."""
+
+    first = last = 0.0
+
+    def add(self, *args: Any, **kwargs: Any) -> None:
+        Timed.first = Timed.first or time.monotonic()
+        super().add(*args, **kwargs)
+
+    def write(self, batch: Any) -> None:
+        super().write(batch)
+        Timed.last = time.monotonic()
+
+
+def main(
+    bootstrap: str, neo4j: str, group: str, topics: list[str], events: int, every: int, chunk: int, types: str
+) -> None:
+    """Write `events` events to the graph and print the time as JSON.
+
+    Args:
+        topics: Techniques, entities, relationships.
+        every: Commit (and so write) after so many messages; 0: as it comes, every 5 s.
+        chunk: Rows a statement.
+        types: `dynamic`: one sink takes all relationships; `branches`: one sink a type.
+    """
+    host, _, port = neo4j.rpartition("/")[2].partition(":")
+
+    def sink(query: str) -> Timed:
+        return Timed(host, int(port), "", "", query, chunk_size=chunk, notifications_min_severity="OFF")
+
+    app = Application(
+        broker_address=bootstrap, consumer_group=group, auto_offset_reset="earliest", loglevel="WARNING",
+        commit_every=every, auto_create_topics=False,
+    )  # fmt: skip
+    techniques, entities, relationships = (app.dataframe(app.topic(name)) for name in topics)
+    techniques.sink(sink(TECHNIQUES))
+    entities.update(_label).sink(sink(ENTITIES))
+    if types == "dynamic":
+        relationships.update(_type).sink(sink(RELATIONSHIPS % "$(event.label)"))
+    else:
+        for relation in RELATIONS:
+            one = relationships.filter(lambda event, relation=relation: event["relation"] == relation)
+            one.sink(sink(RELATIONSHIPS % relation.upper().replace("-", "_")))
+    app.run(count=events, timeout=10)
+    print(json.dumps({"events": events, "seconds": Timed.last - Timed.first}), flush=True)
+
+
+def _label(event: dict[str, Any]) -> None:
+    event["label"] = event["kind"].title().replace("-", "")
+
+
+def _type(event: dict[str, Any]) -> None:
+    event["label"] = event["relation"].upper().replace("-", "_")
+
+
+if __name__ == "__main__":
+    main(**json.loads(sys.argv[1]))

@@ -1,0 +1,171 @@
+"""What is measured, each in a process of its own: `python -m benchmarks.sides NAME '{"argument": ...}'`.
+
+Prints what it found as a line of JSON. Clients connect before the clock starts.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import faust
+from kafka import TopicPartition
+from neo4j import Driver, GraphDatabase
+
+from benchmarks.events import copies, read_feed, sample
+from schemas.topics import EVENT_TOPICS, JOURNAL, partition_of
+from schemas.wire import bulk, consumer, end_offset
+from streams.app import graphing, wiring
+from streams.app.catch_up import catch_up, places_of
+from streams.app.journaling import JOURNALED
+from streams.core.fold import State
+from streams.core.graph import merge
+from streams.replay import read_on
+from streams.services.local import Endpoints
+from streams.settings import Settings, load_settings
+
+MODEL = "distilbert-mitre"
+
+
+def tell(**found: Any) -> None:
+    """Hand a result to the parent."""
+    print(json.dumps(found), flush=True)
+
+
+def role(name: wiring.Role, state_dir: str, bootstrap: str, neo4j: str = "") -> None:
+    """One of our roles as `sx9 up` runs it, until it is stopped."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    wiring.run_role(name, _settings(state_dir), Endpoints(bootstrap, neo4j, "", ""))
+
+
+def noop(kind: str, state_dir: str, bootstrap: str, marks: list[int]) -> None:
+    """A Faust agent that does nothing, on the topics and with the app of the journal role.
+
+    Args:
+        kind: `each` takes events one by one, `batches` with `stream.take`.
+        marks: Tells the time when it has seen so many.
+    """
+    app = wiring.faust_app("journal", _settings(state_dir), bootstrap)
+    channel = app.topic(
+        *(topic.name for topic in JOURNALED), value_type=bytes, value_serializer="raw", key_serializer="raw"
+    )
+    app.agent(channel, name="noop")(_each(set(marks)) if kind == "each" else _batches(marks))
+    faust.Worker(app, loglevel=None, override_logging=False, quiet=True).execute_from_commandline()
+
+
+def _each(marks: set[int]) -> Callable[[Any], Any]:
+    async def agent(stream: Any) -> None:
+        seen = 0
+        async for _event in stream:
+            seen += 1
+            if seen in marks:
+                tell(seen=seen, at_ms=time.time() * 1000)
+
+    return agent
+
+
+def _batches(marks: list[int]) -> Callable[[Any], Any]:
+    async def agent(stream: Any) -> None:
+        seen, left = 0, list(marks)
+        async for events in stream.take(1_000, within=0.1):
+            seen += len(events)
+            while left and seen >= left[0]:
+                tell(seen=left.pop(0), at_ms=time.time() * 1000)
+
+    return agent
+
+
+def graph(state_dir: str, bootstrap: str, neo4j: str) -> None:
+    """Our graph role's way from the topics to the graph: its bulk path."""
+    with (
+        wiring.clients(bootstrap) as kafka,
+        wiring._sink("graph", _settings(state_dir), Endpoints(bootstrap, neo4j, "", ""), kafka) as sink,
+    ):
+        start = time.monotonic()
+        ends = catch_up(sink, kafka.reader, places_of(EVENT_TOPICS))
+        tell(events=sum(ends.values()), seconds=time.monotonic() - start, rss_mb=_peak_mb())
+
+
+def driver(feed: str, events: int, neo4j: str, batch: int) -> None:
+    """The bare driver: rows of all events, ready in memory and sorted by label and type, `batch` at a time."""
+    rows = list(_rows(feed, events))
+    with GraphDatabase.driver(neo4j, notifications_min_severity="OFF") as bolt:
+        bolt.verify_connectivity()
+        start = time.monotonic()
+        for statement, group in rows:
+            for part in _parts(group, batch):
+                _write(bolt, statement, part)
+        tell(events=events, seconds=time.monotonic() - start)
+
+
+def _rows(feed: str, events: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    found = copies(sample(read_feed(Path(feed)), events), EVENT_TOPICS)
+    merged = merge((next(found), offset) for offset in range(events))
+    for label, nodes in graphing._grouped(merged.nodes, lambda node: node.label):
+        yield graphing._NODES % label, [graphing._node_row(node) for node in nodes]
+    for kind, edges in graphing._grouped(merged.edges, lambda edge: edge.type):
+        yield graphing._EDGES % kind, [graphing._edge_row(edge) for edge in edges]
+
+
+def _parts(rows: list[Any], size: int) -> Iterable[list[Any]]:
+    return (rows[at : at + size] for at in range(0, len(rows), size))
+
+
+def _write(bolt: Driver, statement: str, rows: list[Any]) -> None:
+    with bolt.session() as session:
+        session.execute_write(lambda transaction: transaction.run(statement, rows=rows).consume())  # type: ignore[arg-type]
+
+
+def fold(bootstrap: str) -> None:
+    """Our bulk path: read, decode and fold the journal."""
+    reader = consumer(bootstrap)
+    end = end_offset(reader, JOURNAL.name, partition_of(MODEL))
+    outputs, start = 0, time.monotonic()
+    for state, more in read_on(reader, State(model=MODEL), end):
+        assert state.next_offset <= end
+        outputs += len(more)
+    tell(events=end, seconds=time.monotonic() - start, outputs=outputs, rss_mb=_peak_mb())
+
+
+def bare(bootstrap: str) -> None:
+    """kafka-python on the journal, looking at nothing."""
+    reader = consumer(bootstrap)
+    place = TopicPartition(JOURNAL.name, partition_of(MODEL))
+    end = end_offset(reader, *place)
+    start, seen = time.monotonic(), 0
+    reader.assign([place])
+    reader.seek_to_beginning(place)
+    while seen < end:
+        seen += sum(len(messages) for messages in reader.poll(timeout_ms=1_000).values())
+    tell(events=end, seconds=time.monotonic() - start)
+
+
+def read(bootstrap: str) -> None:
+    """Our bulk reader on the journal, looking at nothing: what decoding and the fold add to it."""
+    reader = consumer(bootstrap)
+    start, seen = time.monotonic(), 0
+    for messages in bulk(reader, JOURNAL.name, partition_of(MODEL)):
+        seen += len(messages)
+    tell(events=seen, seconds=time.monotonic() - start)
+
+
+def _settings(state_dir: str) -> Settings:
+    return load_settings(state_dir=Path(state_dir), tick_interval_s=0, metrics_port=0, web_port=0)
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+SIDES: dict[str, Callable[..., None]] = {
+    side.__name__: side for side in (role, noop, graph, driver, fold, bare, read)
+}
+
+if __name__ == "__main__":
+    SIDES[sys.argv[1]](**json.loads(sys.argv[2]))
