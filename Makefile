@@ -13,17 +13,23 @@ LOCKS := requirements/dev.txt requirements/base-models.txt
 # Quix Streams, which `make bench` compares with, pins other versions than ours: it has a venv of its own.
 QUIX := .tools/quix
 
-.PHONY: help install test check bench lock clean
+.PHONY: help install demo up test check bench lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed ## locked, hashed versions into .venv, by uv, which it gets by itself
 
+demo: install ## play the real history of ATT&CK through the whole system; ARGS=--continue goes on with one that was killed
+	$(BIN)/sx9 demo $(ARGS)
+
+up: install ## Kafka, Neo4j, the app, the trainer and the fetchers on this machine, until Ctrl-C
+	$(BIN)/sx9 up
+
 test: install ## all tests, on a real Kafka and a real Neo4j
 	$(BIN)/python -m pytest $(ARGS)
 
-check: install ## what CI runs beside the tests: linter, format, types, contract files, locks
+check: install ## what CI runs beside the tests: linter, format, types, contract files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -179,7 +179,8 @@ def bulk_spans(reader: KafkaConsumer, spans: Mapping[tuple[str, int], tuple[int,
                 wanted = messages if messages[-1].offset < end else [m for m in messages if m.offset < end]
                 if messages[-1].offset + 1 >= end:
                     del left[place]
-                    reader.pause(place)
+                    if left:
+                        reader.assign(list(left))  # never `pause`: docs/decisions has why
                 if wanted:
                     yield wanted
             if time.monotonic() - heard > POLL_PATIENCE_S:
@@ -188,7 +189,6 @@ def bulk_spans(reader: KafkaConsumer, spans: Mapping[tuple[str, int], tuple[int,
 
 def _seek(reader: KafkaConsumer, spans: Mapping[TopicPartition, tuple[int, int]]) -> None:
     reader.assign(list(spans))
-    reader.resume(*spans)  # a partition that was paused stays so over an assignment
     for place, first in reader.beginning_offsets(list(spans)).items():
         start = spans[place][0]
         if first > start:

@@ -1,7 +1,7 @@
 """Settings of the streaming side: the one place under `streams` that reads the environment.
 
-Every field is an environment variable with the prefix `SX9_` (`SX9_KAFKA_BOOTSTRAP=broker:9092`) or a line
-of a `.env` file. Unknown `SX9_` names are refused, so that a typing error is not a silent default.
+Every field is an environment variable with the prefix `SX9_` (`SX9_KAFKA_BOOTSTRAP=broker:9092`).
+Unknown `SX9_` names are refused, so that a typing error is not a silent default.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class Settings(BaseSettings):
     state_dir: Path = Field(Path(".sx9"), description="data of the local services, cursors, snapshots, logs")
     output_dir: Path = Field(Path("output"), description="models and exports")
     cache_dir: Path = Field(
-        Path(platformdirs.user_cache_dir("sx9")), description="jars and converted base models, shared by checkouts"
+        Path(platformdirs.user_cache_dir("sx9")),
+        description="jars, base models and mirrors, shared by checkouts",
     )
     kafka_heap_mb: int = Field(256, ge=128, description="heap of the local Kafka, MB")
     neo4j_heap_mb: int = Field(512, ge=256, description="heap of the local Neo4j, MB")
@@ -54,7 +55,7 @@ class Settings(BaseSettings):
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0: a free one, printed at start")
     feeds: str = Field(
         "attack-enterprise attack-ics attack-mobile nuclei-templates",
-        description="feeds that `sx9 up` fetches, with a space between; name=URL-or-path names a source of your own",
+        description="feeds that `sx9 up` fetches, separated by spaces; name=URL-or-path names a source of yours",
     )
     fetch_interval_s: float = Field(
         3_600.0, ge=0, description="seconds between two fetches of a feed under `sx9 up`; 0: none"

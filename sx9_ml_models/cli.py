@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import logging
 import os
 import sys
 import uuid
@@ -90,11 +91,16 @@ def demo(
     templates: Annotated[
         str, typer.Option(help="Nuclei templates: a folder, a git URL, `auto` (what is at hand) or `none`.")
     ] = "auto",
+    events: Annotated[
+        int | None, typer.Option(min=1, help="Play only so many events, the oldest; all 19,979 without it.")
+    ] = None,
 ) -> None:
     """Play the real history of ATT&CK, 2017 to 2024, and watch a model retrain itself."""
     from sx9_ml_models.demo import run_demo
 
-    run_demo(folder, go_on=go_on, templates=templates)
+    if logging.getLogger().level > logging.DEBUG:
+        logs.set_up("WARNING")  # the demo says itself what happens
+    run_demo(folder, go_on=go_on, templates=templates, events=events)
 
 
 @app.command(epilog="Example: SX9_KAFKA_BOOTSTRAP=broker:9092 sx9 up")

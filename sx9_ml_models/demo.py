@@ -71,13 +71,14 @@ STUCK_S = 900.0
 MOST_RESTARTS = 8
 
 
-def run_demo(folder: Path, *, go_on: bool, templates: str) -> None:
+def run_demo(folder: Path, *, go_on: bool, templates: str, events: int | None = None) -> None:
     """Run the demo to its end.
 
     Args:
         folder: Everything lies there: data of the services, logs, models.
         go_on: Go on with what is there; otherwise the folder is emptied first.
         templates: A folder, a git URL, `auto` or `none`.
+        events: Play only so many, the oldest; None for all.
 
     Raises:
         BadConfiguration: Nothing to go on with, or the machine isn't fit.
@@ -98,7 +99,7 @@ def run_demo(folder: Path, *, go_on: bool, templates: str) -> None:
             create_topics(endpoints.kafka_bootstrap)
             children = system(settings, fetch=False, env={}, lock=lock)
             with running(children), _stage(endpoints, settings, children, console) as stage:
-                stage.play_all(history(settings))
+                stage.play_all(history(settings, events))
                 stage.play_templates(templates)
                 stage.wait_for_readers("graph", "fold")
     rows = views.versions(load_trainer_settings(), MODEL)

@@ -38,10 +38,10 @@ class Chunk:
     time_ms: int
 
 
-def history(settings: Settings) -> list[Chunk]:
-    """The whole history in chunks, oldest first; the same at every call."""
+def history(settings: Settings, most: int | None = None) -> list[Chunk]:
+    """The history in chunks, oldest first, or its `most` oldest events; the same at every call."""
     outcomes = parse_events(FEED, SOURCE, settings)
-    events = sorted((e for e in outcomes if not isinstance(e, Rejected)), key=_by_creation)
+    events = sorted((e for e in outcomes if not isinstance(e, Rejected)), key=_by_creation)[:most]
     pieces = (tuple(events[i : i + CHUNK_EVENTS]) for i in range(0, len(events), CHUNK_EVENTS))
     return [Chunk(piece, piece[-1].created_ms) for piece in pieces]
 

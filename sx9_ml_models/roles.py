@@ -71,7 +71,7 @@ def _fetch_on(settings: Settings, endpoints: Endpoints) -> None:
     log.info("fetch: metrics on http://%s:%d/metrics", settings.bind, server.server_port)
     stop = threading.Event()
 
-    def leave(number: int, _frame: FrameType | None) -> None:
+    def leave(_number: int, _frame: FrameType | None) -> None:
         stop.set()
         sys.exit(0)
 

@@ -108,14 +108,14 @@ def up(settings: Settings) -> None:
         create_topics(endpoints.kafka_bootstrap, settings.replication_factor)
         children = system(settings, fetch=settings.fetch_interval_s > 0, env={}, lock=lock)
         with running(children):
-            _announce(endpoints, children)
+            _announce(endpoints, children, settings.bind)
             _watch(endpoints, children)
 
 
-def _announce(endpoints: Endpoints, children: Children) -> None:
+def _announce(endpoints: Endpoints, children: Children, bind: str) -> None:
     log.info("Kafka %s, Neo4j %s", endpoints.kafka_bootstrap, endpoints.neo4j_uri)
     for child in children.all:
-        log.info("%s: http://127.0.0.1:%d/metrics, log %s", child.name, child.metrics_port, child.log)
+        log.info("%s: http://%s:%d/metrics, log %s", child.name, bind, child.metrics_port, child.log)
     log.info("up; Ctrl-C stops it, `sx9 status` in another terminal looks at it")
 
 

@@ -43,5 +43,4 @@ class TopicLog:
 
     def read(self, start: int, end: int) -> Iterator[list[Any]]:
         """See `Log.read` and `schemas.wire.bulk`."""
-        self._reader.unsubscribe()  # a partition that was read to its end stays paused while it is assigned
         return bulk(self._reader, self._topic, self._partition, start, end)

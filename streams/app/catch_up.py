@@ -1,6 +1,6 @@
 """The bulk path: a backlog is read by plain consumers, through the same sinks as the agents use.
 
-A Faust agent costs about 0.2 ms an event whatever it does; a plain consumer a tenth of that. So at start a
+A Faust agent costs about 0.2 ms an event whatever it does; a plain consumer a small part of that. So at start a
 role first reads what is there, in order of offset per partition, and then hands over to its agents by moving
 its group's offsets to where it ended. Both sides may do an event twice: every sink drops the second.
 """

@@ -24,7 +24,6 @@ from neo4j import GraphDatabase
 from prometheus_client import start_http_server
 
 from schemas.journal import PolicyChange, Tick
-from schemas.policy import Policy
 from schemas.topics import EVENT_TOPICS, JOURNAL, MODELS, Topic, partition_of
 from schemas.wire import NEVER_MS, Outbox, consumer, kafka_errors, patiently, producer
 from streams import metrics
@@ -35,6 +34,7 @@ from streams.app.graphing import GraphSink, create_constraints
 from streams.app.journaling import JOURNALED, JournalSink
 from streams.app.sink import Sink
 from streams.core.examples import PROJECTIONS
+from streams.core.fold import State
 from streams.policies import load_policies
 from streams.replay import state_now
 from streams.services.local import Endpoints
@@ -100,7 +100,10 @@ def run_role(role: Role, settings: Settings, endpoints: Endpoints) -> None:
         ends = catch_up(sink, kafka.reader, places, metrics.EVENTS_TAKEN.labels(role=role).inc)
         patiently(lambda: hand_over(kafka.admin, group_of(role), ends))
         if isinstance(sink, FoldSink):
-            _apply_policies(settings, sink, kafka.outbox)
+            _apply_policies(settings, sink.states, kafka.outbox)
+            if settings.tick_interval_s:
+                _tick(kafka.outbox)
+            kafka.outbox.settle()
         app = faust_app(role, settings, endpoints.kafka_bootstrap)
         add_agent(app, role, TOPICS_OF[role], sink)
         _add_timers(app, role, settings, kafka.outbox)
@@ -155,7 +158,10 @@ def faust_app(role: Role, settings: Settings, bootstrap: str) -> faust.App:
 @contextlib.contextmanager
 def _sink(role: Role, settings: Settings, endpoints: Endpoints, kafka: Clients) -> Iterator[Sink]:
     if role == "journal":
-        seen = {model: state_now(kafka.reader, model, settings.snapshots_dir).seen for model in PROJECTIONS}
+        states = {model: state_now(kafka.reader, model, settings.snapshots_dir) for model in PROJECTIONS}
+        _apply_policies(settings, states, kafka.outbox)  # the rules come before the first example
+        kafka.outbox.settle()
+        seen = {model: state.seen for model, state in states.items()}
         committed = patiently(lambda: committed_offsets(kafka.admin, group_of(role)))
         yield JournalSink(kafka.outbox, seen, committed)
     elif role == "fold":
@@ -167,21 +173,18 @@ def _sink(role: Role, settings: Settings, endpoints: Endpoints, kafka: Clients) 
             yield GraphSink(driver, kafka.outbox)
 
 
-def _apply_policies(settings: Settings, sink: FoldSink, outbox: Outbox) -> None:
-    """Write the configured rules to each journal that doesn't have them, and what time it is.
+def _apply_policies(settings: Settings, states: Mapping[str, State], outbox: Outbox) -> None:
+    """Send the configured rules to each journal that doesn't have them.
 
-    Without configured rules a journal keeps those it has, and an empty one gets the defaults.
+    Without configured rules a journal keeps those it has, and one that has none gets the defaults.
     """
     configured = load_policies(settings.policy_file)
     for model in PROJECTIONS:
-        state = sink.states[model]
-        wanted = configured.get(model, Policy() if state.next_offset == 0 else state.policy)
-        if state.next_offset == 0 or wanted != state.policy:
+        state = states[model]
+        wanted = configured.get(model, state.policy)
+        if not state.has_policy or wanted != state.policy:
             outbox.send(JOURNAL.name, PolicyChange(wanted), key=model, partition=partition_of(model))
             log.info("%s: new policy written to the journal", model)
-    if settings.tick_interval_s:
-        _tick(outbox)
-    outbox.settle()
 
 
 def _tick(outbox: Outbox) -> None:

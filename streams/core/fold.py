@@ -48,7 +48,7 @@ class State(msgspec.Struct, kw_only=True):
         model: Whose journal.
         next_offset: The journal offset that comes next; earlier ones were folded already.
         now_ms: Time of the latest tick.
-        policy: The rules in force.
+        policy: The rules in force; `has_policy`: whether the journal gave them.
         seen: `topic/partition` -> highest event offset folded: what is at or below is a second delivery.
         window: The open window.
         pending: Closed windows that the champion was not trained on, oldest first.
@@ -70,6 +70,7 @@ class State(msgspec.Struct, kw_only=True):
     next_offset: int = 0
     now_ms: int = 0
     policy: Policy = msgspec.field(default_factory=Policy)
+    has_policy: bool = False
     seen: dict[str, int] = {}
     window: OpenWindow = msgspec.field(default_factory=OpenWindow)
     pending: list[Span] = []
@@ -150,6 +151,7 @@ def _other(state: State, offset: int, record: Record, *, fixed_policy: bool) -> 
             state.requests = [*state.requests, request][-REMEMBERED_REQUESTS:]
             state.request = request
         case PolicyChange(policy=policy) if not fixed_policy:
+            state.has_policy = True
             _set_policy(state, policy)
         case Promoted() | Refused() if state.waiting and record.trigger == state.waiting.id:
             _answer(state, record)

@@ -1,8 +1,9 @@
 """A bounded sample of the latest version of every key seen: the keys whose hashes are smallest.
 
-Bottom-k sampling (Cohen & Kaplan, 2007): which keys are in depends on the set of keys alone, not on their
-order or number of edits, so the sample is uniform over keys and the same in every replay. A superseded
-example is replaced in place; a retracted one leaves.
+Bottom-k sampling (Cohen & Kaplan, 2007): while nothing is retracted, which keys are in depends on the
+set of keys alone, not on their order or number of edits, so the sample is uniform over keys. A superseded example
+is replaced in place; a retracted one leaves, and its place goes to the next key that comes. The same records
+always give the same sample.
 """
 
 from __future__ import annotations
