@@ -96,6 +96,8 @@ def role(name: str, endpoints: Endpoints, state_dir: Path, **settings: Any) -> I
     with log_file.open("wb") as log, subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log) as process:
         try:
             yield Role(name, process, log_file)
+            process.terminate()  # it leaves its group, which would wait for one that was killed
+            process.wait(timeout=PATIENCE_S)
         finally:
             process.kill()
 

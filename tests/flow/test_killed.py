@@ -25,7 +25,7 @@ def killed_again_and_again(world: World, name: str, seed: int, problems: list[st
     for _ in range(KILLS):
         with world.role(name) as one:
             with contextlib.suppress(Exception):
-                one.process.wait(timeout=random.uniform(0.5, 5.0))
+                one.process.wait(timeout=random.uniform(0.5, 4.5))
             if one.process.poll() is not None:
                 problems.append(f"{name} ended by itself ({one.process.returncode}):\n{one.log[-3000:]}")
             one.kill()
@@ -64,7 +64,7 @@ def test_whichever_role_is_killed_every_event_has_its_effect_once(world: World) 
     assert triggers == [output for output in outputs if isinstance(output, Trigger)]
     assert windows[0].start == 0
     assert [window.start for window in windows[1:]] == [window.end for window in windows[:-1]]
-    assert len({trigger.id for trigger in triggers}) == len(triggers) > 2
+    assert len({trigger.id for trigger in triggers}) == len(triggers) > 1
     counted = [*windows, state.window]
     assert sum(w.examples + w.holdout + w.retracted for w in counted) == len(wanted)
     assert in_neo4j(world.driver) == as_said((event, message.offset) for message, event in world.events())

@@ -28,6 +28,7 @@ from tests.flow.roles import role, until
 
 MODEL = "distilbert-mitre"
 PARTITION = partition_of(MODEL)
+OBSERVED_MS = 1_600_000_000_123
 
 
 def emptied(endpoints: Endpoints) -> None:
@@ -37,9 +38,18 @@ def emptied(endpoints: Endpoints) -> None:
         if there := names & set(admin.list_topics()):
             admin.delete_topics(list(there))
             until(lambda: not names & set(admin.list_topics()), "topics gone")
-            admin.delete_groups([group_of(name) for name in ROLES])
+        groups = {group_of(name) for name in ROLES}
+        until(lambda: not _left_after_deleting(admin, groups), "groups gone")
     with GraphDatabase.driver(endpoints.neo4j_uri) as driver:
         driver.execute_query("MATCH (n) DETACH DELETE n")
+
+
+def _left_after_deleting(admin: KafkaAdminClient, groups: set[str]) -> set[str]:
+    """Those that are still there: a group waits some seconds for a member that was killed."""
+    left = groups & {group["group_id"] for group in admin.list_groups()}
+    if left:
+        admin.delete_groups(list(left))
+    return left
 
 
 class World:
@@ -70,7 +80,7 @@ class World:
 
     def publish(self, events: Iterable[Event]) -> None:
         """Put events on their topics, as a fetcher does."""
-        publish(self.bootstrap, [outgoing_event(event, 1_600_000_000_000) for event in events], lambda *_: None)
+        publish(self.bootstrap, [outgoing_event(event, OBSERVED_MS) for event in events], lambda *_: None)
 
     def put(self, topic: Topic, partition: int, value: bytes | None) -> int:
         """Put bytes on a topic; their offset."""
