@@ -8,18 +8,17 @@ from random import Random
 
 import msgspec
 
-from schemas.topics import EVENT_TOPICS, JOURNAL, TECHNIQUES, TRIGGERS, WINDOWS, Topic
+from schemas.topics import TECHNIQUES, TRIGGERS, WINDOWS
 from schemas.windows import Window
-from streams.app.journaling import JOURNALED
-from streams.app.wiring import ROLES
+from schemas.wire import end_offset
+from streams.app.catch_up import places_of
+from streams.app.wiring import ROLES, TOPICS_OF
 from streams.core.fold import snapshot
 from streams.replay import load_state
 from tests.flow.graph import as_said, in_neo4j
 from tests.flow.material import group, news, technique
 from tests.flow.roles import Role
 from tests.flow.world import MODEL, OBSERVED_MS, World, effective, pure_fold, sources, triggers_of
-
-TOPICS_OF: dict[str, tuple[Topic, ...]] = {"journal": JOURNALED, "graph": EVENT_TOPICS, "fold": (JOURNAL,)}
 
 
 @contextlib.contextmanager
@@ -34,10 +33,9 @@ def all_roles(world: World) -> Iterator[dict[str, Role]]:
 
 def nothing_left(world: World, one: Role) -> bool:
     """Whether a role has taken all of its topics, and says so."""
-    return (
-        taken(one) == len(world.messages(*TOPICS_OF[one.name]))
-        and one.metrics().get("sx9_consumer_lag_messages") == 0
-    )
+    there = sum(end_offset(world.reader, *place) for place in places_of(TOPICS_OF[one.name]))
+    said = one.metrics()
+    return (said["sx9_messages_processed_total"], said.get("sx9_consumer_lag_messages")) == (there, 0)
 
 
 def taken(one: Role) -> float:
