@@ -1,0 +1,106 @@
+"""The fold's outputs are on their topics before a snapshot says that they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka import KafkaConsumer
+
+from schemas.errors import RetryLater
+from schemas.journal import PolicyChange, Promoted
+from schemas.topics import DEAD_LETTERS, JOURNAL, TRIGGERS, WINDOWS, partition_of
+from schemas.windows import Trigger, Window
+from schemas.wire import consumer
+from streams.app import folding
+from streams.app.folding import FoldSink
+from streams.core.fold import State, fold, snapshot
+from streams.services.topics import create_topics
+from tests.app.messages import Box, message
+from tests.core.records import SMALL, training
+
+MODEL = "phi3-mitre-lora"  # nothing is on its topics: it learns from no event yet
+PARTITION = partition_of(MODEL)
+RECORDS = [PolicyChange(SMALL), *training(70), Promoted(trigger=f"{MODEL}@20", version="v0001", time_ms=0)]
+
+
+@pytest.fixture(scope="module")
+def reader(kafka_bootstrap: str) -> Iterator[KafkaConsumer]:
+    create_topics(kafka_bootstrap)
+    reader = consumer(kafka_bootstrap)
+    yield reader
+    reader.close()
+
+
+def at(records: list[Any], first: int = 0) -> list[Any]:
+    """Records as messages of the journal."""
+    return [message(r, offset, PARTITION, JOURNAL.name) for offset, r in enumerate(records, first)]
+
+
+def outputs(box: Box) -> list[Any]:
+    return [record for topic, record in box.sent if topic in (WINDOWS.name, TRIGGERS.name)]
+
+
+def expected() -> tuple[State, list[Any]]:
+    state, found = fold(State(model=MODEL), list(enumerate(RECORDS)))
+    return state, [output for output in found if isinstance(output, Window | Trigger)]
+
+
+def sink(box: Box, reader: KafkaConsumer, path: Path) -> FoldSink:
+    return FoldSink(box, reader, path)  # type: ignore[arg-type]
+
+
+def test_outputs_are_those_of_the_pure_fold_each_once(reader: KafkaConsumer, tmp_path: Path) -> None:
+    box = Box()
+    one = sink(box, reader, tmp_path)
+    one.take(at(RECORDS[:30]))
+    one.take(at(RECORDS[10:50], 10))
+    one.take(at(RECORDS[50:], 50))
+    state, wanted = expected()
+    assert outputs(box) == wanted
+    assert len(wanted) > 5
+    assert snapshot(one.states[MODEL]) == snapshot(state)
+    assert one.positions([(JOURNAL.name, PARTITION)]) == {(JOURNAL.name, PARTITION): len(RECORDS)}
+
+
+def test_a_batch_that_could_not_be_sent_is_not_sent_again_but_waited_for(
+    reader: KafkaConsumer, tmp_path: Path
+) -> None:
+    box = Box(away=2)
+    one = sink(box, reader, tmp_path)
+    for _ in range(2):
+        with pytest.raises(RetryLater):
+            one.take(at(RECORDS))
+    one.take(at(RECORDS))
+    assert outputs(box) == expected()[1]
+    assert box.settled == len(box.sent)
+
+
+def test_a_snapshot_is_never_ahead_of_what_was_sent(
+    reader: KafkaConsumer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+    monkeypatch.setattr(folding, "save_state", lambda _reader, state, _dir: saved.append(state.next_offset))
+    one = sink(Box(away=1), reader, tmp_path)
+    with pytest.raises(RetryLater):
+        one.take(at(RECORDS))
+    one.save(MODEL)  # SIGTERM while the broker is away
+    assert saved == []
+    one.take(at(RECORDS))
+    one.save(MODEL)
+    one.save(MODEL)
+    assert saved == [len(RECORDS)]
+
+
+def test_what_does_not_decode_is_a_dead_letter_and_the_fold_passes_over_it(
+    reader: KafkaConsumer, tmp_path: Path
+) -> None:
+    box = Box()
+    records = [*RECORDS, b'{"type":"unheard-of"}']
+    sink(box, reader, tmp_path).take(at(records))
+    assert [letter.origin for letter in box.of(DEAD_LETTERS.name)] == [
+        f"{JOURNAL.name}/{PARTITION}/{len(RECORDS)}",
+    ]
+    assert outputs(box) == expected()[1]

@@ -1,0 +1,74 @@
+"""Events into journal records, and from where a new start reads events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from schemas.errors import RetryLater
+from schemas.topics import DEAD_LETTERS, JOURNAL, TECHNIQUES
+from streams.app.journaling import JournalSink
+from streams.app.sink import Message
+from tests.app.messages import Box, message, messages
+from tests.flow.material import group, technique, template, uses
+from tests.flow.world import MODEL
+
+PLACE = (TECHNIQUES.name, 2)
+NAME = f"{TECHNIQUES.name}/2"
+
+
+def sink(box: Box, seen: dict[str, int] | None = None, committed: dict[Any, int] | None = None) -> JournalSink:
+    return JournalSink(box, {MODEL: seen or {}}, committed or {})  # type: ignore[arg-type]
+
+
+def test_each_event_that_teaches_something_is_one_example_that_names_its_source() -> None:
+    box = Box()
+    events = [technique(1), group(1), uses(1), template(1), technique(2, status="revoked")]
+    sink(box).take(messages(events))
+    found = box.of(JOURNAL.name)
+    assert [(e.key, e.source.offset, e.retracted) for e in found] == [
+        ("technique:T1001", 0, False),
+        ("relationship:relationship--1", 2, False),
+        ("technique:T1002", 4, True),
+    ]
+    assert {e.source.timestamp_ms for e in found} == {1_600_000_000_000}
+    assert box.settled == len(box.sent) == 3
+
+
+def test_what_does_not_decode_is_a_dead_letter_and_the_rest_goes_on() -> None:
+    box = Box()
+    sink(box).take(messages([technique(1), b"{nonsense", technique(2)], first=40, topic="threat.test"))
+    (letter,) = box.of(DEAD_LETTERS.name)
+    assert (letter.origin, letter.reason, letter.payload) == ("threat.test/0/41", "undecodable", b"{nonsense")
+    assert [e.source.offset for e in box.of(JOURNAL.name)] == [40, 42]
+
+
+def test_nothing_counts_as_taken_before_the_broker_has_it() -> None:
+    with pytest.raises(RetryLater):
+        sink(Box(away=1)).take([message(technique(1), 0)])
+
+
+@pytest.mark.parametrize(
+    ("seen", "committed", "position"),
+    [
+        ({}, 0, 0),
+        ({NAME: 7}, 0, 8),  # the group's offset was lost: the journal itself knows
+        ({NAME: 7}, 5, 8),  # killed between effect and commit
+        ({NAME: 7}, 20, 20),  # what came after 7 taught nothing
+        ({}, 20, 0),  # another journal, or none: what the group says is of the old one
+    ],
+)
+def test_a_start_reads_from_where_the_journal_has_nothing_yet(
+    seen: dict[str, int], committed: int, position: int
+) -> None:
+    assert sink(Box(), seen, {PLACE: committed}).positions([PLACE]) == {PLACE: position}
+
+
+@pytest.mark.parametrize("observed", [b"", b"yesterday", b"\xff", b"0001-01-01", b"99999-01-01T00:00:00Z"])
+def test_an_unreadable_time_of_observation_is_0(observed: bytes) -> None:
+    box = Box()
+    plain = message(technique(1), 0)
+    sink(box).take([Message(*msgspec.structs.astuple(plain)[:5], observed)])
+    assert box.of(JOURNAL.name)[0].observed_ms == 0
