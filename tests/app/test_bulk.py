@@ -91,15 +91,16 @@ def test_it_reads_half_open_ranges_side_by_side(
     assert read(reader, topic, *spans) == [list(range(*span)) for span in spans]
 
 
-def test_a_reader_goes_on_with_a_partition_that_it_has_read_to_its_end(
+def test_a_reader_goes_on_with_a_partition_whose_span_ended_before_the_others(
     reader: KafkaConsumer, admin: KafkaAdminClient, writer: KafkaProducer
 ) -> None:
-    """kafka-python keeps a partition paused over `assign`."""
-    name = filled(admin, writer, (10, 3_000))
-    assert read(reader, name, (0, 10), (0, 3_000)) == [list(range(10)), list(range(3_000))]
-    assert read(reader, name, (0, 10), (0, 3_000)) == [list(range(10)), list(range(3_000))]
-    put(writer, name, (5,), first=10)
-    assert read(reader, name, (10, 15)) == [list(range(10, 15))]
+    """What kafka-python does with paused partitions: docs/decisions/2026-11-24-kafka-python-paused-partitions.md."""
+    name = filled(admin, writer, (6_000, 6_000))
+    for _ in range(2):
+        assert read(reader, name, (0, 1_000), (0, 6_000)) == [list(range(1_000)), list(range(6_000))]
+    assert read(reader, name, (1_000, 6_000)) == [list(range(1_000, 6_000))]
+    put(writer, name, (5,), first=6_000)
+    assert read(reader, name, (6_000, 6_005)) == [list(range(6_000, 6_005))]
 
 
 def test_a_reader_that_was_left_in_the_middle_begins_where_it_is_asked_to(
