@@ -94,7 +94,7 @@ def test_it_reads_half_open_ranges_side_by_side(
 def test_a_reader_goes_on_with_a_partition_whose_span_ended_before_the_others(
     reader: KafkaConsumer, admin: KafkaAdminClient, writer: KafkaProducer
 ) -> None:
-    """What kafka-python does with paused partitions: docs/decisions/2026-11-24-kafka-python-paused-partitions.md."""
+    """See docs/decisions/2026-11-24-kafka-python-paused-partitions.md."""
     name = filled(admin, writer, (6_000, 6_000))
     for _ in range(2):
         assert read(reader, name, (0, 1_000), (0, 6_000)) == [list(range(1_000)), list(range(6_000))]

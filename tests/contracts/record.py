@@ -1,0 +1,174 @@
+"""Records as they were once written, kept so that every later reader can be held to them.
+
+python -m tests.contracts.record     adds the samples below that are not recorded yet; a line is never changed
+
+Each line of samples/<name>.jsonl has the bytes (`written`), and what they meant on that day with every
+default spelt out (`meant`): a default that changes would silently give old records another meaning.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from schemas.codec import encode
+from schemas.events import DeadLetter, End, Entity, Event, Relationship, Technique, Template
+from schemas.journal import Example, Manual, PolicyChange, Promoted, Record, Refused, Score, Source, Tick
+from schemas.models import GateCheck, Manifest, VersionEvent
+from schemas.policy import Policy
+from schemas.windows import Measure, Span, Trigger, Window
+
+SAMPLES = Path(__file__).parent / "samples"
+
+MODEL = "distilbert-mitre"
+FROM = {"feed": "attack-enterprise", "release": "15.1", "created_ms": 1_500_000_000_000, "modified_ms": -1}
+GONE = FROM | {"status": "revoked", "revoked_by": "T1685"}
+SOURCE = Source("threat.relationships.v1", 3, 2**40, 1_700_000_000_000)
+SPAN = Span(0, 1_000, 870, "00ff")
+
+EVENTS: dict[str, list[Any]] = {
+    "technique": [
+        Technique(id="T1", feed="f", stix_id="attack-pattern--1", name="Bare"),
+        Technique(
+            id="T1059.001", stix_id="attack-pattern--2", name="PowerShell\N{SNOWMAN}", text='Says "x"\n',
+            tactics=("execution", "stealth"), platforms=("Windows",), domain="enterprise-attack",
+            detection="Watch it.", **GONE,
+        ),
+    ],
+    "template": [
+        Template(id="nuclei-templates:bare", feed="nuclei-templates", name="Bare"),
+        Template(
+            id="nuclei-templates:cve", name="CVE", text="t", severity="high", tags=("a", "b"),
+            techniques=("T1190",), cves=("CVE-2024-1",), path="http/cves/x.yaml", **GONE,
+        ),
+    ],
+    "entity": [
+        Entity(id="campaign--1", feed="f", kind="campaign", name="Bare"),
+        Entity(
+            id="intrusion-set--1", kind="group", name="APT0", text="t", external_id="G0001", aliases=("x", "y"),
+            **GONE,
+        ),
+    ],
+    "relationship": [
+        Relationship(
+            id="relationship--1", feed="f", relation="mitigates", source=End(id="a", kind="mitigation"),
+            target=End(id="T1", kind="technique"),
+        ),
+        Relationship(
+            id="relationship--2", relation="uses", text="APT0 has used it.", domain="enterprise-attack",
+            source=End(id="intrusion-set--1", kind="group", name="APT0", status="deprecated"),
+            target=End(id="T1059.001", kind="technique", name="PowerShell", tactics=("execution",),
+                       status="revoked"),
+            **GONE,
+        ),
+    ],
+}  # fmt: skip
+JOURNAL: dict[str, list[Any]] = {
+    "example": [
+        Example(source=Source("threat.techniques.v1", 0, 0), key="technique:T1", hash="00", retracted=True),
+        Example(
+            source=SOURCE, key="relationship:r", hash="0123456789abcdef", text="APT0 has used it.",
+            labels=("execution", "stealth"), taxonomy="enterprise-attack/15.1", observed_ms=1_700_000_000_001,
+        ),
+    ],
+    "tick": [Tick(1_700_000_000_000)],
+    "manual": [Manual(request="r-1", reason="new taxonomy", time_ms=1_700_000_000_000)],
+    "policy": [PolicyChange(Policy()), PolicyChange(Policy(window_age_s=0.5, drift_threshold=1.0, seed=0))],
+    "score": [
+        Score(trigger=f"{MODEL}@9", version="v0001", examples=3, scores={}),
+        Score(trigger=f"{MODEL}@9", version="v0001", examples=3, scores={"micro_f1": 0.1 + 0.2}, time_ms=1),
+    ],
+    "promoted": [Promoted(trigger=f"{MODEL}@9", version="v0001", time_ms=1)],
+    "refused": [Refused(trigger=f"{MODEL}@9", version="v0001", reason="micro_f1 0.4 < 0.5", time_ms=1)],
+}  # fmt: skip
+OTHERS: dict[str, list[Any]] = {
+    "dead-letter": [
+        DeadLetter(origin="feed:file", reason="no-id", detail="no id"),
+        DeadLetter(
+            origin="threat.techniques.v1/0/7", reason="undecodable", detail="truncated", payload=b"\x00\xff{",
+            payload_bytes=3, time_ms=1,
+        ),
+    ],
+    "window": [
+        Window(model=MODEL, start=0, end=1, closed_by="age"),
+        Window(
+            model=MODEL, start=5, end=9, closed_by="volume", opened_ms=1, closed_ms=2, examples=2, holdout=1,
+            retracted=1, labels={"execution": 2}, digest="00ff",
+        ),
+    ],
+    "trigger": [
+        Trigger(model=MODEL, number=1, offset=0, reason="manual", at_ms=0),
+        Trigger(
+            model=MODEL, number=2, offset=999, reason="drift", at_ms=1_700_000_000_000, parent="v0001",
+            spans=(SPAN,), rehearsal=(1, 4), holdout_old=(2,), holdout_recent=(3, 5), labels=("execution",), seed=17,
+            measures=(Measure("volume", 870.0, 1_000.0, False), Measure("drift", 0.3, 0.25, True, "over 400")),
+        ),
+    ],
+    "version-event": [
+        VersionEvent(model=MODEL, version="v0001", outcome="rolled-back"),
+        VersionEvent(
+            model=MODEL, version="v0002", outcome="promoted",
+            trigger=f"{MODEL}@999", reason="drift", detail="better", parent="v0001",
+            examples=870, scores={"micro_f1": 0.5}, parent_scores={"micro_f1": 0.4}, seconds=1.5,
+            time_ms=1, newest_event_ms=2,
+        ),
+    ],
+    "manifest": [
+        Manifest(model=MODEL, version="v0001", trigger=f"{MODEL}@9", reason="volume"),
+        Manifest(
+            model=MODEL, version="v0002", trigger=f"{MODEL}@999", reason="drift", parent="v0001", spans=(SPAN,),
+            rehearsal=(1, 4), examples_trained=872, examples_left_out=3, newest_event_ms=2,
+            config={"seed": 17, "rate": 3e-05, "frozen": False, "stages": [1, 2], "note": None}, base="minilm",
+            base_sha256="00", labels=("execution",), taxonomies=("enterprise-attack/15.1",),
+            libraries={"torch": "2.15"}, machine="x86_64",
+            scores={"micro_f1": 0.5}, parent_scores={"micro_f1": 0.4},
+            per_label={"execution": {"f1": 0.5, "support": 7.0}},
+            gate=(GateCheck("recent micro_f1", 0.4, 0.5, 0.01, 300, True),), promoted=True,
+            files={"model.safetensors": "00"}, created_ms=3, seconds=1.5,
+        ),
+    ],
+}  # fmt: skip
+
+TYPES: dict[str, Any] = {
+    **dict.fromkeys(EVENTS, Event),
+    **dict.fromkeys(JOURNAL, Record),
+    "dead-letter": DeadLetter,
+    "window": Window,
+    "trigger": Trigger,
+    "version-event": VersionEvent,
+    "manifest": Manifest,
+}
+"""Name -> the type that reads it, the whole union where a topic has one."""
+
+
+def meaning(value: Any) -> Any:
+    """A record as JSON data, with the fields that the wire leaves out and the name of its type."""
+    if isinstance(value, msgspec.Struct):
+        fields = {field: meaning(getattr(value, field)) for field in value.__struct_fields__}
+        return {"": type(value).__name__} | fields
+    if isinstance(value, dict):
+        return {key: meaning(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [meaning(one) for one in value]
+    return msgspec.to_builtins(value)
+
+
+def line(record: Any) -> str:
+    """One line of a samples file."""
+    return json.dumps({"written": encode(record).decode(), "meant": meaning(record)}) + "\n"
+
+
+def add() -> None:
+    """Append what is new."""
+    for name, records in (EVENTS | JOURNAL | OTHERS).items():
+        file = SAMPLES / f"{name}.jsonl"
+        there = set(file.read_text().splitlines(keepends=True)) if file.exists() else set()
+        with file.open("a") as samples:
+            samples.writelines(new for record in records if (new := line(record)) not in there)
+
+
+if __name__ == "__main__":
+    add()
