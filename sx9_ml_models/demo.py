@@ -28,7 +28,7 @@ from schemas.journal import Tick
 from schemas.models import VersionEvent
 from schemas.topics import JOURNAL, MODELS, partition_of
 from schemas.windows import Trigger
-from schemas.wire import Outbox, consumer, end_offset, kafka_errors, producer
+from schemas.wire import Outbox, consumer, end_offset, kafka_errors, patiently, producer
 from streams.app.catch_up import committed_offsets, places_of
 from streams.app.sink import Place
 from streams.app.wiring import TOPICS_OF, Role, group_of
@@ -232,7 +232,7 @@ class Stage:
             self._wait(partial(self._has_taken, role, ends), f"the {role} role to take what is on its topics")
 
     def _has_taken(self, role: Role, ends: Mapping[Place, int]) -> bool:
-        committed = committed_offsets(self._admin, group_of(role))
+        committed = patiently(lambda: committed_offsets(self._admin, group_of(role)))
         return all(committed.get(place, 0) >= end for place, end in ends.items())
 
     def _read_on(self) -> State:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -16,9 +16,9 @@ from schemas.errors import BadConfiguration, BadRecord
 from schemas.models import Manifest, VersionEvent
 from schemas.topics import DEAD_LETTERS, JOURNAL, MODELS, TOPICS, TRIGGERS, VERSIONS, WINDOWS, Topic, partition_of
 from schemas.windows import Declined, Trigger, Window
-from schemas.wire import bulk, consumer, end_offset, kafka_errors
+from schemas.wire import bulk, consumer, end_offset, kafka_errors, patiently
 from streams.app.catch_up import committed_offsets, places_of
-from streams.app.wiring import ROLES, TOPICS_OF, group_of
+from streams.app.wiring import ROLES, TOPICS_OF, Role, group_of
 from streams.core.examples import PROJECTIONS
 from streams.core.fold import State
 from streams.replay import read_on, state_now
@@ -143,9 +143,9 @@ def _messages(reader: KafkaConsumer, topic: Topic) -> int:
     return sum(end_offset(reader, topic.name, partition) for partition in range(topic.partitions))
 
 
-def _lag(reader: KafkaConsumer, admin: KafkaAdminClient, role: str) -> int:
-    committed = committed_offsets(admin, group_of(role))  # type: ignore[arg-type]
-    places = places_of(TOPICS_OF[role])  # type: ignore[index]
+def _lag(reader: KafkaConsumer, admin: KafkaAdminClient, role: Role) -> int:
+    committed = patiently(lambda: committed_offsets(admin, group_of(role)))
+    places = places_of(TOPICS_OF[role])
     return sum(end_offset(reader, *place) - committed.get(place, 0) for place in places)
 
 
@@ -216,6 +216,3 @@ def _all(reader: KafkaConsumer, topic: Topic, model: str, kind: type) -> list[An
 
 def _plain(record: msgspec.Struct) -> dict[str, Any]:
     return {name: msgspec.to_builtins(getattr(record, name)) for name in record.__struct_fields__}
-
-
-Row = Mapping[str, Any]

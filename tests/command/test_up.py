@@ -1,0 +1,109 @@
+"""`sx9 up`: one system a folder, its processes start again when they end, and nothing outlives it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+PATIENCE_S = 120.0
+NAMES = {"journal", "graph", "fold", "train"}
+
+
+class Up:
+    """A running `sx9 up`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder / "up.log"
+        with self.log.open("wb") as out:
+            self.process = subprocess.Popen(
+                self._command("up"), env=os.environ | {"SX9_FETCH_INTERVAL_S": "0"}, stdout=out, stderr=out
+            )
+
+    def _command(self, *arguments: str) -> list[str]:
+        folders = ["--state-dir", str(self.folder / "state"), "--output-dir", str(self.folder / "output")]
+        return [sys.executable, "-m", "sx9_ml_models", *folders, *arguments]
+
+    def sx9(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Another command on the same folder."""
+        return subprocess.run(
+            self._command(*arguments), capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+
+    def status(self) -> dict[str, Any]:
+        """What `sx9 status --json` says."""
+        done = self.sx9("status", "--json")
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def is_up(self) -> bool:
+        """Whether every process answers."""
+        found = self.status()
+        return found["running"] and {p["name"] for p in found["processes"] if p["answers"]} == NAMES
+
+    def family(self) -> list[psutil.Process]:
+        """All its processes, those of Kafka and Neo4j included."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+
+def until(done: Callable[[], bool], what: str) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not done():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.3)
+
+
+def all_gone(processes: list[psutil.Process]) -> bool:
+    """Whether none of them runs."""
+    return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Up]:
+    system = Up(tmp_path)
+    try:
+        until(lambda: system.process.poll() is None and system.is_up(), f"{system.log.read_text()}")
+        yield system
+    finally:
+        if system.process.poll() is None:
+            system.process.terminate()
+        system.process.wait(60)
+
+
+def test_a_process_that_ends_starts_again_and_at_sigterm_all_end(up: Up) -> None:
+    assert up.sx9("up").returncode == 1  # a second one in the same folder
+    child = next(p for p in up.family() if p.cmdline()[-2:] == ["run", "fold"])
+    child.kill()
+    until(lambda: any(p.cmdline()[-2:] == ["run", "fold"] for p in up.family() if p != child), "a new fold role")
+    until(up.is_up, "all to answer again")
+    for process in up.status()["processes"]:
+        text = urllib.request.urlopen(f"http://127.0.0.1:{process['metrics_port']}/metrics").read().decode()
+        assert "# TYPE sx9_" in text
+    asked = up.sx9("retrain", "--reason", "a test", "--json")
+    assert json.loads(asked.stdout)["reason"] == "a test"
+    processes = up.family()
+    up.process.terminate()
+    assert up.process.wait(60) == 128 + signal.SIGTERM
+    assert all_gone(processes)
+
+
+def test_nothing_outlives_one_that_is_killed(up: Up) -> None:
+    processes = up.family()
+    assert len(processes) >= len(NAMES) + 4
+    up.process.kill()
+    up.process.wait()
+    until(lambda: all_gone(processes), "its processes to end")
+    assert up.status()["running"] is False
