@@ -60,6 +60,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise BadConfiguration(f"policy {name}={getattr(self, name)}: must be at least 1")
+        for name in (
+            "window_age_s", "champion_age_s", "staleness_examples", "cooldown_s", "drift_min_support",
+            "taxonomy_examples", "rehearsal_examples", "holdout_examples",
+        ):  # fmt: skip
+            if getattr(self, name) < 0:
+                raise BadConfiguration(f"policy {name}={getattr(self, name)}: must not be negative")
         if not 0.0 <= self.drift_rearm <= self.drift_threshold <= 1.0:
             raise BadConfiguration(
                 f"policy drift_rearm={self.drift_rearm}, drift_threshold={self.drift_threshold}: "

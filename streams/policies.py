@@ -15,6 +15,7 @@ import msgspec
 from schemas.errors import BadConfiguration
 from schemas.policy import Policy
 from schemas.topics import MODELS
+from streams.core.examples import PROJECTIONS
 
 
 def load_policies(path: Path | None) -> dict[str, Policy]:
@@ -35,6 +36,10 @@ def load_policies(path: Path | None) -> dict[str, Policy]:
 def _policy(path: Path, model: str, table: object) -> Policy:
     if model not in MODELS:
         raise BadConfiguration(f"{path}: unknown model {model!r}; known are {', '.join(MODELS)}")
+    if model not in PROJECTIONS:
+        raise BadConfiguration(
+            f"{path}: {model} is not retrained yet, so rules for it would do nothing: remove its table"
+        )
     unknown = sorted(set(table) - set(Policy.__struct_fields__)) if isinstance(table, dict) else []
     if unknown:
         known = ", ".join(Policy.__struct_fields__)
