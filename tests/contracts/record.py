@@ -103,7 +103,8 @@ OTHERS: dict[str, list[Any]] = {
         Trigger(model=MODEL, number=1, offset=0, reason="manual", at_ms=0),
         Trigger(
             model=MODEL, number=2, offset=999, reason="drift", at_ms=1_700_000_000_000, parent="v0001",
-            spans=(SPAN,), rehearsal=(1, 4), holdout_old=(2,), holdout_recent=(3, 5), labels=("execution",), seed=17,
+            spans=(SPAN,), rehearsal=(1, 4), holdout_old=(2,), holdout_recent=(3, 5), labels=("execution",),
+            seed=17,
             measures=(Measure("volume", 870.0, 1_000.0, False), Measure("drift", 0.3, 0.25, True, "over 400")),
         ),
     ],
