@@ -60,7 +60,8 @@ def fields_of(record: Any) -> set[str]:
             todo += [field.type for field in info.fields]
         else:
             todo += [*getattr(info, "types", ())]
-            todo += [getattr(info, "item_type", None), getattr(info, "value_type", None)]
+            parts = (getattr(info, name, None) for name in ("item_type", "value_type"))
+            todo += [part for part in parts if part is not None]
     return found
 
 
