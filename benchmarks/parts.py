@@ -39,9 +39,9 @@ FEW = 10
 """The first look at memory comes after a tenth of the events."""
 BATCHES = (500, 1_000, 2_000, 5_000)
 QUIX_TUNINGS = {
-    "as it comes": {"every": 0, "chunk": 10_000, "types": "dynamic"},
-    "commits of 10,000, rows by 1,000": {"every": 10_000, "chunk": 1_000, "types": "dynamic"},
-    "and a sink for each edge type": {"every": 10_000, "chunk": 1_000, "types": "branches"},
+    "as it comes": {"every": 0, "chunk": 10_000},
+    "commits of 10,000, rows by 1,000": {"every": 10_000, "chunk": 1_000},
+    "commits of 20,000, rows by 2,000": {"every": 20_000, "chunk": 2_000},
 }
 
 
@@ -68,7 +68,7 @@ def _journal_role(stage: Stage) -> float:
     with stage.services(neo4j=False) as endpoints, _reader(endpoints) as reader:
         with _role(stage, "journal", endpoints) as role:
             role.wait_for_log("journal: live")
-            wanted = 0
+            wanted = _journal_end(reader)  # the rules are there already
             for part in (warm, events):
                 before = ends_of(reader, JOURNALED)
                 stage.publish(endpoints.kafka_bootstrap, iter(part), len(part), "live: publishing")

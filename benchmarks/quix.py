@@ -45,6 +45,7 @@ MERGE (a)-[r:%s {id: event.id}]->(b)
     properties="""{text: coalesce(event.text, ""), feed: event.feed, release: event.release,
   status: coalesce(event.status, "active"), created_ms: coalesce(event.created_ms, 0)}""",
 )
+# A sink for each type: one for all of them, with `$(event.type)` in its query, takes three times as long.
 RELATIONS = ("uses", "detects", "mitigates", "subtechnique-of", "revoked-by", "attributed-to")
 
 
@@ -62,16 +63,13 @@ class Timed(Neo4jSink):
         Timed.last = time.monotonic()
 
 
-def main(
-    bootstrap: str, neo4j: str, group: str, topics: list[str], events: int, every: int, chunk: int, types: str
-) -> None:
+def main(bootstrap: str, neo4j: str, group: str, topics: list[str], events: int, every: int, chunk: int) -> None:
     """Write `events` events to the graph and print the time as JSON.
 
     Args:
         topics: Techniques, entities, relationships.
         every: Commit (and so write) after so many messages; 0: as it comes, every 5 s.
         chunk: Rows a statement.
-        types: `dynamic`: one sink takes all relationships; `branches`: one sink a type.
     """
     host, _, port = neo4j.rpartition("/")[2].partition(":")
 
@@ -85,22 +83,15 @@ def main(
     techniques, entities, relationships = (app.dataframe(app.topic(name)) for name in topics)
     techniques.sink(sink(TECHNIQUES))
     entities.update(_label).sink(sink(ENTITIES))
-    if types == "dynamic":
-        relationships.update(_type).sink(sink(RELATIONSHIPS % "$(event.label)"))
-    else:
-        for relation in RELATIONS:
-            one = relationships.filter(lambda event, relation=relation: event["relation"] == relation)
-            one.sink(sink(RELATIONSHIPS % relation.upper().replace("-", "_")))
+    for relation in RELATIONS:
+        one = relationships.filter(lambda event, relation=relation: event["relation"] == relation)
+        one.sink(sink(RELATIONSHIPS % relation.upper().replace("-", "_")))
     app.run(count=events, timeout=10)
     print(json.dumps({"events": events, "seconds": Timed.last - Timed.first}), flush=True)
 
 
 def _label(event: dict[str, Any]) -> None:
     event["label"] = event["kind"].title().replace("-", "")
-
-
-def _type(event: dict[str, Any]) -> None:
-    event["label"] = event["relation"].upper().replace("-", "_")
 
 
 if __name__ == "__main__":
