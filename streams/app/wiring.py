@@ -11,6 +11,7 @@ import contextlib
 import logging
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,6 +93,15 @@ def run_role(role: Role, settings: Settings, endpoints: Endpoints) -> None:
         RetryLater, BadConfiguration: Kafka or Neo4j can't be used.
     """
     signal.signal(signal.SIGTERM, _leave)
+    try:
+        _run(role, settings, endpoints)
+    except Exception:
+        if not _leaving.is_set():
+            raise
+        log.warning("%s: what SIGTERM interrupted ended in an error", role, exc_info=True)  # a driver's, half way
+
+
+def _run(role: Role, settings: Settings, endpoints: Endpoints) -> None:
     create_topics(endpoints.kafka_bootstrap, settings.replication_factor)
     metrics_server, _ = start_http_server(settings.metrics_port, addr=settings.bind)
     log.info("%s: metrics on http://%s:%d/metrics", role, settings.bind, metrics_server.server_port)
@@ -126,7 +136,11 @@ def _work(app: faust.App) -> None:
         signal.signal(signal.SIGTERM, _leave)  # Faust's own handler went with its event loop
 
 
+_leaving = threading.Event()
+
+
 def _leave(_number: int, _frame: object) -> NoReturn:
+    _leaving.set()
     sys.exit(0)
 
 
