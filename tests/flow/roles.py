@@ -80,10 +80,12 @@ class Role:
         self.process.kill()
         self.process.wait()
 
-    def terminate(self) -> int:
-        """Ask it to stop; its exit code."""
-        self.process.terminate()
-        return self.process.wait(timeout=PATIENCE_S)
+
+def terminated(*roles: Role) -> list[int]:
+    """Ask roles to stop; their exit codes."""
+    for one in roles:
+        one.process.terminate()
+    return [one.process.wait(timeout=PATIENCE_S) for one in roles]
 
 
 @contextlib.contextmanager
@@ -106,6 +108,7 @@ if __name__ == "__main__":
     from streams.app import wiring
 
     wiring.LAG_EVERY_S = 0.2
+    wiring.SESSION_TIMEOUT_S = 6.0  # the least that Kafka allows
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     _name, _endpoints, _settings = sys.argv[1:]
     wiring.run_role(_name, load_settings(**json.loads(_settings)), Endpoints(**json.loads(_endpoints)))  # type: ignore[arg-type]

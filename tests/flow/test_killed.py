@@ -13,6 +13,7 @@ from schemas.windows import Trigger, Window
 from streams.app.wiring import ROLES
 from tests.flow.graph import as_said, in_neo4j, positions
 from tests.flow.material import news
+from tests.flow.roles import terminated
 from tests.flow.world import World, effective, pure_fold, sources
 
 KILLS = 4
@@ -55,6 +56,7 @@ def test_whichever_role_is_killed_every_event_has_its_effect_once(world: World) 
         journal_role.until(lambda: len(effective(world.journal())) >= len(wanted), "every event in the journal")
         fold_role.until(lambda: settled(world, answered), "triggers answered")
         graph_role.until(lambda: positions(world.driver) == ends(world), "the graph at the end of the topics")
+        terminated(*roles)
 
     journal = world.journal()
     assert sorted(source_of(example) for example in effective(journal)) == wanted

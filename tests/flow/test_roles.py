@@ -17,7 +17,7 @@ from streams.core.fold import snapshot
 from streams.replay import load_state
 from tests.flow.graph import as_said, in_neo4j
 from tests.flow.material import group, news, technique
-from tests.flow.roles import Role
+from tests.flow.roles import Role, terminated
 from tests.flow.world import MODEL, OBSERVED_MS, World, effective, pure_fold, sources, triggers_of
 
 
@@ -64,7 +64,7 @@ def test_every_role_counts_what_it_takes_and_after_sigterm_the_fold_goes_on_from
         for one in roles.values():  # in this order: the fold's topic is the journal's work
             one.until(lambda one=one: nothing_left(world, one), "nothing left")
         _counts_are_those_of_the_pure_fold(world, roles["fold"])
-        assert [one.terminate() for one in roles.values()] == [0, 0, 0]
+        assert terminated(*roles.values()) == [0, 0, 0]
     before = world.journal()
     snapshots = world.state_dir / "snapshots"
     state, _ = pure_fold(before)
@@ -78,7 +78,7 @@ def test_every_role_counts_what_it_takes_and_after_sigterm_the_fold_goes_on_from
         world.publish(news(40, random))
         journal_role.until(lambda: len(effective(world.journal())) == len(sources(world)), "all of the events")
         fold_role.until(lambda: taken(fold_role) == len(world.journal()) - len(before), "only what came since")
-        fold_role.terminate()
+        assert terminated(fold_role, journal_role) == [0, 0]
     state, outputs = pure_fold(world.journal())
     assert snapshot(load_state(world.reader, MODEL, snapshots)) == snapshot(state)
     assert world.records(WINDOWS) == [output for output in outputs if isinstance(output, Window)]
@@ -91,7 +91,7 @@ def test_sigterm_ends_a_role_with_0_before_it_is_live_too(world: World) -> None:
         roles = [stack.enter_context(world.role(name)) for name in ROLES]
         for one in roles:
             one.metrics()
-        assert [one.terminate() for one in roles] == [0, 0, 0]
+        assert terminated(*roles) == [0, 0, 0]
 
 
 def _counts_are_those_of_the_pure_fold(world: World, fold_role: Role) -> None:
@@ -113,7 +113,7 @@ def test_what_does_not_decode_is_a_dead_letter_with_its_place_and_the_rest_goes_
         one.until(lambda: len(effective(world.journal())) == 2, "both techniques")
         one.until(lambda: len({letter.origin for letter in world.letters()}) == len(bad), "a letter each")
         assert one.metrics()["sx9_events_rejected_total"] == len(bad)
-        assert one.terminate() == 0
+        assert terminated(one) == [0]
     assert {example.observed_ms for example in effective(world.journal())} == {OBSERVED_MS}
     letters = {letter.origin: letter for letter in world.letters()}
     assert set(letters) == {f"{TECHNIQUES.name}/0/{offset}" for offset, _ in places}
