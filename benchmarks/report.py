@@ -186,7 +186,7 @@ def _plot_memory(axis: Any, memory: Sequence[Memory]) -> None:
     for at, one in enumerate(memory):
         axis.text(max(one.many_mb, one.few_mb), at, f" {one.growth:+.0f} MB", va="center", size=8)
     axis.set_title("resident memory of the roles, MB", loc="left", size=10)
-    axis.legend(fontsize=7, loc="lower right")
+    axis.legend(fontsize=7, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     _plain(axis)
 
 

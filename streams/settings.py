@@ -103,7 +103,9 @@ def load_settings(**overrides: object) -> Settings:
     unknown = sorted(
         name
         for name in os.environ
-        if name.startswith(PREFIX) and not name.startswith(TRAINER_PREFIX) and name not in known
+        if name.upper().startswith(PREFIX)
+        and not name.upper().startswith(TRAINER_PREFIX)
+        and name.upper() not in known
     )
     if unknown:
         raise BadConfiguration(

@@ -33,6 +33,7 @@ from trainers import metrics
 from trainers.announced import Announced
 from trainers.answering import Answering
 from trainers.base_models import resolve
+from trainers.durable import locked
 from trainers.journal_store import JournalStore
 from trainers.registry import Registry
 from trainers.settings import TrainerSettings
@@ -83,6 +84,7 @@ def run_consumer(
     model = models[0]
     with contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(_stopped_by_signals())
+        stack.enter_context(locked(settings.trainer_dir / f"{model}.lock", f"training {model}"))
         answering = _wire(stack, model, settings, bootstrap)
         group = consumer(
             bootstrap,

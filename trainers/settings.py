@@ -98,7 +98,7 @@ def load_trainer_settings(**overrides: object) -> TrainerSettings:
     """
     own = (name for name in TrainerSettings.model_fields if name not in SHARED)
     known = {f"{PREFIX}{name}".upper() for name in own}
-    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
     if unknown:
         raise BadConfiguration(
             f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}: correct or unset it"

@@ -46,8 +46,10 @@ class FoldSink:
         self._dir = snapshots_dir
         self._lock = threading.Lock()
         self._unsent: list[Output] = []
-        self._window_ends = {model: _last(reader, WINDOWS, model, 0) for model in MODELS}
-        self._trigger_offsets = {model: _last(reader, TRIGGERS, model, -1) for model in MODELS}
+        self._window_ends: dict[str, int] = {}
+        self._trigger_offsets: dict[str, int] = {}
+        for model in MODELS:
+            self._see_what_was_sent(model)
         self.states: dict[str, State] = {model: load_state(reader, model, snapshots_dir) for model in MODELS}
         self._saved = {model: state.next_offset for model, state in self.states.items()}
         for state in self.states.values():
@@ -95,7 +97,14 @@ class FoldSink:
             save_state(self._reader, state, self._dir)
             self._saved[model] = state.next_offset
 
+    def _see_what_was_sent(self, model: str) -> None:
+        """Take from the topics how far windows and triggers are there, whoever sent them."""
+        self._window_ends[model] = _last(self._reader, WINDOWS, model, 0)
+        self._trigger_offsets[model] = _last(self._reader, TRIGGERS, model, -1)
+
     def _fill_gap(self, model: str, end: int) -> None:
+        """Fold what another worker had until a rebalance; it sent the outputs that are on the topics."""
+        self._see_what_was_sent(model)
         for state, outputs in read_on(self._reader, self.states[model], end):
             self.states[model] = state
             self._unsent += outputs

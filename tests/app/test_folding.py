@@ -10,10 +10,10 @@ import pytest
 from kafka import KafkaConsumer
 
 from schemas.errors import RetryLater
-from schemas.journal import PolicyChange, Promoted
+from schemas.journal import PolicyChange, Promoted, Record
 from schemas.topics import DEAD_LETTERS, JOURNAL, TRIGGERS, WINDOWS, partition_of
 from schemas.windows import Trigger, Window
-from schemas.wire import consumer
+from schemas.wire import Outbox, consumer, producer
 from streams.app import folding
 from streams.app.folding import FoldSink
 from streams.core.fold import State, fold, snapshot
@@ -104,3 +104,29 @@ def test_what_does_not_decode_is_a_dead_letter_and_the_fold_passes_over_it(
         f"{JOURNAL.name}/{PARTITION}/{len(RECORDS)}",
     ]
     assert outputs(box) == expected()[1]
+
+
+def test_what_another_worker_sent_while_it_had_the_journal_is_not_sent_again(
+    kafka_bootstrap: str, reader: KafkaConsumer, tmp_path: Path
+) -> None:
+    model = "gnn-threat"  # only this test writes its topics
+    number = partition_of(model)
+    records: list[Record] = [*RECORDS[:-1], Promoted(trigger=f"{model}@20", version="v0001", time_ms=0)]
+    batch = [message(record, offset, number, JOURNAL.name) for offset, record in enumerate(records)]
+    writer = producer(kafka_bootstrap)
+    real, box = Outbox(writer), Box()
+    first = sink(box, reader, tmp_path / "first")
+    second = FoldSink(real, reader, tmp_path / "second")
+    for record in records:
+        real.send(JOURNAL.name, record, key=model, partition=number)
+    real.settle()
+    first.take(batch[:5])
+    second.take(batch[:-1])
+    assert outputs(box) == []
+    first.take(batch[-1:])  # the journal came back to it: it has a gap to fill
+    writer.close()
+    state, found = fold(State(model=model), list(enumerate(records)))
+    assert snapshot(first.states[model]) == snapshot(state)
+    wanted = [output for output in found if isinstance(output, Window | Trigger)]
+    assert outputs(box) == wanted[-1:]  # made by the last record; the others are on their topics
+    assert len(wanted) > 5
