@@ -36,7 +36,7 @@ class Example(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
         key: Entity key; a later example with the same key supersedes the earlier.
         hash: Content hash of text and labels, 16 hex digits.
         text: What the model reads.
-        labels: Its tactics, sorted.
+        labels: Its tactics, or its severity (`severity:high`), or both; sorted.
         taxonomy: Where the labels come from (`enterprise-attack/15.1`).
         retracted: The feed took the entity back: earlier examples of this key no longer count.
         observed_ms: When the feed said so (CloudEvents `time`), for humans; the fold never reads it.

@@ -10,6 +10,24 @@ import re
 
 _RELEASE = re.compile(r"\d+")
 
+SEVERITIES = ("info", "low", "medium", "high", "critical")
+"""How bad what a template detects is, as Nuclei's templates say it, from the least to the most."""
+_SEVERITY = "severity:"
+
+
+def severity_label(severity: str) -> str:
+    """The label of a severity; a tactic's label is its name in ATT&CK, without a prefix.
+
+    >>> severity_label("high")
+    'severity:high'
+    """
+    return f"{_SEVERITY}{severity}"
+
+
+def is_severity(label: str) -> bool:
+    """Whether a label is a severity, not a tactic."""
+    return label.startswith(_SEVERITY)
+
 
 def taxonomy(name: str, release: str) -> str:
     """The written form of a taxonomy.

@@ -63,6 +63,8 @@ ENV = {
 }
 """Settings of the demo that the environment doesn't override: it is the same everywhere."""
 
+MONTH_MS = 31 * 86_400_000
+"""Longer than the demo's cool-down."""
 SHARED_TEMPLATES = Path("../shared/feeds/nuclei-templates")
 NETWORK_S = 3.0
 POLL_S = 0.2
@@ -99,8 +101,9 @@ def run_demo(folder: Path, *, go_on: bool, templates: str, events: int | None = 
             create_topics(endpoints.kafka_bootstrap)
             children = system(settings, fetch=False, env={}, lock=lock)
             with running(children), _stage(endpoints, settings, children, console) as stage:
-                stage.play_all(history(settings, events))
-                stage.play_templates(templates)
+                chunks = history(settings, events)
+                stage.play_all(chunks)
+                stage.play_templates(templates, chunks[-1].time_ms)
                 stage.wait_for_readers("graph", "fold")
     rows = views.versions(load_trainer_settings(), MODEL)
     tables.versions(rows)
@@ -196,16 +199,28 @@ class Stage:
         for chunk in chunks:
             self._bar.update(task, description=f"ATT&CK as of {tables.day(chunk.time_ms)[:7]}")
             play(chunk, self._bootstrap, already)
-            self.wait_for_readers("journal")
-            if self._read_on().now_ms < chunk.time_ms:
-                self._outbox.send(JOURNAL.name, Tick(chunk.time_ms), key=MODEL, partition=partition_of(MODEL))
-                self._outbox.settle()
-            self._wait(lambda: self._read_on().waiting is None, "the trainer to answer a trigger")
+            self._let_it_be(chunk.time_ms)
             self._bar.advance(task, len(chunk.events))
         self._bar.update(task, description="ATT&CK history played")
 
-    def play_templates(self, templates: str) -> None:
-        """Fetch the Nuclei templates where they are at hand, and say so where they are not."""
+    def _let_it_be(self, time_ms: int) -> None:
+        """Let a time come, once everything published is in the journal, and have every trigger answered."""
+        self.wait_for_readers("journal")
+        if self._read_on().now_ms < time_ms:
+            self._outbox.send(JOURNAL.name, Tick(time_ms), key=MODEL, partition=partition_of(MODEL))
+            self._outbox.settle()
+        self._wait(lambda: self._read_on().waiting is None, "the trainer to answer a trigger")
+
+    def play_templates(self, templates: str, end_ms: int) -> None:
+        """Fetch the Nuclei templates where they are at hand, and say so where they are not.
+
+        The severities that they bring are new labels; a cool-down after the retrain that this trips, and another
+        later, there is time for one on all of the templates.
+
+        Args:
+            templates: See `run_demo`.
+            end_ms: The end of the history, ms since 1970.
+        """
         source = _templates_source(templates)
         if source is None:
             self._bar.print("Nuclei templates: left out, there is neither ../shared/feeds nor a network")
@@ -223,7 +238,9 @@ class Stage:
         except (BadRecord, RetryLater, BadConfiguration) as error:
             self._bar.print(f"Nuclei templates: left out: {error}", markup=False)
             return
-        self._bar.print(f"Nuclei templates: {report.published} published into topics and graph")
+        self._bar.print(f"Nuclei templates: {report.published} published into topics, journal and graph")
+        for number in (1, 2):
+            self._let_it_be(end_ms + number * MONTH_MS)
 
     def wait_for_readers(self, *roles: Role) -> None:
         """Wait until roles have taken everything that is on their topics now."""

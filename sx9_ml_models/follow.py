@@ -12,6 +12,7 @@ from schemas.models import VersionEvent
 from schemas.topics import TRIGGERS, VERSIONS, WINDOWS
 from schemas.windows import Trigger, Window
 from schemas.wire import kafka_errors
+from trainers.core.evaluate import macro_f1
 
 Decision = Window | Trigger | VersionEvent
 TOPICS = {topic.name: topic for topic in (WINDOWS, TRIGGERS, VERSIONS)}
@@ -73,10 +74,7 @@ def numbers(decided: Any) -> str:
 
 
 def _scores(event: VersionEvent) -> str:
-    after = event.scores.get("holdout_macro_f1")
-    before = event.parent_scores.get("holdout_macro_f1")
     if event.outcome == "refused":
         return f": {event.detail}"
-    if event.outcome != "promoted" or after is None:
-        return ""
-    return f": macro F1 {after:.3f}" + (f" (before {before:.3f})" if before is not None else "")
+    said = macro_f1(event.scores, event.parent_scores)
+    return f": {said}" if event.outcome == "promoted" and said else ""

@@ -62,14 +62,17 @@ def declined(rows: Sequence[Row]) -> None:
 
 def versions(rows: Sequence[Row]) -> None:
     """The versions of a model, with the scores before and after on the same holdout."""
+    severe = any("holdout_severity_macro_f1" in row["scores"] for row in rows)
     table = _table(
-        "version", "", "reason", "window", "examples", "holdout", "micro F1", "macro F1", "seconds", "made"
-    )
+        "version", "", "reason", "window", "examples", "holdout", "micro F1", "macro F1",
+        *(["severity accuracy", "severity macro F1"] if severe else []), "seconds", "made",
+    )  # fmt: skip
+    scores = ("micro_f1", "macro_f1", *(("severity_micro_f1", "severity_macro_f1") if severe else ()))
     for row in rows:
         outcome = "serves" if row["serves"] else "promoted" if row["promoted"] else "refused"
         _add(
             table, row["version"], outcome, row["reason"], f"{row['start']}-{row['end']}", row["examples"],
-            row["holdout_examples"], _before_after(row, "micro_f1"), _before_after(row, "macro_f1"),
+            row["holdout_examples"], *(_before_after(row, score) for score in scores),
             f"{row['seconds']:.0f}", day(row["created_ms"]),
         )  # fmt: skip
     _show(table, rows, "no version yet: the first comes with the first trigger (`sx9 status`)")

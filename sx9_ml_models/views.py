@@ -24,6 +24,7 @@ from streams.core.fold import State
 from streams.replay import read_on, state_now
 from streams.services.local import Endpoints
 from streams.settings import Settings
+from trainers.core.evaluate import TASKS
 from trainers.registry import Registry
 from trainers.settings import TrainerSettings
 
@@ -201,7 +202,7 @@ def _version(manifest: Manifest, champion: str | None) -> dict[str, Any]:
         "end": manifest.spans[-1].end if manifest.spans else 0,
         "examples": manifest.examples_trained,
         "left_out": manifest.examples_left_out,
-        "holdout_examples": int(manifest.scores.get("holdout_examples", 0)),
+        "holdout_examples": sum(int(manifest.scores.get(f"holdout{task}_examples", 0)) for task in TASKS),
         "scores": manifest.scores,
         "parent_scores": manifest.parent_scores,
         "seconds": manifest.seconds,

@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import platform
 import time
+from collections.abc import Mapping
 
 import msgspec
 
@@ -201,7 +202,7 @@ class Answering:
         checks = (
             gate.compare(report.candidate, report.champion, self._settings.limits)
             if trigger.parent
-            else gate.first(report.candidate["holdout"], report.baseline, self._settings.limits)
+            else gate.first(report.candidate, report.baseline, self._settings.limits)
         )
         return Manifest(
             model=self._model,
@@ -223,7 +224,7 @@ class Answering:
             machine=platform.machine(),
             scores=evaluate.flat(report.candidate),
             parent_scores=evaluate.flat(report.champion),
-            per_label=msgspec.to_builtins(report.candidate["holdout"].labels),
+            per_label=evaluate.per_label(report.candidate),
             gate=checks,
             promoted=all(check.passed for check in checks),
         )
@@ -297,8 +298,8 @@ class Answering:
             Score(
                 trigger=trigger.id,
                 version=manifest.parent,
-                examples=int(scores["prequential_examples"]),
-                scores={name: scores[f"prequential_{name}"] for name in ("micro_f1", "macro_f1")},
+                examples=sum(int(scores.get(f"prequential{task}_examples", 0)) for task in evaluate.TASKS),
+                scores=_prequential(scores),
                 time_ms=now_ms,
             )
         )
@@ -308,13 +309,17 @@ class Answering:
         self._outbox.settle()
 
 
+def _prequential(scores: Mapping[str, float]) -> dict[str, float]:
+    """The champion's scores on the new examples, by their names without the split."""
+    names = (name for name in scores if name.startswith("prequential_") and not name.endswith("_examples"))
+    return {name.removeprefix("prequential_"): scores[name] for name in names}
+
+
 def _summary(manifest: Manifest, detail: str) -> str:
     """One line about a run."""
-    before = manifest.parent_scores.get("holdout_macro_f1")
-    was = f" (was {before:.3f})" if before is not None else ""
     outcome = "promoted" if manifest.promoted else f"refused, {detail}"
     return (
         f"{manifest.model} {manifest.version}: {outcome}; {manifest.reason}; {manifest.examples_trained} examples, "
-        f"{manifest.examples_left_out} left out; holdout macro F1 {manifest.scores['holdout_macro_f1']:.3f}{was}; "
+        f"{manifest.examples_left_out} left out; {evaluate.macro_f1(manifest.scores, manifest.parent_scores)}; "
         f"{manifest.seconds:.0f} s"
     )

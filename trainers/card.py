@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from schemas.models import Manifest
+from schemas.taxonomy import is_severity
+from trainers.core.evaluate import TASKS
 
 
 def card(manifest: Manifest) -> str:
@@ -19,7 +21,7 @@ tags: [mitre-attack, threat-intelligence, multi-label]
 
 # {manifest.model} {manifest.version}
 
-Says which ATT&CK tactics a text speaks of: {", ".join(manifest.labels)}.
+{_says(manifest)}
 
 ```python
 from transformers import pipeline
@@ -28,7 +30,9 @@ classify = pipeline("text-classification", ".", top_k=None, function_to_apply="s
 classify("APT29 dumped credentials from LSASS memory.")
 ```
 
-A tactic is predicted from a probability of {manifest.config.get("threshold", 0.5)} on.
+A tactic is predicted from a probability of {manifest.config.get("threshold", 0.5)} on. The severity is the label
+with the largest score among those that begin with `severity:`; their probabilities are the softmax over these
+alone (`function_to_apply="none"` gives the logits).
 
 ## Where it comes from
 
@@ -49,17 +53,31 @@ A tactic is predicted from a probability of {manifest.config.get("threshold", 0.
 |---|---|---|---|---|---|
 {_splits(manifest)}
 
-| tactic | precision | recall | F1 | support |
+| label | precision | recall | F1 | support |
 |---|---|---|---|---|
 {_labels(manifest)}
 """
 
 
+def _says(manifest: Manifest) -> str:
+    tactics = [label for label in manifest.labels if not is_severity(label)]
+    severities = [label for label in manifest.labels if is_severity(label)]
+    said = []
+    if tactics:
+        said.append(f"Says which ATT&CK tactics a text speaks of: {', '.join(tactics)}.")
+    if severities:
+        said.append(f"Says how severe what a template detects is: {', '.join(severities)}.")
+    return " ".join(said)
+
+
 def _splits(manifest: Manifest) -> str:
     return "\n".join(
-        f"| {split} | {manifest.scores[f'{split}_examples']:.0f} | {_numbers(manifest.scores, split)} "
+        f"| {split.replace('_', ', ')} | {manifest.scores[f'{split}_examples']:.0f} "
+        f"| {_numbers(manifest.scores, split)} "
         f"| {_numbers(manifest.parent_scores, split)} |"
-        for split in ("old", "recent", "holdout")
+        for task in TASKS
+        for split in (f"old{task}", f"recent{task}", f"holdout{task}")
+        if f"{split}_examples" in manifest.scores
     )
 
 

@@ -1,11 +1,16 @@
-"""The recipe of `distilbert-mitre`: which tactics a text speaks of (multi-label), from examples to a folder.
+"""The recipe of `distilbert-mitre`: the tactics and the severity of a text, from examples to a folder.
 
     1 load      the parent, or the base with a new head; rows for new labels
-    2 score     the parent on what it has not seen: the fresh examples, and the holdout
+    2 score     the parent on what it has not seen: the fresh examples, and the holdout; what it says of examples
+                without labels of a task is what they teach of it
     3 mix       fresh and rehearsal examples, shuffled, in batches of similar length
     4 fit       AdamW, a linear warm-up and decay
     5 evaluate  the candidate on the same holdout
     6 save      model.safetensors, config.json, tokenizer.json, README.md
+
+One encoder, two heads: tactics are a sigmoid each, the severities a softmax over theirs. Both are rows of one
+classifier, those of the severities named `severity:high`. An example without labels of a task gives that head
+nothing to learn but what the parent says, where it knew the task.
 
 The folder loads with `AutoModelForSequenceClassification`. The same examples, parent, configuration and
 thread count give the same bytes on the same machine type: every random number comes from `Config.seed`.
@@ -16,7 +21,7 @@ from __future__ import annotations
 import math
 import random
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +33,10 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import DistilBertConfig, DistilBertForSequenceClassification, DistilBertModel
 
+from schemas.taxonomy import is_severity
 from trainers.base_models import TOKENIZER_FILES, quiet_transformers
 from trainers.core.dataset import Dataset, Placed
-from trainers.core.evaluate import Scores, all_labels, marks, most_frequent, score
+from trainers.core.evaluate import TASKS, Marks, Scores, all_labels, marks, most_frequent, score
 from trainers.watch import Step, Watch
 
 Tokens = list[list[int]]
@@ -80,15 +86,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         labels: Of the head, in order.
-        candidate: Scores of the splits `old`, `recent`, `holdout` (both).
+        candidate: Scores of the splits `old`, `recent`, `holdout` (both), and with severities those of
+            `old_severity` and so on (`trainers.core.evaluate.TASKS`).
         champion: The parent's on the same examples, and on `prequential`; empty without a parent.
-        baseline: Scores on the whole holdout of naming the most frequent labels for everything.
+        baseline: Scores on `holdout` of naming the most frequent labels for everything.
     """
 
     labels: tuple[str, ...]
     candidate: Mapping[str, Scores]
     champion: Mapping[str, Scores]
-    baseline: Scores
+    baseline: Mapping[str, Scores]
 
 
 def run(
@@ -116,6 +123,7 @@ def run(
     """
     make_deterministic(config)
     source = parent or base
+    knew = _known_to(parent) if parent else ()
 
     # 1 load
     model = _load_parent(parent, labels, config) if parent else _load_base(base, labels, config)
@@ -126,19 +134,19 @@ def run(
 
     # 2 score the parent
     champion: dict[str, Scores] = {}
+    targets = torch.from_numpy(marks(_label_sets(train), known)).float()  # (examples, labels)
     if parent:
-        before = _predict(model, train_tokens[: len(data.fresh)] + holdout_tokens, "scoring the champion", watch)
-        champion["prequential"] = _score(before[: len(data.fresh)], data.fresh, known, config)
-        champion |= _judge(before[len(data.fresh) :], data, known, config)
+        before = _predict(model, train_tokens + holdout_tokens, "scoring the champion", watch)
+        champion |= _scores("prequential", before[: len(data.fresh)], data.fresh, known, config)
+        champion |= _judge(before[len(train) :], data, known, config)
+        _distil(targets, before[: len(train)], known, knew)
 
     # 3 mix, 4 fit
-    targets = torch.from_numpy(marks(_label_sets(train), known)).float()  # (examples, labels)
     _fit(model, train_tokens, targets, config, watch)
 
     # 5 evaluate
     candidate = _judge(_predict(model, holdout_tokens, "scoring the candidate", watch), data, known, config)
-    frequent = marks([most_frequent(_label_sets(train))] * len(holdout), known)
-    baseline = _score(frequent, holdout, known, config)
+    baseline = _scores("holdout", _most_frequent(train, holdout, known), holdout, known, config)
 
     # 6 save
     _save(model, source, folder)
@@ -206,6 +214,11 @@ def _labels(model: DistilBertForSequenceClassification) -> tuple[str, ...]:
     return tuple(model.config.id2label[i] for i in range(len(model.config.id2label)))
 
 
+def _known_to(parent: Path) -> tuple[str, ...]:
+    settings = DistilBertConfig.from_pretrained(parent)
+    return tuple(settings.id2label.values())
+
+
 def _tokenizer(folder: Path, max_tokens: int) -> Tokenizer:
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILES[0]))
     tokenizer.no_padding()
@@ -230,9 +243,10 @@ def _fit(
     steps = sum(len(batches) for batches in epochs)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, config.warmup))
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    severity = _severity_columns(_labels(model))
     model.train()
     for step, (epoch, batch) in enumerate(((e, b) for e, batches in enumerate(epochs, 1) for b in batches), 1):
-        loss = nn.functional.binary_cross_entropy_with_logits(_logits(model, tokens, batch), targets[batch])
+        loss = _loss(_logits(model, tokens, batch), targets[batch], severity)
         if not math.isfinite(loss.item()):
             raise ArithmeticError(f"loss is {loss.item()} at step {step} of {steps}: lower the learning rates")
         optimizer.zero_grad()
@@ -241,6 +255,46 @@ def _fit(
         optimizer.step()
         schedule.step()
         watch(Step("training", step, steps, epoch, loss.item()))
+
+
+def _distil(
+    targets: torch.Tensor, before: npt.NDArray[np.float32], labels: Sequence[str], knew: Collection[str]
+) -> None:
+    """Give the examples that lack a task's labels what the parent says of them, where it knew the task.
+
+    Without it a window with severities alone makes the encoder forget the tactics (Li and Hoiem 2016, Learning
+    without Forgetting).
+
+    Args:
+        targets: (examples, labels) of 0.0 and 1.0; changed in place.
+        before: (examples, labels), probabilities of the parent.
+        labels: Of the columns.
+        knew: Labels of the parent.
+    """
+    for belongs in TASKS.values():
+        columns = torch.tensor([belongs(label) for label in labels])
+        if any(map(belongs, knew)):
+            lacking = ~targets[:, columns].any(1)
+            targets[lacking[:, None] & columns] = torch.from_numpy(before)[lacking[:, None] & columns]
+
+
+def _loss(logits: torch.Tensor, targets: torch.Tensor, severity: torch.Tensor) -> torch.Tensor:
+    """Minus the log-likelihood of an example's labels, by the mean over examples and columns.
+
+    Args:
+        logits, targets: (batch, labels).
+        severity: (labels,), True for the columns of the severities.
+    """
+    tactics = targets[:, ~severity]
+    each = nn.functional.binary_cross_entropy_with_logits(logits[:, ~severity], tactics, reduction="none")
+    loss = (each * tactics.any(1, keepdim=True)).sum()
+    if severity.any():
+        loss = loss - (targets[:, severity] * logits[:, severity].log_softmax(1)).sum()
+    return loss / logits.numel()
+
+
+def _severity_columns(labels: Sequence[str]) -> torch.Tensor:
+    return torch.tensor([is_severity(label) for label in labels])
 
 
 def _parameter_groups(model: DistilBertForSequenceClassification, config: Config) -> list[dict[str, object]]:
@@ -295,10 +349,14 @@ def _predict(
     out = np.zeros((len(tokens), model.num_labels), dtype=np.float32)
     by_length = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
     batches = [by_length[i : i + PREDICTION_BATCH] for i in range(0, len(by_length), PREDICTION_BATCH)]
+    severity = _severity_columns(_labels(model))
     model.eval()
     with torch.inference_mode():
         for step, batch in enumerate(batches, 1):
-            out[batch] = _logits(model, tokens, batch).sigmoid().numpy()
+            logits = _logits(model, tokens, batch)
+            probabilities = logits.sigmoid()
+            probabilities[:, severity] = logits[:, severity].softmax(1)
+            out[batch] = probabilities.numpy()
             watch(Step(phase, step, len(batches)))
     return out
 
@@ -309,20 +367,42 @@ def _judge(
     """Scores of the splits, from the probabilities of the old holdout examples and then the recent ones."""
     number = len(data.old)
     return {
-        "old": _score(probabilities[:number], data.old, labels, config),
-        "recent": _score(probabilities[number:], data.recent, labels, config),
-        "holdout": _score(probabilities, data.old + data.recent, labels, config),
+        **_scores("old", probabilities[:number], data.old, labels, config),
+        **_scores("recent", probabilities[number:], data.recent, labels, config),
+        **_scores("holdout", probabilities, data.old + data.recent, labels, config),
     }
 
 
-def _score(
-    probabilities: npt.NDArray[Any], placed: Sequence[Placed], labels: Sequence[str], config: Config
-) -> Scores:
+def _scores(
+    split: str, probabilities: npt.NDArray[Any], placed: Sequence[Placed], labels: Sequence[str], config: Config
+) -> dict[str, Scores]:
+    """Scores of one split in each task that the model knows labels of."""
     truth = _label_sets(placed)
-    everything = all_labels(labels, truth)
-    predicted = np.zeros((len(placed), len(everything)), dtype=np.bool_)
-    predicted[:, : len(labels)] = probabilities >= config.threshold
-    return score(marks(truth, everything), predicted, everything)
+    out: dict[str, Scores] = {}
+    for task, belongs in TASKS.items():
+        columns = [i for i, label in enumerate(labels) if belongs(label)]
+        if not columns:
+            continue
+        rows = [row for row, names in enumerate(truth) if any(map(belongs, names))]
+        wanted = [[name for name in truth[row] if belongs(name)] for row in rows]
+        everything = all_labels([labels[i] for i in columns], wanted)
+        predicted = np.zeros((len(rows), len(everything)), dtype=np.bool_)
+        found = probabilities[np.ix_(rows, columns)]  # (examples, labels of the task)
+        if task:
+            predicted[np.arange(len(rows)), found.argmax(1)] = True
+        else:
+            predicted[:, : len(columns)] = found >= config.threshold
+        out[split + task] = score(marks(wanted, everything), predicted, everything)
+    return out
+
+
+def _most_frequent(train: Sequence[Placed], holdout: Sequence[Placed], labels: Sequence[str]) -> Marks:
+    """What names the most frequent labels of each task for everything, as probabilities."""
+    frequent: list[str] = []
+    for belongs in TASKS.values():
+        of_task = [[label for label in names if belongs(label)] for names in _label_sets(train)]
+        frequent += most_frequent(names for names in of_task if names)
+    return marks([frequent] * len(holdout), labels)
 
 
 def _label_sets(placed: Sequence[Placed]) -> list[tuple[str, ...]]:

@@ -12,13 +12,13 @@ from datetime import datetime
 
 from schemas.events import Event
 from schemas.journal import Source
-from schemas.topics import JOURNAL, RELATIONSHIPS, TECHNIQUES, partition_of
+from schemas.topics import JOURNAL, RELATIONSHIPS, TECHNIQUES, TEMPLATES, partition_of
 from schemas.wire import Outbox
 from streams.app.dead_letters import decoded, rejecter
 from streams.app.sink import Message, Place
 from streams.core.examples import PROJECTIONS, project
 
-JOURNALED = (TECHNIQUES, RELATIONSHIPS)
+JOURNALED = (TECHNIQUES, RELATIONSHIPS, TEMPLATES)
 """Topics whose events some model learns from."""
 
 

@@ -2,8 +2,10 @@
 
     technique                 text of the technique            its tactics
     uses relationship         the procedure sentence           the tactics of the technique it uses
+    template                  name, description and tags       its severity, if it is one of the five
 
-A revoked or deprecated technique, or a sentence about one, retracts what was learnt from it earlier.
+A revoked or deprecated technique, a sentence about one, or a template that lost its severity retracts what was
+learnt from it earlier.
 """
 
 from __future__ import annotations
@@ -12,9 +14,9 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 
-from schemas.events import Event, Relationship, Technique
+from schemas.events import Event, Relationship, Technique, Template
 from schemas.journal import Example, Source
-from schemas.taxonomy import taxonomy
+from schemas.taxonomy import SEVERITIES, severity_label, taxonomy
 
 MAX_TEXT_CHARS = 8_000
 """Longer texts are cut: no encoder here reads further, and the journal stays light."""
@@ -57,16 +59,23 @@ def project(model: str, event: Event, source: Source, observed_ms: int = 0) -> E
         hash=_hash(text, labels, retracted),
         text="" if retracted else text,
         labels=() if retracted else labels,
-        taxonomy=taxonomy(event.domain, event.release),  # type: ignore[union-attr]
+        taxonomy=_taxonomy(event),
         retracted=retracted,
         observed_ms=observed_ms,
     )
 
 
+def _taxonomy(event: Event) -> str:
+    """Where the labels come from. The severities of a feed have no releases."""
+    if isinstance(event, Technique | Relationship):
+        return taxonomy(event.domain, event.release)
+    return event.feed
+
+
 Projected = tuple[str, str, tuple[str, ...], bool]
 
 
-def _tactics(event: Event) -> Projected | None:
+def _tactics_or_severity(event: Event) -> Projected | None:
     if isinstance(event, Technique):
         text = f"{event.name}. {clean_text(event.text)}"
         retracted = event.status != "active" or not event.tactics
@@ -77,6 +86,10 @@ def _tactics(event: Event) -> Projected | None:
             event.status != "active" or event.target.status != "active" or not event.target.tactics or not text
         )
         return f"relationship:{event.id}", text, event.target.tactics, retracted
+    if isinstance(event, Template):
+        text = clean_text(f"{event.name}. {event.text} Tags: {', '.join(event.tags)}.")
+        retracted = event.status != "active" or event.severity not in SEVERITIES
+        return f"template:{event.id}", text, (severity_label(event.severity),), retracted
     return None
 
 
@@ -85,5 +98,5 @@ def _hash(text: str, labels: tuple[str, ...], retracted: bool) -> str:
     return hashlib.blake2b(parts.encode(), digest_size=8).hexdigest()
 
 
-PROJECTIONS: Mapping[str, Callable[[Event], Projected | None]] = {"distilbert-mitre": _tactics}
+PROJECTIONS: Mapping[str, Callable[[Event], Projected | None]] = {"distilbert-mitre": _tactics_or_severity}
 """Model -> how an event becomes (key, text, labels, retracted). A model without one has an empty journal."""

@@ -31,10 +31,27 @@ def test_each_event_that_teaches_something_is_one_example_that_names_its_source(
     assert [(e.key, e.source.offset, e.retracted) for e in found] == [
         ("technique:T1001", 0, False),
         ("relationship:relationship--1", 2, False),
+        ("template:nuclei-templates:1", 3, False),
         ("technique:T1002", 4, True),
     ]
     assert {e.source.timestamp_ms for e in found} == {1_600_000_000_000}
-    assert box.settled == len(box.sent) == 3
+    assert box.settled == len(box.sent) == 4
+
+
+def test_a_template_teaches_its_severity_until_it_has_none_of_the_five() -> None:
+    box = Box()
+    good = msgspec.structs.replace(template(1), text="Finds a  default login.", tags=("cve", "panel"))
+    unknown, old = (
+        msgspec.structs.replace(good, **now) for now in ({"severity": "unknown"}, {"status": "deprecated"})
+    )
+    sink(box).take(messages([good, unknown, old]))
+    first, *later = box.of(JOURNAL.name)
+    assert (first.text, first.labels, first.taxonomy) == (
+        "Template 1. Finds a default login. Tags: cve, panel.",
+        ("severity:high",),
+        "nuclei-templates",
+    )
+    assert [(e.key, e.retracted, e.text, e.labels) for e in later] == [(first.key, True, "", ())] * 2
 
 
 def test_what_does_not_decode_is_a_dead_letter_and_the_rest_goes_on() -> None:

@@ -26,7 +26,7 @@ def example(
     number: int, labels: Sequence[str], *, key: str = "", text: str = "", retracted: bool = False, at_ms: int = 0
 ) -> Example:
     """The example of event `number`: a sentence of words of its labels."""
-    said = [word for label in labels for word in WORDS[label]]
+    said = [word for label in labels for word in WORDS.get(label, ())]
     some = [said[(number + i * 3) % len(said)] for i in range(3)] if said else []
     return Example(
         source=Source("threat.relationships.v1", 0, number, at_ms or 1_700_000_000_000 + number),

@@ -71,7 +71,7 @@ def test_it_learns(first: tuple[Path, Report]) -> None:
     assert report.champion == {}
     assert report.candidate["recent"].examples >= 30
     assert report.candidate["old"].examples == 0
-    assert report.candidate["holdout"].macro_f1 > report.baseline.macro_f1 + 0.3
+    assert report.candidate["holdout"].macro_f1 > report.baseline["holdout"].macro_f1 + 0.3
 
 
 def test_the_same_input_gives_the_same_bytes(first: tuple[Path, Report], tiny: Base, tmp_path: Path) -> None:
@@ -115,8 +115,9 @@ def test_a_child_starts_from_its_parent_and_leaves_it_as_it_was(
     report = trained(tmp_path / "v0002", tiny, examples(200, first=400), parent=parent)
     assert digest(parent) == was
     assert report.champion["prequential"].examples == len(data_of(examples(200, first=400)).fresh)
-    assert report.champion["prequential"].macro_f1 > before.baseline.macro_f1 + 0.3, "it serves unseen examples"
-    assert report.champion["holdout"].macro_f1 > before.baseline.macro_f1 + 0.3
+    learnt = before.baseline["holdout"].macro_f1 + 0.3
+    assert report.champion["prequential"].macro_f1 > learnt, "it serves unseen examples"
+    assert report.champion["holdout"].macro_f1 > learnt
     assert report.candidate["holdout"].macro_f1 >= report.champion["holdout"].macro_f1 - 0.05
 
 
@@ -143,6 +144,51 @@ def test_a_grown_head_learns_the_new_label(first: tuple[Path, Report], tiny: Bas
     report = trained(tmp_path / "v0002", tiny, examples(300, ALL_LABELS), labels=ALL_LABELS, parent=first[0])
     assert report.champion["recent"].labels["impact"].f1 == 0.0
     assert report.candidate["recent"].labels["impact"].f1 > 0.8
+
+
+def test_it_learns_severities_beside_tactics(tiny: Base, tmp_path: Path) -> None:
+    labels = ("credential-access", "execution")
+    words = {"severity:high": "remote unauthenticated takeover", "severity:info": "version banner detected"}
+    severe = [
+        example(n, [label], key=f"template:{n}", text=f"template {words[label]} number-{n}")
+        for n, label in enumerate(list(words) * 150, 1_000)
+    ]
+    both = example(3_000, ["execution", "severity:high"], text="attacker script shell remote takeover")
+    journal = [*examples(300, labels), *severe, both]
+    report = trained(tmp_path / "both", tiny, journal, labels=(*labels, *words))
+    assert report.labels == (*labels, *words)
+    assert report.candidate["holdout"].examples + report.candidate["holdout_severity"].examples >= sum(
+        map(held_out, journal)
+    )
+    assert report.candidate["holdout_severity"].labels.keys() == words.keys()
+    for split in ("holdout", "holdout_severity"):
+        assert report.candidate[split].macro_f1 > report.baseline[split].macro_f1 + 0.3
+    child = trained(
+        tmp_path / "child", tiny, examples(40, labels), labels=labels, parent=tmp_path / "both",
+        config=Config(**_fields(TINY) | {"epochs": 1, "learning_rate": 1e-6, "head_learning_rate": 1e-6}),
+    )  # fmt: skip
+    assert child.labels == report.labels, "it keeps the severities that its window has none of"
+    assert child.candidate["recent_severity"].examples == 0
+
+
+def test_a_window_of_severities_alone_does_not_make_it_forget_the_tactics(
+    first: tuple[Path, Report], tiny: Base, tmp_path: Path
+) -> None:
+    parent, _ = first
+    words = {"severity:high": "remote unauthenticated takeover", "severity:info": "version banner detected"}
+    severe = [
+        example(n, [label], key=f"template:{n}", text=f"{words[label]} by script and password token {n}")
+        for n, label in enumerate(list(words) * 150, 1_000)
+    ]
+    data = data_of([*severe, *(one for one in examples(400) if held_out(one))])
+    (tmp_path / "child").mkdir()
+    report = run(data, (*LABELS, *words), tiny.folder, parent, TINY, tmp_path / "child", unwatched)
+    assert report.candidate["holdout_severity"].macro_f1 > report.champion["holdout_severity"].macro_f1 + 0.3
+    assert report.candidate["holdout"].macro_f1 > report.champion["holdout"].macro_f1 - 0.3, "else it loses half"
+
+
+def test_without_severities_nothing_is_said_of_them(first: tuple[Path, Report]) -> None:
+    assert not [split for split in first[1].candidate if "severity" in split]
 
 
 def test_frozen_layers_keep_their_weights(tiny: Base, tmp_path: Path) -> None:

@@ -73,13 +73,33 @@ def test_too_small_a_holdout_refuses() -> None:
 
 
 def test_the_first_version_must_beat_the_most_frequent_labels() -> None:
-    baseline = scores(0.3, 0.05)
-    assert all(check.passed for check in first(scores(0.5, 0.4), baseline, LIMITS))
-    assert why_refused(first(scores(0.34, 0.4), baseline, LIMITS)) == (
+    baseline = {"holdout": scores(0.3, 0.05)}
+    assert all(check.passed for check in first({"holdout": scores(0.5, 0.4)}, baseline, LIMITS))
+    assert why_refused(first({"holdout": scores(0.34, 0.4)}, baseline, LIMITS)) == (
         "first/micro-f1 0.340 is below 0.300 + 0.050 (500 examples)"
     )
 
 
+def test_severity_is_judged_by_itself_and_can_refuse() -> None:
+    good, bad = scores(0.9), scores(0.8)
+    severe = {f"{split}_severity": good for split in ("old", "recent", "holdout")}
+    champion = splits(good, good) | severe
+    assert failed(champion, champion) == []
+    assert failed(champion | {"recent_severity": bad}, champion) == [
+        "recent_severity/micro-f1",
+        "recent_severity/macro-f1",
+    ]
+    assert failed(champion | {"recent": bad}, champion) == ["recent/micro-f1", "recent/macro-f1"]
+
+
+def test_a_task_with_too_small_a_holdout_leaves_the_other_to_judge() -> None:
+    none, some = splits(*[scores(0.0, examples=0)] * 3), scores(0.9)
+    severe = {f"{split}_severity": some for split in ("old", "recent", "holdout")}
+    assert failed(none | severe, none | severe) == []
+    worse = severe | {"old_severity": scores(0.5)}
+    assert failed(none | worse, none | severe) == ["old_severity/micro-f1", "old_severity/macro-f1"]
+
+
 def test_the_first_version_needs_a_holdout() -> None:
-    checks = first(scores(0.9, examples=10), scores(0.1, examples=10), LIMITS)
+    checks = first({"holdout": scores(0.9, examples=10)}, {"holdout": scores(0.1, examples=10)}, LIMITS)
     assert [check.name for check in checks if not check.passed] == ["holdout/examples"]

@@ -1,4 +1,10 @@
-"""Multi-label scores: micro and macro F1, and precision, recall, F1 and support per label.
+"""Scores of two tasks: micro and macro F1, and precision, recall, F1 and support per label.
+
+    task        an example has    key of a split    micro F1 is
+    tactics     any number        `old`             over all pairs of example and tactic
+    severity    one of five       `old_severity`    the accuracy
+
+An example counts for a task if it has a label of it.
 
 Macro F1 is the mean over the labels that occur in the examples, those the model doesn't know included: a
 label that it can't predict counts as missed, not as absent.
@@ -6,11 +12,16 @@ label that it can't predict counts as missed, not as absent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+
+from schemas.taxonomy import is_severity
+
+TASKS: Mapping[str, Callable[[str], bool]] = {"": lambda label: not is_severity(label), "_severity": is_severity}
+"""What a task adds to the name of a split -> whether a label is one of its labels."""
 
 Marks = npt.NDArray[np.bool_]
 """Examples x labels: which example has which label."""
@@ -110,3 +121,24 @@ def flat(splits: Mapping[str, Scores]) -> dict[str, float]:
             f"{name}_examples": float(scores.examples),
         }
     return out
+
+
+def per_label(splits: Mapping[str, Scores]) -> dict[str, dict[str, float]]:
+    """How each label of each task is predicted on the whole holdout."""
+    tasks = (splits[f"holdout{task}"] for task in TASKS if f"holdout{task}" in splits)
+    return {label: msgspec.to_builtins(found) for scores in tasks for label, found in scores.labels.items()}
+
+
+def macro_f1(scores: Mapping[str, float], before: Mapping[str, float]) -> str:
+    """The holdout's macro F1 of each task, and what it was before, in words.
+
+    >>> macro_f1({"holdout_macro_f1": 0.8, "holdout_severity_macro_f1": 0.7}, {"holdout_macro_f1": 0.75})
+    'macro F1 0.800 (before 0.750), severity macro F1 0.700'
+    """
+    said = []
+    for task in TASKS:
+        name = f"holdout{task}_macro_f1"
+        if name in scores:
+            was = f" (before {before[name]:.3f})" if name in before else ""
+            said.append(f"{task.removeprefix('_')} macro F1 {scores[name]:.3f}{was}".strip())
+    return ", ".join(said)

@@ -4,11 +4,14 @@
     old, recent (each with at    micro F1, macro F1                                 `margin`
     least `min_examples`)        F1 of every label with `min_support` examples      `label_margin`
 
-A split with fewer than `min_examples` says too little by itself: then old and recent are judged together, as
-`holdout`. Where even that is too small, nothing can be said and the candidate is refused.
+Both tasks, tactics and severity, are judged like this, each where its holdout has `min_examples`; one with fewer
+is not judged, and where that leaves none, nothing can be said and the candidate is refused.
 
-The first version has no champion. It must have `min_examples` holdout examples, and be better by `FIRST_GAIN`
-in micro and macro F1 than naming the most frequent labels for everything.
+A split with fewer than `min_examples` says too little by itself: then old and recent are judged together, as
+`holdout`.
+
+The first version has no champion. It must be better by `FIRST_GAIN` in micro and macro F1 than naming the most
+frequent labels for everything.
 
 **Margins and noise.** F1 over n examples varies by about sqrt(F1 (1 - F1) / n) from one sample of n to the
 next (a proportion's standard error), so a fixed margin refuses good candidates at small n for no reason. The
@@ -26,7 +29,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from schemas.models import GateCheck
-from trainers.core.evaluate import Scores
+from trainers.core.evaluate import TASKS, Scores
 
 FIRST_GAIN = 0.05
 LABEL_ERRORS = 2.0
@@ -55,30 +58,38 @@ def compare(
     """The checks of a candidate against the champion; it is promoted if all passed.
 
     Args:
-        candidate, champion: Scores of the splits `old`, `recent` and `holdout` (both together), on the same
-            examples.
+        candidate, champion: Scores of the splits `old`, `recent` and `holdout` (both together) of each task that
+            the candidate knows, on the same examples.
     """
-    splits: tuple[str, ...] = ("old", "recent")
-    if any(candidate[split].examples < limits.min_examples for split in splits):
-        splits = ("holdout",)
-    if candidate[splits[0]].examples < limits.min_examples:
-        return (_enough(candidate["holdout"], limits),)
-    return tuple(
-        check for split in splits for check in _split_checks(split, candidate[split], champion[split], limits)
-    )
+    checks: list[GateCheck] = []
+    for task in _judged_tasks(candidate, limits):
+        splits = [f"old{task}", f"recent{task}"]
+        if any(candidate[split].examples < limits.min_examples for split in splits):
+            splits = [f"holdout{task}"]
+        for split in splits:
+            checks += _split_checks(split, candidate[split], champion[split], limits)
+    return tuple(checks) or (_enough(candidate, limits),)
 
 
-def first(candidate: Scores, baseline: Scores, limits: Limits) -> tuple[GateCheck, ...]:
+def first(candidate: Mapping[str, Scores], baseline: Mapping[str, Scores], limits: Limits) -> tuple[GateCheck, ...]:
     """The checks of a first version, against the baseline that names the most frequent labels.
 
     Args:
-        candidate, baseline: Scores on the whole holdout.
+        candidate, baseline: Scores of the split `holdout` of each task that the candidate knows.
     """
-    return (
-        _enough(candidate, limits),
-        _check("first/micro-f1", baseline.micro_f1, candidate.micro_f1, -FIRST_GAIN, candidate.examples),
-        _check("first/macro-f1", baseline.macro_f1, candidate.macro_f1, -FIRST_GAIN, candidate.examples),
-    )
+    checks: list[GateCheck] = []
+    for task in _judged_tasks(candidate, limits):
+        ours, theirs = candidate[f"holdout{task}"], baseline[f"holdout{task}"]
+        name = f"first{task}"
+        checks.append(_check(f"{name}/micro-f1", theirs.micro_f1, ours.micro_f1, -FIRST_GAIN, ours.examples))
+        checks.append(_check(f"{name}/macro-f1", theirs.macro_f1, ours.macro_f1, -FIRST_GAIN, ours.examples))
+    return tuple(checks) or (_enough(candidate, limits),)
+
+
+def _judged_tasks(candidate: Mapping[str, Scores], limits: Limits) -> list[str]:
+    """The tasks with a holdout that is large enough to say something."""
+    known = [task for task in TASKS if f"holdout{task}" in candidate]
+    return [task for task in known if candidate[f"holdout{task}"].examples >= limits.min_examples]
 
 
 def why_refused(checks: tuple[GateCheck, ...]) -> str:
@@ -107,8 +118,10 @@ def _split_checks(split: str, candidate: Scores, champion: Scores, limits: Limit
             yield _check(f"{split}/{label}", before.f1, candidate.labels[label].f1, margin, before.support)
 
 
-def _enough(scores: Scores, limits: Limits) -> GateCheck:
-    return _check("holdout/examples", float(limits.min_examples), float(scores.examples), 0.0, scores.examples)
+def _enough(candidate: Mapping[str, Scores], limits: Limits) -> GateCheck:
+    """The check that fails where no task's holdout is large enough."""
+    most = max(candidate[f"holdout{task}"].examples for task in TASKS if f"holdout{task}" in candidate)
+    return _check("holdout/examples", float(limits.min_examples), float(most), 0.0, most)
 
 
 def _check(name: str, champion: float, candidate: float, margin: float, support: int) -> GateCheck:
