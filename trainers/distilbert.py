@@ -123,7 +123,6 @@ def run(
     """
     make_deterministic(config)
     source = parent or base
-    knew = _known_to(parent) if parent else ()
 
     # 1 load
     model = _load_parent(parent, labels, config) if parent else _load_base(base, labels, config)
@@ -136,10 +135,12 @@ def run(
     champion: dict[str, Scores] = {}
     targets = torch.from_numpy(marks(_label_sets(train), known)).float()  # (examples, labels)
     if parent:
-        before = _predict(model, train_tokens + holdout_tokens, "scoring the champion", watch)
+        cells = _for_the_parent_to_say(targets, known, _known_to(parent))
+        asked = len(train) if cells.any() else len(data.fresh)
+        before = _predict(model, train_tokens[:asked] + holdout_tokens, "scoring the champion", watch)
         champion |= _scores("prequential", before[: len(data.fresh)], data.fresh, known, config)
-        champion |= _judge(before[len(train) :], data, known, config)
-        _distil(targets, before[: len(train)], known, knew)
+        champion |= _judge(before[asked:], data, known, config)
+        targets[:asked][cells[:asked]] = torch.from_numpy(before[:asked])[cells[:asked]]
 
     # 3 mix, 4 fit
     _fit(model, train_tokens, targets, config, watch)
@@ -257,25 +258,26 @@ def _fit(
         watch(Step("training", step, steps, epoch, loss.item()))
 
 
-def _distil(
-    targets: torch.Tensor, before: npt.NDArray[np.float32], labels: Sequence[str], knew: Collection[str]
-) -> None:
-    """Give the examples that lack a task's labels what the parent says of them, where it knew the task.
+def _for_the_parent_to_say(targets: torch.Tensor, labels: Sequence[str], knew: Collection[str]) -> torch.Tensor:
+    """Which targets are the parent's probabilities: those of a task that it knew, of examples without labels of it.
 
-    Without it a window with severities alone makes the encoder forget the tactics (Li and Hoiem 2016, Learning
+    Without them a window with severities alone makes the encoder forget the tactics (Li and Hoiem 2016, Learning
     without Forgetting).
 
     Args:
-        targets: (examples, labels) of 0.0 and 1.0; changed in place.
-        before: (examples, labels), probabilities of the parent.
+        targets: (examples, labels) of 0.0 and 1.0.
         labels: Of the columns.
         knew: Labels of the parent.
+
+    Returns:
+        (examples, labels), boolean.
     """
+    cells = torch.zeros_like(targets, dtype=torch.bool)
     for belongs in TASKS.values():
-        columns = torch.tensor([belongs(label) for label in labels])
         if any(map(belongs, knew)):
-            lacking = ~targets[:, columns].any(1)
-            targets[lacking[:, None] & columns] = torch.from_numpy(before)[lacking[:, None] & columns]
+            columns = torch.tensor([belongs(label) for label in labels])
+            cells |= ~targets[:, columns].any(1, keepdim=True) & columns
+    return cells
 
 
 def _loss(logits: torch.Tensor, targets: torch.Tensor, severity: torch.Tensor) -> torch.Tensor:
