@@ -3,9 +3,10 @@
     for each chunk of the history:  publish ──> wait for the journal ──> a tick with the chunk's date
                                             ──> wait until every trigger is answered
 
-Time is simulated: ticks carry the dates of the history, so seven years pass in minutes, and which event leads
-to which retrain does not depend on how fast the machine is. Every step is done once, also when the demo is
-killed and continued: what is on the topics already is not played again.
+Time is simulated: ticks carry the dates of the history, so seven years pass in minutes, however fast the machine
+is. Within a chunk the topics' events come into the journal in no fixed order, so two demos may differ in a trigger.
+Every step is done once, also when the demo is killed and continued: what is on the topics already is not played
+again.
 """
 
 from __future__ import annotations
