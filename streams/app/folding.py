@@ -46,8 +46,8 @@ class FoldSink:
         self._dir = snapshots_dir
         self._lock = threading.Lock()
         self._unsent: list[Output] = []
-        self._window_ends: dict[str, int] = {}
-        self._trigger_offsets: dict[str, int] = {}
+        self._window_ends = dict.fromkeys(MODELS, 0)
+        self._trigger_offsets = dict.fromkeys(MODELS, -1)
         for model in MODELS:
             self._see_what_was_sent(model)
         self.states: dict[str, State] = {model: load_state(reader, model, snapshots_dir) for model in MODELS}
@@ -98,9 +98,9 @@ class FoldSink:
             self._saved[model] = state.next_offset
 
     def _see_what_was_sent(self, model: str) -> None:
-        """Take from the topics how far windows and triggers are there, whoever sent them."""
-        self._window_ends[model] = _last(self._reader, WINDOWS, model, 0)
-        self._trigger_offsets[model] = _last(self._reader, TRIGGERS, model, -1)
+        """Take from the topics how far windows and triggers are there; our own may still be under way."""
+        self._window_ends[model] = max(self._window_ends[model], _last(self._reader, WINDOWS, model, 0))
+        self._trigger_offsets[model] = max(self._trigger_offsets[model], _last(self._reader, TRIGGERS, model, -1))
 
     def _fill_gap(self, model: str, end: int) -> None:
         """Fold what another worker had until a rebalance; it sent the outputs that are on the topics."""

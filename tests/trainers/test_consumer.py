@@ -17,7 +17,7 @@ import pytest
 from kafka import TopicPartition
 
 from schemas.codec import decode
-from schemas.errors import BadConfiguration, Corrupt
+from schemas.errors import BadConfiguration, Corrupt, RetryLater
 from schemas.journal import Example, Promoted, Score
 from schemas.models import VersionEvent
 from schemas.topics import JOURNAL, TRIGGERS, VERSIONS, Topic, partition_of
@@ -25,6 +25,7 @@ from schemas.windows import Trigger
 from schemas.wire import Outbox, bulk, consumer, producer
 from tests.trainers.material import MODEL, examples, trigger
 from tests.trainers.test_answering import QUICK, World
+from trainers import durable
 from trainers.base_models import Base
 from trainers.consumer import _attend, group_of, run_consumer
 from trainers.core.manifest import verify
@@ -252,6 +253,16 @@ def test_what_fails_in_the_run_ends_the_trainer(shell: Shell) -> None:
     with pytest.raises(Corrupt, match=r"v0001/manifest\.json is missing"):
         run_consumer(shell.settings(), shell.bootstrap, stop=threading.Event())
     assert not shell.committed()
+
+
+def test_a_second_trainer_in_one_state_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(durable, "LOCK_PATIENCE_S", 0.1)
+    settings = load_trainer_settings(state_dir=tmp_path)
+    with (
+        durable.locked(settings.trainer_dir / f"{MODEL}.lock", "training"),
+        pytest.raises(RetryLater, match=r"another process has been training .* is locked"),
+    ):
+        run_consumer(settings, "127.0.0.1:1", models=[MODEL], stop=threading.Event())
 
 
 def test_a_model_without_a_recipe_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import BadConfiguration
+from streams.settings import load_settings
 from trainers import distilbert
 from trainers.answering import recipe_config
 from trainers.settings import load_trainer_settings
@@ -31,6 +32,16 @@ def test_an_unknown_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         BadConfiguration, match=r"unknown setting SX9_TRAINER_EPOCH; known are .*SX9_TRAINER_EPOCHS"
     ):
         load_trainer_settings()
+
+
+def test_an_unknown_name_is_refused_in_lower_case_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("sx9_trainer_epoch", "5")
+    with pytest.raises(BadConfiguration, match=r"unknown setting sx9_trainer_epoch; known are"):
+        load_trainer_settings()
+    monkeypatch.delenv("sx9_trainer_epoch")
+    monkeypatch.setenv("sx9_kafka_bootstap", "broker:9092")
+    with pytest.raises(BadConfiguration, match=r"unknown setting sx9_kafka_bootstap; known are"):
+        load_settings()
 
 
 @pytest.mark.parametrize(
