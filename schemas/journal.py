@@ -28,15 +28,46 @@ class Source(msgspec.Struct, frozen=True):
     timestamp_ms: int = 0
 
 
+class Instruction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that a language model is asked, and the answer: `{"instruction", "input", "output"}`."""
+
+    instruction: str
+    input: str = ""
+    output: str
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A node of the threat graph: `id` and `kind` as `schemas.events.End` has them, `text` what is said of it."""
+
+    id: str
+    kind: str
+    name: str = ""
+    text: str = ""
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A typed edge of the threat graph, between the ids of two nodes; the kinds are those of its ends."""
+
+    source: str
+    source_kind: str
+    relation: str
+    target: str
+    target_kind: str
+
+
 class Example(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="example"):
-    """What one model can learn from one event.
+    """What one model can learn from one event: a text, instructions, a node or a link.
 
     Attributes:
         source: The event.
         key: Entity key; a later example with the same key supersedes the earlier.
-        hash: Content hash of text and labels, 16 hex digits.
-        text: What the model reads.
-        labels: Its tactics, or its severity (`severity:high`), or both; sorted.
+        hash: Content hash of all that can be learnt from it, 16 hex digits.
+        group: Examples of one group are on the same side of the holdout; empty: the key is its own group.
+        text: What `distilbert-mitre` reads.
+        instructions: What `phi3-mitre-lora` answers.
+        node, link: What `gnn-threat` sees; one of the two.
+        labels: Its tactics, or its severity (`severity:high`), or both; of a link `<relation>:<kind of its
+            source>`. Sorted.
         taxonomy: Where the labels come from (`enterprise-attack/15.1`).
         retracted: The feed took the entity back: earlier examples of this key no longer count.
         observed_ms: When the feed said so (CloudEvents `time`), for humans; the fold never reads it.
@@ -45,7 +76,11 @@ class Example(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     source: Source
     key: str
     hash: str
+    group: str = ""
     text: str = ""
+    instructions: tuple[Instruction, ...] = ()
+    node: Node | None = None
+    link: Link | None = None
     labels: tuple[str, ...] = ()
     taxonomy: str = ""
     retracted: bool = False
@@ -107,8 +142,13 @@ def key_hash(key: str) -> int:
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") >> 1
 
 
+def held_out(example: Example) -> bool:
+    """Whether an example is in the holdout, which the hash of its group decides: for ever or never."""
+    return in_holdout(key_hash(example.group or example.key))
+
+
 def in_holdout(hashed_key: int) -> bool:
-    """Whether an entity, by its `key_hash`, is in the holdout: for ever or never.
+    """Whether a group of examples, by its `key_hash`, is in the holdout.
 
     >>> in_holdout(key_hash("technique:T1059")) == in_holdout(key_hash("technique:T1059"))
     True

@@ -39,6 +39,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         taxonomies: Where the labels come from, sorted.
         libraries: Name -> version of what computed it; `machine` is the processor architecture.
         scores: Holdout and prequential scores of the candidate; `parent_scores` of its parent on the same examples.
+        baseline_scores: Simple baseline trained on the same examples -> its scores on the same holdout.
+        report: What else the recipe found out: calibration, samples, ... as its documentation says.
         per_label: Label -> {precision, recall, f1, support} on the whole holdout.
         gate: Each comparison; `promoted` is their conjunction.
         files: File name -> sha256, for every file of the version but this one.
@@ -64,6 +66,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     machine: str = ""
     scores: dict[str, float] = {}
     parent_scores: dict[str, float] = {}
+    baseline_scores: dict[str, dict[str, float]] = {}
+    report: dict[str, Any] = {}
     per_label: dict[str, dict[str, float]] = {}
     gate: tuple[GateCheck, ...] = ()
     promoted: bool = False

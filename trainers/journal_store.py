@@ -18,7 +18,7 @@ from pathlib import Path
 
 from schemas.codec import decode
 from schemas.errors import BadRecord, Corrupt
-from schemas.journal import Example, Promoted, Record, Refused, Score, in_holdout, key_hash
+from schemas.journal import Example, Promoted, Record, Refused, Score, held_out
 from trainers.core.dataset import Placed, text_hash
 from trainers.topic_log import Log, Message
 
@@ -152,7 +152,7 @@ class JournalStore:
             return
         self._db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?)", (place, source.offset))
         self._db.execute("INSERT INTO examples VALUES (?, ?)", (message.offset, message.value))
-        if not example.retracted and not in_holdout(key_hash(example.key)):
+        if not example.retracted and not held_out(example):
             text = (text_hash(example.text), message.offset)
             self._db.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", text)
 

@@ -25,7 +25,7 @@ from schemas.journal import (
     Refused,
     Score,
     Tick,
-    in_holdout,
+    held_out,
     key_hash,
 )
 from schemas.policy import Policy
@@ -168,7 +168,7 @@ def _learn(state: State, offset: int, example: Example) -> bool:
         return False
     state.seen[place] = source.offset
     hashed = key_hash(example.key)
-    holdout = in_holdout(hashed)
+    holdout = held_out(example)
     if state.window.empty:
         state.window.opened_ms = state.now_ms
     state.window.add(example, holdout=holdout)

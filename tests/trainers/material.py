@@ -7,7 +7,7 @@ from itertools import count, islice
 from typing import Any, NamedTuple
 
 from schemas.codec import encode
-from schemas.journal import Example, Record, Source, in_holdout, key_hash
+from schemas.journal import Example, Record, Source, held_out
 from schemas.windows import Span, Trigger
 
 MODEL = "distilbert-mitre"
@@ -50,11 +50,6 @@ def stream(labels: Sequence[str] = LABELS, first: int = 0) -> Iterator[Example]:
 def examples(how_many: int, labels: Sequence[str] = LABELS, first: int = 0) -> list[Example]:
     """So many of the stream, holdout and all."""
     return list(islice(stream(labels, first), how_many))
-
-
-def held_out(placed: Example) -> bool:
-    """Whether an example is in the holdout."""
-    return in_holdout(key_hash(placed.key))
 
 
 def trigger(journal: Sequence[Record], start: int, end: int, number: int = 1, **fields: Any) -> Trigger:

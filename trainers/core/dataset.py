@@ -4,7 +4,7 @@
     rehearsal ──> not superseded by the windows ─────────────────────────────────────────────┴──> train
     holdout_old, holdout_recent ──> latest per key, no text that an ancestor trained on ────────> judge
 
-Every key is on one side for ever (`schemas.journal.in_holdout`). Feeds also repeat a sentence under another
+Every key is on one side for ever (`schemas.journal.held_out`). Feeds also repeat a sentence under another
 key, so a text is on the side on which it came first: a holdout example whose text was trained on earlier
 isn't judged on, and a training example whose text is judged on isn't trained on.
 """
@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import msgspec
 
 from schemas.errors import Corrupt
-from schemas.journal import Example, in_holdout, key_hash
+from schemas.journal import Example, held_out
 from schemas.windows import Trigger
 
 Placed = tuple[int, Example]
@@ -143,11 +143,11 @@ def _latest(placed: Iterable[Placed]) -> dict[str, Placed]:
 
 
 def _to_train(example: Example) -> bool:
-    return not example.retracted and not in_holdout(key_hash(example.key))
+    return not example.retracted and not held_out(example)
 
 
 def _to_judge(example: Example) -> bool:
-    return not example.retracted and in_holdout(key_hash(example.key))
+    return not example.retracted and held_out(example)
 
 
 def _sample(placed: Sequence[Placed], count: int, salt: str) -> tuple[Placed, ...]:
