@@ -59,8 +59,8 @@ staleness_examples = 300
 ENV = {
     "SX9_TICK_INTERVAL_S": "0",
     "SX9_FETCH_INTERVAL_S": "0",
-    "SX9_TRAINER_MAX_TOKENS": "32",
-    "SX9_TRAINER_MAX_EXAMPLES": "1500",
+    "SX9_TRAINER_DISTILBERT_MAX_TOKENS": "32",
+    "SX9_TRAINER_DISTILBERT_MAX_EXAMPLES": "1500",
 }
 """Settings of the demo that the environment doesn't override: it is the same everywhere."""
 

@@ -12,7 +12,7 @@ from schemas.models import VersionEvent
 from schemas.topics import TRIGGERS, VERSIONS, WINDOWS
 from schemas.windows import Trigger, Window
 from schemas.wire import kafka_errors
-from trainers.core.evaluate import macro_f1
+from trainers.core.evaluate import summary
 
 Decision = Window | Trigger | VersionEvent
 TOPICS = {topic.name: topic for topic in (WINDOWS, TRIGGERS, VERSIONS)}
@@ -76,5 +76,5 @@ def numbers(decided: Any) -> str:
 def _scores(event: VersionEvent) -> str:
     if event.outcome == "refused":
         return f": {event.detail}"
-    said = macro_f1(event.scores, event.parent_scores)
+    said = summary(event.scores, event.parent_scores)
     return f": {said}" if event.outcome == "promoted" and said else ""

@@ -18,7 +18,7 @@ from streams.services.local import Endpoints, running
 from streams.services.topics import create_topics
 from streams.settings import Settings
 from sx9_ml_models.children import end_with_parent
-from trainers.settings import load_trainer_settings
+from trainers.settings import load_recipe_config, load_trainer_settings
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,8 @@ def run(name: str, settings: Settings) -> None:
         from trainers.consumer import run_consumer  # torch
 
         create_topics(endpoints.kafka_bootstrap, settings.replication_factor)
-        run_consumer(load_trainer_settings(), endpoints.kafka_bootstrap)
+        model = "distilbert-mitre"
+        run_consumer(load_trainer_settings(), load_recipe_config(model), endpoints.kafka_bootstrap, model)
     elif name == "fetch":
         _fetch_on(settings, endpoints)
     else:

@@ -24,7 +24,7 @@ from streams.core.fold import State
 from streams.replay import read_on, state_now
 from streams.services.local import Endpoints
 from streams.settings import Settings
-from trainers.core.evaluate import TASKS
+from trainers.core.evaluate import tasks_in
 from trainers.registry import Registry
 from trainers.settings import TrainerSettings
 
@@ -202,7 +202,9 @@ def _version(manifest: Manifest, champion: str | None) -> dict[str, Any]:
         "end": manifest.spans[-1].end if manifest.spans else 0,
         "examples": manifest.examples_trained,
         "left_out": manifest.examples_left_out,
-        "holdout_examples": sum(int(manifest.scores.get(f"holdout{task}_examples", 0)) for task in TASKS),
+        "holdout_examples": sum(
+            int(manifest.scores[f"holdout{task}_examples"]) for task in tasks_in(manifest.scores)
+        ),
         "scores": manifest.scores,
         "parent_scores": manifest.parent_scores,
         "seconds": manifest.seconds,

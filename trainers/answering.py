@@ -15,7 +15,6 @@ weights, one version and one answer.
 from __future__ import annotations
 
 import logging
-import platform
 import time
 from collections.abc import Mapping
 
@@ -27,24 +26,28 @@ from schemas.models import Manifest, Outcome, VersionEvent
 from schemas.topics import JOURNAL, VERSIONS, partition_of
 from schemas.windows import Trigger
 from schemas.wire import Outbox
-from trainers import distilbert, metrics
+from trainers import metrics
 from trainers.announced import Announced
 from trainers.base_models import Base
-from trainers.card import card
 from trainers.core import evaluate, gate
-from trainers.core import manifest as manifests
+from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset, build, named_offsets
 from trainers.durable import write_atomically
 from trainers.journal_store import JournalStore
+from trainers.recipes import recipe
 from trainers.registry import Registry
 from trainers.settings import TrainerSettings
+from trainers.versions import Order, train_version
 from trainers.watch import Step, Stopped, Watch
 
 log = logging.getLogger(__name__)
 
 
-def dataset(store: JournalStore, trigger: Trigger, max_examples: int) -> Dataset:
+def dataset(store: JournalStore, trigger: Trigger, max_examples: int, *, context: bool = False) -> Dataset:
     """The examples of the run that a trigger asks for, from a store that has its journal up to its offset.
+
+    Args:
+        context: Whether the recipe wants all that stands at the end of the windows.
 
     Raises:
         Corrupt: The journal is not the one that the trigger was made from.
@@ -59,13 +62,8 @@ def dataset(store: JournalStore, trigger: Trigger, max_examples: int) -> Dataset
         named,
         max_examples=max_examples,
         trained_texts=store.trained_texts(holdout, start),
+        context=store.standing(end) if context else (),
     )
-
-
-def recipe_config(settings: TrainerSettings, seed: int) -> distilbert.Config:
-    """The recipe's part of the settings, with the seed of a trigger."""
-    names = set(distilbert.Config.__struct_fields__) - {"seed"}
-    return distilbert.Config(seed=seed, **{name: getattr(settings, name) for name in names})
 
 
 class Answering:
@@ -74,6 +72,7 @@ class Answering:
     Args:
         model: Whose.
         settings: Of the trainer.
+        config: Of the recipe; a trigger brings its seed.
         base: What a first version starts from.
         registry: Where versions lie.
         store: Copy of the model's journal.
@@ -85,6 +84,7 @@ class Answering:
         self,
         model: str,
         settings: TrainerSettings,
+        config: RecipeConfig,
         base: Base,
         registry: Registry,
         store: JournalStore,
@@ -93,6 +93,7 @@ class Answering:
     ) -> None:
         self._model = model
         self._settings = settings
+        self._config = config
         self._base = base
         self._registry = registry
         self._store = store
@@ -173,61 +174,23 @@ class Answering:
         return found.get(trigger.id, [])
 
     def _attempt(self, trigger: Trigger, watch: Watch) -> Manifest | str:
-        data = dataset(self._store, trigger, self._settings.max_examples)
+        context = recipe(self._model).CONTEXT
+        data = dataset(self._store, trigger, self._config.max_examples, context=context)
         if not data.fresh:
             return "no training examples in its windows that are not superseded, retracted or in the holdout"
-        if trigger.parent:
-            self._registry.verified(self._model, trigger.parent)
-        config = recipe_config(self._settings, trigger.seed)
-        started = time.monotonic()
-        with self._registry.draft(self._model, trigger.version) as folder:
-            parent = self._registry.folder(self._model, trigger.parent) if trigger.parent else None
-            report = distilbert.run(data, trigger.labels, self._base.folder, parent, config, folder, watch)
-            manifest = self._manifest(trigger, data, config, report)
-            (folder / "README.md").write_text(card(manifest), encoding="utf-8")
-            manifest = msgspec.structs.replace(
-                manifest,
-                files=manifests.file_hashes(folder),
-                created_ms=int(time.time() * 1000),
-                seconds=round(time.monotonic() - started, 3),
-            )
-            manifests.write(folder, manifest)
-        metrics.TRAINING_SECONDS.labels(model=self._model).observe(manifest.seconds)
-        return manifest
-
-    def _manifest(
-        self, trigger: Trigger, data: Dataset, config: distilbert.Config, report: distilbert.Report
-    ) -> Manifest:
-        """All of a manifest but what is known only when the files are written."""
-        checks = (
-            gate.compare(report.candidate, report.champion, self._settings.limits)
-            if trigger.parent
-            else gate.first(report.candidate, report.baseline, self._settings.limits)
-        )
-        return Manifest(
+        order = Order(
             model=self._model,
             version=trigger.version,
+            parent=trigger.parent,
             trigger=trigger.id,
             reason=trigger.reason,
-            parent=trigger.parent,
             spans=trigger.spans,
-            rehearsal=tuple(offset for offset, _ in data.rehearsal),
-            examples_trained=len(data.train),
-            examples_left_out=data.left_out,
-            newest_event_ms=data.newest_event_ms,
-            config=msgspec.to_builtins(config) | {"max_examples": self._settings.max_examples},
-            base=self._base.name,
-            base_sha256=self._base.sha256,
-            labels=report.labels,
-            taxonomies=data.taxonomies,
-            libraries=manifests.libraries(),
-            machine=platform.machine(),
-            scores=evaluate.flat(report.candidate),
-            parent_scores=evaluate.flat(report.champion),
-            per_label=evaluate.per_label(report.candidate),
-            gate=checks,
-            promoted=all(check.passed for check in checks),
+            labels=trigger.labels,
         )
+        config = msgspec.structs.replace(self._config, seed=trigger.seed)
+        manifest = train_version(self._registry, order, data, self._base, config, self._settings.limits, watch)
+        metrics.TRAINING_SECONDS.labels(model=self._model).observe(manifest.seconds)
+        return manifest
 
     # ---- 4, 5, 6
 
@@ -298,7 +261,7 @@ class Answering:
             Score(
                 trigger=trigger.id,
                 version=manifest.parent,
-                examples=sum(int(scores.get(f"prequential{task}_examples", 0)) for task in evaluate.TASKS),
+                examples=sum(int(n) for name, n in scores.items() if _is_number_of(name, "prequential")),
                 scores=_prequential(scores),
                 time_ms=now_ms,
             )
@@ -315,11 +278,16 @@ def _prequential(scores: Mapping[str, float]) -> dict[str, float]:
     return {name.removeprefix("prequential_"): scores[name] for name in names}
 
 
+def _is_number_of(name: str, split: str) -> bool:
+    """Whether a score is the number of examples of a task of a split."""
+    return name.startswith(f"{split}_") and name.endswith("_examples")
+
+
 def _summary(manifest: Manifest, detail: str) -> str:
     """One line about a run."""
     outcome = "promoted" if manifest.promoted else f"refused, {detail}"
     return (
         f"{manifest.model} {manifest.version}: {outcome}; {manifest.reason}; {manifest.examples_trained} examples, "
-        f"{manifest.examples_left_out} left out; {evaluate.macro_f1(manifest.scores, manifest.parent_scores)}; "
+        f"{manifest.examples_left_out} left out; {evaluate.summary(manifest.scores, manifest.parent_scores)}; "
         f"{manifest.seconds:.0f} s"
     )

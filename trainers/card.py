@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from schemas.models import Manifest
-from schemas.taxonomy import is_severity
-from trainers.core.evaluate import TASKS
+from trainers.core.evaluate import HOLDOUT, tasks_in
+
+if TYPE_CHECKING:
+    from trainers.recipes import Recipe
+
+SPLITS = ("old", "recent", HOLDOUT)
 
 
-def card(manifest: Manifest) -> str:
+def card(manifest: Manifest, recipe: Recipe) -> str:
     """The card. Nothing in it depends on when the run was, so that a rebuild writes the same bytes.
 
     Args:
         manifest: Of the version; its `files`, `created_ms` and `seconds` are not looked at.
+        recipe: That made it; it says what the model does.
     """
     return f"""---
-pipeline_tag: text-classification
-library_name: transformers
-tags: [mitre-attack, threat-intelligence, multi-label]
+pipeline_tag: {recipe.PIPELINE}
+tags: [mitre-attack, threat-intelligence]
 ---
 
 # {manifest.model} {manifest.version}
 
-{_says(manifest)}
-
-```python
-from transformers import pipeline
-
-classify = pipeline("text-classification", ".", top_k=None, function_to_apply="sigmoid")
-classify("APT29 dumped credentials from LSASS memory.")
-```
-
-A tactic is predicted from a probability of {manifest.config.get("threshold", 0.5)} on. The severity is the label
-with the largest score among those that begin with `severity:`; their probabilities are the softmax over these
-alone (`function_to_apply="none"` gives the logits).
+{recipe.introduction(manifest)}
 
 ## Where it comes from
 
@@ -45,49 +41,53 @@ alone (`function_to_apply="none"` gives the logits).
 | labels from | {", ".join(manifest.taxonomies)} |
 | promoted | {"yes" if manifest.promoted else "no"} |
 
-`manifest.json` has the journal offsets, the configuration, the library versions and every hash.
+`manifest.json` has the journal offsets, the configuration, the library versions and every hash; `curves.png` shows
+the loss of every step.
 
 ## Scores on examples that no version was trained on
 
-| split | examples | micro F1 | macro F1 | parent micro F1 | parent macro F1 |
-|---|---|---|---|---|---|
-{_splits(manifest)}
-
-| label | precision | recall | F1 | support |
-|---|---|---|---|---|
-{_labels(manifest)}
-"""
+{_scores(manifest)}
+{_labels(manifest)}"""
 
 
-def _says(manifest: Manifest) -> str:
-    tactics = [label for label in manifest.labels if not is_severity(label)]
-    severities = [label for label in manifest.labels if is_severity(label)]
-    said = []
-    if tactics:
-        said.append(f"Says which ATT&CK tactics a text speaks of: {', '.join(tactics)}.")
-    if severities:
-        said.append(f"Says how severe what a template detects is: {', '.join(severities)}.")
-    return " ".join(said)
+def _scores(manifest: Manifest) -> str:
+    """A table per task: its splits and figures, beside the parent and the simple baselines."""
+    return "\n".join(_task(manifest, task) for task in tasks_in(manifest.scores))
 
 
-def _splits(manifest: Manifest) -> str:
-    return "\n".join(
-        f"| {split.replace('_', ', ')} | {manifest.scores[f'{split}_examples']:.0f} "
-        f"| {_numbers(manifest.scores, split)} "
-        f"| {_numbers(manifest.parent_scores, split)} |"
-        for task in TASKS
-        for split in (f"old{task}", f"recent{task}", f"holdout{task}")
-        if f"{split}_examples" in manifest.scores
-    )
+def _task(manifest: Manifest, task: str) -> str:
+    others = {"parent": manifest.parent_scores, **manifest.baseline_scores}
+    everything = [manifest.scores, *others.values()]
+    rows = []
+    for split in SPLITS:
+        for figure in _figures(manifest.scores, task):
+            name = f"{split}{task}_{figure}"
+            cells = [f"{scores[name]:.3f}" if name in scores else "" for scores in everything]
+            number = manifest.scores.get(f"{split}{task}_examples", 0.0)
+            rows.append([split, figure.replace("_", " "), f"{number:.0f}", *cells])
+    title = f"### {task.removeprefix('_').capitalize()}\n\n" if task else ""
+    return title + _table(["split", "figure", "examples", manifest.version, *others], rows)
 
 
-def _numbers(scores: dict[str, float], split: str) -> str:
-    names = (f"{split}_micro_f1", f"{split}_macro_f1")
-    return " | ".join(f"{scores[name]:.3f}" if name in scores else "" for name in names)
+def _figures(scores: Mapping[str, float], task: str) -> list[str]:
+    """The figures of a task; the name of another task begins those of the main one only in looks."""
+    other = tuple(f"{name.removeprefix('_')}_" for name in tasks_in(scores) if name and name != task)
+    start = f"{HOLDOUT}{task}_"
+    known = [name.removeprefix(start) for name in scores if name.startswith(start)]
+    return [name for name in known if name != "examples" and not (other and name.startswith(other))]
 
 
 def _labels(manifest: Manifest) -> str:
-    return "\n".join(
-        f"| {label} | {s['precision']:.3f} | {s['recall']:.3f} | {s['f1']:.3f} | {s['support']:.0f} |"
+    if not manifest.per_label:
+        return ""
+    columns = ["label", "precision", "recall", "F1", "support"]
+    rows = [
+        [label, *(f"{s[name]:.3f}" for name in ("precision", "recall", "f1")), f"{s['support']:.0f}"]
         for label, s in manifest.per_label.items()
-    )
+    ]
+    return _table(columns, rows)
+
+
+def _table(columns: list[str], rows: list[list[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -14,7 +14,7 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import FrameType
 from typing import Any
@@ -25,25 +25,24 @@ from kafka.structs import OffsetAndMetadata
 from prometheus_client import start_http_server
 
 from schemas.codec import decode
-from schemas.errors import BadConfiguration, BadRecord
+from schemas.errors import BadRecord
 from schemas.topics import JOURNAL, TRIGGERS, VERSIONS, partition_of
 from schemas.windows import Trigger
 from schemas.wire import Outbox, consumer, kafka_errors, producer
 from trainers import metrics
 from trainers.announced import Announced
 from trainers.answering import Answering
-from trainers.base_models import resolve
+from trainers.base_models import Base, resolve
+from trainers.core.config import RecipeConfig
 from trainers.durable import locked
 from trainers.journal_store import JournalStore
+from trainers.recipes import recipe
 from trainers.registry import Registry
 from trainers.settings import TrainerSettings
 from trainers.topic_log import TopicLog
 from trainers.watch import Stopped, watching
 
 log = logging.getLogger(__name__)
-
-MODELS = ("distilbert-mitre",)
-"""Models that there is a recipe for."""
 
 IDLE_POLL_MS = 500
 BUSY_POLL_MS = 200
@@ -59,17 +58,19 @@ def group_of(model: str) -> str:
 
 def run_consumer(
     settings: TrainerSettings,
+    config: RecipeConfig,
     bootstrap: str,
+    model: str,
     *,
-    models: Sequence[str] = MODELS,
     stop: threading.Event | None = None,
 ) -> None:
     """Answer triggers until stopped; what is unfinished then is repeated at the next start.
 
     Args:
         settings: Of the trainer.
+        config: Of the model's recipe.
         bootstrap: host:port of Kafka; the topics exist.
-        models: The one model to train.
+        model: Which one to train.
         stop: Ends it, within seconds even in the middle of a run. Without one, SIGTERM and SIGINT do.
 
     Raises:
@@ -77,15 +78,13 @@ def run_consumer(
         BadConfiguration: A setting or the machine must be changed; the message says which.
         Corrupt: A version or the journal is not what was written.
     """
-    if len(models) != 1 or models[0] not in MODELS:
-        raise BadConfiguration(
-            f"models {', '.join(models) or 'none'}: a trainer is one process for one of {', '.join(MODELS)}"
-        )
-    model = models[0]
+    kind = recipe(model).BASE_KIND
     with contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(_stopped_by_signals())
         stack.enter_context(locked(settings.trainer_dir / f"{model}.lock", f"training {model}"))
-        answering = _wire(stack, model, settings, bootstrap)
+        base = resolve(config.base, settings.cache_dir, kind)
+        log.info("%s: base model %s from %s", model, base.name, base.folder)
+        answering = _wire(stack, model, settings, config, base, bootstrap)
         group = consumer(
             bootstrap,
             group_id=group_of(model),
@@ -98,10 +97,15 @@ def run_consumer(
         _serve(group, TopicPartition(TRIGGERS.name, partition_of(model)), answering, stop)
 
 
-def _wire(stack: contextlib.ExitStack, model: str, settings: TrainerSettings, bootstrap: str) -> Answering:
+def _wire(
+    stack: contextlib.ExitStack,
+    model: str,
+    settings: TrainerSettings,
+    config: RecipeConfig,
+    base: Base,
+    bootstrap: str,
+) -> Answering:
     """Everything that a trainer works with; closed by the stack."""
-    base = resolve(settings.base, settings.cache_dir)
-    log.info("%s: base model %s from %s", model, base.name, base.folder)
     server, serving = start_http_server(settings.metrics_port, addr=settings.bind)
     stack.callback(serving.join)
     stack.callback(server.server_close)
@@ -116,7 +120,7 @@ def _wire(stack: contextlib.ExitStack, model: str, settings: TrainerSettings, bo
     stack.callback(store.close)
     registry = Registry(settings.models_dir)
     announced = Announced(TopicLog(reader, VERSIONS, 0))
-    answering = Answering(model, settings, base, registry, store, announced, Outbox(writer))
+    answering = Answering(model, settings, config, base, registry, store, announced, Outbox(writer))
     answering.show_champion()
     return answering
 

@@ -18,14 +18,12 @@ thread count give the same bytes on the same machine type: every random number c
 
 from __future__ import annotations
 
-import math
 import random
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -33,10 +31,15 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import DistilBertConfig, DistilBertForSequenceClassification, DistilBertModel
 
+from schemas.models import Manifest
 from schemas.taxonomy import is_severity
 from trainers.base_models import TOKENIZER_FILES, quiet_transformers
-from trainers.core.dataset import Dataset, Placed
+from trainers.core.config import DistilbertConfig
+from trainers.core.dataset import Dataset, Placed, identity
 from trainers.core.evaluate import TASKS, Marks, Scores, all_labels, marks, most_frequent, score
+from trainers.core.history import History
+from trainers.core.loop import fit, make_deterministic
+from trainers.core.report import Report
 from trainers.watch import Step, Watch
 
 Tokens = list[list[int]]
@@ -49,53 +52,9 @@ BIAS_OF_NEW_LABEL = -2.0
 """A new label starts at a probability of 0.12, about how often a tactic occurs, not at 0.5."""
 
 
-class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """How to train; all of it is in the manifest.
-
-    Attributes:
-        epochs: Passes over the examples, at least 1.
-        batch_size: Examples a step.
-        learning_rate: Of the encoder's layers, at the end of the warm-up.
-        head_learning_rate: Of the two layers of the head.
-        warmup: Share of all steps in which the rates rise from 0, 0 to 1.
-        weight_decay: Of AdamW.
-        max_tokens: Longer texts are cut.
-        frozen_layers: So many layers from the bottom keep their weights; the embeddings always do.
-        dropout: In the encoder and the head, 0 to 1.
-        threshold: A label is predicted from this probability on.
-        threads: Threads of torch; another number gives other bytes.
-        seed: Of everything random.
-    """
-
-    epochs: int = 2
-    batch_size: int = 16
-    learning_rate: float = 3e-4
-    head_learning_rate: float = 3e-3
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    max_tokens: int = 64
-    frozen_layers: int = 3
-    dropout: float = 0.0
-    threshold: float = 0.5
-    threads: int = 2
-    seed: int = 17
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What came out of a run.
-
-    Attributes:
-        labels: Of the head, in order.
-        candidate: Scores of the splits `old`, `recent`, `holdout` (both), and with severities those of
-            `old_severity` and so on (`trainers.core.evaluate.TASKS`).
-        champion: The parent's on the same examples, and on `prequential`; empty without a parent.
-        baseline: Scores on `holdout` of naming the most frequent labels for everything.
-    """
-
-    labels: tuple[str, ...]
-    candidate: Mapping[str, Scores]
-    champion: Mapping[str, Scores]
-    baseline: Mapping[str, Scores]
+Config = DistilbertConfig
+BASE_KIND = "distilbert"
+CONTEXT = False
 
 
 def run(
@@ -106,6 +65,8 @@ def run(
     config: Config,
     folder: Path,
     watch: Watch,
+    *,
+    checkpoints: Path | None = None,
 ) -> Report:
     """Train one version.
 
@@ -114,9 +75,10 @@ def run(
         labels: What the model must know; it keeps those of its parent as well.
         base: Folder of the base model; a first version starts from it.
         parent: Folder of the version to start from, or None. It is not changed.
-        config: See `Config`.
+        config: See `DistilbertConfig`.
         folder: Where the version is written; exists and is empty.
         watch: Called after every step; what it raises ends the run.
+        checkpoints: Where a killed run left its checkpoint and goes on; None for none.
 
     Raises:
         ArithmeticError: The loss is not a finite number any more.
@@ -143,22 +105,15 @@ def run(
         targets[:asked][cells[:asked]] = torch.from_numpy(before[:asked])[cells[:asked]]
 
     # 3 mix, 4 fit
-    _fit(model, train_tokens, targets, config, watch)
+    history = _fit(model, train_tokens, targets, config, watch, checkpoints, identity(data, labels, parent, config))
 
     # 5 evaluate
     candidate = _judge(_predict(model, holdout_tokens, "scoring the candidate", watch), data, known, config)
-    baseline = _scores("holdout", _most_frequent(train, holdout, known), holdout, known, config)
+    floor = _scores("holdout", _most_frequent(train, holdout, known), holdout, known, config)
 
     # 6 save
     _save(model, source, folder)
-    return Report(labels=known, candidate=candidate, champion=champion, baseline=baseline)
-
-
-def make_deterministic(config: Config) -> None:
-    """Set up torch in this thread, where the number of threads counts, so that equal input gives equal bytes."""
-    torch.set_num_threads(config.threads)
-    torch.use_deterministic_algorithms(True)
-    torch.manual_seed(config.seed)
+    return Report(labels=known, candidate=candidate, champion=champion, floor=floor, history=history)
 
 
 # ---- load
@@ -235,27 +190,25 @@ def _encode(tokenizer: Tokenizer, placed: Sequence[Placed]) -> Tokens:
 
 
 def _fit(
-    model: DistilBertForSequenceClassification, tokens: Tokens, targets: torch.Tensor, config: Config, watch: Watch
-) -> None:
+    model: DistilBertForSequenceClassification,
+    tokens: Tokens,
+    targets: torch.Tensor,
+    config: Config,
+    watch: Watch,
+    checkpoints: Path | None,
+    identity: str,
+) -> History:
     """Train in place. `targets` is (examples, labels) of 0.0 and 1.0."""
-    optimizer = torch.optim.AdamW(_parameter_groups(model, config), weight_decay=config.weight_decay, foreach=True)
     order = random.Random(config.seed)
-    epochs = [_batches(tokens, config.batch_size, order) for _ in range(config.epochs)]
-    steps = sum(len(batches) for batches in epochs)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, config.warmup))
-    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    plan = [_batches(tokens, config.batch_size, order) for _ in range(config.epochs)]
     severity = _severity_columns(_labels(model))
-    model.train()
-    for step, (epoch, batch) in enumerate(((e, b) for e, batches in enumerate(epochs, 1) for b in batches), 1):
-        loss = _loss(_logits(model, tokens, batch), targets[batch], severity)
-        if not math.isfinite(loss.item()):
-            raise ArithmeticError(f"loss is {loss.item()} at step {step} of {steps}: lower the learning rates")
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        schedule.step()
-        watch(Step("training", step, steps, epoch, loss.item()))
+
+    def loss(wrapped: nn.Module, batch: Sequence[int]) -> torch.Tensor:
+        logits = _logits(wrapped, tokens, batch)
+        return _loss(logits, targets[list(batch)].to(logits.device), severity.to(logits.device))
+
+    groups = _parameter_groups(model, config)
+    return fit(model, plan, loss, groups, config, watch, checkpoints=checkpoints, identity=identity)
 
 
 def _for_the_parent_to_say(targets: torch.Tensor, labels: Sequence[str], knew: Collection[str]) -> torch.Tensor:
@@ -281,7 +234,7 @@ def _for_the_parent_to_say(targets: torch.Tensor, labels: Sequence[str], knew: C
 
 
 def _loss(logits: torch.Tensor, targets: torch.Tensor, severity: torch.Tensor) -> torch.Tensor:
-    """Minus the log-likelihood of an example's labels, by the mean over examples and columns.
+    """Minus the log-likelihood of the labels of some examples, by the mean over columns: the sum over examples.
 
     Args:
         logits, targets: (batch, labels).
@@ -292,7 +245,7 @@ def _loss(logits: torch.Tensor, targets: torch.Tensor, severity: torch.Tensor) -
     loss = (each * tactics.any(1, keepdim=True)).sum()
     if severity.any():
         loss = loss - (targets[:, severity] * logits[:, severity].log_softmax(1)).sum()
-    return loss / logits.numel()
+    return loss / logits.shape[1]
 
 
 def _severity_columns(labels: Sequence[str]) -> torch.Tensor:
@@ -312,12 +265,6 @@ def _parameter_groups(model: DistilBertForSequenceClassification, config: Config
     ]
 
 
-def _rate(step: int, steps: int, warmup: float) -> float:
-    """Share of the full learning rate at a step counted from 0: up in a line, then down in a line to 0."""
-    rising = warmup * steps
-    return min(1.0, (step + 1) / rising if rising else 1.0) * (steps - step) / steps
-
-
 def _batches(tokens: Tokens, size: int, order: random.Random) -> list[list[int]]:
     """One epoch: every example once, in shuffled batches of similar length."""
     shuffled = order.sample(range(len(tokens)), len(tokens))
@@ -330,7 +277,7 @@ def _batches(tokens: Tokens, size: int, order: random.Random) -> list[list[int]]
     return batches
 
 
-def _logits(model: DistilBertForSequenceClassification, tokens: Tokens, batch: Sequence[int]) -> torch.Tensor:
+def _logits(model: nn.Module, tokens: Tokens, batch: Sequence[int]) -> torch.Tensor:
     """(batch, labels); the batch is padded to its longest text."""
     longest = max(len(tokens[i]) for i in batch)
     ids = torch.zeros(len(batch), longest, dtype=torch.long)
@@ -338,7 +285,9 @@ def _logits(model: DistilBertForSequenceClassification, tokens: Tokens, batch: S
     for row, i in enumerate(batch):
         ids[row, : len(tokens[i])] = torch.tensor(tokens[i])
         mask[row, : len(tokens[i])] = 1
-    return model(input_ids=ids, attention_mask=mask).logits
+    device = next(model.parameters()).device
+    logits: torch.Tensor = model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
+    return logits
 
 
 # ---- evaluate
@@ -358,7 +307,7 @@ def _predict(
             logits = _logits(model, tokens, batch)
             probabilities = logits.sigmoid()
             probabilities[:, severity] = logits[:, severity].softmax(1)
-            out[batch] = probabilities.numpy()
+            out[batch] = probabilities.cpu().numpy()
             watch(Step(phase, step, len(batches)))
     return out
 
@@ -421,3 +370,32 @@ def _save(model: DistilBertForSequenceClassification, source: Path, folder: Path
     for name in TOKENIZER_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
+
+
+# ---- the card
+
+
+def introduction(manifest: Manifest) -> str:
+    """What a version does and how it is used, in Markdown."""
+    tactics = [label for label in manifest.labels if not is_severity(label)]
+    severities = [label for label in manifest.labels if is_severity(label)]
+    said = []
+    if tactics:
+        said.append(f"Says which ATT&CK tactics a text speaks of: {', '.join(tactics)}.")
+    if severities:
+        said.append(f"Says how severe what a template detects is: {', '.join(severities)}.")
+    return f"""{" ".join(said)}
+
+```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", ".", top_k=None, function_to_apply="sigmoid")
+classify("APT29 dumped credentials from LSASS memory.")
+```
+
+A tactic is predicted from a probability of {manifest.config.get("threshold", 0.5)} on. The severity is the label
+with the largest score among those that begin with `severity:`; their probabilities are the softmax over these
+alone (`function_to_apply="none"` gives the logits)."""
+
+
+PIPELINE = "text-classification"

@@ -79,6 +79,11 @@ class JournalStore:
         )
         return [(offset, decode(value, Example)) for offset, value in rows]
 
+    def standing(self, end: int) -> list[Placed]:
+        """The latest example of every key with an offset below `end`, those not retracted, in order."""
+        latest = {example.key: (offset, example) for offset, example in self.span(0, end)}
+        return sorted(at for at in latest.values() if not at[1].retracted)
+
     def at(self, offsets: Iterable[int]) -> dict[int, Example]:
         """The examples at some offsets.
 
@@ -98,7 +103,7 @@ class JournalStore:
 
     def trained_texts(self, examples: Iterable[Example], before: int) -> frozenset[int]:
         """Which texts (by `text_hash`) are also in a training-side example with an offset below `before`."""
-        hashes = {text_hash(example.text) for example in examples}
+        hashes = {text_hash(example.text) for example in examples if example.text}
         query = "SELECT 1 FROM texts WHERE hash = ? AND first < ?"
         return frozenset(h for h in hashes if self._db.execute(query, (h, before)).fetchone())
 
@@ -152,7 +157,7 @@ class JournalStore:
             return
         self._db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?)", (place, source.offset))
         self._db.execute("INSERT INTO examples VALUES (?, ?)", (message.offset, message.value))
-        if not example.retracted and not held_out(example):
+        if example.text and not held_out(example):
             text = (text_hash(example.text), message.offset)
             self._db.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", text)
 

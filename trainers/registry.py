@@ -6,7 +6,7 @@
         config.json -> champion/config.json, ...   so that the folder itself loads as the champion
 
 A version is written under a temporary name, brought to disk, and renamed: a folder with a version's name is
-complete. What a killed run left is removed by the next one.
+complete. What a killed run left is removed by the next one, but for its checkpoint, from which that goes on.
 """
 
 from __future__ import annotations
@@ -81,6 +81,10 @@ class Registry:
             if path.is_symlink() and path.name != CHAMPION and path.name not in names:
                 path.unlink()
 
+    def checkpoints(self, model: str, version: str) -> Path:
+        """Where the run that makes a version keeps its checkpoint, until the version is there."""
+        return self.root / model / f".{version}.checkpoint"
+
     @contextlib.contextmanager
     def draft(self, model: str, version: str) -> Iterator[Path]:
         """An empty folder that becomes the version when the block ends well, and goes away when it doesn't.
@@ -101,6 +105,8 @@ class Registry:
                 sync_folder(partial)
                 partial.rename(home / version)
                 sync(home)
+                for left in home.glob(".*.checkpoint"):
+                    shutil.rmtree(left)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
 

@@ -1,8 +1,9 @@
 """Settings of a trainer: the one place under `trainers` that reads the environment.
 
-Every field is an environment variable with the prefix `SX9_TRAINER_` (`SX9_TRAINER_EPOCHS=3`); the folders and
-the address are shared with the streaming side and have its names (`SX9_OUTPUT_DIR`). Unknown `SX9_TRAINER_`
-names are refused, so that a typing error is not a silent default.
+Every field is an environment variable with the prefix `SX9_TRAINER_` (`SX9_TRAINER_MARGIN=0.03`), and so is every
+field of a recipe's configuration, with the recipe's name between (`SX9_TRAINER_GNN_EPOCHS=3`); the folders and the
+address are shared with the streaming side and have its names (`SX9_OUTPUT_DIR`). Unknown `SX9_TRAINER_` names are
+refused, so that a typing error is not a silent default.
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import BadConfiguration
+from trainers.core.config import CONFIGS, RecipeConfig, read_config, variables
 from trainers.core.gate import Limits
 
 PREFIX = "SX9_TRAINER_"
-SHARED = {name: f"SX9_{name}".upper() for name in ("output_dir", "state_dir", "cache_dir", "bind")}
+SHARED = {
+    name: f"SX9_{name}".upper()
+    for name in ("output_dir", "state_dir", "cache_dir", "bind", "neo4j_uri", "neo4j_user", "neo4j_password")
+}
 """Field -> its name without `TRAINER_`, the one that the streaming side reads too."""
 
 
@@ -28,7 +33,7 @@ def _shared(name: str, default: Any, description: str) -> Any:
 
 
 class TrainerSettings(BaseSettings):
-    """What a trainer needs to know; frozen. The defaults of the recipe are tuned for `minilm` on two cores."""
+    """What a trainer needs to know beside its recipe's configuration; frozen."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", populate_by_name=True)
 
@@ -37,25 +42,11 @@ class TrainerSettings(BaseSettings):
     cache_dir: Path = _shared("cache_dir", Path(platformdirs.user_cache_dir("sx9")), "converted base models")
     bind: str = _shared("bind", "127.0.0.1", "address that the metrics server listens on")
 
-    base: str = Field("minilm", description="base model of a first version: minilm, a folder, or a hub id")
-    threads: int = Field(
-        2, ge=1, le=256, description="threads of torch; another number gives other weights, so it is never guessed"
-    )
-    epochs: int = Field(2, ge=1, description="passes over the examples")
-    batch_size: int = Field(16, ge=1, description="examples a step")
-    learning_rate: float = Field(
-        3e-4, gt=0, description="of the encoder; 3e-5 to 1e-4 suit a larger base such as distilbert-base-uncased"
-    )
-    head_learning_rate: float = Field(3e-3, gt=0, description="of the head")
-    warmup: float = Field(0.1, ge=0, le=1, description="share of the steps in which the rates rise")
-    weight_decay: float = Field(0.01, ge=0, description="of AdamW")
-    max_tokens: int = Field(64, ge=8, le=512, description="longer texts are cut")
-    frozen_layers: int = Field(3, ge=0, description="so many layers from the bottom keep their weights")
-    dropout: float = Field(0.0, ge=0, lt=1, description="in the encoder and the head")
-    threshold: float = Field(0.5, gt=0, lt=1, description="a label is predicted from this probability on")
-    max_examples: int = Field(2_000, ge=1, description="of more examples in the windows, a run takes a sample")
+    neo4j_uri: str | None = _shared("neo4j_uri", None, "bolt://host:port of the Neo4j that gets node embeddings")
+    neo4j_user: str = _shared("neo4j_user", "neo4j", "its user")
+    neo4j_password: SecretStr = _shared("neo4j_password", SecretStr(""), "its password; empty: no authentication")
 
-    margin: float = Field(0.02, ge=0, le=1, description="loss of micro or macro F1 that the gate lets pass")
+    margin: float = Field(0.02, ge=0, le=1, description="loss of a figure (macro F1, ...) that the gate lets pass")
     label_margin: float = Field(0.05, ge=0, le=1, description="loss of one label's F1 that the gate lets pass")
     min_holdout: int = Field(50, ge=1, description="holdout examples that the gate needs to judge")
     min_support: int = Field(20, ge=1, description="holdout examples that a label needs to be judged by itself")
@@ -97,7 +88,7 @@ def load_trainer_settings(**overrides: object) -> TrainerSettings:
         BadConfiguration: An unknown `SX9_TRAINER_` name or a bad value, each named with its remedy.
     """
     own = (name for name in TrainerSettings.model_fields if name not in SHARED)
-    known = {f"{PREFIX}{name}".upper() for name in own}
+    known = {f"{PREFIX}{name}".upper() for name in own} | {name for model in CONFIGS for name in variables(model)}
     unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
     if unknown:
         raise BadConfiguration(
@@ -108,6 +99,15 @@ def load_trainer_settings(**overrides: object) -> TrainerSettings:
     except ValidationError as error:
         lines = [f"{_variable(str(e['loc'][0]))}={e['input']!r}: {e['msg']}" for e in error.errors()]
         raise BadConfiguration("bad setting " + "; ".join(lines)) from error
+
+
+def load_recipe_config(model: str) -> RecipeConfig:
+    """The configuration of a model's recipe, as the environment has it.
+
+    Raises:
+        BadConfiguration: A value has another type or is out of its range.
+    """
+    return read_config(model, os.environ)
 
 
 def _variable(place: str) -> str:

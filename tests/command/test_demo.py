@@ -34,7 +34,7 @@ MODEL = "distilbert-mitre"
 KILLS = (9.0, 14.0, 22.0)
 """Seconds after which the demo is killed, each time later into its work, and at other moments in each run."""
 Topics = dict[str, list[tuple[int, Any]]]
-QUICK = {"SX9_TRAINER_MAX_EXAMPLES": "300"}
+QUICK = {"SX9_TRAINER_DISTILBERT_MAX_EXAMPLES": "300"}
 
 
 def _start(folder: Path, *more: str) -> subprocess.Popen[bytes]:

@@ -27,16 +27,17 @@ from trainers import answering, distilbert
 from trainers.announced import Announced
 from trainers.answering import Answering
 from trainers.base_models import Base
+from trainers.core.config import DistilbertConfig
 from trainers.core.manifest import verify
 from trainers.journal_store import JournalStore
 from trainers.registry import Registry
 from trainers.settings import TrainerSettings, load_trainer_settings
 from trainers.watch import Step, Stopped, unwatched
 
-QUICK = {
-    "base": "tiny", "epochs": 6, "batch_size": 8, "learning_rate": 1e-2, "head_learning_rate": 5e-3,
-    "max_tokens": 32, "frozen_layers": 0, "min_holdout": 10, "threads": 1,
-}  # fmt: skip
+QUICK = DistilbertConfig(
+    base="tiny", epochs=6, batch_size=8, learning_rate=1e-2, head_learning_rate=5e-3, max_tokens=32,
+    frozen_layers=0, threads=1,
+)  # fmt: skip
 
 
 class World:
@@ -52,15 +53,17 @@ class World:
     def settings(self, **more: Any) -> TrainerSettings:
         """Quick ones."""
         folders = {"output_dir": self.path / "output", "state_dir": self.path / "state"}
-        return load_trainer_settings(**(QUICK | folders | more))
+        return load_trainer_settings(**({"min_holdout": 10} | folders | more))
 
-    def answer(self, asked: Trigger, dies_at: int = -1, **settings: Any) -> None:
+    def answer(self, asked: Trigger, dies_at: int = -1, config: DistilbertConfig = QUICK, **settings: Any) -> None:
         """A trainer starts, answers a trigger and stops."""
         own = self.settings(**settings)
         store = JournalStore(own.trainer_dir / "journal.sqlite", self.journal)
         logs = {JOURNAL.name: self.journal, VERSIONS.name: self.announcements}
         outbox: Any = MemoryOutbox(logs, dies_at)
-        trainer = Answering(MODEL, own, self.base, self.registry, store, Announced(self.announcements), outbox)
+        trainer = Answering(
+            MODEL, own, config, self.base, self.registry, store, Announced(self.announcements), outbox
+        )
         try:
             trainer.answer(asked, unwatched)
         finally:
@@ -285,7 +288,9 @@ def test_a_stopped_run_says_nothing(world: World, asked: tuple[Trigger, Trigger]
     own = world.settings()
     store = JournalStore(own.trainer_dir / "journal.sqlite", world.journal)
     outbox: Any = MemoryOutbox({})
-    trainer = Answering(MODEL, own, world.base, world.registry, store, Announced(world.announcements), outbox)
+    trainer = Answering(
+        MODEL, own, QUICK, world.base, world.registry, store, Announced(world.announcements), outbox
+    )
     with pytest.raises(Stopped):
         trainer.answer(asked[0], stop)
     assert world.registry.versions(MODEL) == []

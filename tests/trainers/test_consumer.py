@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from kafka import TopicPartition
 
@@ -28,6 +29,7 @@ from tests.trainers.test_answering import QUICK, World
 from trainers import durable
 from trainers.base_models import Base
 from trainers.consumer import _attend, group_of, run_consumer
+from trainers.core.config import DistilbertConfig
 from trainers.core.manifest import verify
 from trainers.registry import Registry
 from trainers.settings import TrainerSettings, load_trainer_settings
@@ -35,6 +37,11 @@ from trainers.watch import Step, Watch
 
 PLACE = TopicPartition(TRIGGERS.name, partition_of(MODEL))
 PATIENCE_S = 90.0
+
+
+def with_epochs(epochs: int) -> DistilbertConfig:
+    """Quick, but for so many epochs."""
+    return msgspec.structs.replace(QUICK, epochs=epochs)
 
 
 class Shell:
@@ -47,7 +54,7 @@ class Shell:
 
     def settings(self, **more: Any) -> TrainerSettings:
         """Quick ones."""
-        return load_trainer_settings(**(QUICK | self.folders | more))
+        return load_trainer_settings(**({"min_holdout": 10} | self.folders | more))
 
     def write(self, topic: Topic, records: Sequence[Any], partition: int) -> None:
         """Put records on a topic."""
@@ -91,11 +98,12 @@ class Shell:
         return found
 
     @contextlib.contextmanager
-    def trainer(self, **settings: Any) -> Iterator[threading.Event]:
+    def trainer(self, epochs: int = QUICK.epochs, **settings: Any) -> Iterator[threading.Event]:
         """A trainer in a thread; stopped and joined at the end, which raises what it raised."""
         stop = threading.Event()
         with ThreadPoolExecutor(1) as pool:
-            ended = pool.submit(run_consumer, self.settings(**settings), self.bootstrap, stop=stop)
+            own, config = self.settings(**settings), with_epochs(epochs)
+            ended = pool.submit(run_consumer, own, config, self.bootstrap, MODEL, stop=stop)
             try:
                 yield stop
             finally:
@@ -169,14 +177,14 @@ def test_a_trainer_is_killed_in_mid_run_and_the_repeat_has_the_same_weights(
     asked = first_and_second()
     straight = World(tmp_path / "straight", tiny, examples(300))
     for one in asked:
-        straight.answer(one, epochs=40)
+        straight.answer(one, config=with_epochs(40))
     shell.ask(*asked)
     code = f"""
 from pathlib import Path
-from tests.trainers.test_consumer import Shell
+from tests.trainers.test_consumer import Shell, with_epochs
 from trainers.consumer import run_consumer
 shell = Shell({shell.bootstrap!r}, Path({str(tmp_path)!r}), Path({str(shell.folders["cache_dir"])!r}))
-run_consumer(shell.settings(epochs=40), shell.bootstrap)
+run_consumer(shell.settings(), with_epochs(40), shell.bootstrap, {MODEL!r})
 """
     partial = shell.registry.root / MODEL / ".v0002.partial"
     with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2]) as process:
@@ -251,7 +259,7 @@ def test_what_fails_in_the_run_ends_the_trainer(shell: Shell) -> None:
     shell.ask(first_and_second()[1])  # its parent is not there
 
     with pytest.raises(Corrupt, match=r"v0001/manifest\.json is missing"):
-        run_consumer(shell.settings(), shell.bootstrap, stop=threading.Event())
+        run_consumer(shell.settings(), QUICK, shell.bootstrap, MODEL, stop=threading.Event())
     assert not shell.committed()
 
 
@@ -262,9 +270,9 @@ def test_a_second_trainer_in_one_state_folder_is_refused(tmp_path: Path, monkeyp
         durable.locked(settings.trainer_dir / f"{MODEL}.lock", "training"),
         pytest.raises(RetryLater, match=r"another process has been training .* is locked"),
     ):
-        run_consumer(settings, "127.0.0.1:1", models=[MODEL], stop=threading.Event())
+        run_consumer(settings, QUICK, "127.0.0.1:1", MODEL, stop=threading.Event())
 
 
 def test_a_model_without_a_recipe_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadConfiguration, match="models gnn-threat: a trainer is one process for one of distil"):
-        run_consumer(load_trainer_settings(), "nowhere:1", models=("gnn-threat",))
+        run_consumer(load_trainer_settings(), QUICK, "nowhere:1", "gnn-thread")

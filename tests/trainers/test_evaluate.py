@@ -17,20 +17,20 @@ def test_scores_are_those_worked_out_by_hand() -> None:
     assert scores.labels["execution"].f1 == 1.0
     assert scores.labels["impact"].f1 == 0.0
     assert scores.labels["impact"].support == 2
-    assert scores.micro_f1 == pytest.approx(2 * 2 / (2 * 2 + 1 + 2))
-    assert scores.macro_f1 == 0.5, "persistence does not occur and does not count"
+    assert scores.figures["micro_f1"] == pytest.approx(2 * 2 / (2 * 2 + 1 + 2))
+    assert scores.figures["macro_f1"] == 0.5, "persistence does not occur and does not count"
 
 
 def test_a_label_that_the_model_does_not_know_counts_as_missed() -> None:
     everything = all_labels(("execution",), [("impact",), ("execution",)])
     assert everything == ("execution", "impact")
     truth = marks([("impact",), ("execution",)], everything)
-    assert score(truth, marks([(), ("execution",)], everything), everything).macro_f1 == 0.5
+    assert score(truth, marks([(), ("execution",)], everything), everything).figures["macro_f1"] == 0.5
 
 
 def test_no_examples_score_zero() -> None:
     nothing = marks([], LABELS)
-    assert score(nothing, nothing, LABELS).micro_f1 == 0.0
+    assert score(nothing, nothing, LABELS).figures["micro_f1"] == 0.0
     assert score(nothing, nothing, LABELS).labels == {}
 
 

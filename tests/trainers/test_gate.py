@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainers.core.evaluate import LabelScore, Scores
+from trainers.core.evaluate import LabelScore, Scores, label_scores
 from trainers.core.gate import Limits, compare, first, why_refused
 
 LIMITS = Limits(margin=0.02, label_margin=0.05, min_examples=50, min_support=20)
@@ -12,7 +12,8 @@ LIMITS = Limits(margin=0.02, label_margin=0.05, min_examples=50, min_support=20)
 
 def scores(micro: float, macro: float | None = None, examples: int = 500, **labels: tuple[float, int]) -> Scores:
     named = {name: LabelScore(f1, f1, f1, support) for name, (f1, support) in labels.items()}
-    return Scores(examples, micro, micro if macro is None else macro, named)
+    figures = {"micro_f1": micro, "macro_f1": micro if macro is None else macro}
+    return Scores(examples, figures, named, label_scores(examples, micro, named).errors)
 
 
 def splits(old: Scores, recent: Scores, holdout: Scores | None = None) -> dict[str, Scores]:

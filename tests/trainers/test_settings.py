@@ -8,29 +8,31 @@ import pytest
 
 from schemas.errors import BadConfiguration
 from streams.settings import load_settings
-from trainers import distilbert
-from trainers.answering import recipe_config
-from trainers.settings import load_trainer_settings
+from trainers.core.config import CONFIGS, variable_prefix
+from trainers.settings import load_recipe_config, load_trainer_settings
 
 
 def test_folders_are_shared_with_the_streaming_side(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SX9_OUTPUT_DIR", "/somewhere")
-    monkeypatch.setenv("SX9_TRAINER_EPOCHS", "5")
-    settings = load_trainer_settings()
-    assert settings.models_dir == Path("/somewhere/models")
-    assert settings.epochs == 5
-    assert load_trainer_settings(output_dir="/else", epochs=1).models_dir == Path("/else/models")
+    assert load_trainer_settings().models_dir == Path("/somewhere/models")
+    assert load_trainer_settings(output_dir="/else").models_dir == Path("/else/models")
 
 
-def test_the_defaults_are_those_of_the_recipe() -> None:
-    assert recipe_config(load_trainer_settings(), seed=17) == distilbert.Config()
+@pytest.mark.parametrize("model", CONFIGS)
+def test_each_recipe_has_variables_of_its_own(monkeypatch: pytest.MonkeyPatch, model: str) -> None:
+    assert load_recipe_config(model) == CONFIGS[model]()
+    monkeypatch.setenv(f"{variable_prefix(model)}EPOCHS", "5")
+    monkeypatch.setenv(f"{variable_prefix(model)}device".lower(), "cpu")
+    changed = {name: load_recipe_config(name) == CONFIGS[name]() for name in CONFIGS}
+    assert changed == {name: name != model for name in CONFIGS}
+    assert (load_recipe_config(model).epochs, load_recipe_config(model).device) == (5, "cpu")
+    load_trainer_settings()
 
 
 def test_an_unknown_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SX9_TRAINER_EPOCH", "5")
-    with pytest.raises(
-        BadConfiguration, match=r"unknown setting SX9_TRAINER_EPOCH; known are .*SX9_TRAINER_EPOCHS"
-    ):
+    known = r"unknown setting SX9_TRAINER_EPOCH; known are .*SX9_TRAINER_GNN_EPOCHS, .*SX9_TRAINER_MARGIN"
+    with pytest.raises(BadConfiguration, match=known):
         load_trainer_settings()
 
 
@@ -45,9 +47,17 @@ def test_an_unknown_name_is_refused_in_lower_case_too(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("SX9_TRAINER_EPOCHS", "0"), ("SX9_TRAINER_THREADS", "many"), ("SX9_TRAINER_MARGIN", "2")]
+    ("name", "value"),
+    [("SX9_TRAINER_MAX_ATTEMPTS", "0"), ("SX9_TRAINER_MIN_HOLDOUT", "x"), ("SX9_TRAINER_MARGIN", "2")],
 )
 def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(BadConfiguration, match=f"bad setting {name}='{value}': "):
         load_trainer_settings()
+
+
+@pytest.mark.parametrize(("field", "value"), [("EPOCHS", "0"), ("THREADS", "many"), ("WARMUP", "1.5")])
+def test_a_bad_value_of_a_recipe_is_named(monkeypatch: pytest.MonkeyPatch, field: str, value: str) -> None:
+    monkeypatch.setenv(f"SX9_TRAINER_DISTILBERT_{field}", value)
+    with pytest.raises(BadConfiguration, match=f"SX9_TRAINER_DISTILBERT_{field}='{value}': Expected"):
+        load_recipe_config("distilbert-mitre")

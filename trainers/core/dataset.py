@@ -14,12 +14,15 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
 from schemas.errors import Corrupt
 from schemas.journal import Example, held_out
 from schemas.windows import Trigger
+from trainers.core.config import RecipeConfig
+from trainers.core.manifest import MANIFEST, sha256_of
 
 Placed = tuple[int, Example]
 """A journal offset and the example there."""
@@ -32,6 +35,7 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
         fresh: Window examples to train on; nobody trained on them before.
         rehearsal: Older examples to mix in.
         old, recent: Holdout examples from before the first window, and from within the windows.
+        context: All examples that stand at the end of the windows, holdout included; of recipes that want it.
         left_out: Window examples beyond `max_examples`.
         leaks: Examples dropped because the other side has their text.
     """
@@ -40,6 +44,7 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     rehearsal: tuple[Placed, ...] = ()
     old: tuple[Placed, ...] = ()
     recent: tuple[Placed, ...] = ()
+    context: tuple[Placed, ...] = ()
     left_out: int = 0
     leaks: int = 0
 
@@ -59,6 +64,17 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
         return max((example.source.timestamp_ms for _, example in self.fresh), default=0)
 
 
+def identity(data: Dataset, labels: Sequence[str], parent: Path | None, config: RecipeConfig) -> str:
+    """Knows a run again: equal for equal examples, labels, parent and configuration."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (data.train, data.old + data.recent, data.context):
+        digest.update(b"|".join(f"{offset}:{example.key}:{example.hash}".encode() for offset, example in part))
+        digest.update(b"\n")
+    weights = sha256_of(parent / MANIFEST) if parent and (parent / MANIFEST).is_file() else str(parent)
+    digest.update(repr((tuple(labels), weights, config)).encode())
+    return digest.hexdigest()
+
+
 def named_offsets(trigger: Trigger) -> tuple[int, ...]:
     """The journal offsets that a trigger names one by one, outside or inside its windows."""
     return trigger.rehearsal + trigger.holdout_old + trigger.holdout_recent
@@ -71,6 +87,7 @@ def build(
     *,
     max_examples: int,
     trained_texts: Collection[int] = frozenset(),
+    context: Sequence[Placed] = (),
 ) -> Dataset:
     """The examples of the run that a trigger asks for.
 
@@ -83,6 +100,7 @@ def build(
             trigger and the keys alone.
         trained_texts: `text_hash` of every holdout text that is also in a training example from before the
             windows.
+        context: What the recipe wants beside: `Dataset.context`.
 
     Raises:
         Corrupt: The windows hold another number of training examples than the trigger says.
@@ -94,22 +112,28 @@ def build(
         for key, at in _latest((o, named[o]) for o in trigger.holdout_old + trigger.holdout_recent).items()
         if _to_judge(at[1])
     }
-    judged = {key: at for key, at in holdout.items() if text_hash(at[1].text) not in trained_texts}
-    judged_texts = {text_hash(example.text) for _, example in judged.values()}
+    judged = {key: at for key, at in holdout.items() if not _has_text_of(trained_texts, at)}
+    judged_texts = {text_hash(example.text) for _, example in judged.values() if example.text}
 
     candidates = [at for at in latest.values() if _to_train(at[1])]
-    clean = [at for at in candidates if text_hash(at[1].text) not in judged_texts]
+    clean = [at for at in candidates if not _has_text_of(judged_texts, at)]
     rehearsed = [(o, named[o]) for o in trigger.rehearsal if named[o].key not in latest and _to_train(named[o])]
-    rehearsal = [at for at in rehearsed if text_hash(at[1].text) not in judged_texts]
+    rehearsal = [at for at in rehearsed if not _has_text_of(judged_texts, at)]
     recent = set(trigger.holdout_recent)
     return Dataset(
         fresh=_sample(clean, max_examples, f"{trigger.seed}:{trigger.number}"),
         rehearsal=tuple(sorted(rehearsal)),
         old=tuple(sorted(at for at in judged.values() if at[0] not in recent)),
         recent=tuple(sorted(at for at in judged.values() if at[0] in recent)),
+        context=tuple(context),
         left_out=max(0, len(clean) - max_examples),
         leaks=len(holdout) - len(judged) + len(candidates) - len(clean) + len(rehearsed) - len(rehearsal),
     )
+
+
+def _has_text_of(hashes: Collection[int], placed: Placed) -> bool:
+    text = placed[1].text
+    return bool(text) and text_hash(text) in hashes
 
 
 def text_hash(text: str) -> int:
@@ -120,6 +144,27 @@ def text_hash(text: str) -> int:
     """
     normal = " ".join(text.lower().split())
     return int.from_bytes(hashlib.blake2b(normal.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def split(examples: Iterable[Example], max_examples: int, seed: int) -> Dataset:
+    """Some examples as a set to train on and one to judge on, for a run without a journal; the latest of each key.
+
+    Args:
+        examples: In the order in which they came; their places in it are the offsets.
+        max_examples: Of more to train on, a sample is taken that depends on the seed and the keys alone.
+    """
+    latest = _latest(enumerate(examples))
+    judged = {key: at for key, at in latest.items() if _to_judge(at[1])}
+    judged_texts = {text_hash(example.text) for _, example in judged.values() if example.text}
+    candidates = [at for at in latest.values() if _to_train(at[1])]
+    clean = [at for at in candidates if not _has_text_of(judged_texts, at)]
+    return Dataset(
+        fresh=_sample(clean, max_examples, f"{seed}:0"),
+        recent=tuple(sorted(judged.values())),
+        context=tuple(sorted(at for at in latest.values() if not at[1].retracted)),
+        left_out=max(0, len(clean) - max_examples),
+        leaks=len(candidates) - len(clean),
+    )
 
 
 def _check_counts(trigger: Trigger, window: Sequence[Placed]) -> None:

@@ -1,10 +1,11 @@
-"""Scores of two tasks: micro and macro F1, and precision, recall, F1 and support per label.
+"""Scores of a model on sets of examples, and those of label tasks: micro and macro F1, and each label's.
 
-    task        an example has    key of a split    micro F1 is
-    tactics     any number        `old`             over all pairs of example and tactic
-    severity    one of five       `old_severity`    the accuracy
+    split                                        and task          key
+    old, recent, holdout (both), prequential     the main one      `old`
+                                                 another           `old_severity`, `old_tactics`
 
-An example counts for a task if it has a label of it.
+Of `distilbert-mitre` the main task is the tactics of a text, of which it has any number; the other is its severity,
+one of five, whose micro F1 is the accuracy. An example counts for a task if it has a label of it.
 
 Macro F1 is the mean over the labels that occur in the examples, those the model doesn't know included: a
 label that it can't predict counts as missed, not as absent.
@@ -12,6 +13,7 @@ label that it can't predict counts as missed, not as absent.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
@@ -37,12 +39,38 @@ class LabelScore(msgspec.Struct, frozen=True):
 
 
 class Scores(msgspec.Struct, frozen=True):
-    """How a set of examples is predicted; all zero for no examples. `labels` has those that occur in them."""
+    """How well a set of examples is predicted.
+
+    Attributes:
+        examples: How many there are.
+        figures: Name -> value, 0 to 1, higher is better; the gate judges each of them. All 0 for no examples.
+        labels: Label -> its scores, of those that occur in the examples.
+        errors: Figure -> its standard error, where that isn't the error of a proportion.
+        extra: What is shown and not judged.
+    """
 
     examples: int
-    micro_f1: float
-    macro_f1: float
-    labels: dict[str, LabelScore]
+    figures: dict[str, float] = {}
+    labels: dict[str, LabelScore] = {}
+    errors: dict[str, float] = {}
+    extra: dict[str, float] = {}
+
+    def error(self, figure: str) -> float:
+        """Standard error of a figure; that of a proportion of the examples unless `errors` has another."""
+        return self.errors.get(figure, proportion_error(self.figures[figure], self.examples))
+
+
+def proportion_error(share: float, number: int) -> float:
+    """Standard error of a share of `number` examples; 0 for none.
+
+    >>> proportion_error(0.5, 100)
+    0.05
+    """
+    return math.sqrt(share * (1.0 - share) / number) if number else 0.0
+
+
+HEADLINES: Mapping[str, str] = {"macro_f1": "macro F1"}
+"""Figure or extra by which a task is summed up in a line -> what it is called there."""
 
 
 def all_labels(known: Sequence[str], examples: Iterable[Sequence[str]]) -> tuple[str, ...]:
@@ -74,7 +102,7 @@ def score(truth: Marks, predicted: Marks, labels: Sequence[str]) -> Scores:
     from sklearn.metrics import precision_recall_fscore_support  # seconds to import, and settings reach here
 
     if not truth.size:
-        return Scores(0, 0.0, 0.0, {})
+        return label_scores(0, 0.0, {})
     precision, recall, f1, support = precision_recall_fscore_support(
         truth, predicted, average=None, zero_division=0
     )
@@ -84,8 +112,20 @@ def score(truth: Marks, predicted: Marks, labels: Sequence[str]) -> Scores:
         if support[i]
     }
     _, _, micro, _ = precision_recall_fscore_support(truth, predicted, average="micro", zero_division=0)
-    macro = float(np.mean([one.f1 for one in occurring.values()])) if occurring else 0.0
-    return Scores(len(truth), float(micro), macro, occurring)
+    return label_scores(len(truth), float(micro), occurring)
+
+
+def label_scores(examples: int, micro_f1: float, labels: dict[str, LabelScore]) -> Scores:
+    """Scores of a label task; the macro F1 is the mean over labels, taken as independent for its error."""
+    number = max(len(labels), 1)
+    macro_f1 = sum(one.f1 for one in labels.values()) / number
+    variance = sum(proportion_error(one.f1, one.support) ** 2 for one in labels.values())
+    return Scores(
+        examples,
+        {"micro_f1": micro_f1, "macro_f1": macro_f1},
+        labels,
+        {"macro_f1": math.sqrt(variance) / number},
+    )
 
 
 def most_frequent(train: Iterable[Sequence[str]]) -> tuple[str, ...]:
@@ -110,35 +150,65 @@ def most_frequent(train: Iterable[Sequence[str]]) -> tuple[str, ...]:
 def flat(splits: Mapping[str, Scores]) -> dict[str, float]:
     """Scores of several splits as one flat table.
 
-    >>> flat({"recent": Scores(2, 0.5, 0.25, {})})
-    {'recent_micro_f1': 0.5, 'recent_macro_f1': 0.25, 'recent_examples': 2.0}
+    >>> flat({"recent": Scores(2, {"micro_f1": 0.5}, extra={"ece": 0.1})})
+    {'recent_micro_f1': 0.5, 'recent_ece': 0.1, 'recent_examples': 2.0}
     """
     out: dict[str, float] = {}
     for name, scores in splits.items():
-        out |= {
-            f"{name}_micro_f1": scores.micro_f1,
-            f"{name}_macro_f1": scores.macro_f1,
-            f"{name}_examples": float(scores.examples),
-        }
+        out |= {f"{name}_{figure}": value for figure, value in (scores.figures | scores.extra).items()}
+        out[f"{name}_examples"] = float(scores.examples)
     return out
 
 
 def per_label(splits: Mapping[str, Scores]) -> dict[str, dict[str, float]]:
     """How each label of each task is predicted on the whole holdout."""
-    tasks = (splits[f"holdout{task}"] for task in TASKS if f"holdout{task}" in splits)
+    tasks = (scores for name, scores in splits.items() if name.startswith(HOLDOUT))
     return {label: msgspec.to_builtins(found) for scores in tasks for label, found in scores.labels.items()}
 
 
-def macro_f1(scores: Mapping[str, float], before: Mapping[str, float]) -> str:
-    """The holdout's macro F1 of each task, and what it was before, in words.
+HOLDOUT = "holdout"
 
-    >>> macro_f1({"holdout_macro_f1": 0.8, "holdout_severity_macro_f1": 0.7}, {"holdout_macro_f1": 0.75})
-    'macro F1 0.800 (before 0.750), severity macro F1 0.700'
+
+def tasks_of(names: Iterable[str]) -> tuple[str, ...]:
+    """What the tasks add to the names of splits, in order; `names` has the holdout of each.
+
+    >>> tasks_of(["old", "old_severity", "holdout", "holdout_severity"])
+    ('', '_severity')
     """
-    said = []
-    for task in TASKS:
-        name = f"holdout{task}_macro_f1"
-        if name in scores:
-            was = f" (before {before[name]:.3f})" if name in before else ""
-            said.append(f"{task.removeprefix('_')} macro F1 {scores[name]:.3f}{was}".strip())
-    return ", ".join(said)
+    return tuple(name.removeprefix(HOLDOUT) for name in names if name.startswith(HOLDOUT))
+
+
+def tasks_in(scores: Mapping[str, float]) -> tuple[str, ...]:
+    """The tasks of a flat table.
+
+    >>> tasks_in({"holdout_macro_f1": 0.8, "holdout_examples": 9.0, "holdout_severity_examples": 2.0})
+    ('', '_severity')
+    """
+    return tasks_of(name.removesuffix("_examples") for name in scores if name.endswith("_examples"))
+
+
+def headlines(scores: Mapping[str, float]) -> dict[str, str]:
+    """Name in a flat table -> in words, of the one figure of each task's holdout that sums it up.
+
+    >>> headlines({"holdout_macro_f1": 0.8, "holdout_examples": 9.0})
+    {'holdout_macro_f1': 'macro F1'}
+    """
+    found: dict[str, str] = {}
+    for task in tasks_in(scores):
+        for figure, words in HEADLINES.items():
+            if (name := f"{HOLDOUT}{task}_{figure}") in scores:
+                found[name] = f"{task.removeprefix('_')} {words}".strip()
+                break
+    return found
+
+
+def summary(scores: Mapping[str, float], before: Mapping[str, float]) -> str:
+    """What sums up each task on the holdout, and what it was before, in words.
+
+    >>> summary({"holdout_macro_f1": 0.8, "holdout_examples": 9.0}, {"holdout_macro_f1": 0.75})
+    'macro F1 0.800 (before 0.750)'
+    """
+    return ", ".join(
+        f"{words} {scores[name]:.3f}" + (f" (before {before[name]:.3f})" if name in before else "")
+        for name, words in headlines(scores).items()
+    )

@@ -1,17 +1,17 @@
 """Whether a candidate may serve: it is compared with the champion on the same holdout examples.
 
     split                        compared                                           margin at least
-    old, recent (each with at    micro F1, macro F1                                 `margin`
+    old, recent (each with at    every figure (micro F1, recall@20, ...)            `margin`
     least `min_examples`)        F1 of every label with `min_support` examples      `label_margin`
 
-Both tasks, tactics and severity, are judged like this, each where its holdout has `min_examples`; one with fewer
-is not judged, and where that leaves none, nothing can be said and the candidate is refused.
+Every task of a model is judged like this, each where its holdout has `min_examples`; one with fewer is not
+judged, and where that leaves none, nothing can be said and the candidate is refused.
 
 A split with fewer than `min_examples` says too little by itself: then old and recent are judged together, as
 `holdout`.
 
-The first version has no champion. It must be better by `FIRST_GAIN` in micro and macro F1 than naming the most
-frequent labels for everything.
+The first version has no champion. It must be better by `FIRST_GAIN` in every figure than a trivial predictor
+(of labels: naming the most frequent ones for everything).
 
 **Margins and noise.** F1 over n examples varies by about sqrt(F1 (1 - F1) / n) from one sample of n to the
 next (a proportion's standard error), so a fixed margin refuses good candidates at small n for no reason. The
@@ -23,13 +23,12 @@ letting an equal candidate pass.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from schemas.models import GateCheck
-from trainers.core.evaluate import TASKS, Scores
+from trainers.core.evaluate import Scores, proportion_error, tasks_of
 
 FIRST_GAIN = 0.05
 LABEL_ERRORS = 2.0
@@ -40,7 +39,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What the gate tolerates.
 
     Attributes:
-        margin: Loss of micro or macro F1 of a split, 0 to 1.
+        margin: Loss of a figure of a split, 0 to 1.
         label_margin: Loss of F1 of one label, 0 to 1.
         min_examples: Examples that a split needs to be judged by itself.
         min_support: Examples that a label needs to be judged.
@@ -71,25 +70,24 @@ def compare(
     return tuple(checks) or (_enough(candidate, limits),)
 
 
-def first(candidate: Mapping[str, Scores], baseline: Mapping[str, Scores], limits: Limits) -> tuple[GateCheck, ...]:
-    """The checks of a first version, against the baseline that names the most frequent labels.
+def first(candidate: Mapping[str, Scores], floor: Mapping[str, Scores], limits: Limits) -> tuple[GateCheck, ...]:
+    """The checks of a first version, against a trivial predictor.
 
     Args:
-        candidate, baseline: Scores of the split `holdout` of each task that the candidate knows.
+        candidate, floor: Scores of the split `holdout` of each task that the candidate knows.
     """
     checks: list[GateCheck] = []
     for task in _judged_tasks(candidate, limits):
-        ours, theirs = candidate[f"holdout{task}"], baseline[f"holdout{task}"]
-        name = f"first{task}"
-        checks.append(_check(f"{name}/micro-f1", theirs.micro_f1, ours.micro_f1, -FIRST_GAIN, ours.examples))
-        checks.append(_check(f"{name}/macro-f1", theirs.macro_f1, ours.macro_f1, -FIRST_GAIN, ours.examples))
+        ours, theirs = candidate[f"holdout{task}"], floor[f"holdout{task}"]
+        for figure, value in ours.figures.items():
+            name = f"first{task}/{_shown(figure)}"
+            checks.append(_check(name, theirs.figures.get(figure, 0.0), value, -FIRST_GAIN, ours.examples))
     return tuple(checks) or (_enough(candidate, limits),)
 
 
 def _judged_tasks(candidate: Mapping[str, Scores], limits: Limits) -> list[str]:
     """The tasks with a holdout that is large enough to say something."""
-    known = [task for task in TASKS if f"holdout{task}" in candidate]
-    return [task for task in known if candidate[f"holdout{task}"].examples >= limits.min_examples]
+    return [t for t in tasks_of(candidate) if candidate[f"holdout{t}"].examples >= limits.min_examples]
 
 
 def why_refused(checks: tuple[GateCheck, ...]) -> str:
@@ -107,32 +105,25 @@ def why_refused(checks: tuple[GateCheck, ...]) -> str:
 
 
 def _split_checks(split: str, candidate: Scores, champion: Scores, limits: Limits) -> Iterator[GateCheck]:
-    number = candidate.examples
-    micro_margin = max(limits.margin, _error(champion.micro_f1, number))
-    yield _check(f"{split}/micro-f1", champion.micro_f1, candidate.micro_f1, micro_margin, number)
-    macro_margin = max(limits.margin, _macro_error(champion))
-    yield _check(f"{split}/macro-f1", champion.macro_f1, candidate.macro_f1, macro_margin, number)
-    for label, before in champion.labels.items():
-        if before.support >= limits.min_support:
-            margin = max(limits.label_margin, LABEL_ERRORS * _error(before.f1, before.support))
-            yield _check(f"{split}/{label}", before.f1, candidate.labels[label].f1, margin, before.support)
+    for figure, before in champion.figures.items():
+        margin = max(limits.margin, champion.error(figure))
+        after = candidate.figures.get(figure, 0.0)
+        yield _check(f"{split}/{_shown(figure)}", before, after, margin, candidate.examples)
+    for label, known in champion.labels.items():
+        if known.support >= limits.min_support:
+            margin = max(limits.label_margin, LABEL_ERRORS * proportion_error(known.f1, known.support))
+            yield _check(f"{split}/{label}", known.f1, candidate.labels[label].f1, margin, known.support)
+
+
+def _shown(figure: str) -> str:
+    return figure.replace("_", "-")
 
 
 def _enough(candidate: Mapping[str, Scores], limits: Limits) -> GateCheck:
     """The check that fails where no task's holdout is large enough."""
-    most = max(candidate[f"holdout{task}"].examples for task in TASKS if f"holdout{task}" in candidate)
+    most = max((candidate[f"holdout{task}"].examples for task in tasks_of(candidate)), default=0)
     return _check("holdout/examples", float(limits.min_examples), float(most), 0.0, most)
 
 
 def _check(name: str, champion: float, candidate: float, margin: float, support: int) -> GateCheck:
     return GateCheck(name, champion, candidate, margin, support, candidate >= champion - margin)
-
-
-def _error(f1: float, support: int) -> float:
-    return math.sqrt(f1 * (1.0 - f1) / support)
-
-
-def _macro_error(scores: Scores) -> float:
-    """Standard error of the mean over labels, taken as independent."""
-    variances = [_error(one.f1, one.support) ** 2 for one in scores.labels.values()]
-    return math.sqrt(sum(variances)) / len(variances) if variances else 0.0

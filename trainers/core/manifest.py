@@ -15,7 +15,10 @@ from schemas.errors import BadRecord, Corrupt
 from schemas.models import Manifest
 
 MANIFEST = "manifest.json"
-LIBRARIES = ("numpy", "safetensors", "scikit-learn", "tokenizers", "torch", "transformers")
+LIBRARIES = (
+    "accelerate", "matplotlib", "numpy", "peft", "safetensors", "scikit-learn", "tokenizers", "torch",
+    "torch-geometric", "transformers",
+)  # fmt: skip
 
 
 def sha256_of(path: Path) -> str:

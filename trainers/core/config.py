@@ -1,0 +1,129 @@
+"""How each model is trained: one frozen struct per recipe, every field with its range and its meaning.
+
+A value is what `TrainerSettings` read from the environment, what `TrainingConfig` of a batch call says, or the
+default here; all of it stands in the manifest. No torch here: every command reads these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from schemas.errors import BadConfiguration
+
+Count = Annotated[int, Meta(ge=1)]
+Positive = Annotated[float, Meta(gt=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Threads = Annotated[int, Meta(ge=1, le=256)]
+
+
+class RecipeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What all recipes have in common."""
+
+    base: Annotated[str, Meta(description="base model of a first version: a name, a folder, or a hub id")] = ""
+    epochs: Annotated[Count, Meta(description="passes over the examples")] = 2
+    batch_size: Annotated[Count, Meta(description="examples that are computed together")] = 16
+    gradient_accumulation_steps: Annotated[Count, Meta(description="batches to one step of the optimizer")] = 1
+    learning_rate: Annotated[Positive, Meta(description="at the end of the warm-up")] = 3e-4
+    warmup: Annotated[Share, Meta(description="share of the steps in which the rates rise")] = 0.1
+    weight_decay: Annotated[float, Meta(ge=0, description="of AdamW")] = 0.01
+    max_examples: Annotated[Count, Meta(description="of more examples, a run takes a sample")] = 2_000
+    save_steps: Annotated[Count, Meta(description="steps between two checkpoints of a run")] = 500
+    eval_steps: Annotated[Count, Meta(description="steps between two evaluations for the curve of scores")] = 500
+    logging_steps: Annotated[Count, Meta(description="steps between two lines of the log")] = 100
+    threads: Annotated[Threads, Meta(description="of torch; another number gives other weights")] = 2
+    device: Annotated[str, Meta(description="`cpu`, `cuda`, `cuda:1`; empty: cuda if there is one")] = ""
+    seed: Annotated[int, Meta(ge=0, description="of everything random; a trigger brings its own")] = 17
+
+
+class DistilbertConfig(RecipeConfig, frozen=True, kw_only=True):
+    """`distilbert-mitre`; the defaults are tuned for `minilm` on two cores."""
+
+    base: Annotated[
+        str,
+        Meta(
+            description="base model of a first version: `minilm`, `tiny` (random, for tests), a folder, or a hub id"
+        ),
+    ] = "minilm"
+    learning_rate: Annotated[
+        float,
+        Meta(gt=0, description="of the encoder; 3e-5 to 1e-4 suit a larger base such as distilbert-base-uncased"),
+    ] = 3e-4
+    head_learning_rate: Annotated[Positive, Meta(description="of the head")] = 3e-3
+    max_tokens: Annotated[int, Meta(ge=8, le=512, description="longer texts are cut")] = 64
+    frozen_layers: Annotated[
+        int, Meta(ge=0, description="so many layers from the bottom keep their weights; the embeddings always do")
+    ] = 3
+    dropout: Annotated[float, Meta(ge=0, lt=1, description="in the encoder and the head")] = 0.0
+    threshold: Annotated[float, Meta(gt=0, lt=1, description="a label is predicted from this probability on")] = 0.5
+
+
+class Phi3LoraConfig(RecipeConfig, frozen=True, kw_only=True):
+    """`phi3-mitre-lora`; the defaults are tuned for `smollm2` on two cores."""
+
+    base: Annotated[str, Meta(description="`smollm2`, `tiny-phi3` (for tests), a folder, or a hub id")] = "smollm2"
+
+
+class GnnConfig(RecipeConfig, frozen=True, kw_only=True):
+    """`gnn-threat`; `base` is the encoder of its nodes' texts, whose weights stay as they are."""
+
+    base: Annotated[
+        str,
+        Meta(
+            description="encoder of the nodes' texts: `minilm`, `tiny` (random, for tests), a folder, or a hub id"
+        ),
+    ] = "minilm"
+
+
+CONFIGS: Mapping[str, type[RecipeConfig]] = {
+    "distilbert-mitre": DistilbertConfig,
+    "phi3-mitre-lora": Phi3LoraConfig,
+    "gnn-threat": GnnConfig,
+}
+
+
+def variable_prefix(model: str) -> str:
+    """What the settings of a model's recipe begin with in the environment.
+
+    >>> variable_prefix("phi3-mitre-lora")
+    'SX9_TRAINER_PHI3_LORA_'
+    """
+    name = CONFIGS[model].__name__.removesuffix("Config")
+    words = "".join(f"_{letter}" if letter.isupper() else letter for letter in name).strip("_")
+    return f"SX9_TRAINER_{words.upper()}_"
+
+
+def variables(model: str) -> dict[str, str]:
+    """Variable -> field of a model's recipe; the seed is not one, because a trigger brings it."""
+    names = (field.name for field in msgspec.structs.fields(CONFIGS[model]) if field.name != "seed")
+    return {f"{variable_prefix(model)}{name}".upper(): name for name in names}
+
+
+def read_config(model: str, environment: Mapping[str, str]) -> RecipeConfig:
+    """The configuration of a model's recipe as an environment has it.
+
+    Raises:
+        BadConfiguration: A value has another type or is out of its range; the variable is named.
+    """
+    environment = {name.upper(): value for name, value in environment.items()}
+    config = CONFIGS[model]()
+    for variable, name in variables(model).items():
+        if variable in environment:
+            config = changed(config, variable, {name: environment[variable]})
+    return config
+
+
+def changed(config: RecipeConfig, said_by: str, values: Mapping[str, Any]) -> RecipeConfig:
+    """A configuration with other values, whose types and ranges are checked.
+
+    Raises:
+        BadConfiguration: A value doesn't fit; `said_by` names who said it.
+    """
+    try:
+        return msgspec.convert(msgspec.structs.asdict(config) | dict(values), type(config), strict=False)
+    except msgspec.ValidationError as error:
+        said = ", ".join(repr(value) for value in values.values())
+        raise BadConfiguration(f"{said_by}={said}: {error}") from error
