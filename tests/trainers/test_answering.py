@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from schemas.codec import decode
@@ -27,6 +28,7 @@ from trainers import answering, distilbert
 from trainers.announced import Announced
 from trainers.answering import Answering
 from trainers.base_models import Base
+from trainers.core import manifest as manifests
 from trainers.core.config import DistilbertConfig
 from trainers.core.manifest import verify
 from trainers.journal_store import JournalStore
@@ -55,9 +57,10 @@ class World:
         folders = {"output_dir": self.path / "output", "state_dir": self.path / "state"}
         return load_trainer_settings(**({"min_holdout": 10} | folders | more))
 
-    def answer(self, asked: Trigger, dies_at: int = -1, config: DistilbertConfig = QUICK, **settings: Any) -> None:
-        """A trainer starts, answers a trigger and stops."""
-        own = self.settings(**settings)
+    def answer(self, asked: Trigger, dies_at: int = -1, **recipe: Any) -> None:
+        """A trainer starts, with some fields of the recipe's configuration changed, answers a trigger and stops."""
+        own = self.settings()
+        config = msgspec.structs.replace(QUICK, **recipe)
         store = JournalStore(own.trainer_dir / "journal.sqlite", self.journal)
         logs = {JOURNAL.name: self.journal, VERSIONS.name: self.announcements}
         outbox: Any = MemoryOutbox(logs, dies_at)
@@ -138,7 +141,7 @@ def test_the_manifest_says_what_the_version_is_made_of(world: World, asked: tupl
     assert found.gate
     assert found.promoted == all(check.passed for check in found.gate)
     assert found.files.keys() == {
-        "model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "README.md",
+        "model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "README.md", "curves.png",
     }  # fmt: skip
     assert 0 < found.newest_event_ms == world.events()[-1].newest_event_ms
     assert "| parent | v0001 |" in (world.registry.folder(MODEL, "v0002") / "README.md").read_text()
@@ -177,7 +180,7 @@ def test_killed_while_training_or_promoting_a_repeat_ends_the_same(
 ) -> None:
     straight = World(tmp_path / "straight", world.base, examples(300))
     straight.answer(asked[0])
-    for place, name in ((answering.distilbert, "_save"), (answering.manifests, "write"), (Registry, "promote")):
+    for place, name in ((distilbert, "_save"), (manifests, "write"), (Registry, "promote")):
         with monkeypatch.context() as patch:
             patch.setattr(place, name, _die)
             with pytest.raises(Killed):
@@ -189,7 +192,7 @@ def test_killed_while_training_or_promoting_a_repeat_ends_the_same(
     assert [p.name for p in world.registry.root.rglob("*.partial")] == []
 
 
-def _die(*_: object) -> None:
+def _die(*_: object, **__: object) -> None:
     raise Killed
 
 
@@ -222,7 +225,7 @@ def test_a_run_that_always_fails_is_refused_after_so_many_attempts(
 ) -> None:
     calls = []
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         calls.append(1)
         if len(calls) == 2:
             raise Killed
@@ -241,7 +244,7 @@ def test_a_run_that_always_fails_is_refused_after_so_many_attempts(
 def test_what_may_pass_later_is_not_counted_as_a_failed_attempt(
     world: World, asked: tuple[Trigger, Trigger], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     with monkeypatch.context() as patch:

@@ -177,7 +177,7 @@ def test_a_trainer_is_killed_in_mid_run_and_the_repeat_has_the_same_weights(
     asked = first_and_second()
     straight = World(tmp_path / "straight", tiny, examples(300))
     for one in asked:
-        straight.answer(one, config=with_epochs(40))
+        straight.answer(one, epochs=40)
     shell.ask(*asked)
     code = f"""
 from pathlib import Path
@@ -274,5 +274,8 @@ def test_a_second_trainer_in_one_state_folder_is_refused(tmp_path: Path, monkeyp
 
 
 def test_a_model_without_a_recipe_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadConfiguration, match="models gnn-threat: a trainer is one process for one of distil"):
+    with pytest.raises(
+        BadConfiguration,
+        match="there is no model 'gnn-thread': choose one of distilbert-mitre, phi3-mitre-lora, gnn-threat",
+    ):
         run_consumer(load_trainer_settings(), QUICK, "nowhere:1", "gnn-thread")
