@@ -12,13 +12,13 @@ from datetime import datetime
 
 from schemas.events import Event
 from schemas.journal import Source
-from schemas.topics import JOURNAL, RELATIONSHIPS, TECHNIQUES, TEMPLATES, partition_of
+from schemas.topics import EVENT_TOPICS, JOURNAL, partition_of
 from schemas.wire import Outbox
 from streams.app.dead_letters import decoded, rejecter
 from streams.app.sink import Message, Place
-from streams.core.examples import PROJECTIONS, project
+from streams.core.examples import LEARNS_FROM, PROJECTIONS, project
 
-JOURNALED = (TECHNIQUES, RELATIONSHIPS, TEMPLATES)
+JOURNALED = tuple(topic for topic in EVENT_TOPICS if any(topic in topics for topics in LEARNS_FROM.values()))
 """Topics whose events some model learns from."""
 
 
@@ -40,8 +40,8 @@ class JournalSink:
         self._committed = committed
 
     def positions(self, places: Sequence[Place]) -> Mapping[Place, int]:
-        """After the last event of each place that every journal holds, or the group's offset if that is later;
-        0 where a journal has nothing of the place."""
+        """After the last event of each place that the journals of all models that learn from it hold, or the
+        group's offset if that is later; 0 where one of these journals has nothing of the place."""
         return {place: self._position(place) for place in places}
 
     def take(self, messages: Sequence[Message]) -> None:
@@ -50,15 +50,21 @@ class JournalSink:
             source = Source(message.topic, message.partition, message.offset, message.timestamp_ms)
             observed_ms = _millis(message.observed)
             for model in PROJECTIONS:
+                if message.offset < self._held(model, (message.topic, message.partition)):
+                    continue  # read again for the sake of another model, whose journal is younger
                 example = project(model, event, source, observed_ms)
                 if example is not None:
                     self._outbox.send(JOURNAL.name, example, key=model, partition=partition_of(model))
         self._outbox.settle()
 
     def _position(self, place: Place) -> int:
-        name = f"{place[0]}/{place[1]}"
-        held = min(self._seen.get(model, {}).get(name, -1) + 1 for model in PROJECTIONS)
+        learners = [model for model, topics in LEARNS_FROM.items() if any(t.name == place[0] for t in topics)]
+        held = min((self._held(model, place) for model in learners), default=0)
         return max(held, self._committed.get(place, 0)) if held else 0
+
+    def _held(self, model: str, place: Place) -> int:
+        """After the last event of a place that the journal of a model held at the start."""
+        return self._seen.get(model, {}).get(f"{place[0]}/{place[1]}", -1) + 1
 
 
 def _millis(rfc3339: bytes) -> int:

@@ -1,8 +1,8 @@
 """Builds every client of a role and runs it: topics, bulk catch-up, then its Faust app until it is stopped.
 
-journal   threat.techniques, threat.relationships  ->  retrain.journal.v1
-graph     threat.*                                 ->  Neo4j
-fold      retrain.journal.v1                       ->  retrain.windows.v1, retrain.triggers.v1
+journal   threat.*             ->  retrain.journal.v1
+graph     threat.*             ->  Neo4j
+fold      retrain.journal.v1   ->  retrain.windows.v1, retrain.triggers.v1
 """
 
 from __future__ import annotations

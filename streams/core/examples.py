@@ -1,11 +1,15 @@
 """What each model can learn from one event: `project(model, event)` gives at most one example.
 
-    technique                 text of the technique            its tactics
-    uses relationship         the procedure sentence           the tactics of the technique it uses
-    template                  name, description and tags       its severity, if it is one of the five
+    distilbert-mitre    technique                  its text                          its tactics
+                        uses relationship          the procedure sentence            those of the technique
+                        template                   name, description and tags        its severity, if one of five
+    phi3-mitre-lora     technique                  explanation, detection guidance   its tactics
+                        mitigates, detects         how, by what                      those of the technique
+    gnn-threat          technique, entity          a node                            its tactics, or none
+                        relationship               a link                            relation and kind of source
 
-A revoked or deprecated technique, a sentence about one, or a template that lost its severity retracts what was
-learnt from it earlier.
+An event that the feed took back (revoked, deprecated, one end of it gone, without labels) retracts what was learnt
+from it earlier. Every example of phi3 is in the group of its technique, so nothing of a held-out one is trained on.
 """
 
 from __future__ import annotations
@@ -14,12 +18,21 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 
-from schemas.events import Event, Relationship, Technique, Template
-from schemas.journal import Example, Source
+import msgspec
+
+from schemas.events import Entity, Event, Relationship, Technique, Template
+from schemas.journal import Example, Instruction, Link, Node, Source
 from schemas.taxonomy import SEVERITIES, severity_label, taxonomy
+from schemas.topics import ENTITIES, RELATIONSHIPS, TECHNIQUES, TEMPLATES, Topic
+from streams.core import instructions
 
 MAX_TEXT_CHARS = 8_000
 """Longer texts are cut: no encoder here reads further, and the journal stays light."""
+
+NODE_KINDS = frozenset(
+    ("group", "malware", "tool", "campaign", "mitigation", "data-component", "detection-strategy", "asset")
+)
+"""Kinds of entities that relationships join; of the others a graph learns nothing."""
 
 _CITATION = re.compile(r"\(Citation: [^)]{0,300}\)")
 _LINK = re.compile(r"\[([^\]\[]{1,300})\]\([^()\s]{0,500}\)")
@@ -38,6 +51,19 @@ def clean_text(text: str) -> str:
     return _SPACE.sub(" ", text).strip()[:MAX_TEXT_CHARS]
 
 
+class Lesson(msgspec.Struct, frozen=True, kw_only=True):
+    """What an example says beside its source; the fields are those of `schemas.journal.Example`."""
+
+    key: str
+    retracted: bool
+    group: str = ""
+    text: str = ""
+    instructions: tuple[Instruction, ...] = ()
+    node: Node | None = None
+    link: Link | None = None
+    labels: tuple[str, ...] = ()
+
+
 def project(model: str, event: Event, source: Source, observed_ms: int = 0) -> Example | None:
     """The example that `model` can learn from an event, or None where there is nothing in it to learn.
 
@@ -48,20 +74,28 @@ def project(model: str, event: Event, source: Source, observed_ms: int = 0) -> E
         observed_ms: When the feed said so, ms since 1970.
     """
     make = PROJECTIONS.get(model)
-    found = make(event) if make else None
-    if found is None:
+    lesson = make(event) if make else None
+    if lesson is None:
         return None
-    key, text, labels, retracted = found
-    labels = tuple(sorted(set(labels)))
-    return Example(
+    labels = tuple(sorted(set(lesson.labels)))
+    about = Example(
         source=source,
-        key=key,
-        hash=_hash(text, labels, retracted),
-        text="" if retracted else text,
-        labels=() if retracted else labels,
+        key=lesson.key,
+        hash=_hash(_content(lesson), labels, lesson.retracted),
+        group=lesson.group,
         taxonomy=_taxonomy(event),
-        retracted=retracted,
+        retracted=lesson.retracted,
         observed_ms=observed_ms,
+    )
+    if lesson.retracted:
+        return about
+    return msgspec.structs.replace(
+        about,
+        text=lesson.text,
+        instructions=lesson.instructions,
+        node=lesson.node,
+        link=lesson.link,
+        labels=labels,
     )
 
 
@@ -72,31 +106,100 @@ def _taxonomy(event: Event) -> str:
     return event.feed
 
 
-Projected = tuple[str, str, tuple[str, ...], bool]
-
-
-def _tactics_or_severity(event: Event) -> Projected | None:
+def _tactics_or_severity(event: Event) -> Lesson | None:
     if isinstance(event, Technique):
-        text = f"{event.name}. {clean_text(event.text)}"
-        retracted = event.status != "active" or not event.tactics
-        return f"technique:{event.id}", text, event.tactics, retracted
+        return Lesson(
+            key=f"technique:{event.id}",
+            text=f"{event.name}. {clean_text(event.text)}",
+            labels=event.tactics,
+            retracted=event.status != "active" or not event.tactics,
+        )
     if isinstance(event, Relationship) and event.relation == "uses" and event.target.kind == "technique":
         text = clean_text(event.text)
-        retracted = (
-            event.status != "active" or event.target.status != "active" or not event.target.tactics or not text
+        retracted = event.status != "active" or event.target.status != "active"
+        return Lesson(
+            key=f"relationship:{event.id}",
+            text=text,
+            labels=event.target.tactics,
+            retracted=retracted or not event.target.tactics or not text,
         )
-        return f"relationship:{event.id}", text, event.target.tactics, retracted
     if isinstance(event, Template):
-        text = clean_text(f"{event.name}. {event.text} Tags: {', '.join(event.tags)}.")
-        retracted = event.status != "active" or event.severity not in SEVERITIES
-        return f"template:{event.id}", text, (severity_label(event.severity),), retracted
+        return Lesson(
+            key=f"template:{event.id}",
+            text=clean_text(f"{event.name}. {event.text} Tags: {', '.join(event.tags)}."),
+            labels=(severity_label(event.severity),),
+            retracted=event.status != "active" or event.severity not in SEVERITIES,
+        )
     return None
 
 
-def _hash(text: str, labels: tuple[str, ...], retracted: bool) -> str:
-    parts = "\x00".join((text, *labels, str(retracted)))
+_TAUGHT_BY = {"mitigates": instructions.of_mitigation, "detects": instructions.of_detection}
+"""Relation to a technique -> the instructions in it."""
+
+
+def _instructions(event: Event) -> Lesson | None:
+    if isinstance(event, Technique):
+        key = f"technique:{event.id}"
+        retracted = event.status != "active" or not event.tactics
+        taught = () if retracted else instructions.of_technique(key, event, clean_text)
+        return Lesson(key=key, group=key, instructions=taught, labels=event.tactics, retracted=retracted)
+    if isinstance(event, Relationship) and event.relation in _TAUGHT_BY and event.target.kind == "technique":
+        key = f"relationship:{event.id}"
+        retracted = _one_is_gone(event) or not event.target.tactics
+        taught = () if retracted else _TAUGHT_BY[event.relation](key, event, clean_text)
+        group = f"technique:{event.target.id}"
+        return Lesson(key=key, group=group, instructions=taught, labels=event.target.tactics, retracted=retracted)
+    return None
+
+
+def _graph(event: Event) -> Lesson | None:
+    if isinstance(event, Technique):
+        return _node(event, "technique", event.tactics)
+    if isinstance(event, Entity) and event.kind in NODE_KINDS:
+        return _node(event, event.kind, ())
+    if isinstance(event, Relationship) and event.relation != "revoked-by":  # one of its ends is always gone
+        link = Link(
+            source=event.source.id,
+            source_kind=event.source.kind,
+            relation=event.relation,
+            target=event.target.id,
+            target_kind=event.target.kind,
+        )
+        labels = (f"{event.relation}:{event.source.kind}",)
+        return Lesson(key=f"link:{event.id}", link=link, labels=labels, retracted=_one_is_gone(event))
+    return None
+
+
+def _node(event: Technique | Entity, kind: str, labels: tuple[str, ...]) -> Lesson:
+    node = Node(id=event.id, kind=kind, name=event.name, text=clean_text(event.text))
+    return Lesson(key=f"node:{event.id}", node=node, labels=labels, retracted=event.status != "active")
+
+
+def _one_is_gone(event: Relationship) -> bool:
+    return {event.status, event.source.status, event.target.status} != {"active"}
+
+
+def _content(lesson: Lesson) -> str:
+    """Everything that can be learnt from an example but its labels."""
+    content = lesson.instructions or lesson.node or lesson.link
+    return msgspec.json.encode(content).decode() if content else lesson.text
+
+
+def _hash(content: str, labels: tuple[str, ...], retracted: bool) -> str:
+    parts = "\x00".join((content, *labels, str(retracted)))
     return hashlib.blake2b(parts.encode(), digest_size=8).hexdigest()
 
 
-PROJECTIONS: Mapping[str, Callable[[Event], Projected | None]] = {"distilbert-mitre": _tactics_or_severity}
-"""Model -> how an event becomes (key, text, labels, retracted). A model without one has an empty journal."""
+PROJECTIONS: Mapping[str, Callable[[Event], Lesson | None]] = {
+    "distilbert-mitre": _tactics_or_severity,
+    "phi3-mitre-lora": _instructions,
+    "gnn-threat": _graph,
+}
+"""Model -> what it learns from an event."""
+
+LEARNS_FROM: Mapping[str, tuple[Topic, ...]] = {
+    "distilbert-mitre": (TECHNIQUES, RELATIONSHIPS, TEMPLATES),
+    "phi3-mitre-lora": (TECHNIQUES, RELATIONSHIPS),
+    "gnn-threat": (TECHNIQUES, RELATIONSHIPS, ENTITIES),
+}
+"""Model -> the topics whose events it may learn from."""

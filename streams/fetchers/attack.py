@@ -4,7 +4,8 @@
     parse:   bytes ──> techniques, entities, relationships, each by (created, id); and what is rejected
 
 A relationship carries both of its ends, so a change of a technique's name, tactics or status changes its
-relationships too, though ATT&CK leaves their own `modified` as it was.
+relationships too, though ATT&CK leaves their own `modified` as it was. From release 18 on a detection strategy has
+no text of its own: it, and what it detects, say what its analytics say.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,7 @@ class _Context:
     release: str
     ends: Mapping[str, End]
     replaced_by: Mapping[str, str]
+    analytics: Mapping[str, Sequence[str]]
 
 
 # collect
@@ -188,7 +190,7 @@ def _context(feed: str, domain: Domain, file_name: str, kept: list[_Found], doub
         if (key := _key(double.object)) in by_key:
             ends.setdefault(double.object.id, by_key[key])
     replaced_by = dict(_replacements(objects, ends))
-    return _Context(feed, domain, _release(objects, file_name), ends, replaced_by)
+    return _Context(feed, domain, _release(objects, file_name), ends, replaced_by, dict(_analytics(objects)))
 
 
 def _ends(objects: Iterable[StixObject], domain: Domain) -> Iterator[tuple[str, End]]:
@@ -210,6 +212,19 @@ def _replacements(objects: Iterable[StixObject], ends: Mapping[str, End]) -> Ite
     revocations = [f for f in objects if f.relationship_type == stix.REVOKED_BY and f.target_ref in ends]
     for found in sorted(revocations, key=lambda f: (f.modified, f.id)):
         yield found.source_ref, ends[found.target_ref].id
+
+
+def _analytics(objects: Iterable[StixObject]) -> Iterator[tuple[str, Sequence[str]]]:
+    """STIX id of a detection strategy -> the texts of its analytics, each after the platforms it is for."""
+    found = [f for f in objects if f.type in (stix.ANALYTIC, stix.STRATEGY)]
+    texts = {
+        f.id: f"{', '.join(f.x_mitre_platforms)}: {f.description}".removeprefix(": ")
+        for f in found
+        if f.type == stix.ANALYTIC and f.description and f.status == "active"
+    }
+    for each in found:
+        refs = dict.fromkeys(each.x_mitre_analytic_refs[: limits.MAX_ANALYTICS])
+        yield each.id, [texts[ref] for ref in refs if ref in texts]
 
 
 def _release(objects: Iterable[StixObject], file_name: str) -> str:
@@ -273,7 +288,7 @@ def _entity(found: StixObject, context: _Context) -> Entity:
         revoked_by=context.replaced_by.get(found.id, "") if found.revoked else "",
         kind=stix.ENTITY_KINDS[found.type],
         name=stix.named(found),
-        text=found.description,
+        text=_text(found, found.id, context),
         external_id=stix.external_id(found),
         aliases=_aliases(found),
     )
@@ -299,9 +314,14 @@ def _relationship(found: StixObject, context: _Context) -> Relationship:
         relation=found.relationship_type,
         source=_end(found.source_ref, "source_ref", context),
         target=_end(found.target_ref, "target_ref", context),
-        text=found.description,
+        text=_text(found, found.source_ref, context),
         domain=context.domain,
     )
+
+
+def _text(found: StixObject, strategy: str, context: _Context) -> str:
+    """The object's own text, or that of the analytics of a detection strategy."""
+    return found.description or "\n\n".join(context.analytics.get(strategy, ()))
 
 
 def _end(ref: str, field: str, context: _Context) -> End:

@@ -5,6 +5,9 @@ from __future__ import annotations
 MAX_BUNDLE_BYTES = 512 * 1024 * 1024
 """A STIX bundle, unpacked. ATT&CK Enterprise 17.1 has 30 MB."""
 
+MAX_ANALYTICS = 32
+"""Analytics of a detection strategy whose texts are read; ATT&CK 18.1 has nine at most."""
+
 MAX_FILE_BYTES = 2 * 1024 * 1024
 """One YAML file. The longest Nuclei template of 2023 has 0.3 MB."""
 

@@ -17,6 +17,8 @@ from schemas.events import Status
 
 TECHNIQUE = "attack-pattern"
 RELATIONSHIP = "relationship"
+ANALYTIC = "x-mitre-analytic"
+STRATEGY = "x-mitre-detection-strategy"
 REVOKED_BY = "revoked-by"
 COLLECTION = "x-mitre-collection"
 
@@ -29,8 +31,8 @@ ENTITY_KINDS = {
     "x-mitre-tactic": "tactic",
     "x-mitre-data-source": "data-source",
     "x-mitre-data-component": "data-component",
-    "x-mitre-detection-strategy": "detection-strategy",
-    "x-mitre-analytic": "analytic",
+    STRATEGY: "detection-strategy",
+    ANALYTIC: "analytic",
     "x-mitre-asset": "asset",
     "x-mitre-matrix": "matrix",
     "vulnerability": "vulnerability",
@@ -79,6 +81,7 @@ class StixObject(msgspec.Struct, frozen=True):
     source_ref: str = ""
     target_ref: str = ""
     x_mitre_aliases: tuple[str, ...] = ()
+    x_mitre_analytic_refs: tuple[str, ...] = ()
     x_mitre_deprecated: bool = False
     x_mitre_detection: str = ""
     x_mitre_platforms: tuple[str, ...] = ()

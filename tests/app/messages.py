@@ -28,10 +28,12 @@ class Box:
     def __init__(self, away: int = 0) -> None:
         self.away = away
         self.sent: list[tuple[str, Any]] = []
+        self.keys: list[str] = []
         self.settled = 0
 
     def send(self, topic: str, record: Any, *, key: str, partition: int | None = None) -> None:
         self.sent.append((topic, record))
+        self.keys.append(key)
 
     def settle(self) -> None:
         if self.away:
@@ -39,6 +41,7 @@ class Box:
             raise RetryLater("the broker is away")
         self.settled = len(self.sent)
 
-    def of(self, topic: str) -> list[Any]:
-        """What was sent to a topic."""
-        return [record for name, record in self.sent if name == topic]
+    def of(self, topic: str, key: str = "") -> list[Any]:
+        """What was sent to a topic, under one key or any."""
+        pairs = zip(self.sent, self.keys, strict=True)
+        return [record for (name, record), of in pairs if name == topic and key in ("", of)]

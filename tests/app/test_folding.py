@@ -21,7 +21,7 @@ from streams.services.topics import create_topics
 from tests.app.messages import Box, message
 from tests.core.records import SMALL, training
 
-MODEL = "phi3-mitre-lora"  # nothing is on its topics: it learns from no event yet
+MODEL = "phi3-mitre-lora"  # only this file writes its topics
 PARTITION = partition_of(MODEL)
 RECORDS = [PolicyChange(SMALL), *training(70), Promoted(trigger=f"{MODEL}@20", version="v0001", time_ms=0)]
 

@@ -16,7 +16,20 @@ import msgspec
 
 from schemas.codec import encode
 from schemas.events import DeadLetter, End, Entity, Event, Relationship, Technique, Template
-from schemas.journal import Example, Manual, PolicyChange, Promoted, Record, Refused, Score, Source, Tick
+from schemas.journal import (
+    Example,
+    Instruction,
+    Link,
+    Manual,
+    Node,
+    PolicyChange,
+    Promoted,
+    Record,
+    Refused,
+    Score,
+    Source,
+    Tick,
+)
 from schemas.models import GateCheck, Manifest, VersionEvent
 from schemas.policy import Policy
 from schemas.windows import Measure, Span, Trigger, Window
@@ -72,6 +85,24 @@ JOURNAL: dict[str, list[Any]] = {
         Example(
             source=SOURCE, key="relationship:r", hash="0123456789abcdef", text="APT0 has used it.",
             labels=("execution", "stealth"), taxonomy="enterprise-attack/15.1", observed_ms=1_700_000_000_001,
+        ),
+        Example(
+            source=SOURCE, key="relationship:m", hash="01", group="technique:T1", labels=("execution",),
+            instructions=(
+                Instruction(instruction="What is T1?", output="T1 is a technique."),
+                Instruction(instruction="How is it mitigated?", input="T1", output="By patches.\n"),
+            ),
+        ),
+        Example(source=SOURCE, key="node:bare", hash="02", node=Node(id="malware--1", kind="malware")),
+        Example(
+            source=SOURCE, key="node:T1", hash="03", node=Node(id="T1", kind="technique", name="Bare", text="t")
+        ),
+        Example(
+            source=SOURCE, key="link:r", hash="04", labels=("uses:group",),
+            link=Link(
+                source="intrusion-set--1", source_kind="group", relation="uses", target="T1",
+                target_kind="technique",
+            ),
         ),
     ],
     "tick": [Tick(1_700_000_000_000)],
@@ -129,6 +160,11 @@ OTHERS: dict[str, list[Any]] = {
             per_label={"execution": {"f1": 0.5, "support": 7.0}},
             gate=(GateCheck("recent micro_f1", 0.4, 0.5, 0.01, 300, True),), promoted=True,
             files={"model.safetensors": "00"}, created_ms=3, seconds=1.5,
+        ),
+        Manifest(
+            model="gnn-threat", version="v0001", trigger="gnn-threat@9", reason="volume",
+            baseline_scores={"item cosine": {"holdout_recall_at_20": 0.5}},
+            report={"samples": [{"asked": "T1", "answer": None}], "ece": 0.1},
         ),
     ],
 }  # fmt: skip

@@ -285,3 +285,22 @@ def test_whatever_a_bundle_holds_each_object_is_one_event_or_one_reject(objects:
     outcomes = parsed(*objects, *good).outcomes
     assert len(outcomes) == len(objects) + len(good)
     assert sum(isinstance(o, Technique) for o in outcomes) == 3
+
+
+def test_a_detection_strategy_and_what_it_detects_say_what_its_analytics_say() -> None:
+    analytics = [
+        thing(
+            "x-mitre-analytic", 1, "Analytic 1", description="Shells start.", x_mitre_platforms=["Windows", "Linux"]
+        ),
+        thing("x-mitre-analytic", 2, "Analytic 2", description="Never mind.", x_mitre_deprecated=True),
+        thing("x-mitre-analytic", 3, "Analytic 3", description="Files change."),
+    ]
+    refs = [one["id"] for one in (*analytics, analytics[0])] + ["x-mitre-analytic--gone"]
+    strategy = thing("x-mitre-detection-strategy", 4, "Detect It", x_mitre_analytic_refs=refs)
+    detects = relationship(5, strategy, technique(6), "detects", description="")
+    spoken = relationship(7, strategy, technique(6), "detects", description="Its own words.")
+    found = events(*analytics, strategy, technique(6), detects, spoken)
+    assert (
+        found[strategy["id"]].text == found[detects["id"]].text == "Windows, Linux: Shells start.\n\nFiles change."
+    )
+    assert found[spoken["id"]].text == "Its own words."

@@ -64,14 +64,16 @@ class Role:
 
         return until(still, f"{self.name}: {what}")
 
-    def metrics(self) -> dict[str, float]:
-        """Samples of /metrics, summed over their labels."""
+    def metrics(self, model: str = "") -> dict[str, float]:
+        """Samples of /metrics, summed over their labels; with `model`, those of other models left out."""
         address = self.until(lambda: re.search(r"metrics on (http\S+)", self.log), "the metrics port")
         with urllib.request.urlopen(address[1], timeout=10) as answer:
             text = answer.read().decode()
         found: dict[str, float] = {}
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
+                if model and sample.labels.get("model", model) != model:
+                    continue
                 found[sample.name] = found.get(sample.name, 0.0) + sample.value
         return found
 

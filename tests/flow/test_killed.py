@@ -7,14 +7,13 @@ import threading
 import time
 from random import Random
 
-from schemas.journal import Example
-from schemas.topics import TRIGGERS, WINDOWS
+from schemas.topics import MODELS, TRIGGERS, WINDOWS
 from schemas.windows import Trigger, Window
 from streams.app.wiring import ROLES
 from tests.flow.graph import as_said, in_neo4j, positions
 from tests.flow.material import news
 from tests.flow.roles import terminated
-from tests.flow.world import World, effective, pure_fold, sources
+from tests.flow.world import World, complete, in_journal, pure_fold, sources
 
 KILLS = 4
 EVENTS = 600
@@ -53,13 +52,13 @@ def test_whichever_role_is_killed_every_event_has_its_effect_once(world: World) 
         world.publish(news(40, random))
         journal_role, graph_role, fold_role = roles
         wanted = sources(world)
-        journal_role.until(lambda: len(effective(world.journal())) >= len(wanted), "every event in the journal")
+        journal_role.until(lambda: all(complete(world, model) for model in MODELS), "every event in the journals")
         fold_role.until(lambda: settled(world, answered), "triggers answered")
         graph_role.until(lambda: positions(world.driver) == ends(world), "the graph at the end of the topics")
         terminated(*roles)
 
     journal = world.journal()
-    assert sorted(source_of(example) for example in effective(journal)) == wanted
+    assert [in_journal(world, model) for model in MODELS] == [sources(world, model) for model in MODELS]
     state, outputs = pure_fold(journal)
     windows, triggers = world.records(WINDOWS), world.records(TRIGGERS)
     assert windows == [output for output in outputs if isinstance(output, Window)]
@@ -78,10 +77,6 @@ def settled(world: World, answered: set[str]) -> bool:
     world.answer(answered)
     _, outputs = pure_fold(world.journal())
     return {o.id for o in outputs if isinstance(o, Trigger)} == answered
-
-
-def source_of(example: Example) -> tuple[str, int, int]:
-    return example.source.topic, example.source.partition, example.source.offset
 
 
 def ends(world: World) -> dict[tuple[str, int], int]:

@@ -8,7 +8,7 @@ from random import Random
 
 import msgspec
 
-from schemas.topics import TECHNIQUES, TRIGGERS, WINDOWS
+from schemas.topics import JOURNAL, MODELS, TECHNIQUES, TRIGGERS, WINDOWS
 from schemas.windows import Window
 from schemas.wire import end_offset
 from streams.app.catch_up import places_of
@@ -18,7 +18,7 @@ from streams.replay import load_state
 from tests.flow.graph import as_said, in_neo4j
 from tests.flow.material import group, news, technique
 from tests.flow.roles import Role, terminated
-from tests.flow.world import MODEL, OBSERVED_MS, World, effective, pure_fold, sources, triggers_of
+from tests.flow.world import MODEL, OBSERVED_MS, World, complete, effective, pure_fold, triggers_of
 
 
 @contextlib.contextmanager
@@ -65,7 +65,7 @@ def test_every_role_counts_what_it_takes_and_after_sigterm_the_fold_goes_on_from
             one.until(lambda one=one: nothing_left(world, one), "nothing left")
         _counts_are_those_of_the_pure_fold(world, roles["fold"])
         assert terminated(*roles.values()) == [0, 0, 0]
-    before = world.journal()
+    before, before_all = world.journal(), len(world.messages(JOURNAL))
     snapshots = world.state_dir / "snapshots"
     state, _ = pure_fold(before)
     assert (snapshots / f"{MODEL}.fold").exists()
@@ -76,8 +76,10 @@ def test_every_role_counts_what_it_takes_and_after_sigterm_the_fold_goes_on_from
         for one in (journal_role, fold_role):
             one.live()
         world.publish(news(40, random))
-        journal_role.until(lambda: len(effective(world.journal())) == len(sources(world)), "all of the events")
-        fold_role.until(lambda: taken(fold_role) == len(world.journal()) - len(before), "only what came since")
+        journal_role.until(lambda: all(complete(world, model) for model in MODELS), "all of the events")
+        fold_role.until(
+            lambda: taken(fold_role) == len(world.messages(JOURNAL)) - before_all, "only what came since"
+        )
         assert terminated(fold_role, journal_role) == [0, 0]
     state, outputs = pure_fold(world.journal())
     assert snapshot(load_state(world.reader, MODEL, snapshots)) == snapshot(state)
@@ -96,7 +98,7 @@ def test_sigterm_ends_a_role_with_0_before_it_is_live_too(world: World) -> None:
 
 def _counts_are_those_of_the_pure_fold(world: World, fold_role: Role) -> None:
     state, outputs = pure_fold(world.journal())
-    said = fold_role.metrics()
+    said = fold_role.metrics(MODEL)
     assert said["sx9_open_window_examples"] == state.window.examples
     assert said["sx9_triggers_total"] == len(triggers_of(outputs)) > 0
     assert said["sx9_windows_closed_total"] == len(world.records(WINDOWS)) > 0

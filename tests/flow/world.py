@@ -14,7 +14,7 @@ from schemas.codec import decode
 from schemas.events import DeadLetter, Event
 from schemas.journal import Example, Promoted, Record, Source
 from schemas.policy import Policy
-from schemas.topics import DEAD_LETTERS, EVENT_TOPICS, JOURNAL, TOPICS, TRIGGERS, Topic, partition_of
+from schemas.topics import DEAD_LETTERS, EVENT_TOPICS, JOURNAL, TOPICS, TRIGGERS, WINDOWS, Topic, partition_of
 from schemas.windows import Trigger
 from schemas.wire import Outbox, bulk_spans, consumer, end_offset, producer
 from streams.app.catch_up import places_of
@@ -101,8 +101,11 @@ class World:
         return [message for messages in bulk_spans(self.reader, spans) for message in messages]
 
     def records(self, topic: Topic) -> list[Any]:
-        """The same, decoded."""
-        return [decode(message.value, topic.record) for message in self.messages(topic)]
+        """The same, decoded; of a topic with a partition for each model only those of `MODEL`."""
+        found = self.messages(topic)
+        if topic in (WINDOWS, TRIGGERS):
+            found = [message for message in found if message.partition == PARTITION]
+        return [decode(message.value, topic.record) for message in found]
 
     def letters(self) -> list[DeadLetter]:
         return self.records(DEAD_LETTERS)
@@ -111,9 +114,10 @@ class World:
         """(message, event) of everything the feeds said."""
         return [(message, decode(message.value, Event)) for message in self.messages(*EVENT_TOPICS)]
 
-    def journal(self) -> list[tuple[int, Record]]:
-        """(offset, record)."""
-        return [(message.offset, decode(message.value, Record)) for message in self.messages(JOURNAL)]
+    def journal(self, model: str = MODEL) -> list[tuple[int, Record]]:
+        """(offset, record) of a model's journal."""
+        found = (m for m in self.messages(JOURNAL) if m.partition == partition_of(model))
+        return [(message.offset, decode(message.value, Record)) for message in found]
 
     def answer(self, answered: set[str]) -> None:
         """Promote what was triggered and isn't in `answered` yet, as a trainer that is always content does."""
@@ -122,10 +126,21 @@ class World:
         answered |= {trigger.id for trigger in new}
 
 
-def sources(world: World) -> list[tuple[str, int, int]]:
-    """The events on the topics from which the model can learn."""
+def sources(world: World, model: str = MODEL) -> list[tuple[str, int, int]]:
+    """The events on the topics from which a model can learn."""
     found = [((message.topic, message.partition, message.offset), event) for message, event in world.events()]
-    return sorted(place for place, event in found if project(MODEL, event, Source(*place)))
+    return sorted(place for place, event in found if project(model, event, Source(*place)))
+
+
+def in_journal(world: World, model: str) -> list[tuple[str, int, int]]:
+    """The events whose example a journal has, each as often as it counts."""
+    found = (example.source for example in effective(world.journal(model)))
+    return sorted((source.topic, source.partition, source.offset) for source in found)
+
+
+def complete(world: World, model: str) -> bool:
+    """Whether the journal of a model has everything that it can learn from."""
+    return in_journal(world, model) == sources(world, model)
 
 
 def effective(journal: Iterable[tuple[int, Record]]) -> list[Example]:
