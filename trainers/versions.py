@@ -13,6 +13,7 @@ import time
 
 import msgspec
 
+from schemas.errors import BadConfiguration
 from schemas.models import Manifest
 from schemas.windows import Reason, Span
 from trainers.base_models import Base
@@ -61,15 +62,20 @@ def train_version(
 
     Args:
         registry: Where it is written, and where its parent lies.
-        data: At least one example to train on.
+        data: What it is trained and judged on.
         base: What a version without a parent starts from.
         limits: What the gate tolerates.
         watch: Called after every step; what it raises ends the run.
 
     Raises:
         Corrupt: The parent's files are not what was written.
-        BadConfiguration: The machine is not fit; the message says what to do.
+        BadConfiguration: There is nothing to train on, or the machine is not fit; the message says what to do.
     """
+    if not data.train:
+        raise BadConfiguration(
+            f"{order.model} {order.version}: no example to train on: all are retracted, superseded or in the "
+            "holdout (a tenth of the keys, never trained on); bring more"
+        )
     if order.parent:
         registry.verified(order.model, order.parent)
     started = time.monotonic()

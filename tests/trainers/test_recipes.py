@@ -1,0 +1,221 @@
+"""What holds for every recipe: the same bytes, resumed as straight, parents left alone, odd windows, odd texts."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from schemas.errors import BadConfiguration
+from schemas.journal import Example, held_out
+from tests.trainers.lessons import CONFIGS, JOURNALS, labels_of, later, reworded
+from tests.trainers.material import Killed
+from trainers import versions
+from trainers.base_models import Base, resolve
+from trainers.core import manifest as manifests
+from trainers.core.config import RecipeConfig
+from trainers.core.dataset import Dataset, split
+from trainers.core.gate import Limits
+from trainers.core.report import Report
+from trainers.recipes import MODULES, recipe
+from trainers.registry import Registry
+from trainers.versions import Order, train_version
+from trainers.watch import Step, Stopped, Watch, unwatched
+
+FIRST, SECOND = 240, 80
+WEIGHTS = ("model.safetensors", "adapter_model.safetensors")
+
+
+class Lab:
+    """One recipe, its tiny base and a folder to train in."""
+
+    def __init__(self, model: str, cache: Path, path: Path) -> None:
+        self.model = model
+        self.config = CONFIGS[model]
+        self.recipe = recipe(model)
+        self.base: Base = resolve(self.config.base, cache, self.recipe.BASE_KIND)
+        self.path = path
+        self.journal = JOURNALS[model](FIRST)
+        self.window = JOURNALS[model](SECOND, FIRST)
+
+    def run(
+        self,
+        name: str,
+        data: Dataset | Sequence[Example],
+        *,
+        parent: Path | None = None,
+        config: RecipeConfig | None = None,
+        labels: Sequence[str] = (),
+        watch: Watch = unwatched,
+        checkpoints: Path | None = None,
+    ) -> Report:
+        """Train into a folder of that name."""
+        data = data if isinstance(data, Dataset) else split(data, 10_000, 17)
+        known = labels or labels_of([example for _, example in data.train])
+        folder = self.path / name
+        folder.mkdir()
+        return self.recipe.run(
+            data, known, self.base.folder, parent, config or self.config, folder, watch, checkpoints=checkpoints
+        )
+
+    def files(self, name: str) -> dict[str, str]:
+        """File -> hash of its bytes."""
+        folder = self.path / name
+        return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir() if p.is_file()}
+
+    def weights(self, name: str) -> dict[str, str]:
+        """Of what was trained."""
+        return {file: digest for file, digest in self.files(name).items() if file in WEIGHTS}
+
+
+@pytest.fixture(params=MODULES)
+def lab(request: pytest.FixtureRequest, models_cache: Path, tmp_path: Path) -> Lab:
+    return Lab(request.param, models_cache, tmp_path)
+
+
+def losses(report: Report) -> list[float]:
+    return [point.loss for point in report.history.points]
+
+
+def values(report: Report) -> list[float]:
+    """Every figure of a report."""
+    splits = [report.candidate, report.champion, report.floor, *report.baselines.values()]
+    return [value for scores in splits for one in scores.values() for value in one.figures.values()]
+
+
+def stops_after(number: int) -> Watch:
+    def watch(step: Step) -> None:
+        if step.phase == "training" and step.step == number:
+            raise Stopped
+
+    return watch
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(lab: Lab) -> None:
+    first, second = lab.run("first", lab.journal), lab.run("second", lab.journal)
+    assert lab.files("first") == lab.files("second")
+    assert lab.weights("first")
+    assert losses(first) == losses(second)
+    lab.run("other", lab.journal, config=msgspec.structs.replace(lab.config, seed=18))
+    assert lab.weights("other") != lab.weights("first")
+
+
+def test_its_report_has_what_every_report_has(lab: Lab) -> None:
+    report = lab.run("version", lab.journal)
+    tasks = [name.removeprefix("holdout") for name in report.candidate if name.startswith("holdout")]
+    assert tasks
+    for task in tasks:
+        assert {f"old{task}", f"recent{task}"} <= report.candidate.keys()
+        assert report.floor[f"holdout{task}"].figures.keys() == report.candidate[f"holdout{task}"].figures.keys()
+    assert report.baselines, "the simple baseline stands beside it"
+    assert all(0.0 <= value <= 1.0 for value in values(report))
+    assert all(map(math.isfinite, losses(report)))
+    assert report.history.scores, "the curve of scores ends with the end of the run"
+    assert msgspec.json.encode(report.details)
+
+
+def test_a_resumed_run_is_the_straight_run(lab: Lab) -> None:
+    straight = lab.run("straight", lab.journal)
+    killed_at = lab.config.save_steps * 2 + 1
+    assert len(losses(straight)) > killed_at
+    checkpoints, seen = lab.path / "checkpoint", list[Step]()
+    with pytest.raises(Stopped):
+        lab.run("killed", lab.journal, watch=stops_after(killed_at), checkpoints=checkpoints)
+    resumed = lab.run("resumed", lab.journal, watch=seen.append, checkpoints=checkpoints)
+    assert next(s.step for s in seen if s.phase == "training") == lab.config.save_steps * 2 + 1
+    assert losses(resumed) == losses(straight)
+    assert lab.files("resumed") == lab.files("straight")
+
+
+def test_a_child_starts_from_its_parent_and_leaves_it_as_it_is(lab: Lab) -> None:
+    lab.run("parent", lab.journal)
+    before = lab.files("parent")
+    data = later(lab.journal, lab.window)
+    report = lab.run("child", data, parent=lab.path / "parent")
+    assert lab.files("parent") == before
+    assert lab.weights("child") != lab.weights("parent")
+    lab.run("orphan", data)
+    assert lab.weights("child") != lab.weights("orphan")
+    assert report.champion.keys() >= report.candidate.keys()
+    assert any(name.startswith("prequential") for name in report.champion), "the parent is asked before it learns"
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_a_window_of_one_example_or_none_is_trained_with_what_is_rehearsed(lab: Lab, size: int) -> None:
+    lab.run("parent", lab.journal)
+    trained = [one for one in lab.window if not held_out(one)][:size]
+    report = lab.run("child", later(lab.journal, trained), parent=lab.path / "parent")
+    assert losses(report)
+    assert all(map(math.isfinite, losses(report)))
+
+
+def test_a_first_window_of_one_example_makes_a_version(lab: Lab) -> None:
+    one = next(one for one in reversed(lab.journal) if not held_out(one))
+    report = lab.run("version", [one])
+    assert losses(report)
+    assert all(0.0 <= value <= 1.0 for value in values(report))
+
+
+def test_a_holdout_label_that_nobody_ever_saw_counts_against_it_and_stops_nothing(lab: Lab) -> None:
+    strange = [
+        msgspec.structs.replace(one, labels=("never-seen",)) if held_out(one) and one.labels else one
+        for one in lab.journal
+    ]
+    report = lab.run("version", strange)
+    assert "never-seen" not in report.labels
+    assert all(0.0 <= value <= 1.0 for value in values(report))
+
+
+def test_what_is_held_out_changes_no_weight(lab: Lab) -> None:
+    lab.run("version", lab.journal)
+    without = [one for one in lab.journal if one.node or not held_out(one)]
+    assert len(without) < len(lab.journal)
+    lab.run("without", without)
+    assert lab.weights("without") == lab.weights("version")
+
+
+LONG = "powershell script " * 6_000
+FOREIGN = "攻撃者はパスワードを盗む。 Злоумышленник удаляет файлы. المهاجم يشفر القرص 🦠 é ß \u0000 \u200b"
+
+
+@pytest.mark.parametrize("text", [LONG, FOREIGN, " "], ids=["100,000 characters", "non-English", "blank"])
+def test_odd_texts_are_learnt_from_and_judged_like_others(lab: Lab, text: str) -> None:
+    odd = [reworded(one, text) if number % 7 == 0 else one for number, one in enumerate(lab.journal)]
+    report = lab.run("version", odd)
+    assert all(map(math.isfinite, losses(report)))
+    lab.run("child", later(odd, [reworded(one, text) for one in lab.window]), parent=lab.path / "version")
+
+
+def test_killed_while_saving_the_next_run_makes_the_version(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = Order(model=lab.model, version="v0001", trigger="t@1", reason="volume", labels=labels_of(lab.journal))
+    data, limits = split(lab.journal, 10_000, 17), Limits(min_examples=5)
+
+    def version(registry: Registry) -> dict[str, str]:
+        return train_version(registry, order, data, lab.base, lab.config, limits, unwatched).files
+
+    def die(*_: Any) -> None:
+        raise Killed
+
+    registry = Registry(lab.path / "models")
+    for place, name in ((manifests, "write"), (versions, "save_curves")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, die)
+            with pytest.raises(Killed):
+                version(registry)
+        assert not registry.has(lab.model, "v0001")
+    assert version(registry) == version(Registry(lab.path / "straight"))
+    assert registry.verified(lab.model, "v0001").promoted in (True, False)
+    assert not list((lab.path / "models").rglob(".*.checkpoint"))
+
+
+def test_nothing_to_train_on_is_a_clear_error(lab: Lab) -> None:
+    order = Order(model=lab.model, version="v0001", trigger="t@1", reason="volume")
+    with pytest.raises(BadConfiguration, match=f"{lab.model} v0001: no example to train on"):
+        train_version(
+            Registry(lab.path / "models"), order, Dataset(), lab.base, lab.config, Limits(), unwatched
+        )  # fmt: skip
