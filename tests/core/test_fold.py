@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -288,9 +290,43 @@ def test_the_state_does_not_grow_with_the_journal() -> None:
     assert size(5_000) < size(500) * 1.2
 
 
-def test_a_damaged_snapshot_is_refused() -> None:
+@pytest.mark.parametrize(
+    "bytes_", [snapshot(fresh())[:-2], msgspec.json.encode(fresh()), snapshot(fresh()).replace(b"2", b"1", 1)]
+)
+def test_a_snapshot_that_is_damaged_or_of_another_format_is_refused(bytes_: bytes) -> None:
+    assert restore(snapshot(fresh())) == fresh()
     with pytest.raises(Corrupt, match="delete it"):
-        restore(snapshot(fresh())[:-2])
+        restore(bytes_)
+
+
+def test_a_feed_of_many_templates_does_not_take_most_of_the_rehearsal() -> None:
+    """There are fifty times as many templates as techniques, in half as many strata."""
+    policy = Policy(**{**_policy(SMALL), "reservoir": 200, "rehearsal_examples": 60, "bootstrap_examples": 10**6})
+    techniques = [r for n in range(4) for r in training(20, f"tactic-{n}", first=100 * n)]
+    templates = [r for n in range(2) for r in training(2_000, f"severity:{n}", first=1_000 + 10_000 * n)]
+    manual = Manual(request="r", reason="now", time_ms=0)
+    records = [*techniques, *templates, manual]
+    state, outputs = run(records, policy)
+    (first,) = of(Trigger, outputs)
+    after = len(records) + 1
+    more = [*training(5, "tactic-0", first=90_000), Manual(request="s", reason="now", time_ms=0)]
+    promoted = Promoted(trigger=first.id, version="v0001", time_ms=0)
+    _, outputs = fold(state, numbered([promoted, *more], after))
+    (second,) = of(Trigger, outputs)
+    drawn = Counter(records[offset - 1].labels[0] for offset in second.rehearsal)
+    assert drawn == dict.fromkeys(drawn, 10)
+    assert len(drawn) == 6
+
+
+def test_an_example_whose_group_is_another_leaves_the_other_side_of_the_holdout() -> None:
+    inside, outside = (
+        next(f"g{n}" for n in range(999) if in_holdout(key_hash(f"g{n}")) is side) for side in (True, False)
+    )
+    for groups in ((inside, outside), (outside, inside)):
+        records = [msgspec.structs.replace(example(n, key="k"), group=group) for n, group in enumerate(groups)]
+        state, _ = run(list(records))
+        assert (len(state.train_sample.places), len(state.holdout_sample.offsets)) in ((1, 0), (0, 1))
+        assert list(state.holdout_sample.offsets.values()) == ([2] if groups[1] == inside else [])
 
 
 def _policy(policy: Policy) -> dict[str, Any]:
