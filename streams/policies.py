@@ -1,4 +1,4 @@
-"""The retraining rules a user configures: a TOML file with a table per model, other fields keep defaults.
+"""The retraining rules a user configures: a TOML file with a table per model; other fields keep its defaults.
 
 [distilbert-mitre]
 retrain_examples = 2000
@@ -13,9 +13,8 @@ from pathlib import Path
 import msgspec
 
 from schemas.errors import BadConfiguration
-from schemas.policy import Policy
+from schemas.policy import Policy, default_policy
 from schemas.topics import MODELS
-from streams.core.examples import PROJECTIONS
 
 
 def load_policies(path: Path | None) -> dict[str, Policy]:
@@ -36,15 +35,13 @@ def load_policies(path: Path | None) -> dict[str, Policy]:
 def _policy(path: Path, model: str, table: object) -> Policy:
     if model not in MODELS:
         raise BadConfiguration(f"{path}: unknown model {model!r}; known are {', '.join(MODELS)}")
-    if model not in PROJECTIONS:
-        raise BadConfiguration(
-            f"{path}: {model} is not retrained yet, so rules for it would do nothing: remove its table"
-        )
-    unknown = sorted(set(table) - set(Policy.__struct_fields__)) if isinstance(table, dict) else []
+    if not isinstance(table, dict):
+        raise BadConfiguration(f"{path}: {model} = {table!r}: must be a table of rules, [{model}]")
+    unknown = sorted(set(table) - set(Policy.__struct_fields__))
     if unknown:
         known = ", ".join(Policy.__struct_fields__)
         raise BadConfiguration(f"{path} [{model}]: unknown field {', '.join(unknown)}; known are {known}")
     try:
-        return msgspec.convert(table, Policy).checked()
+        return msgspec.convert(msgspec.structs.asdict(default_policy(model)) | table, Policy).checked()
     except msgspec.ValidationError as error:
         raise BadConfiguration(f"{path} [{model}]: {error}") from error

@@ -20,7 +20,7 @@ from schemas.journal import Record
 from schemas.policy import Policy
 from schemas.topics import JOURNAL, partition_of
 from schemas.wire import bulk, end_offset
-from streams.core.fold import Output, State, restore, snapshot, step
+from streams.core.fold import Output, State, initial, restore, snapshot, step
 from streams.durable import write_atomically
 
 log = logging.getLogger(__name__)
@@ -39,13 +39,13 @@ def load_state(reader: KafkaConsumer, model: str, snapshots_dir: Path) -> State:
         mark, _, data = path.read_bytes().partition(b"\n")
         state = restore(data)
     except FileNotFoundError:
-        return State(model=model)
+        return initial(model)
     except Corrupt as error:
         log.warning("%s: %s; reading the journal from its beginning", path, error)
-        return State(model=model)
+        return initial(model)
     if mark != _mark(reader, model, state.next_offset):
         log.warning("%s is of another journal; reading this one from its beginning", path)
-        return State(model=model)
+        return initial(model)
     return state
 
 

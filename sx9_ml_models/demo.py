@@ -55,6 +55,28 @@ drift_min_support = 400
 cooldown_s = 2592000           # 30 days
 champion_age_s = 38880000      # 450 days
 staleness_examples = 300
+
+[phi3-mitre-lora]
+bootstrap_examples = 1000
+retrain_examples = 1500
+drift_threshold = 1.0          # a run is dear: by volume only
+drift_rearm = 1.0
+taxonomy_examples = 100000
+cooldown_s = 15552000          # 180 days
+champion_age_s = 63072000      # two years
+staleness_examples = 300
+rehearsal_examples = 60
+holdout_examples = 80
+
+[gnn-threat]
+bootstrap_examples = 7000
+retrain_examples = 5000
+drift_threshold = 1.0          # the feed brings its kinds in turn
+drift_rearm = 1.0
+taxonomy_examples = 100000
+cooldown_s = 15552000          # 180 days
+champion_age_s = 47304000      # 18 months
+staleness_examples = 1000
 """
 ENV = {
     "SX9_TICK_INTERVAL_S": "0",

@@ -9,7 +9,7 @@ from schemas.journal import Manual, Promoted, Refused
 from schemas.topics import JOURNAL, partition_of
 from schemas.windows import Trigger
 from schemas.wire import Outbox, consumer, end_offset, producer
-from streams.core.fold import State
+from streams.core.fold import initial
 from streams.replay import journal, load_state, read_on
 from streams.settings import Settings
 
@@ -48,7 +48,7 @@ def waited_for(bootstrap: str, settings: Settings, model: str, asked: dict[str, 
         trigger = None
         state = load_state(reader, model, settings.snapshots_dir)
         if state.next_offset > asked["from_offset"]:
-            state = State(model=model)
+            state = initial(model)
         while trigger is None:
             for later, outputs in read_on(reader, state):
                 state = later

@@ -20,7 +20,7 @@ from schemas.wire import bulk, consumer, end_offset, kafka_errors, patiently
 from streams.app.catch_up import committed_offsets, places_of
 from streams.app.wiring import ROLES, TOPICS_OF, Role, group_of
 from streams.core.examples import PROJECTIONS
-from streams.core.fold import State
+from streams.core.fold import initial
 from streams.replay import read_on, state_now
 from streams.services.local import Endpoints
 from streams.settings import Settings
@@ -59,7 +59,7 @@ def declined(reader: KafkaConsumer, model: str) -> list[dict[str, Any]]:
     """The decisions not to retrain a model, oldest first: recomputed from its journal."""
     return [
         _plain(output)
-        for _, outputs in read_on(reader, State(model=model))
+        for _, outputs in read_on(reader, initial(model))
         for output in outputs
         if isinstance(output, Declined)
     ]

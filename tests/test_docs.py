@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import annotated_types
-import msgspec
 import pytest
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from schemas.policy import Policy
+from schemas.policy import DEFAULTS, Policy
+from schemas.topics import MODELS
 from streams.policies import load_policies
 from streams.settings import PREFIX, Settings
 from trainers.settings import PREFIX as TRAINER_PREFIX
@@ -75,9 +75,12 @@ def test_settings_shared_with_the_trainer_are_marked_and_have_one_default() -> N
         assert TrainerSettings.model_fields[name].default == Settings.model_fields[name].default
 
 
-def test_every_rule_is_documented_with_its_default() -> None:
-    in_code = {f.name: shown(f.default) for f in msgspec.structs.fields(Policy)}
-    assert {name: cells[0] for name, cells in rows("[a-z_]+").items()} == in_code
+def test_every_rule_is_documented_with_its_default_for_each_model() -> None:
+    names = Policy.__struct_fields__
+    in_code = {name: tuple(shown(getattr(policy, name)) for policy in DEFAULTS.values()) for name in names}
+    assert {name: cells[: len(MODELS)] for name, cells in rows("[a-z_]+").items()} == in_code
+    assert f"| field | {' | '.join(MODELS)} | meaning |" in CONFIGURATION
+    assert tuple(DEFAULTS) == MODELS
 
 
 def test_the_policy_file_of_the_page_loads(tmp_path: Path) -> None:

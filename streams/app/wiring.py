@@ -190,7 +190,7 @@ def _sink(role: Role, settings: Settings, endpoints: Endpoints, kafka: Clients) 
 def _apply_policies(settings: Settings, states: Mapping[str, State], outbox: Outbox) -> None:
     """Send the configured rules to each journal that doesn't have them.
 
-    Without configured rules a journal keeps those it has, and one that has none gets the defaults.
+    Without configured rules a journal keeps those it has, and one that has none gets the model's defaults.
     """
     configured = load_policies(settings.policy_file)
     for model in PROJECTIONS:

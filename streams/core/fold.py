@@ -30,7 +30,7 @@ from schemas.journal import (
     in_holdout,
     key_hash,
 )
-from schemas.policy import Policy
+from schemas.policy import Policy, default_policy
 from schemas.windows import Declined, Span, Trigger, Window
 from streams.core.drift import jensen_shannon
 from streams.core.sample import BottomK, Strata, pick, pick_spread
@@ -96,6 +96,13 @@ class State(msgspec.Struct, kw_only=True):
     waiting_labels: dict[str, int] = {}
     request: str = ""
     requests: list[str] = []
+
+
+def initial(model: str) -> State:
+    """The state before the first record of a model's journal."""
+    state = State(model=model)
+    _set_policy(state, default_policy(model))
+    return state
 
 
 class _Snapshot(msgspec.Struct, frozen=True):
