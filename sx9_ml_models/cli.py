@@ -20,6 +20,7 @@ import typer
 from kafka import KafkaConsumer
 
 from schemas.errors import BadConfiguration, Sx9Error
+from schemas.topics import MODELS
 from schemas.wire import consumer
 from streams.services.local import Endpoints, running, services
 from streams.services.topics import create_topics
@@ -27,7 +28,7 @@ from streams.settings import Settings, load_settings
 from sx9_ml_models import logs
 from trainers.settings import load_trainer_settings
 
-ModelName = enum.StrEnum("ModelName", {"DISTILBERT": "distilbert-mitre"})
+ModelName = enum.StrEnum("ModelName", {name: name for name in MODELS})
 RoleName = enum.StrEnum("RoleName", {n: n for n in ("journal", "graph", "fold", "train", "fetch")})
 
 app = typer.Typer(
@@ -42,7 +43,7 @@ app.add_typer(models, name="models")
 
 Model = Annotated[ModelName, typer.Option("--model", "-m", help="Which model.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
-DEFAULT_MODEL = ModelName.DISTILBERT
+DEFAULT_MODEL = ModelName(MODELS[0])
 
 
 def main() -> None:
@@ -95,7 +96,7 @@ def demo(
         int | None, typer.Option(min=1, help="Play only so many events, the oldest; all 19,979 without it.")
     ] = None,
 ) -> None:
-    """Play the real history of ATT&CK, 2017 to 2024, and watch a model retrain itself."""
+    """Play the real history of ATT&CK, 2017 to 2024, and watch the models retrain themselves."""
     from sx9_ml_models.demo import run_demo
 
     if logging.getLogger().level > logging.DEBUG:
@@ -221,12 +222,15 @@ def models_show(
         tables.version(manifest, serves, str(settings.models_dir / model / manifest.version))
 
 
-@app.command(epilog="Example: SX9_KAFKA_BOOTSTRAP=broker:9092 sx9 run fold")
-def run(role: Annotated[RoleName, typer.Argument(help="Which process.")]) -> None:
+@app.command(epilog="Example: SX9_KAFKA_BOOTSTRAP=broker:9092 sx9 run train --model gnn-threat")
+def run(
+    role: Annotated[RoleName, typer.Argument(help="Which process.")],
+    model: Annotated[ModelName, typer.Option("--model", "-m", help="Which model `train` trains.")] = DEFAULT_MODEL,
+) -> None:
     """One process of the system alone, as `sx9 up` starts them: for a cluster, or to debug one."""
     from sx9_ml_models.roles import run as run_one
 
-    run_one(role, load_settings())
+    run_one(role, load_settings(), model)
 
 
 @contextlib.contextmanager

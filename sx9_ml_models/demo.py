@@ -1,10 +1,13 @@
 """`sx9 demo`: the whole system in a folder of its own, the real history played through it, and a table in the end.
 
-    for each chunk of the history:  publish ──> wait for the journal ──> a tick with the chunk's date
-                                            ──> wait until every trigger is answered
+    for each chunk of the history:  publish ──> wait for the journals
+                                            ──> wait for the models whose cool-down is over by the chunk's date
+                                            ──> a tick with that date into every journal
 
 Time is simulated: ticks carry the dates of the history, so seven years pass in minutes, however fast the machine
-is. Within a chunk the topics' events come into the journal in no fixed order, so two demos may differ in a trigger.
+is. While a model cools down nothing but a person retrains it, so when in that time its trainer answers makes no
+difference: the history goes on, the other models train beside it, and each has the same triggers however fast the
+machine is. Within a chunk the topics' events come into a journal in no fixed order, so two demos may differ in one.
 Every step is done once, also when the demo is killed and continued: what is on the topics already is not played
 again.
 """
@@ -12,6 +15,7 @@ again.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import time
@@ -41,12 +45,12 @@ from streams.services.topics import create_topics
 from streams.settings import Settings, load_settings
 from sx9_ml_models import tables, views
 from sx9_ml_models.children import Children, running
-from sx9_ml_models.follow import Follower, sentence
+from sx9_ml_models.follow import Decision, Follower, sentence
 from sx9_ml_models.history import Chunk, history, play, played
 from sx9_ml_models.up import only_one, system
+from trainers.core.config import variable_prefix
 from trainers.settings import load_trainer_settings
 
-MODEL = MODELS[0]
 POLICY = """# The rules of the demo: times are those of the history, in which years pass in minutes.
 [distilbert-mitre]
 bootstrap_examples = 1500
@@ -83,8 +87,12 @@ ENV = {
     "SX9_FETCH_INTERVAL_S": "0",
     "SX9_TRAINER_DISTILBERT_MAX_TOKENS": "32",
     "SX9_TRAINER_DISTILBERT_MAX_EXAMPLES": "1500",
+    "SX9_TRAINER_PHI3_LORA_MAX_EXAMPLES": "120",
+    "SX9_TRAINER_PHI3_LORA_EPOCHS": "1",
+    **{f"{variable_prefix(model)}THREADS": "1" for model in MODELS},
 }
-"""Settings of the demo that the environment doesn't override: it is the same everywhere."""
+"""Settings of the demo that the environment doesn't override: it is the same everywhere, and its trainers share two
+cores."""
 
 MONTH_MS = 31 * 86_400_000
 """Longer than the demo's cool-down."""
@@ -127,11 +135,14 @@ def run_demo(folder: Path, *, go_on: bool, templates: str, events: int | None = 
                 chunks = history(settings, events)
                 stage.play_all(chunks)
                 stage.play_templates(templates, chunks[-1].time_ms)
+                stage.wait_for_answers()
                 stage.wait_for_readers("graph", "fold")
-    rows = views.versions(load_trainer_settings(), MODEL)
-    tables.versions(rows)
-    seconds = time.monotonic() - started
-    print(f"{len(rows)} versions in {seconds:.0f} s; everything lies in {folder.resolve()}")
+    versions = {model: views.versions(load_trainer_settings(), model) for model in MODELS}
+    for model, rows in versions.items():
+        print(f"\n{model}")
+        tables.versions(rows)
+    seconds, number = time.monotonic() - started, sum(map(len, versions.values()))
+    print(f"\n{number} versions in {seconds:.0f} s; everything lies in {folder.resolve()}")
     print(f"look further: sx9 --state-dir {folder}/state --output-dir {folder}/output triggers --declined")
 
 
@@ -211,28 +222,43 @@ class Stage:
         self._follower = follower
         self._outbox = outbox
         self._admin = admin
-        self._state: State = load_state(reader, MODEL, settings.snapshots_dir)
+        self._states = {model: load_state(reader, model, settings.snapshots_dir) for model in MODELS}
+        self._training: dict[str, str] = {}
+        self._title, self._task = "starting", bar.add_task("starting")
 
     def play_all(self, chunks: list[Chunk]) -> None:
         """Play the history; what was played before is passed over."""
-        total = sum(len(chunk.events) for chunk in chunks)
-        task = self._bar.add_task("starting", total=total)
-        self._wait(lambda: self._read_on().next_offset > 0, "the fold role to write its rules to the journal")
+        self._bar.update(self._task, total=sum(len(chunk.events) for chunk in chunks))
+        for model in MODELS:
+            self._wait(lambda m=model: self._read_on(m).next_offset > 0, f"the rules in the journal of {model}")  # type: ignore[misc]
         already = played(self._reader)
         for chunk in chunks:
-            self._bar.update(task, description=f"ATT&CK as of {tables.day(chunk.time_ms)[:7]}")
+            self._show(f"ATT&CK as of {tables.day(chunk.time_ms)[:7]}")
             play(chunk, self._bootstrap, already)
             self._let_it_be(chunk.time_ms)
-            self._bar.advance(task, len(chunk.events))
-        self._bar.update(task, description="ATT&CK history played")
+            self._bar.advance(self._task, len(chunk.events))
+        self._show("ATT&CK history played")
 
     def _let_it_be(self, time_ms: int) -> None:
-        """Let a time come, once everything published is in the journal, and have every trigger answered."""
+        """Let a time come, once everything published is in the journals and every model that may be retrained by
+        then has answered its trigger."""
         self.wait_for_readers("journal")
-        if self._read_on().now_ms < time_ms:
-            self._outbox.send(JOURNAL.name, Tick(time_ms), key=MODEL, partition=partition_of(MODEL))
-            self._outbox.settle()
-        self._wait(lambda: self._read_on().waiting is None, "the trainer to answer a trigger")
+        for model in MODELS:
+            self._wait(partial(self._is_free, model, time_ms), f"the trainer of {model} to answer a trigger")
+        for model in MODELS:
+            if self._states[model].now_ms < time_ms:
+                self._outbox.send(JOURNAL.name, Tick(time_ms), key=model, partition=partition_of(model))
+        self._outbox.settle()
+
+    def _is_free(self, model: str, time_ms: float = math.inf) -> bool:
+        """Whether a model has no trigger waiting, or still cools down from it at a time."""
+        state = self._read_on(model)
+        return state.waiting is None or time_ms < state.last_trigger_ms + state.policy.cooldown_s * 1000
+
+    def wait_for_answers(self) -> None:
+        """Wait until every trigger is answered."""
+        for model in MODELS:
+            self._wait(partial(self._is_free, model), f"the trainer of {model} to answer a trigger")
 
     def play_templates(self, templates: str, end_ms: int) -> None:
         """Fetch the Nuclei templates where they are at hand, and say so where they are not.
@@ -275,25 +301,38 @@ class Stage:
         committed = patiently(lambda: committed_offsets(self._admin, group_of(role)))
         return all(committed.get(place, 0) >= end for place, end in ends.items())
 
-    def _read_on(self) -> State:
-        for state, _ in read_on(self._reader, self._state):
-            self._state = state
-        return self._state
+    def _read_on(self, model: str) -> State:
+        for state, _ in read_on(self._reader, self._states[model]):
+            self._states[model] = state
+        return self._states[model]
 
     def _wait(self, done: Callable[[], bool], what: str) -> None:
         """Wait, say what is decided meanwhile, and start again what ended."""
         deadline = time.monotonic() + STUCK_S
         while not done():
             for decision in self._follower.poll(int(POLL_S * 1000)):
-                if isinstance(decision, Trigger) or (
-                    isinstance(decision, VersionEvent) and decision.outcome != "trained"
-                ):
-                    self._bar.print(sentence(decision), markup=False)
+                self._say(decision)
             for news in self._children.mend():
                 self._bar.print(news, markup=False)
             if any(child.starts > MOST_RESTARTS for child in self._children.all) or time.monotonic() > deadline:
                 logs = self._settings.logs_dir
                 raise RetryLater(f"waited in vain for {what}: the logs in {logs} say why; `sx9 demo --continue`")
+
+    def _say(self, decision: Decision) -> None:
+        """Print a decision that people wait for, and show who trains."""
+        if isinstance(decision, Trigger):
+            self._training[decision.model] = decision.version
+        elif isinstance(decision, VersionEvent) and decision.outcome != "trained":
+            self._training.pop(decision.model, None)
+        else:
+            return
+        self._bar.print(sentence(decision), markup=False)
+        self._show(self._title)
+
+    def _show(self, title: str) -> None:
+        self._title = title
+        training = ", ".join(f"{model} {version}" for model, version in sorted(self._training.items()))
+        self._bar.update(self._task, description=f"{title}; training {training}" if training else title)
 
 
 def _templates_source(templates: str) -> str | None:

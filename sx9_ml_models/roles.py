@@ -11,6 +11,7 @@ from types import FrameType
 from prometheus_client import disable_created_metrics, start_http_server
 
 from schemas.errors import BadConfiguration, RetryLater, Sx9Error
+from schemas.topics import MODELS
 from streams import metrics
 from streams.app.wiring import ROLES, run_role
 from streams.fetchers.runner import feed_named, fetch
@@ -25,11 +26,12 @@ log = logging.getLogger(__name__)
 NAMES = (*ROLES, "train", "fetch")
 
 
-def run(name: str, settings: Settings) -> None:
+def run(name: str, settings: Settings, model: str = MODELS[0]) -> None:
     """Run one process until SIGTERM or SIGINT.
 
     Args:
         name: One of `NAMES`.
+        model: Which model `train` trains.
         settings: Name the services, or the state folder in which `sx9 up` runs them.
 
     Raises:
@@ -42,7 +44,6 @@ def run(name: str, settings: Settings) -> None:
         from trainers.consumer import run_consumer  # torch
 
         create_topics(endpoints.kafka_bootstrap, settings.replication_factor)
-        model = "distilbert-mitre"
         run_consumer(load_trainer_settings(), load_recipe_config(model), endpoints.kafka_bootstrap, model)
     elif name == "fetch":
         _fetch_on(settings, endpoints)

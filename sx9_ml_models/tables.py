@@ -61,13 +61,11 @@ def declined(rows: Sequence[Row]) -> None:
 
 
 def versions(rows: Sequence[Row]) -> None:
-    """The versions of a model, with the scores before and after on the same holdout."""
-    severe = any("holdout_severity_macro_f1" in row["scores"] for row in rows)
+    """The versions of a model, with what each is judged by before and after on the same holdout."""
+    scores = list(dict.fromkeys(name for row in rows for name in row["figures"]))
     table = _table(
-        "version", "", "reason", "window", "examples", "holdout", "micro F1", "macro F1",
-        *(["severity accuracy", "severity macro F1"] if severe else []), "seconds", "made",
-    )  # fmt: skip
-    scores = ("micro_f1", "macro_f1", *(("severity_micro_f1", "severity_macro_f1") if severe else ()))
+        "version", "", "reason", "window", "examples", "holdout", *map(in_words, scores), "seconds", "made"
+    )
     for row in rows:
         outcome = "serves" if row["serves"] else "promoted" if row["promoted"] else "refused"
         _add(
@@ -94,7 +92,7 @@ def version(manifest: Manifest, serves: bool, folder: str) -> None:
         ("taxonomies", ", ".join(manifest.taxonomies)),
         ("made", f"{day(manifest.created_ms)} in {manifest.seconds:.0f} s on {manifest.machine}"),
         ("libraries", ", ".join(f"{name} {version}" for name, version in manifest.libraries.items())),
-        ("weights", manifest.files.get("model.safetensors", "")),
+        ("weights", ", ".join(sha for name, sha in manifest.files.items() if name.endswith(".safetensors"))),
     ):  # fmt: skip
         facts.add_row(Text(name, style="dim"), Text(str(value)))
     console.print(facts)
@@ -103,6 +101,9 @@ def version(manifest: Manifest, serves: bool, folder: str) -> None:
         passed = "passed" if c.passed else "failed"
         _add(checks, c.name, f"{c.champion:.3f}", f"{c.candidate:.3f}", f"{c.margin:.3f}", c.support, passed)
     console.print(checks)
+    console.print(_scores(manifest))
+    if not manifest.per_label:
+        return
     labels = _table("label", "precision", "recall", "F1", "support")
     for label, s in manifest.per_label.items():
         _add(labels, label, *(f"{s[n]:.3f}" for n in ("precision", "recall", "f1")), f"{s['support']:.0f}")
@@ -158,8 +159,29 @@ def day(time_ms: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.gmtime(time_ms / 1000)) if time_ms else ""
 
 
+def in_words(score: str) -> str:
+    """The name of a score on the holdout as people say it.
+
+    >>> in_words("holdout_macro_f1"), in_words("holdout_severity_micro_f1"), in_words("holdout_recall_at_20")
+    ('macro F1', 'severity accuracy', 'recall@20')
+    """
+    name = score.removeprefix("holdout_").replace("severity_micro_f1", "severity_accuracy")
+    return name.replace("_at_", "@").replace("_", " ").replace(" f1", " F1").replace("ndcg", "NDCG")
+
+
+def _scores(manifest: Manifest) -> Table:
+    """All scores on the whole holdout: the version's, its parent's and those of the simple baselines."""
+    others = {"parent": manifest.parent_scores, **manifest.baseline_scores}
+    table = _table("on the holdout", "this version", *others)
+    for name, value in manifest.scores.items():
+        if name.startswith("holdout"):
+            beside = (scores.get(name) for scores in others.values())
+            _add(table, in_words(name), f"{value:.4g}", *("" if v is None else f"{v:.4g}" for v in beside))
+    return table
+
+
 def _before_after(row: Row, score: str) -> str:
-    after, before = row["scores"].get(f"holdout_{score}"), row["parent_scores"].get(f"holdout_{score}")
+    after, before = row["scores"].get(score), row["parent_scores"].get(score)
     arrow = f"{before:.3f} -> " if before is not None else ""
     return f"{arrow}{after:.3f}" if after is not None else ""
 

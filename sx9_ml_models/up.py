@@ -1,7 +1,7 @@
 """The whole system on one machine: Kafka, Neo4j, the app's roles, a trainer per model, the fetchers.
 
     sx9 up ──> Kafka, Neo4j (streams.services)
-           └─> children: `sx9 run journal | graph | fold | train | fetch`      (children.py)
+           └─> children: `sx9 run journal | graph | fold | train --model ... | fetch`      (children.py)
 
 Everything ends with it: at Ctrl-C, at SIGTERM, and when it is killed.
 """
@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 
 from schemas.errors import RetryLater
+from schemas.topics import MODELS
 from schemas.wire import consumer
 from streams.app.wiring import ROLES
 from streams.durable import write_atomically
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 LOCK_PATIENCE_S = 40.0
 """The children of one that was killed need a moment to end."""
 MEND_EVERY_S = 1.0
+TRAIN = "train"
+"""The role of which there is a process for each model."""
 
 
 @contextlib.contextmanager
@@ -83,16 +86,17 @@ def system(settings: Settings, *, fetch: bool, env: Mapping[str, str], lock: int
         env: What the children's environment has beside ours.
         lock: A file descriptor that they keep open.
     """
-    names = [*ROLES, "train", *(["fetch"] if fetch else [])]
+    commands = {name: ["run", name] for name in ROLES}
+    commands |= {f"{TRAIN}-{model}": ["run", TRAIN, "--model", model] for model in MODELS}
+    commands |= {"fetch": ["run", "fetch"]} if fetch else {}
     taken: set[int] = set()
     children = []
-    for index, name in enumerate(names):
+    for index, (name, command) in enumerate(commands.items()):
         port = settings.metrics_port + index if settings.metrics_port else free_port(taken)
         taken.add(port)
-        variable = "SX9_TRAINER_METRICS_PORT" if name == "train" else "SX9_METRICS_PORT"
-        children.append(
-            Child(name, ["run", name], settings.logs_dir / f"{name}.log", port, {**env, variable: str(port)}, lock)
-        )
+        variable = "SX9_TRAINER_METRICS_PORT" if TRAIN in command else "SX9_METRICS_PORT"
+        log_file = settings.logs_dir / f"{name}.log"
+        children.append(Child(name, command, log_file, port, {**env, variable: str(port)}, lock))
     listed = [{"name": c.name, "metrics_port": c.metrics_port, "log": str(c.log)} for c in children]
     write_atomically(settings.state_dir / "run" / "up.json", json.dumps(listed, indent=2).encode())
     return Children(children)

@@ -24,7 +24,7 @@ from streams.core.fold import initial
 from streams.replay import read_on, state_now
 from streams.services.local import Endpoints
 from streams.settings import Settings
-from trainers.core.evaluate import tasks_in
+from trainers.core.evaluate import HOLDOUT, tasks_in
 from trainers.registry import Registry
 from trainers.settings import TrainerSettings
 
@@ -207,9 +207,22 @@ def _version(manifest: Manifest, champion: str | None) -> dict[str, Any]:
         ),
         "scores": manifest.scores,
         "parent_scores": manifest.parent_scores,
+        "figures": figures(manifest),
         "seconds": manifest.seconds,
         "created_ms": manifest.created_ms,
     }
+
+
+def figures(manifest: Manifest) -> list[str]:
+    """Names in `scores` of what the gate judges, on the whole holdout, task by task.
+
+    Figures beside those, such as a perplexity, are in `scores` too, and in the card of the version.
+    """
+    judged = {check.name.partition("/")[2].replace("-", "_") for check in manifest.gate} - {"examples"}
+    starts = [f"{HOLDOUT}{task}_" for task in tasks_in(manifest.scores)]
+    return [
+        n for start in starts for n in manifest.scores if n.startswith(start) and n.removeprefix(start) in judged
+    ]
 
 
 def _all(reader: KafkaConsumer, topic: Topic, model: str, kind: type) -> list[Any]:

@@ -42,6 +42,7 @@ def test_every_command_has_help_with_an_example(tmp_path: Path, command: list[st
         (["windows", "--last", "0"], {}, "1"),
         (["retrain"], {}, "--reason"),
         (["run", "nothing"], {}, "journal"),
+        (["run", "train", "--model", "gpt"], {}, "gnn-threat"),
         (["demo", "--continue", "--folder", "missing"], {}, "without --continue"),
         (["status"], {"SX9_KAFKA_BOOTSTRP": "x"}, "SX9_KAFKA_BOOTSTRP"),
         (["status"], {"SX9_KAFKA_PORT": "70000"}, "70000"),

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from schemas.journal import Example, Promoted, Refused, Source
-from schemas.topics import EVENT_TOPICS, JOURNAL, TRIGGERS, VERSIONS, WINDOWS
+from schemas.journal import Example, Promoted, Refused, Source, Tick
+from schemas.topics import EVENT_TOPICS, JOURNAL, MODELS, TRIGGERS, VERSIONS, WINDOWS, partition_of
 from schemas.windows import Trigger, Window
 from schemas.wire import bulk_spans, consumer, end_offset
 from streams.app.catch_up import places_of
 from streams.core.examples import project
-from streams.core.fold import State, fold
+from streams.core.fold import fold, initial
 from streams.services.local import services
 from streams.settings import load_settings
 from sx9_ml_models.history import history
@@ -30,10 +30,12 @@ from trainers.registry import Registry
 
 EVENTS = 3_000
 """Enough for a first version and windows after it."""
-MODEL = "distilbert-mitre"
+MODEL = MODELS[0]
+"""The one of which so few events make versions."""
 KILLS = (9.0, 14.0, 22.0)
 """Seconds after which the demo is killed, each time later into its work, and at other moments in each run."""
 Topics = dict[str, list[tuple[int, Any]]]
+"""Topic, or model and topic -> (offset, record)."""
 QUICK = {"SX9_TRAINER_DISTILBERT_MAX_EXAMPLES": "300"}
 
 
@@ -72,14 +74,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def topics(folder: Path) -> Topics:
-    """(offset, record) of every topic of the model when all is done, and the headers' ids of all events."""
+    """What is on the topics when all is done, and the headers' ids of all events."""
     settings = load_settings(state_dir=folder / "state")
     with services(settings, neo4j=False) as endpoints:
         reader = consumer(endpoints.kafka_bootstrap)
         try:
             found = {
-                topic.name: list(records(reader, topic, 0)) for topic in (JOURNAL, WINDOWS, TRIGGERS, VERSIONS)
+                f"{model} {topic.name}": list(records(reader, topic, partition_of(model)))
+                for model in MODELS
+                for topic in (JOURNAL, WINDOWS, TRIGGERS)
             }
+            found[VERSIONS.name] = list(records(reader, VERSIONS, 0))
             spans = {place: (0, end_offset(reader, *place)) for place in places_of(EVENT_TOPICS)}
             ids = [(m.offset, dict(m.headers)["ce_id"]) for messages in bulk_spans(reader, spans) for m in messages]
         finally:
@@ -93,27 +98,34 @@ def test_every_event_is_on_its_topic_once(topics: Topics) -> None:
     assert set(times.values()) == {1}
 
 
-def test_every_example_is_folded_once(folder: Path, topics: Topics) -> None:
+@pytest.mark.parametrize("model", MODELS)
+def test_every_example_is_folded_once(folder: Path, topics: Topics, model: str) -> None:
     settings = load_settings(state_dir=folder / "state")
     wanted: Counter[str] = Counter()
     for chunk in history(settings, EVENTS):
-        wanted.update(e.key for event in chunk.events if (e := project(MODEL, event, Source("", 0, 0))))
-    sources = {r.source: r.key for _, r in topics[JOURNAL.name] if isinstance(r, Example)}
+        wanted.update(e.key for event in chunk.events if (e := project(model, event, Source("", 0, 0))))
+    sources = {r.source: r.key for _, r in topics[f"{model} {JOURNAL.name}"] if isinstance(r, Example)}
     assert Counter(sources.values()) == wanted
 
 
-def test_windows_and_triggers_are_those_of_the_fold_and_once_each(
-    topics: Topics,
-) -> None:
-    _, outputs = fold(State(model=MODEL), topics[JOURNAL.name])
-    assert [w for _, w in topics[WINDOWS.name]] == [o for o in outputs if isinstance(o, Window)]
-    assert [t for _, t in topics[TRIGGERS.name]] == [o for o in outputs if isinstance(o, Trigger)]
-    assert topics[TRIGGERS.name]
+@pytest.mark.parametrize("model", MODELS)
+def test_windows_and_triggers_are_those_of_the_fold_and_once_each(topics: Topics, model: str) -> None:
+    _, outputs = fold(initial(model), topics[f"{model} {JOURNAL.name}"])
+    assert [w for _, w in topics[f"{model} {WINDOWS.name}"]] == [o for o in outputs if isinstance(o, Window)]
+    assert [t for _, t in topics[f"{model} {TRIGGERS.name}"]] == [o for o in outputs if isinstance(o, Trigger)]
+    assert bool(topics[f"{model} {TRIGGERS.name}"]) is (model == MODEL)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_gets_the_time_of_every_chunk_once(folder: Path, topics: Topics, model: str) -> None:
+    settings = load_settings(state_dir=folder / "state")
+    ticks = [record.time_ms for _, record in topics[f"{model} {JOURNAL.name}"] if isinstance(record, Tick)]
+    assert ticks == [chunk.time_ms for chunk in history(settings, EVENTS)]
 
 
 def test_every_trigger_is_answered_once_and_every_version_is_announced_once(folder: Path, topics: Topics) -> None:
-    answers = [r.trigger for _, r in topics[JOURNAL.name] if isinstance(r, Promoted | Refused)]
-    assert answers == [t.id for _, t in topics[TRIGGERS.name]]
+    answers = [r.trigger for _, r in topics[f"{MODEL} {JOURNAL.name}"] if isinstance(r, Promoted | Refused)]
+    assert answers == [t.id for _, t in topics[f"{MODEL} {TRIGGERS.name}"]]
     announced = [v.id for _, v in topics[VERSIONS.name]]
     assert len(announced) == len(set(announced))
     registry = Registry(folder / "output" / "models")
@@ -127,9 +139,13 @@ def test_the_commands_show_what_the_demo_did(folder: Path, topics: Topics) -> No
         command = [sys.executable, "-m", "sx9_ml_models", *where, *arguments, "--json"]
         return json.loads(subprocess.run(command, check=True, capture_output=True, timeout=120).stdout)
 
-    assert [w["id"] for w in sx9("windows", "--last", "1000")] == [w.id for _, w in topics[WINDOWS.name]]
+    assert [w["id"] for w in sx9("windows", "--last", "1000")] == [
+        w.id for _, w in topics[f"{MODEL} {WINDOWS.name}"]
+    ]
     shown = sx9("triggers")
-    assert [t["id"] for t in shown] == [t.id for _, t in topics[TRIGGERS.name]]
+    assert [t["id"] for t in shown] == [t.id for _, t in topics[f"{MODEL} {TRIGGERS.name}"]]
+    assert sx9("triggers", "--model", "gnn-threat") == []
+    assert all(d["why"] for d in sx9("triggers", "--declined", "--model", "phi3-mitre-lora"))
     assert {t["answer"] for t in shown} <= {"promoted", "refused"}
     assert all(d["why"] for d in sx9("triggers", "--declined"))
     versions = sx9("models", "list")

@@ -16,8 +16,10 @@ from typing import Any
 import psutil
 import pytest
 
+from schemas.topics import MODELS
+
 PATIENCE_S = 120.0
-NAMES = {"journal", "graph", "fold", "train"}
+NAMES = {"journal", "graph", "fold", *(f"train-{model}" for model in MODELS)}
 
 
 class Up:
