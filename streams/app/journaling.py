@@ -16,7 +16,7 @@ from schemas.topics import EVENT_TOPICS, JOURNAL, partition_of
 from schemas.wire import Outbox
 from streams.app.dead_letters import decoded, rejecter
 from streams.app.sink import Message, Place
-from streams.core.examples import LEARNS_FROM, PROJECTIONS, project
+from streams.core.examples import LEARNS_FROM, project
 
 JOURNALED = tuple(topic for topic in EVENT_TOPICS if any(topic in topics for topics in LEARNS_FROM.values()))
 """Topics whose events some model learns from."""
@@ -38,6 +38,7 @@ class JournalSink:
         self._reject = rejecter(outbox)
         self._seen = seen
         self._committed = committed
+        self._known: dict[Place, list[tuple[str, int]]] = {}
 
     def positions(self, places: Sequence[Place]) -> Mapping[Place, int]:
         """After the last event of each place that the journals of all models that learn from it hold, or the
@@ -49,8 +50,8 @@ class JournalSink:
         for message, event in decoded(messages, Event, self._reject):
             source = Source(message.topic, message.partition, message.offset, message.timestamp_ms)
             observed_ms = _millis(message.observed)
-            for model in PROJECTIONS:
-                if message.offset < self._held(model, (message.topic, message.partition)):
+            for model, held in self._learners((message.topic, message.partition)):
+                if message.offset < held:
                     continue  # read again for the sake of another model, whose journal is younger
                 example = project(model, event, source, observed_ms)
                 if example is not None:
@@ -58,13 +59,16 @@ class JournalSink:
         self._outbox.settle()
 
     def _position(self, place: Place) -> int:
-        learners = [model for model, topics in LEARNS_FROM.items() if any(t.name == place[0] for t in topics)]
-        held = min((self._held(model, place) for model in learners), default=0)
+        held = min((held for _, held in self._learners(place)), default=0)
         return max(held, self._committed.get(place, 0)) if held else 0
 
-    def _held(self, model: str, place: Place) -> int:
-        """After the last event of a place that the journal of a model held at the start."""
-        return self._seen.get(model, {}).get(f"{place[0]}/{place[1]}", -1) + 1
+    def _learners(self, place: Place) -> list[tuple[str, int]]:
+        """Each model that learns from a place, with the offset after the last event that its journal held then."""
+        if place not in self._known:
+            name = f"{place[0]}/{place[1]}"
+            models = [model for model, topics in LEARNS_FROM.items() if any(t.name == place[0] for t in topics)]
+            self._known[place] = [(model, self._seen.get(model, {}).get(name, -1) + 1) for model in models]
+        return self._known[place]
 
 
 def _millis(rfc3339: bytes) -> int:

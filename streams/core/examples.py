@@ -37,7 +37,6 @@ NODE_KINDS = frozenset(
 _CITATION = re.compile(r"\(Citation: [^)]{0,300}\)")
 _LINK = re.compile(r"\[([^\]\[]{1,300})\]\([^()\s]{0,500}\)")
 _TAG = re.compile(r"</?(?:code|br|p|i|b|ul|li)\s*/?>", re.IGNORECASE)
-_SPACE = re.compile(r"\s+")
 
 
 def clean_text(text: str) -> str:
@@ -46,9 +45,14 @@ def clean_text(text: str) -> str:
     >>> clean_text("[Shamoon](https://x.test/S0140) obtains the time.(Citation: Palo Alto 2016)")
     'Shamoon obtains the time.'
     """
-    text = _CITATION.sub("", text[: 4 * MAX_TEXT_CHARS])
-    text = _TAG.sub("", _LINK.sub(r"\1", text))
-    return _SPACE.sub(" ", text).strip()[:MAX_TEXT_CHARS]
+    text = text[: 4 * MAX_TEXT_CHARS]
+    if "(Citation: " in text:  # a search is ten times as fast as a substitution that finds nothing
+        text = _CITATION.sub("", text)
+    if "](" in text:
+        text = _LINK.sub(r"\1", text)
+    if "<" in text:
+        text = _TAG.sub("", text)
+    return " ".join(text.split())[:MAX_TEXT_CHARS]
 
 
 class Lesson(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +66,10 @@ class Lesson(msgspec.Struct, frozen=True, kw_only=True):
     node: Node | None = None
     link: Link | None = None
     labels: tuple[str, ...] = ()
+
+
+_NOTHING = Lesson(key="", retracted=True)
+"""What a retraction says."""
 
 
 def project(model: str, event: Event, source: Source, observed_ms: int = 0) -> Example | None:
@@ -78,24 +86,20 @@ def project(model: str, event: Event, source: Source, observed_ms: int = 0) -> E
     if lesson is None:
         return None
     labels = tuple(sorted(set(lesson.labels)))
-    about = Example(
+    said = _NOTHING if lesson.retracted else lesson
+    return Example(
         source=source,
         key=lesson.key,
         hash=_hash(_content(lesson), labels, lesson.retracted),
         group=lesson.group,
+        text=said.text,
+        instructions=said.instructions,
+        node=said.node,
+        link=said.link,
+        labels=() if lesson.retracted else labels,
         taxonomy=_taxonomy(event),
         retracted=lesson.retracted,
         observed_ms=observed_ms,
-    )
-    if lesson.retracted:
-        return about
-    return msgspec.structs.replace(
-        about,
-        text=lesson.text,
-        instructions=lesson.instructions,
-        node=lesson.node,
-        link=lesson.link,
-        labels=labels,
     )
 
 

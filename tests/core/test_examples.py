@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from schemas.events import End, Entity, Event, Relationship, Status, Technique, Template
 from schemas.journal import Example, Instruction, Link, Node, Source, held_out
 from schemas.topics import EVENT_TOPICS, MODELS, topic_of
-from streams.core.examples import LEARNS_FROM, PROJECTIONS, project
+from streams.core.examples import LEARNS_FROM, PROJECTIONS, clean_text, project
 from streams.core.instructions import cut
 
 DISTILBERT, PHI3, GNN = MODELS
@@ -225,6 +226,13 @@ def test_people_ask_in_many_ways_and_an_edit_keeps_the_question() -> None:
 def test_a_cut_text_is_never_much_longer_than_asked_and_loses_nothing_that_fits(text: str, most: int) -> None:
     assert len(cut(text, most)) <= most + len(" ...")
     assert cut(text, len(text)) == text
+
+
+@given(st.text(max_size=60), st.sampled_from(("<code>x</code>", "[a](https://x.test)", "(Citation: X)", "")))
+def test_cleaning_makes_one_line_without_markup_whatever_stands_around_it(text: str, markup: str) -> None:
+    cleaned = clean_text(f"{text} {markup}")
+    assert cleaned == re.sub(r"\s+", " ", cleaned).strip()
+    assert markup not in cleaned or markup == ""
 
 
 def test_the_graph_has_techniques_entities_and_what_joins_them() -> None:
