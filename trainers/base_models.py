@@ -42,12 +42,14 @@ CONVERSION = 1
 """Version of the conversions below: another one makes another folder in the cache."""
 MAX_DIFFERENCE = 1e-4
 """Largest difference of a converted model's outputs from the original's; float32 rounding gives about 2e-6 for
-`minilm`, and `smollm2` has none."""
+`minilm`, and for `smollm2` 0 to 1e-5, as the multiplication of a stacked matrix goes."""
 WEIGHTS = "model.safetensors"
 SHARDS = "model.safetensors.index.json"
 """Instead of `WEIGHTS` where they are in several files."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 CHAT_TEMPLATE = "chat_template.jinja"
+STAND_INS = ("minilm", "tiny", "smollm2", "tiny-phi3")
+"""Names that are no hub ids."""
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -404,7 +406,7 @@ def largest_logit_difference(
     """The largest absolute difference of the logits of two models over some texts."""
     import torch
 
-    texts = ["Mimikatz dumps credentials from LSASS memory.", "x", "APT29 used PowerShell. " * 100]
+    texts = ["Mimikatz dumps credentials from LSASS memory.", "x", "APT29 used PowerShell. " * 20]
     worst = 0.0
     with torch.no_grad():
         for text in texts:
@@ -455,7 +457,7 @@ TINY_CHAT = """\
 
 
 def _make_tiny_phi3(folder: Path) -> None:
-    """A Phi-3 of two layers and 32 dimensions that reads bytes."""
+    """A Phi-3 of two layers and 32 dimensions that reads bytes; its head is frozen, so its words must differ."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import Phi3Config, Phi3ForCausalLM, PreTrainedTokenizerFast
@@ -466,6 +468,7 @@ def _make_tiny_phi3(folder: Path) -> None:
         vocab_size=len(tokens), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, max_position_embeddings=512, original_max_position_embeddings=512, bos_token_id=0,
         eos_token_id=0, pad_token_id=0, tie_word_embeddings=True, resid_pdrop=0.0, embd_pdrop=0.0,
+        initializer_range=0.2,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

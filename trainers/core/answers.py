@@ -1,10 +1,9 @@
-"""How well a language model answers: token by token beside the right answer, and by what its own answers name."""
+"""How well a language model predicts an answer, token by token, and what it costs to train it."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +12,8 @@ from trainers.core.evaluate import Scores
 
 CHUNK = 128
 """Answer tokens whose logits exist at a time: of a vocabulary of 50,000 that is 25 MB."""
-_MITIGATION = re.compile(r"ATT&CK lists the mitigation (.{1,200}?) against ")
+MAX_LOSS = 100.0
+"""A perplexity is that of this loss at most, which a number can hold."""
 
 
 class _AnswerLoss(torch.autograd.Function):
@@ -51,7 +51,7 @@ def answer_loss(hidden: torch.Tensor, vocabulary: torch.Tensor, answers: torch.T
         vocabulary: (words, dim), frozen.
         answers: (k,), int64.
     """
-    loss: torch.Tensor = _AnswerLoss.apply(  # type: ignore[no-untyped-call]
+    loss: torch.Tensor = _AnswerLoss.apply(
         hidden.to(vocabulary.dtype), vocabulary, answers, torch.is_grad_enabled() and hidden.requires_grad
     )
     return loss
@@ -80,29 +80,37 @@ def told(
         logits = (hidden[start : start + CHUNK].to(vocabulary.dtype) @ vocabulary.T).float()
         losses.append(logits.logsumexp(1) - logits.gather(1, wanted)[:, 0])
         right.append(logits.argmax(1) == wanted[:, 0])
-    by_answer = zip(torch.cat(losses).split(list(lengths)), torch.cat(right).split(list(lengths)), strict=True)
+    sizes = list(lengths)
+    by_answer = zip(torch.split(torch.cat(losses), sizes), torch.split(torch.cat(right), sizes), strict=True)
     return [Told(len(loss), int(hits.sum()), float(loss.double().sum())) for loss, hits in by_answer]
 
 
-def answer_scores(answers: Sequence[Told], extra: dict[str, float] | None = None) -> Scores:
-    """The figures of some answers, over all their tokens: share of the tokens that are the most likely one, and the
-    probability of a token, which is 1 / perplexity. The errors take an answer as one draw, not each token.
+def answer_scores(answers: Sequence[Told], words: int) -> Scores:
+    """The figures of some answers, over all their tokens; their errors take an answer as one draw, not each token.
 
-    >>> answer_scores([Told(2, 1, 2 * math.log(4))]).figures
-    {'token_accuracy': 0.5, 'answer_probability': 0.25}
+        token_accuracy   share of the tokens that the model finds the most likely ones
+        bits_saved       of the bits that the tokens take when all words are equally likely, the share that the
+                         model saves: 1 - log(perplexity) / log(words). A margin means the same everywhere on this
+                         scale: of 49,152 words, 0.05 is a perplexity of 0.58 times as much
+
+    Args:
+        answers: At least none; then all is 0.
+        words: Of the vocabulary.
+
+    >>> answer_scores([Told(2, 1, 2 * math.log(4))], 16).figures
+    {'token_accuracy': 0.5, 'bits_saved': 0.5}
     """
     tokens = sum(one.tokens for one in answers)
     if not tokens:
-        return Scores(0, {"token_accuracy": 0.0, "answer_probability": 0.0}, extra=extra or {})
+        return Scores(0, {"token_accuracy": 0.0, "bits_saved": 0.0})
     accuracy = sum(one.right for one in answers) / tokens
     loss = sum(one.loss for one in answers) / tokens
-    likely = math.exp(-loss)
     errors = {
         "token_accuracy": _ratio_error([one.right - accuracy * one.tokens for one in answers], tokens),
-        "answer_probability": likely * _ratio_error([one.loss - loss * one.tokens for one in answers], tokens),
+        "bits_saved": _ratio_error([one.loss - loss * one.tokens for one in answers], tokens) / math.log(words),
     }
-    figures = {"token_accuracy": accuracy, "answer_probability": likely}
-    return Scores(len(answers), figures, errors=errors, extra={"perplexity": math.exp(loss)} | (extra or {}))
+    figures = {"token_accuracy": accuracy, "bits_saved": max(0.0, 1.0 - loss / math.log(words))}
+    return Scores(len(answers), figures, errors=errors, extra={"perplexity": math.exp(min(loss, MAX_LOSS))})
 
 
 def _ratio_error(residuals: Sequence[float], tokens: int) -> float:
@@ -110,31 +118,3 @@ def _ratio_error(residuals: Sequence[float], tokens: int) -> float:
     number = len(residuals)
     spread = sum(one * one for one in residuals) * number / max(number - 1, 1)
     return math.sqrt(spread) / tokens
-
-
-def named_first(text: str, names: Collection[str]) -> str:
-    """The one of some names that a text names first, in whatever case; "" where it names none.
-
-    >>> named_first("This serves Defense-Evasion, with impact.", ["impact", "evasion", "defense evasion"])
-    'defense evasion'
-    """
-    if not names:
-        return ""
-    longest = sorted(names, key=lambda name: (-len(name), name))
-    by_words = {_words(name): name for name in reversed(longest)}
-    found = re.search(rf"\b(?:{'|'.join(re.escape(_words(name)) for name in longest)})\b", _words(text))
-    return by_words[found[0]] if found else ""
-
-
-def _words(text: str) -> str:
-    return " ".join(text.lower().replace("-", " ").split())
-
-
-def mitigation_of(answer: str) -> str:
-    """The mitigation that an answer from a `mitigates` relationship is about; "" for any other answer.
-
-    >>> mitigation_of("ATT&CK lists the mitigation User Training against Phishing (T1566), which ...")
-    'User Training'
-    """
-    found = _MITIGATION.match(answer)
-    return found[1] if found else ""

@@ -104,9 +104,9 @@ def attend(
     Returns:
         (1, heads, n, dim).
     """
-    first, *queries = (query * scaling).split(list(sizes), 2)
-    shared_key, *keys = key.split(list(sizes), 2)
-    shared_value, *values = value.split(list(sizes), 2)
+    first, *queries = torch.split(query * scaling, list(sizes), 2)
+    shared_key, *keys = torch.split(key, list(sizes), 2)
+    shared_value, *values = torch.split(value, list(sizes), 2)
     out = [_attend(first, shared_key, shared_value)] if sizes[0] else []
     for q, k, v in zip(queries, keys, values, strict=True):
         out.append(_attend(q, torch.cat([shared_key, k], 2), torch.cat([shared_value, v], 2)))
@@ -114,7 +114,7 @@ def attend(
 
 
 def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Causal attention of the last tokens to all. By hand: of some hundred tokens torch's own is slower on a CPU."""
+    """Causal attention of the last tokens to all. By hand: torch's own is slower on a CPU for so few."""
     number, seen = query.shape[2], key.shape[2]
     hidden = torch.ones(number, seen, dtype=torch.bool, device=query.device).triu(seen - number + 1)
     scores = (query @ key.transpose(2, 3)).masked_fill(hidden, float("-inf"))
