@@ -57,6 +57,7 @@ PACKED = "sx9_packed"
 """What `transformers` knows `packed_attention` by."""
 SORTED_BATCHES = 8
 """So many batches are cut from one sorted piece of the shuffled examples: rows of even size, still random order."""
+LEAST_REHEARSED = 8
 SCORING_BATCH = 8
 ANSWERING_BATCH = 16
 SHOWN_SAMPLES = 10
@@ -284,8 +285,8 @@ def _instructions(placed: Sequence[Placed]) -> list[Instruction]:
 
 
 def _mixture(data: Dataset, config: Config) -> tuple[Placed, ...]:
-    """The fresh examples and some of the rehearsed, so that a run costs what is new."""
-    most = round(len(data.fresh) * config.rehearsal)
+    """The fresh examples and some of the rehearsed: a run costs what is new, and a small window isn't alone."""
+    most = max(round(len(data.fresh) * config.rehearsal), LEAST_REHEARSED if config.rehearsal else 0)
     return data.fresh + tuple(sorted(sorted(data.rehearsal, key=lambda at: _rank(at[1].key, config.seed))[:most]))
 
 

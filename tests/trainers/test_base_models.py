@@ -64,9 +64,7 @@ def test_a_hub_model_is_not_asked_for_over_the_network_when_offline(
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("a network call"))
-    with pytest.raises(
-        BadConfiguration, match=r"HF_HUB_OFFLINE is set.*DISTILBERT_BASE.*or to minilm after"
-    ):
+    with pytest.raises(BadConfiguration, match=r"HF_HUB_OFFLINE is set.*DISTILBERT_BASE.*or to minilm after"):
         resolve("nobody/no-such-model", tmp_path)
 
 

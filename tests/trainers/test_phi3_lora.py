@@ -157,7 +157,7 @@ def test_the_chunked_loss_has_the_value_and_the_gradient_of_torch() -> None:
     assert torch.allclose(gradient, expected, atol=1e-5)
     one, other = told(hidden.detach(), vocabulary, answers, [number - 1, 1])
     assert one.tokens + other.tokens == number
-    assert math.isclose(one.loss + other.loss, float(theirs), rel_tol=1e-6)
+    assert math.isclose(one.loss + other.loss, float(theirs.detach()), rel_tol=1e-6)
     assert one.right + other.right == int(((hidden @ vocabulary.T).argmax(1) == answers).sum())
 
 
@@ -290,10 +290,13 @@ def test_a_second_version_trains_the_adapter_that_is_there(
     assert nearest < sum(float(value.abs().sum()) for value in new.values()), "it starts from the parent's"
 
 
-def test_what_is_rehearsed_is_a_share_of_what_is_new(tiny_phi3: Base) -> None:
-    some = data(range(10), rehearsal=range(30, 60))
-    assert len(phi3_lora._mixture(some, replace(TINY, rehearsal=0.5))) == 15
+def test_what_is_rehearsed_is_a_share_of_what_is_new() -> None:
+    some = data(range(20), rehearsal=range(30, 60))
+    assert len(phi3_lora._mixture(some, replace(TINY, rehearsal=0.5))) == 30
     assert phi3_lora._mixture(some, replace(TINY, rehearsal=0.0)) == some.fresh
+    assert len(phi3_lora._mixture(data(range(1), rehearsal=range(30, 60)), TINY)) == 9, (
+        "a window of one isn't alone"
+    )
 
 
 def test_a_parent_of_another_base_is_refused(first: tuple[Path, Report], tiny_phi3: Base, tmp_path: Path) -> None:
