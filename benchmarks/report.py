@@ -74,19 +74,24 @@ class Report(msgspec.Struct):
 
 def machine(quix: Path) -> dict[str, str]:
     """Cores, processor, memory, load and versions."""
+    found = processor()
+    found |= {name: importlib.metadata.version(name) for name in PACKAGES}
+    return found | _quix_versions(quix)
+
+
+def processor() -> dict[str, str]:
+    """Cores, processor, load and system."""
     model = "unknown"
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()
         model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
-    found = {
+    return {
         "cores": str(os.cpu_count()),
         "processor": model,
         "load before": f"{os.getloadavg()[0]:.1f}",
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
     }
-    found |= {name: importlib.metadata.version(name) for name in PACKAGES}
-    return found | _quix_versions(quix)
 
 
 def _quix_versions(quix: Path) -> dict[str, str]:
