@@ -104,12 +104,12 @@ def run(
     # 2 ask
     chat = Chat(tokenizer, config.max_tokens)
     train = chat.pieces(_instructions(_mixture(data, config)))
-    holdout = Holdout(*(chat.pieces(_sampled(split, config.eval_examples)) for split in (data.old, data.recent)))
+    holdout = Holdout(*map(chat.pieces, _judged(data, config.eval_examples)))
 
     # 3 score
     champion: dict[str, Scores] = {}
     if parent:
-        fresh = chat.pieces(_sampled(data.fresh, config.eval_examples))
+        fresh = chat.pieces(_sampled(data.fresh, max(1, config.eval_examples // 4)))
         champion["prequential"] = asked.scores(fresh, "scoring the champion", watch)
         champion |= holdout.scores(asked, "scoring the champion", watch)
     with model.disable_adapter():
@@ -298,6 +298,13 @@ def _sampled(placed: Sequence[Placed], number: int) -> list[Instruction]:
         for i, instruction in enumerate(example.instructions)
     ]
     return [instruction for _, instruction in sorted(ranked, key=lambda at: at[0])[:number]]
+
+
+def _judged(data: Dataset, number: int) -> tuple[list[Instruction], list[Instruction]]:
+    """Of old and recent holdout, at most so many together: a half of each, or what the other leaves."""
+    old, recent = (sum(len(example.instructions) for _, example in part) for part in (data.old, data.recent))
+    of_old = min(old, max(number // 2, number - recent))
+    return _sampled(data.old, of_old), _sampled(data.recent, number - of_old)
 
 
 def _rank(name: str, salt: int = 0) -> bytes:

@@ -285,7 +285,7 @@ def test_a_second_version_trains_the_adapter_that_is_there(
     assert report.champion["holdout"] == replace(
         before.candidate["holdout"], extra={"perplexity": before.candidate["holdout"].extra["perplexity"]}
     )
-    assert report.champion["prequential"].examples == 12, "of 24 fresh ones, so many as are judged on"
+    assert report.champion["prequential"].examples == 3, "a quarter of what is judged on"
     nearest = 2 * sum(float((new[n] - old[n]).abs().sum()) for n in old)
     assert nearest < sum(float(value.abs().sum()) for value in new.values()), "it starts from the parent's"
 
@@ -297,6 +297,17 @@ def test_what_is_rehearsed_is_a_share_of_what_is_new() -> None:
     assert len(phi3_lora._mixture(data(range(1), rehearsal=range(30, 60)), TINY)) == 9, (
         "a window of one isn't alone"
     )
+
+
+def test_what_is_judged_on_is_half_old_and_half_recent_or_what_there_is() -> None:
+    def numbers(old: int, recent: int) -> tuple[int, ...]:
+        placed = [(n, lesson(n)) for n in range(old + recent)]
+        found = phi3_lora._judged(Dataset(old=tuple(placed[:old]), recent=tuple(placed[old:])), 10)
+        return tuple(map(len, found))
+
+    assert [numbers(20, 20), numbers(0, 20), numbers(2, 20), numbers(20, 3), numbers(2, 3)] == [
+        (5, 5), (0, 10), (2, 8), (7, 3), (2, 3),
+    ]  # fmt: skip
 
 
 def test_a_parent_of_another_base_is_refused(first: tuple[Path, Report], tiny_phi3: Base, tmp_path: Path) -> None:

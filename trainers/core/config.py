@@ -67,9 +67,9 @@ class Phi3LoraConfig(RecipeConfig, frozen=True, kw_only=True):
     base: Annotated[str, Meta(description="`smollm2`, `tiny-phi3` (for tests), a folder, or a hub id")] = "smollm2"
     epochs: Annotated[Count, Meta(description="passes over the examples")] = 1
     batch_size: Annotated[Count, Meta(description="instructions that are packed into one row")] = 4
-    learning_rate: Annotated[Positive, Meta(description="1e-4 to 5e-4 suit Phi-3-mini")] = 2e-3
+    learning_rate: Annotated[Positive, Meta(description="1e-4 to 5e-4 suit Phi-3-mini")] = 4e-3
     weight_decay: Annotated[float, Meta(ge=0, description="of AdamW")] = 0.0
-    max_examples: Annotated[Count, Meta(description="of more examples, a run takes a sample")] = 1_000
+    max_examples: Annotated[Count, Meta(description="of more examples, a run takes a sample")] = 400
     rehearsal: Annotated[Share, Meta(description="rehearsed examples to one new one, at most")] = 0.5
     max_tokens: Annotated[
         int, Meta(ge=8, le=1024, description="longer answers are cut, and so are longer questions")
@@ -87,7 +87,7 @@ class Phi3LoraConfig(RecipeConfig, frozen=True, kw_only=True):
         Literal["", "bfloat16", "float32"],
         Meta(description="`float32`, `bfloat16`; empty: bfloat16 where the processor computes with it"),
     ] = ""
-    eval_examples: Annotated[Count, Meta(description="instructions of each split to be judged on, at most")] = 128
+    eval_examples: Annotated[Count, Meta(description="instructions of the holdout to be judged on, at most")] = 128
     sample_answers: Annotated[
         int, Meta(ge=0, description="questions of the holdout that base and version answer in their own words")
     ] = 32
