@@ -212,8 +212,9 @@ def _train(
 def phi3_shape(config: Phi3LoraConfig, layers: int, steps: int) -> dict[str, Any]:
     """Steps of the recipe's own forward and backward on Phi-3-mini's shape with random weights, in bf16."""
     from peft import get_peft_model
-    from trainers.core.packing import Piece, pack
     from transformers import Phi3Config, Phi3ForCausalLM
+
+    from trainers.core.packing import Piece, pack
 
     device = device_of(config)
     torch.manual_seed(0)

@@ -18,7 +18,16 @@ CONFIGS: Mapping[str, RecipeConfig] = {
         base="tiny", epochs=2, batch_size=8, max_tokens=32, frozen_layers=0, threads=1, save_steps=3, device="cpu"
     ),
     "phi3-mitre-lora": Phi3LoraConfig(
-        base="tiny-phi3", epochs=1, batch_size=4, threads=1, save_steps=3, device="cpu"
+        base="tiny-phi3",
+        epochs=1,
+        batch_size=4,
+        threads=1,
+        save_steps=3,
+        device="cpu",
+        max_tokens=96,
+        eval_examples=16,
+        sample_answers=4,
+        answer_tokens=8,
     ),
     "gnn-threat": GnnConfig(base="tiny", epochs=2, batch_size=16, threads=1, save_steps=3, device="cpu"),
 }

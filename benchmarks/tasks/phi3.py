@@ -1,0 +1,106 @@
+"""Answers about the techniques that are new in ATT&CK 17.1, by adapters trained on 15.1, beside the untuned base.
+
+An instruction is about a technique, and no instruction about a technique of the test is trained on. The settings
+are those of the environment (`SX9_TRAINER_PHI3_LORA_*`), but answers count up to 384 tokens and all are judged.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.progress import Progress
+
+from benchmarks.rows import Row, Setup
+from schemas.events import Relationship, Technique
+from schemas.journal import Example, Source
+from streams.core.examples import project
+from streams.fetchers.runner import parse_events
+from streams.settings import load_settings
+from trainers.base_models import resolve
+from trainers.core.dataset import Dataset, Placed, split
+from trainers.core.report import Report
+from trainers.settings import load_recipe_config, load_trainer_settings
+from trainers.watch import Step
+
+MODEL = "phi3-mitre-lora"
+BAR = 0.6
+ASKED = {"max_tokens": 384, "eval_examples": 100_000, "sample_answers": 40, "eval_steps": 10**6}
+
+
+def run(setup: Setup, progress: Progress) -> list[Row]:
+    """One run per seed."""
+    old, new = (setup.feed(f"attack/enterprise-attack-{release}.json") for release in ("15.1", "17.1"))
+    known = _examples(old)
+    groups = {example.group for example in known}
+    test = tuple(enumerate((e for e in _examples(new) if e.group not in groups), len(known)))
+    reports = [_report(known, test, seed, progress) for seed in setup.seeds]
+    return _rows(reports)
+
+
+def _examples(bundle: Path) -> list[Example]:
+    """What the model would learn from a release."""
+    events = parse_events("attack-enterprise", str(bundle), load_settings())
+    found = [
+        project(MODEL, event, Source("benchmark", 0, offset))
+        for offset, event in enumerate(events)
+        if isinstance(event, Technique | Relationship)
+    ]
+    return [example for example in found if example and not example.retracted]
+
+
+def _report(known: list[Example], test: tuple[Placed, ...], seed: int, progress: Progress) -> Report:
+    from trainers import phi3_lora
+
+    config: Any = msgspec.structs.replace(load_recipe_config(MODEL), seed=seed, **ASKED)
+    base = resolve(config.base, load_trainer_settings().cache_dir, phi3_lora.BASE_KIND)
+    fresh = split(known, config.max_examples, seed).fresh
+    labels = tuple(sorted({label for example in known for label in example.labels}))
+    bar = progress.add_task(f"phi3, seed {seed}")
+
+    def watch(step: Step) -> None:
+        progress.update(bar, description=f"phi3, seed {seed}: {step.phase}", completed=step.step, total=step.steps)
+
+    with tempfile.TemporaryDirectory() as folder:
+        return phi3_lora.run(
+            Dataset(fresh=fresh, recent=test), labels, base.folder, None, config, Path(folder), watch
+        )
+
+
+def _rows(reports: list[Report]) -> list[Row]:
+    ours = [report.candidate["holdout"] for report in reports]
+    base = reports[0].floor["holdout"]
+    perplexities = ", ".join(f"{one.extra['perplexity']:.2f}" for one in ours)
+    ratios = [one.extra["perplexity"] / base.extra["perplexity"] for one in ours]
+    about = f"techniques new in 17.1, {base.examples} answers"
+    rows = [
+        Row(
+            task=about,
+            figure="perplexity, of the base's",
+            floor=1.0,
+            bar=BAR,
+            at_most=True,
+            baseline=1.0,
+            baseline_name=f"untuned base ({base.extra['perplexity']:.1f})",
+            ours=ratios,
+            note=f"perplexities {perplexities}",
+            details={"samples": [report.details["samples"] for report in reports]},
+        )
+    ]
+    for name, words in (
+        ("tactic_named", "names a right tactic"),
+        ("mitigation_named", "names a listed mitigation"),
+    ):
+        rows.append(
+            Row(
+                task=about,
+                figure=f"own answer {words}",
+                bar=base.extra[name],
+                baseline=base.extra[name],
+                baseline_name="untuned base",
+                ours=[one.extra[name] for one in ours],
+            )
+        )
+    return rows
