@@ -292,7 +292,9 @@ def _ridge_filter(view: View, shown: torch.Tensor, own: torch.Tensor, relations:
     return -found / diagonal.clamp(min=1e-9)
 
 
-def with_sources(graph: Graph, texts: torch.Tensor, more: Graph, more_texts: torch.Tensor) -> tuple[Graph, torch.Tensor]:
+def with_sources(
+    graph: Graph, texts: torch.Tensor, more: Graph, more_texts: torch.Tensor
+) -> tuple[Graph, torch.Tensor]:
     """A graph and, after its nodes, those of another as nodes without an edge."""
     joined = Graph((*graph.nodes, *more.nodes), graph.edges, graph.types, graph.type_names)
     return joined, torch.cat([texts, more_texts])
@@ -317,5 +319,3 @@ def grown(parent: ThreatGnn, child: ThreatGnn) -> None:
         for name, tensor in child.named_parameters():
             old = theirs[name]
             tensor[tuple(slice(0, size) for size in old.shape)] = old
-
-

@@ -94,7 +94,11 @@ def test_what_does_not_decode_is_a_dead_letter_and_the_rest_goes_on() -> None:
     box = Box()
     sink(box).take(messages([technique(1), b"{nonsense", technique(2)], first=40, topic=TECHNIQUES.name))
     (letter,) = box.of(DEAD_LETTERS.name)
-    assert (letter.origin, letter.reason, letter.payload) == (f"{TECHNIQUES.name}/0/41", "undecodable", b"{nonsense")
+    assert (letter.origin, letter.reason, letter.payload) == (
+        f"{TECHNIQUES.name}/0/41",
+        "undecodable",
+        b"{nonsense",
+    )
     assert [e.source.offset for e in box.of(JOURNAL.name, MODEL)] == [40, 42]
 
 

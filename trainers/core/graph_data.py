@@ -208,7 +208,9 @@ def load_export(path: Path) -> list[Example]:
     try:
         export = msgspec.json.decode(path.read_bytes(), type=_Export)
     except (OSError, msgspec.DecodeError) as error:  # a validation error is a decode error
-        raise Corrupt(f"{path} is no export of the threat graph: {error}; write it again with its command") from error
+        raise Corrupt(
+            f"{path} is no export of the threat graph: {error}; write it again with its command"
+        ) from error
     return [_of_node(i, node) for i, node in enumerate(export.nodes)] + [
         _of_edge(i, edge) for i, edge in enumerate(export.edges, len(export.nodes))
     ]
