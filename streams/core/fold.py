@@ -173,6 +173,7 @@ def _other(state: State, offset: int, record: Record, *, fixed_policy: bool) -> 
             _answer(state, record)
         case Score() | _:
             return []
+    _look_at_drift(state)  # time may have passed since it was measured, and the champion may be another
     return _decide(state, offset)
 
 
@@ -225,6 +226,11 @@ def _measure_drift(state: State) -> bool:
     if state.drift_due > 0:
         return False
     state.drift_due = state.policy.drift_every
+    return _look_at_drift(state)
+
+
+def _look_at_drift(state: State) -> bool:
+    """Measure drift; False where there is no champion to compare with."""
     if not state.champion_labels:
         return False
     state.drift = jensen_shannon(state.recent_labels, state.champion_labels)

@@ -248,6 +248,49 @@ def test_within_the_cool_down_only_a_person_gets_through() -> None:
     assert [t.reason for t in of(Trigger, outputs)] == ["manual"]
 
 
+def played(chunks: list[list[str]], days: list[int], early: list[bool]) -> list[Any]:
+    """What the triggers of a history say, each answered at once or only when its cool-down is about to end."""
+    patient = Policy(**{**_policy(SMALL), "cooldown_s": 20 * 86_400.0, "retrain_examples": 60})
+    (state, outputs), offset, number, day = (fresh(patient), list[Output]()), 0, 0, 0
+
+    def take(record: Record) -> None:
+        nonlocal state, offset
+        offset += 1
+        state, more = fold(state, [(offset, record)])
+        outputs.extend(more)
+
+    def answer() -> None:
+        if state.waiting:
+            take(Promoted(trigger=state.waiting.id, version=state.waiting.version, time_ms=0))
+
+    take(tick())
+    for labels, after, at_once in zip(chunks, days, early, strict=True):
+        for label in labels:
+            number += 1
+            take(example(number, label))
+            if at_once:
+                answer()
+        day += after
+        if state.waiting and tick(day).time_ms >= state.last_trigger_ms + patient.cooldown_s * 1000:
+            answer()
+        take(tick(day))
+    return [
+        (t.number, t.reason, t.at_ms, [(s.examples, s.digest) for s in t.spans], t.labels, len(t.rehearsal))
+        for t in of(Trigger, outputs)
+    ]
+
+
+@given(st.data(), st.integers(1, 12))
+@settings(max_examples=200, deadline=None)
+def test_when_within_the_cool_down_the_answer_comes_makes_no_difference(data: st.DataObject, size: int) -> None:
+    runs = st.lists(st.tuples(st.sampled_from("aaabbc"), st.integers(1, 25)), max_size=4)
+    drawn = data.draw(st.lists(runs, min_size=size, max_size=size))
+    chunks = [[label for label, times in chunk for _ in range(times)] for chunk in drawn]
+    days = data.draw(st.lists(st.integers(1, 40), min_size=size, max_size=size))
+    early = data.draw(st.lists(st.booleans(), min_size=size, max_size=size))
+    assert played(chunks, days, early) == played(chunks, days, [False] * size)
+
+
 def test_a_manual_request_closes_the_window_and_a_second_delivery_of_it_does_nothing() -> None:
     request = Manual(request="r", reason="please", time_ms=0)
     state, outputs = run([*training(3), request])
