@@ -31,7 +31,13 @@ TASKS = ("tactics", "severity", "incremental", "links", "phi3")
 def main() -> None:
     """Measure what the command line asks for."""
     asked = _parse()
-    setup = Setup(feeds=asked.feeds, output=asked.output, seeds=tuple(range(17, 17 + asked.seeds)))
+    setup = Setup(
+        feeds=asked.feeds,
+        output=asked.output,
+        seeds=tuple(range(asked.first_seed, asked.first_seed + asked.seeds)),
+        threads=asked.threads,
+        only=asked.part,
+    )
     result = Result(machine=_machine(), seeds=list(setup.seeds))
     console = Console(width=None if sys.stdout.isatty() else 130)
     with _progress(console) as progress:
@@ -67,6 +73,9 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.quality", description=__doc__.splitlines()[0])
     parser.add_argument("--only", default=",".join(TASKS), help="tasks, with commas between")
     parser.add_argument("--seeds", type=int, default=3, help="how many; figures are medians over them")
+    parser.add_argument("--first-seed", type=int, default=17, help="the others follow")
+    parser.add_argument("--threads", type=int, default=2, help="of torch")
+    parser.add_argument("--part", default="", help="of a task, the part whose title has this in it")
     parser.add_argument("--feeds", type=Path, default=Path("../shared/feeds"), help="folder with attack/, ...")
     parser.add_argument("--output", type=Path, default=Path("output/benchmarks"), help="folder")
     asked = parser.parse_args()

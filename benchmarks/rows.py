@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
+
+from trainers.core.config import RecipeConfig
+
+Config = TypeVar("Config", bound=RecipeConfig)
 
 
 class Skipped(Exception):
@@ -22,11 +26,25 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
         feeds: Folder with `attack/enterprise-attack-15.1.json`, `nuclei-templates/`, ...
         output: Where a task may write more than rows.
         seeds: Of the runs; figures are medians over them.
+        cache: Where converted base models are kept.
+        threads: Of torch.
+        only: Where not empty, titles must contain it.
     """
 
     feeds: Path
     output: Path
     seeds: tuple[int, ...]
+    cache: Path = Path(".sx9/cache")
+    threads: int = 2
+    only: str = ""
+
+    def wants(self, title: str) -> bool:
+        """Whether a part of a task is asked for."""
+        return self.only in title
+
+    def configured(self, config: Config, seed: int) -> Config:
+        """A recipe's configuration with the threads and a seed of this run."""
+        return msgspec.structs.replace(config, threads=self.threads, seed=seed)
 
     def feed(self, path: str) -> Path:
         """A file or folder of the feeds.

@@ -1,29 +1,33 @@
 """The recipe of `distilbert-mitre`: the tactics and the severity of a text, from examples to a folder.
 
-    1 load      the parent, or the base with a new head; rows for new labels
+    1 load      the parent, or the base with a new head; rows for new labels; what the frozen layers say of texts,
+                of which the long ones are trained on in pieces
     2 score     the parent on what it has not seen: the fresh examples, and the holdout; what it says of examples
                 without labels of a task is what they teach of it
     3 mix       fresh and rehearsal examples, shuffled, in batches of similar length
     4 fit       AdamW, a linear warm-up and decay
-    5 evaluate  the candidate on the same holdout
-    6 save      model.safetensors, config.json, tokenizer.json, README.md
+    5 evaluate  the candidate and the TF-IDF baseline on the same holdout, each half of it calibrated on the other
+    6 save      model.safetensors and config.json, calibrated on all of the holdout; tokenizer.json, the picture
 
 One encoder, two heads: tactics are a sigmoid each, the severities a softmax over theirs. Both are rows of one
 classifier, those of the severities named `severity:high`. An example without labels of a task gives that head
 nothing to learn but what the parent says, where it knew the task.
 
-The folder loads with `AutoModelForSequenceClassification`. The same examples, parent, configuration and
-thread count give the same bytes on the same machine type: every random number comes from `Config.seed`.
+The folder loads with `AutoModelForSequenceClassification`; the calibration is folded into the rows of its
+classifier, so whoever loads it gets calibrated probabilities. The same examples, parent, configuration and thread
+count give the same bytes on the same machine type: every random number comes from `Config.seed`.
 """
 
 from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Collection, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -34,23 +38,39 @@ from transformers import DistilBertConfig, DistilBertForSequenceClassification, 
 from schemas.models import Manifest
 from schemas.taxonomy import is_severity
 from trainers.base_models import TOKENIZER_FILES, quiet_transformers
+from trainers.core import tfidf
+from trainers.core.calibration import (
+    Calibration,
+    expected_calibration_error,
+    fit_sigmoid,
+    fit_softmax,
+    folds,
+    sigmoid,
+    softmax,
+)
 from trainers.core.config import DistilbertConfig
 from trainers.core.dataset import Dataset, Placed, identity
 from trainers.core.evaluate import TASKS, Marks, Scores, all_labels, marks, most_frequent, score
+from trainers.core.frozen import Above, Inputs, by_length
 from trainers.core.history import History
-from trainers.core.loop import fit, make_deterministic
+from trainers.core.loop import device_of, fit, make_deterministic
 from trainers.core.report import Report
-from trainers.watch import Step, Watch
+from trainers.precision_recall import Panel, save_precision_recall
+from trainers.watch import Step, Watch, unwatched
 
 Tokens = list[list[int]]
 """Token ids of each text, from [CLS] to [SEP], not padded."""
+Logits = npt.NDArray[np.float64]
+"""(texts, labels)"""
 
 SORTED_BATCHES = 20
 """So many batches are cut from one sorted piece of the shuffled examples: little padding, still random order."""
 PREDICTION_BATCH = 64
 BIAS_OF_NEW_LABEL = -2.0
 """A new label starts at a probability of 0.12, about how often a tactic occurs, not at 0.5."""
-
+CHARS_PER_TOKEN, MAX_PIECES = 20, 16
+"""A text of more than so many characters for each token that could be read is cut before it is tokenised: ATT&CK's
+prose has 5 to a token."""
 
 Config = DistilbertConfig
 BASE_KIND = "distilbert"
@@ -72,7 +92,7 @@ def run(
 
     Args:
         data: At least one example to train on.
-        labels: What the model must know; it keeps those of its parent as well.
+        labels: What the model must know; it keeps those of its parent as well, but for retired ones.
         base: Folder of the base model; a first version starts from it.
         parent: Folder of the version to start from, or None. It is not changed.
         config: See `DistilbertConfig`.
@@ -85,35 +105,72 @@ def run(
     """
     make_deterministic(config)
     source = parent or base
+    train, holdout = data.train, data.old + data.recent
 
     # 1 load
     model = _load_parent(parent, labels, config) if parent else _load_base(base, labels, config)
+    model.to(device_of(config)).eval()
     known = _labels(model)
     tokenizer = _tokenizer(source, min(config.max_tokens, model.config.max_position_embeddings))
-    train, holdout = data.train, data.old + data.recent
-    train_tokens, holdout_tokens = _encode(tokenizer, train), _encode(tokenizer, holdout)
+    pieces, whose = _pieces(_encode(tokenizer, _texts(train)), tokenizer.max_tokens, config.pieces)
+    tokens = pieces + _cut(_encode(tokenizer, _texts(holdout)), tokenizer.max_tokens)
+    inputs = _inputs(model, tokens, config, watch)
+    judged = range(len(pieces), len(tokens))
 
     # 2 score the parent
     champion: dict[str, Scores] = {}
-    targets = torch.from_numpy(marks(_label_sets(train), known)).float()  # (examples, labels)
+    targets = torch.from_numpy(marks(_label_sets(train), known)[whose]).float()  # (pieces, labels)
     if parent:
         cells = _for_the_parent_to_say(targets, known, _known_to(parent))
-        asked = len(train) if cells.any() else len(data.fresh)
-        before = _predict(model, train_tokens[:asked] + holdout_tokens, "scoring the champion", watch)
-        champion |= _scores("prequential", before[: len(data.fresh)], data.fresh, known, config)
-        champion |= _judge(before[asked:], data, known, config)
-        targets[:asked][cells[:asked]] = torch.from_numpy(before[:asked])[cells[:asked]]
+        asked = range(len(pieces) if cells.any() else bisect_left(whose, len(data.fresh)))
+        above = Above(model, config.frozen_layers)
+        before = _predict(above, inputs, [*asked, *judged], "scoring the champion", watch)
+        first = [bisect_left(whose, example) for example in range(len(data.fresh))]
+        champion |= _prequential(before[first], data.fresh, known, parent, config)
+        champion |= _judge(before[len(asked) :], data, known, config)
+        said = torch.from_numpy(_probabilities(before[: len(asked)], known)).float()
+        targets[: len(asked)][cells[: len(asked)]] = said[cells[: len(asked)]]
 
     # 3 mix, 4 fit
-    history = _fit(model, train_tokens, targets, config, watch, checkpoints, identity(data, labels, parent, config))
+    retired = _retired(known, data)
+    kept = [i for i, label in enumerate(known) if label not in retired]
+    _keep_rows(model, kept)
+    known, targets = _labels(model), targets[:, kept]
+    above = Above(model, config.frozen_layers)
+    latest: dict[str, Logits] = {}
+
+    def evaluate() -> Mapping[str, float]:
+        latest["holdout"] = _predict(above, inputs, judged, "scoring the candidate", watch)
+        probabilities, predicted = _cross_fitted(latest["holdout"], holdout, known, config)
+        scores = _scores("holdout", predicted, probabilities, holdout, known)
+        return {f"{split}_{name}": value for split, one in scores.items() for name, value in one.figures.items()}
+
+    run_id = identity(data, labels, parent, config)
+    history = _fit(above, inputs, targets, known, config, watch, checkpoints, run_id, evaluate, parent)
 
     # 5 evaluate
-    candidate = _judge(_predict(model, holdout_tokens, "scoring the candidate", watch), data, known, config)
-    floor = _scores("holdout", _most_frequent(train, holdout, known), holdout, known, config)
+    logits = latest["holdout"]
+    candidate = _judge(logits, data, known, config)
+    floor = _scores("holdout", _most_frequent(train, holdout, known), None, holdout, known)
+    baseline = _cross_fitted(_tfidf(train, holdout, known, config), holdout, known, config)
 
     # 6 save
+    calibrations = _calibrate(logits, holdout, known, config)
+    _fold_in(model, calibrations)
     _save(model, source, folder)
-    return Report(labels=known, candidate=candidate, champion=champion, floor=floor, history=history)
+    _draw(_cross_fitted(logits, holdout, known, config)[0], holdout, known, folder)
+    return Report(
+        labels=known,
+        candidate=candidate,
+        champion=champion,
+        floor=floor,
+        baselines={"tf-idf": _scores("holdout", baseline[1], baseline[0], holdout, known)},
+        history=history,
+        details={
+            "retired_labels": sorted(retired),
+            "calibration": {task or "tactics": msgspec.to_builtins(c) for task, c in calibrations.items()},
+        },
+    )
 
 
 # ---- load
@@ -127,7 +184,7 @@ def _load_base(base: Path, labels: Sequence[str], config: Config) -> DistilBertF
     """The base with a head of random weights."""
     with quiet_transformers():
         settings = DistilBertConfig.from_pretrained(base, **_dropouts(config))
-        _name_labels(settings, labels, config)
+        _name_labels(settings, labels)
         model = DistilBertForSequenceClassification(settings)
         model.distilbert.load_state_dict(DistilBertModel.from_pretrained(base).state_dict())
     _initialise(model.pre_classifier, 0.0, config)
@@ -148,9 +205,38 @@ def _load_parent(parent: Path, labels: Sequence[str], config: Config) -> DistilB
     with torch.no_grad():
         grown.weight[: len(known)] = model.classifier.weight
         grown.bias[: len(known)] = model.classifier.bias
-    model.classifier, model.num_labels = grown, len(wanted)
-    _name_labels(model.config, wanted, config)
+    _set_head(model, grown, wanted)
     return model
+
+
+def _retired(known: Sequence[str], data: Dataset) -> frozenset[str]:
+    """The labels that nothing stands for any more, so that the head drops their rows.
+
+    The rehearsal has examples of every label that still stands (the fold keeps its sample by label). So where a run
+    rehearses, a label that neither it, nor the windows, nor the holdout has was taken back from all that had it, as
+    when ATT&CK 19 split `defense-evasion`. Without a rehearsal nothing can be said, and every label stays.
+    """
+    if not data.rehearsal:
+        return frozenset()
+    stand = {label for _, example in data.train + data.old + data.recent for label in example.labels}
+    return frozenset(known) - stand
+
+
+def _keep_rows(model: DistilBertForSequenceClassification, kept: Sequence[int]) -> None:
+    """Leave only some labels in the head, in their order."""
+    labels = _labels(model)
+    if len(kept) == len(labels):
+        return
+    head = nn.Linear(model.config.dim, len(kept), device=model.classifier.weight.device)
+    with torch.no_grad():
+        head.weight.copy_(model.classifier.weight[list(kept)])
+        head.bias.copy_(model.classifier.bias[list(kept)])
+    _set_head(model, head, [labels[i] for i in kept])
+
+
+def _set_head(model: DistilBertForSequenceClassification, head: nn.Linear, labels: Sequence[str]) -> None:
+    model.classifier, model.num_labels = head, len(labels)
+    _name_labels(model.config, labels)
 
 
 def _initialise(layer: nn.Linear, bias: float, config: Config) -> None:
@@ -159,11 +245,10 @@ def _initialise(layer: nn.Linear, bias: float, config: Config) -> None:
     nn.init.constant_(layer.bias, bias)
 
 
-def _name_labels(settings: DistilBertConfig, labels: Sequence[str], config: Config) -> None:
+def _name_labels(settings: DistilBertConfig, labels: Sequence[str]) -> None:
     settings.id2label = dict(enumerate(labels))
     settings.label2id = {label: i for i, label in enumerate(labels)}
     settings.problem_type = "multi_label_classification"
-    settings.threshold = config.threshold
 
 
 def _labels(model: DistilBertForSequenceClassification) -> tuple[str, ...]:
@@ -175,40 +260,87 @@ def _known_to(parent: Path) -> tuple[str, ...]:
     return tuple(settings.id2label.values())
 
 
-def _tokenizer(folder: Path, max_tokens: int) -> Tokenizer:
+class _Tokenizer(NamedTuple):
+    tokenizer: Tokenizer
+    max_tokens: int
+
+
+def _tokenizer(folder: Path, max_tokens: int) -> _Tokenizer:
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILES[0]))
     tokenizer.no_padding()
-    tokenizer.enable_truncation(max_tokens)
-    return tokenizer
+    tokenizer.no_truncation()
+    return _Tokenizer(tokenizer, max_tokens)
 
 
-def _encode(tokenizer: Tokenizer, placed: Sequence[Placed]) -> Tokens:
-    return [encoding.ids for encoding in tokenizer.encode_batch([example.text for _, example in placed])]
+def _encode(tokenizer: _Tokenizer, texts: Sequence[str]) -> Tokens:
+    """Token ids of all of each text, up to what could ever be a piece."""
+    longest = tokenizer.max_tokens * MAX_PIECES * CHARS_PER_TOKEN
+    return [encoding.ids for encoding in tokenizer.tokenizer.encode_batch([text[:longest] for text in texts])]
+
+
+def _cut(tokens: Tokens, max_tokens: int) -> Tokens:
+    """The beginning of each text, at most `max_tokens` with [CLS] and [SEP]."""
+    return [ids if len(ids) <= max_tokens else [*ids[: max_tokens - 1], ids[-1]] for ids in tokens]
+
+
+def _pieces(tokens: Tokens, max_tokens: int, pieces: int) -> tuple[Tokens, list[int]]:
+    """Each text in at most so many pieces of `max_tokens` with [CLS] and [SEP], one after the other.
+
+    What would be a last piece of less than a quarter is left out.
+
+    Returns:
+        The pieces in the order of the texts, at least one of each, and which text each is of.
+    """
+    out: Tokens = []
+    whose: list[int] = []
+    size = max_tokens - 2
+    for number, ids in enumerate(tokens):
+        begins, words, ends = ids[:1], ids[1:-1], ids[-1:]
+        for start in range(0, max(1, min(len(words), pieces * size)), size):
+            piece = words[start : start + size]
+            if start and len(piece) < size / 4:
+                continue
+            out.append([*begins, *piece, *ends])
+            whose.append(number)
+    return out, whose
+
+
+def _inputs(
+    model: DistilBertForSequenceClassification, tokens: Tokens, config: Config, watch: Watch, phase: str = "reading"
+) -> Inputs:
+    return Inputs(
+        model, config.frozen_layers, tokens, PREDICTION_BATCH, lambda done, of: watch(Step(phase, done, of))
+    )
 
 
 # ---- fit
 
 
 def _fit(
-    model: DistilBertForSequenceClassification,
-    tokens: Tokens,
+    above: Above,
+    inputs: Inputs,
     targets: torch.Tensor,
+    labels: Sequence[str],
     config: Config,
     watch: Watch,
     checkpoints: Path | None,
-    identity: str,
+    run_id: str,
+    evaluate: Callable[[], Mapping[str, float]],
+    parent: Path | None,
 ) -> History:
-    """Train in place. `targets` is (examples, labels) of 0.0 and 1.0."""
+    """Train in place. `targets` is (pieces, labels), 0 to 1; piece i is text i of the inputs."""
     order = random.Random(config.seed)
-    plan = [_batches(tokens, config.batch_size, order) for _ in range(config.epochs)]
-    severity = _severity_columns(_labels(model))
+    plan = [_batches(inputs.lengths[: len(targets)], config.batch_size, order) for _ in range(config.epochs)]
+    severity = _severity_columns(labels)
 
     def loss(wrapped: nn.Module, batch: Sequence[int]) -> torch.Tensor:
-        logits = _logits(wrapped, tokens, batch)
+        logits = _forward(wrapped, inputs, batch)
         return _loss(logits, targets[list(batch)].to(logits.device), severity.to(logits.device))
 
-    groups = _parameter_groups(model, config)
-    return fit(model, plan, loss, groups, config, watch, checkpoints=checkpoints, identity=identity)
+    return fit(
+        above, plan, loss, _parameter_groups(above, config, parent), config, watch,
+        checkpoints=checkpoints, identity=run_id, evaluate=evaluate,
+    )  # fmt: skip
 
 
 def _for_the_parent_to_say(targets: torch.Tensor, labels: Sequence[str], knew: Collection[str]) -> torch.Tensor:
@@ -252,103 +384,162 @@ def _severity_columns(labels: Sequence[str]) -> torch.Tensor:
     return torch.tensor([is_severity(label) for label in labels])
 
 
-def _parameter_groups(model: DistilBertForSequenceClassification, config: Config) -> list[dict[str, object]]:
-    """The layers above the frozen ones, and the head, each with its learning rate; the rest is frozen."""
-    model.requires_grad_(False)
-    layers = list(model.distilbert.transformer.layer[config.frozen_layers :].parameters())
-    head = [*model.pre_classifier.parameters(), *model.classifier.parameters()]
-    for parameter in layers + head:
-        parameter.requires_grad_(True)
+def _parameter_groups(above: Above, config: Config, parent: Path | None) -> list[dict[str, object]]:
+    """The layers above the frozen ones, and the head, each with its learning rate."""
+    share = config.child_rate if parent else 1.0
+    layers = list(above.layers.parameters())
+    head = [*above.pre_classifier.parameters(), *above.classifier.parameters()]
     return [
-        {"params": layers, "lr": config.learning_rate},
-        {"params": head, "lr": config.head_learning_rate},
+        {"params": layers, "lr": config.learning_rate * share},
+        {"params": head, "lr": config.head_learning_rate * share},
     ]
 
 
-def _batches(tokens: Tokens, size: int, order: random.Random) -> list[list[int]]:
+def _batches(lengths: Sequence[int], size: int, order: random.Random) -> list[list[int]]:
     """One epoch: every example once, in shuffled batches of similar length."""
-    shuffled = order.sample(range(len(tokens)), len(tokens))
+    shuffled = order.sample(range(len(lengths)), len(lengths))
     piece = size * SORTED_BATCHES
     batches: list[list[int]] = []
     for start in range(0, len(shuffled), piece):
-        similar = sorted(shuffled[start : start + piece], key=lambda i: len(tokens[i]))
+        similar = sorted(shuffled[start : start + piece], key=lambda i: lengths[i])
         batches += [similar[i : i + size] for i in range(0, len(similar), size)]
     order.shuffle(batches)
     return batches
 
 
-def _logits(model: nn.Module, tokens: Tokens, batch: Sequence[int]) -> torch.Tensor:
-    """(batch, labels); the batch is padded to its longest text."""
-    longest = max(len(tokens[i]) for i in batch)
-    ids = torch.zeros(len(batch), longest, dtype=torch.long)
-    mask = torch.zeros(len(batch), longest, dtype=torch.long)
-    for row, i in enumerate(batch):
-        ids[row, : len(tokens[i])] = torch.tensor(tokens[i])
-        mask[row, : len(tokens[i])] = 1
-    device = next(model.parameters()).device
-    logits: torch.Tensor = model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
+def _forward(above: nn.Module, inputs: Inputs, batch: Sequence[int]) -> torch.Tensor:
+    hidden, mask = inputs.batch(batch)
+    device = next(above.parameters()).device
+    logits: torch.Tensor = above(hidden.to(device), mask.to(device))
     return logits
 
 
 # ---- evaluate
 
 
-def _predict(
-    model: DistilBertForSequenceClassification, tokens: Tokens, phase: str, watch: Watch
-) -> npt.NDArray[np.float32]:
-    """Probability of each label: (texts, labels)."""
-    out = np.zeros((len(tokens), model.num_labels), dtype=np.float32)
-    by_length = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
-    batches = [by_length[i : i + PREDICTION_BATCH] for i in range(0, len(by_length), PREDICTION_BATCH)]
-    severity = _severity_columns(_labels(model))
-    model.eval()
+def _predict(above: Above, inputs: Inputs, texts: Sequence[int], phase: str, watch: Watch) -> Logits:
+    """Logits of some texts of the inputs, in their order."""
+    out = np.zeros((len(texts), above.classifier.out_features))
+    batches = by_length([inputs.lengths[i] for i in texts], PREDICTION_BATCH)
+    above.eval()
     with torch.inference_mode():
         for step, batch in enumerate(batches, 1):
-            logits = _logits(model, tokens, batch)
-            probabilities = logits.sigmoid()
-            probabilities[:, severity] = logits[:, severity].softmax(1)
-            out[batch] = probabilities.cpu().numpy()
+            out[batch] = _forward(above, inputs, [texts[i] for i in batch]).cpu().numpy()
             watch(Step(phase, step, len(batches)))
     return out
 
 
-def _judge(
-    probabilities: npt.NDArray[np.float32], data: Dataset, labels: Sequence[str], config: Config
+Decisions = tuple[npt.NDArray[np.float64], Marks]
+"""Probabilities, and what is predicted, of some texts: both (texts, labels)."""
+Calibrations = Mapping[str, Calibration]
+"""By task."""
+
+
+def _columns(labels: Sequence[str]) -> dict[str, list[int]]:
+    """The columns of each task that there are labels of."""
+    found = {task: [i for i, label in enumerate(labels) if belongs(label)] for task, belongs in TASKS.items()}
+    return {task: columns for task, columns in found.items() if columns}
+
+
+def _rows(placed: Sequence[Placed], task: str) -> list[int]:
+    """The examples that have a label of a task."""
+    return [row for row, names in enumerate(_label_sets(placed)) if any(map(TASKS[task], names))]
+
+
+def _calibrate(logits: Logits, placed: Sequence[Placed], labels: Sequence[str], config: Config) -> Calibrations:
+    """Fit each task on the examples that have labels of it."""
+    truth = marks(_label_sets(placed), labels)
+    out: dict[str, Calibration] = {}
+    for task, columns in _columns(labels).items():
+        cells = np.ix_(_rows(placed, task), columns)
+        if task:
+            cells = np.ix_([row for row in _rows(placed, task) if truth[row, columns].any()], columns)
+            out[task] = fit_softmax(logits[cells], truth[cells])
+        else:
+            out[task] = fit_sigmoid(logits[cells], truth[cells], config.threshold)
+    return out
+
+
+def _decide(logits: Logits, labels: Sequence[str], calibrations: Calibrations) -> Decisions:
+    """What logits say once they are calibrated."""
+    probabilities, predicted = np.zeros(logits.shape), np.zeros(logits.shape, dtype=np.bool_)
+    for task, columns in _columns(labels).items():
+        fitted = calibrations[task]
+        scaled = fitted.scale * logits[:, columns] + fitted.shift
+        if task:
+            probabilities[:, columns] = softmax(scaled)
+            predicted[np.arange(len(logits)), np.array(columns)[scaled.argmax(1)]] = True
+        else:
+            probabilities[:, columns] = sigmoid(scaled)
+            predicted[:, columns] = probabilities[:, columns] >= np.array(fitted.thresholds)
+    return probabilities, predicted
+
+
+def _cross_fitted(logits: Logits, placed: Sequence[Placed], labels: Sequence[str], config: Config) -> Decisions:
+    """What logits of the holdout say, each half of it calibrated on the other."""
+    half = folds([example.key for _, example in placed])
+    probabilities, predicted = np.zeros(logits.shape), np.zeros(logits.shape, dtype=np.bool_)
+    for side in (half, ~half):
+        others = [at for at, here in zip(placed, side, strict=True) if not here]
+        fitted = _calibrate(logits[~side], others, labels, config)
+        probabilities[side], predicted[side] = _decide(logits[side], labels, fitted)
+    return probabilities, predicted
+
+
+def _judge(logits: Logits, data: Dataset, labels: Sequence[str], config: Config) -> dict[str, Scores]:
+    """Scores of the splits, from the logits of the old holdout examples and then the recent ones."""
+    holdout = data.old + data.recent
+    probabilities, predicted = _cross_fitted(logits, holdout, labels, config)
+    out: dict[str, Scores] = {}
+    for split, part in (
+        ("old", slice(len(data.old))),
+        ("recent", slice(len(data.old), None)),
+        ("holdout", slice(None)),
+    ):
+        out |= _scores(split, predicted[part], probabilities[part], holdout[part], labels)
+    return out
+
+
+def _prequential(
+    logits: Logits, placed: Sequence[Placed], labels: Sequence[str], parent: Path, config: Config
 ) -> dict[str, Scores]:
-    """Scores of the splits, from the probabilities of the old holdout examples and then the recent ones."""
-    number = len(data.old)
-    return {
-        **_scores("old", probabilities[:number], data.old, labels, config),
-        **_scores("recent", probabilities[number:], data.recent, labels, config),
-        **_scores("holdout", probabilities, data.old + data.recent, labels, config),
-    }
+    """Scores of the parent, as it serves, on examples that it never saw."""
+    saved = _thresholds(DistilBertConfig.from_pretrained(parent))
+    thresholds = tuple(saved.get(label, config.threshold) for label in labels if not is_severity(label))
+    serves = {task: Calibration(thresholds=() if task else thresholds) for task in TASKS}
+    probabilities, predicted = _decide(logits, labels, serves)
+    return _scores("prequential", predicted, probabilities, placed, labels)
 
 
 def _scores(
-    split: str, probabilities: npt.NDArray[Any], placed: Sequence[Placed], labels: Sequence[str], config: Config
+    split: str,
+    predicted: Marks,
+    probabilities: npt.NDArray[np.float64] | None,
+    placed: Sequence[Placed],
+    labels: Sequence[str],
 ) -> dict[str, Scores]:
-    """Scores of one split in each task that the model knows labels of."""
+    """Scores of one split in each task that the model knows labels of; with probabilities, their error too."""
     truth = _label_sets(placed)
     out: dict[str, Scores] = {}
-    for task, belongs in TASKS.items():
-        columns = [i for i, label in enumerate(labels) if belongs(label)]
-        if not columns:
-            continue
-        rows = [row for row, names in enumerate(truth) if any(map(belongs, names))]
-        wanted = [[name for name in truth[row] if belongs(name)] for row in rows]
+    for task, columns in _columns(labels).items():
+        rows = _rows(placed, task)
+        wanted = [[name for name in truth[row] if TASKS[task](name)] for row in rows]
         everything = all_labels([labels[i] for i in columns], wanted)
-        predicted = np.zeros((len(rows), len(everything)), dtype=np.bool_)
-        found = probabilities[np.ix_(rows, columns)]  # (examples, labels of the task)
-        if task:
-            predicted[np.arange(len(rows)), found.argmax(1)] = True
-        else:
-            predicted[:, : len(columns)] = found >= config.threshold
-        out[split + task] = score(marks(wanted, everything), predicted, everything)
+        true = marks(wanted, everything)
+        said = np.zeros(true.shape, dtype=np.bool_)
+        said[:, : len(columns)] = predicted[np.ix_(rows, columns)]
+        found = score(true, said, everything)
+        if probabilities is not None and rows:
+            sure, right = probabilities[np.ix_(rows, columns)], true[:, : len(columns)]
+            if task:
+                sure, right = sure[said[:, : len(columns)]], right[said[:, : len(columns)]]
+            found = msgspec.structs.replace(found, extra={"ece": expected_calibration_error(sure, right)})
+        out[split + task] = found
     return out
 
 
 def _most_frequent(train: Sequence[Placed], holdout: Sequence[Placed], labels: Sequence[str]) -> Marks:
-    """What names the most frequent labels of each task for everything, as probabilities."""
+    """What names the most frequent labels of each task for everything."""
     frequent: list[str] = []
     for belongs in TASKS.values():
         of_task = [[label for label in names if belongs(label)] for names in _label_sets(train)]
@@ -356,20 +547,105 @@ def _most_frequent(train: Sequence[Placed], holdout: Sequence[Placed], labels: S
     return marks([frequent] * len(holdout), labels)
 
 
+def _tfidf(train: Sequence[Placed], holdout: Sequence[Placed], labels: Sequence[str], config: Config) -> Logits:
+    """Logits of the holdout by TF-IDF and logistic regressions, trained on the same examples."""
+    sets = _label_sets(train)
+    counts = np.zeros((len(train), len(labels)), dtype=np.bool_)
+    for task, columns in _columns(labels).items():
+        counts[np.ix_(_rows(train, task), columns)] = True
+    return tfidf.logits_of(_texts(train), marks(sets, labels), counts, _texts(holdout), config.seed)
+
+
 def _label_sets(placed: Sequence[Placed]) -> list[tuple[str, ...]]:
     return [example.labels for _, example in placed]
+
+
+def _texts(placed: Sequence[Placed]) -> list[str]:
+    return [example.text for _, example in placed]
+
+
+def _probabilities(logits: Logits, labels: Sequence[str]) -> npt.NDArray[np.float64]:
+    """As they are, without a calibration."""
+    thresholds = (0.5,) * len(labels)
+    return _decide(logits, labels, {
+        task: Calibration(thresholds=thresholds[: len(columns)]) for task, columns in _columns(labels).items()
+    })[0]  # fmt: skip
 
 
 # ---- save
 
 
+def _fold_in(model: DistilBertForSequenceClassification, calibrations: Calibrations) -> None:
+    """Put the calibration into the rows of the classifier, and the thresholds into the configuration."""
+    labels = _labels(model)
+    thresholds: dict[str, float] = {}
+    with torch.no_grad():
+        for task, columns in _columns(labels).items():
+            fitted = calibrations[task]
+            model.classifier.weight[columns] *= fitted.scale
+            model.classifier.bias[columns] *= fitted.scale
+            model.classifier.bias[columns] += fitted.shift
+            thresholds |= zip((labels[i] for i in columns), fitted.thresholds, strict=False)
+    model.config.thresholds = thresholds
+
+
+def _thresholds(settings: DistilBertConfig) -> dict[str, float]:
+    return dict(getattr(settings, "thresholds", None) or {})
+
+
 def _save(model: DistilBertForSequenceClassification, source: Path, folder: Path) -> None:
     """Weights, configuration, and the tokenizer as it came."""
+    model.cpu().eval()
     with quiet_transformers():
         model.save_pretrained(folder)
     for name in TOKENIZER_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
+
+
+def _draw(
+    probabilities: npt.NDArray[np.float64], placed: Sequence[Placed], labels: Sequence[str], folder: Path
+) -> None:
+    panels = []
+    truth = marks(_label_sets(placed), labels)
+    for task, columns in _columns(labels).items():
+        cells = np.ix_(_rows(placed, task), columns)
+        title = task.removeprefix("_") or "tactics"
+        panels.append(Panel(title, [labels[i] for i in columns], probabilities[cells], truth[cells]))
+    save_precision_recall(panels, folder)
+
+
+# ---- use
+
+
+class Classifier:
+    """A version, to be asked.
+
+    Args:
+        folder: Of the version.
+        config: How long texts may be, and on which device it runs.
+    """
+
+    def __init__(self, folder: Path, config: Config) -> None:
+        with quiet_transformers():
+            self._model = DistilBertForSequenceClassification.from_pretrained(
+                folder, use_safetensors=True, local_files_only=True
+            )
+        self._model.to(device_of(config)).eval()
+        self._config = config
+        self._tokenizer = _tokenizer(folder, min(config.max_tokens, self._model.config.max_position_embeddings))
+        self.labels = _labels(self._model)
+        saved = _thresholds(self._model.config)
+        self._thresholds = tuple(saved.get(x, config.threshold) for x in self.labels if not is_severity(x))
+
+    def __call__(self, texts: Sequence[str], watch: Watch = unwatched) -> Decisions:
+        """Probabilities of each label, and which are predicted: any number of tactics, one severity."""
+        tokens = _cut(_encode(self._tokenizer, texts), self._tokenizer.max_tokens)
+        inputs = _inputs(self._model, tokens, self._config, watch)
+        above = Above(self._model, self._config.frozen_layers)
+        logits = _predict(above, inputs, range(len(texts)), "classifying", watch)
+        serves = {task: Calibration(thresholds=() if task else self._thresholds) for task in TASKS}
+        return _decide(logits, self.labels, serves)
 
 
 # ---- the card
@@ -393,9 +669,11 @@ classify = pipeline("text-classification", ".", top_k=None, function_to_apply="s
 classify("APT29 dumped credentials from LSASS memory.")
 ```
 
-A tactic is predicted from a probability of {manifest.config.get("threshold", 0.5)} on. The severity is the label
-with the largest score among those that begin with `severity:`; their probabilities are the softmax over these
-alone (`function_to_apply="none"` gives the logits)."""
+A tactic is predicted from its probability in `thresholds` of `config.json` on. The severity is the label with the
+largest score among those that begin with `severity:`; their probabilities are the softmax over these alone
+(`function_to_apply="none"` gives the logits). The probabilities are calibrated on the holdout, the thresholds are
+those of the highest expected F1; no score below was computed on examples that its calibration was fitted on.
+`precision_recall.png` shows other thresholds; `ece` is the expected calibration error."""
 
 
 PIPELINE = "text-classification"

@@ -21,7 +21,7 @@ from trainers.watch import Step, Stopped, Watch, unwatched
 TINY = Config(
     epochs=6,
     batch_size=8,
-    learning_rate=8e-3,
+    learning_rate=4e-3,
     head_learning_rate=5e-3,
     max_tokens=32,
     frozen_layers=0,

@@ -113,7 +113,7 @@ def _platt(logits: Floats, truth: Marks) -> tuple[float, float]:
 
 
 def _held(scale: float, shift: float, examples: int) -> float:
-    return 0.5 * _STRENGTH / examples * (np.log(scale) ** 2 + shift**2)
+    return float(0.5 * _STRENGTH / examples * (np.log(scale) ** 2 + shift**2))
 
 
 def _cross_entropy(logits: Floats, truth: Marks) -> float:

@@ -53,12 +53,22 @@ class DistilbertConfig(RecipeConfig, frozen=True, kw_only=True):
         Meta(gt=0, description="of the encoder; 3e-5 to 1e-4 suit a larger base such as distilbert-base-uncased"),
     ] = 3e-4
     head_learning_rate: Annotated[Positive, Meta(description="of the head")] = 3e-3
-    max_tokens: Annotated[int, Meta(ge=8, le=512, description="longer texts are cut")] = 64
+    max_tokens: Annotated[int, Meta(ge=8, le=512, description="so many tokens are read at a time")] = 64
+    pieces: Annotated[
+        int,
+        Meta(ge=1, le=16, description="a longer text is trained on in so many pieces; it is judged by the first"),
+    ] = 4
     frozen_layers: Annotated[
         int, Meta(ge=0, description="so many layers from the bottom keep their weights; the embeddings always do")
     ] = 3
     dropout: Annotated[float, Meta(ge=0, lt=1, description="in the encoder and the head")] = 0.0
-    threshold: Annotated[float, Meta(gt=0, lt=1, description="a label is predicted from this probability on")] = 0.5
+    threshold: Annotated[
+        float,
+        Meta(gt=0, lt=1, description="a tactic is predicted from here on where the holdout is too small to fit it"),
+    ] = 0.5
+    child_rate: Annotated[
+        Share, Meta(gt=0, description="share of the learning rates in a run that starts from an earlier version")
+    ] = 1.0
 
 
 class Phi3LoraConfig(RecipeConfig, frozen=True, kw_only=True):
