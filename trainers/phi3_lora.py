@@ -103,7 +103,8 @@ def run(
 
     # 2 ask
     chat = Chat(tokenizer, config.max_tokens)
-    train = chat.pieces(_instructions(_mixture(data, config)))
+    rehearsed = _rehearsed(data, config)
+    train = chat.pieces(_instructions(data.fresh + rehearsed))
     holdout = Holdout(*map(chat.pieces, _judged(data, config.eval_examples)))
 
     # 3 score
@@ -159,6 +160,7 @@ def run(
         details={
             "samples": samples,
             "precision": _precision(config),
+            "rehearsed": [offset for offset, _ in rehearsed],
             "instructions": len(train),
             "answer_tokens": sum(len(piece.answer) for piece in train),
         },
@@ -284,10 +286,10 @@ def _instructions(placed: Sequence[Placed]) -> list[Instruction]:
     return [instruction for _, example in placed for instruction in example.instructions]
 
 
-def _mixture(data: Dataset, config: Config) -> tuple[Placed, ...]:
-    """The fresh examples and some of the rehearsed: a run costs what is new, and a small window isn't alone."""
+def _rehearsed(data: Dataset, config: Config) -> tuple[Placed, ...]:
+    """Some of the rehearsal: a run costs what is new. Beside a small window there are `LEAST_REHEARSED`."""
     most = max(round(len(data.fresh) * config.rehearsal), LEAST_REHEARSED if config.rehearsal else 0)
-    return data.fresh + tuple(sorted(sorted(data.rehearsal, key=lambda at: _rank(at[1].key, config.seed))[:most]))
+    return tuple(sorted(sorted(data.rehearsal, key=lambda at: _rank(at[1].key, config.seed))[:most]))
 
 
 def _sampled(placed: Sequence[Placed], number: int) -> list[Instruction]:

@@ -285,6 +285,7 @@ def test_a_second_version_trains_the_adapter_that_is_there(
     assert report.champion["holdout"] == replace(
         before.candidate["holdout"], extra={"perplexity": before.candidate["holdout"].extra["perplexity"]}
     )
+    assert report.details["rehearsed"] == list(range(12)), "no more than half of what is new"
     assert report.champion["prequential"].examples == 3, "a quarter of what is judged on"
     nearest = 2 * sum(float((new[n] - old[n]).abs().sum()) for n in old)
     assert nearest < sum(float(value.abs().sum()) for value in new.values()), "it starts from the parent's"
@@ -292,11 +293,9 @@ def test_a_second_version_trains_the_adapter_that_is_there(
 
 def test_what_is_rehearsed_is_a_share_of_what_is_new() -> None:
     some = data(range(20), rehearsal=range(30, 60))
-    assert len(phi3_lora._mixture(some, replace(TINY, rehearsal=0.5))) == 30
-    assert phi3_lora._mixture(some, replace(TINY, rehearsal=0.0)) == some.fresh
-    assert len(phi3_lora._mixture(data(range(1), rehearsal=range(30, 60)), TINY)) == 9, (
-        "a window of one isn't alone"
-    )
+    assert len(phi3_lora._rehearsed(some, replace(TINY, rehearsal=0.5))) == 10
+    assert phi3_lora._rehearsed(some, replace(TINY, rehearsal=0.0)) == ()
+    assert len(phi3_lora._rehearsed(data(range(1), rehearsal=range(30, 60)), TINY)) == 8, "one isn't trained alone"
 
 
 def test_what_is_judged_on_is_half_old_and_half_recent_or_what_there_is() -> None:
