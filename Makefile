@@ -29,11 +29,12 @@ up: install ## Kafka, Neo4j, the app, the trainer and the fetchers on this machi
 test: install ## all tests, on a real Kafka and a real Neo4j
 	$(BIN)/python -m pytest $(ARGS)
 
-check: install ## what CI runs beside the tests: linter, format, types, contract files
+check: install ## what CI runs beside the tests: linter, format, types, contract files, settings' tables
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m schemas.codec --check
+	$(BIN)/python -m trainers.config_page --check
 
 bench: $(VENV)/.bench ## rates of the ingest path beside those of others: a table, output/benchmarks/ingest.{json,png}
 	$(BIN)/python -m benchmarks.ingest $(ARGS)

@@ -208,6 +208,35 @@ def retrain(
         tables.out().print(", ".join(f"{name} {value}" for name, value in asked.items()), markup=False)
 
 
+@app.command(epilog="Example: sx9 train gnn-threat --content output/threat_content --output models/gnn-threat")
+def train(
+    model: Annotated[ModelName, typer.Argument(help="Which model.")],
+    content: Annotated[
+        Path | None, typer.Option(help="Folder of threat content; output/threat_content without an --export.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The model's folder, of its versions; models/MODEL without it.")
+    ] = None,
+    export: Annotated[Path | None, typer.Option(help="threat_ontology.json, of gnn-threat.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
+    learning_rate: Annotated[float | None, typer.Option()] = None,
+    max_examples: Annotated[int | None, typer.Option(min=1, help="Of more new examples, take a sample.")] = None,
+    base: Annotated[str | None, typer.Option(help="Base model of a first version.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
+    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    json: Json = False,
+) -> None:
+    """Train a model on a folder, once, without Kafka; options not given are those of SX9_TRAINER_<RECIPE>_..."""
+    from sx9_ml_models import training
+
+    fields = {
+        "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "max_examples": max_examples,
+        "base": base, "device": device, "seed": seed,
+    }  # fmt: skip
+    training.command(model, content, output, export, {k: v for k, v in fields.items() if v is not None}, json)
+
+
 @models.command("list", epilog="Example: sx9 models list --json")
 def models_list(model: Model = DEFAULT_MODEL, json: Json = False) -> None:
     """The versions of a model, with their scores before and after on the same holdout."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import annotated_types
 import pytest
+from msgspec.json import schema as json_schema
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
@@ -17,8 +18,10 @@ from schemas.policy import DEFAULTS, Policy
 from schemas.topics import MODELS
 from streams.policies import load_policies
 from streams.settings import PREFIX, Settings
+from trainers.config_page import with_tables
+from trainers.core.config import CONFIGS, variables
+from trainers.settings import FOREIGN, SHARED, TrainerSettings
 from trainers.settings import PREFIX as TRAINER_PREFIX
-from trainers.settings import SHARED, TrainerSettings
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -39,6 +42,8 @@ def shown(default: Any) -> str:
         return "none"
     if isinstance(default, Path) and default.is_absolute():
         return "the user's cache folder"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
     if isinstance(default, SecretStr):
         default = default.get_secret_value()
     if isinstance(default, float) and default.is_integer():
@@ -60,12 +65,48 @@ def settings_in_code() -> dict[str, tuple[str, str]]:
     """Variable -> its default and its range."""
     own = {n: f for n, f in TrainerSettings.model_fields.items() if n not in SHARED}
     fields = {f"{PREFIX}{n}".upper(): f for n, f in Settings.model_fields.items()}
-    fields |= {f"{TRAINER_PREFIX}{n}".upper(): f for n, f in own.items()}
+    fields |= {FOREIGN.get(n, f"{TRAINER_PREFIX}{n}".upper()): f for n, f in own.items()}
     return {name: (shown(field.default), bounds(field)) for name, field in fields.items()}
 
 
+def recipe_settings_in_code() -> dict[str, tuple[str, str, str]]:
+    """Variable -> its default, its range and its meaning, as the types' JSON Schema has them."""
+    found: dict[str, tuple[str, str, str]] = {}
+    for model, config in CONFIGS.items():
+        schema = json_schema(config)["$defs"][config.__name__]["properties"]
+        for variable, name in variables(model).items():
+            limits = schema[name]
+            found[variable] = (shown(limits["default"]), schema_bounds(limits), limits.get("description", ""))
+    return found
+
+
+def schema_bounds(limits: dict[str, Any]) -> str:
+    """A range as the page writes it, from JSON Schema."""
+    if limits.get("type") == "boolean":
+        return "`true`, `false`"
+    if "enum" in limits:
+        return ", ".join(sorted(map(shown, limits["enum"])))
+    if "minimum" in limits and "maximum" in limits:
+        return f"{limits['minimum']} to {limits['maximum']}"
+    words = {"minimum": "at least", "exclusiveMinimum": "over", "maximum": "at most", "exclusiveMaximum": "under"}
+    return ", ".join(f"{word} {limits[key]}" for key, word in words.items() if key in limits)
+
+
 def test_every_setting_is_documented_with_its_default_and_range() -> None:
-    assert {name: cells[:2] for name, cells in rows(r"SX9_\w+").items()} == settings_in_code()
+    in_page = {name: cells[:2] for name, cells in rows(r"(SX9|MLFLOW)_\w+").items()}
+    assert {
+        name: cells for name, cells in in_page.items() if name not in recipe_settings_in_code()
+    } == settings_in_code()
+
+
+def test_every_setting_of_a_recipe_is_documented_with_default_range_and_meaning() -> None:
+    in_code = recipe_settings_in_code()
+    assert {name: cells for name, cells in rows(r"SX9_\w+").items() if name in in_code} == in_code
+    assert all(meaning for _, _, meaning in in_code.values())
+
+
+def test_the_tables_of_the_recipes_are_what_their_command_writes() -> None:
+    assert with_tables(CONFIGURATION) == CONFIGURATION, "run `python -m trainers.config_page`"
 
 
 def test_settings_shared_with_the_trainer_are_marked_and_have_one_default() -> None:

@@ -6,8 +6,9 @@
     4 promote  the champion pointer, if every check of the gate passed
     5 announce `trained`, then `promoted` or `refused`, those that are not on the topic yet
     6 journal  the champion's score on the new examples, then the answer
+    7 mirror   the registry to MLflow, where one is named; it may be away, the next version brings what it missed
 
-Then the consumer commits (7). Each step is skipped or repeated without harm, and what comes later is done
+Then the consumer commits (8). Each step is skipped or repeated without harm, and what comes later is done
 only when what comes earlier is on disk or acknowledged: killed anywhere, the same trigger leads to the same
 weights, one version and one answer.
 """
@@ -37,6 +38,7 @@ from trainers.journal_store import JournalStore
 from trainers.recipes import recipe
 from trainers.registry import Registry
 from trainers.settings import TrainerSettings
+from trainers.tracking import tracker
 from trainers.versions import Order, train_version
 from trainers.watch import Step, Stopped, Watch
 
@@ -100,6 +102,7 @@ class Answering:
         self._announced = announced
         self._outbox = outbox
         self._attempts = settings.trainer_dir / f"{model}.attempts.json"
+        self._tracker = tracker(settings.mlflow_tracking_uri, registry)
 
     def show_champion(self) -> None:
         """Put what serves already into the metrics."""
@@ -122,6 +125,7 @@ class Answering:
         self._announced.catch_up()
         if self._store.answered(trigger.id):
             log.info("%s: trigger %s is answered already", self._model, trigger.id)
+            self._mirror()
             return
         manifest = self._existing(trigger) or self._train(trigger, watch)  # 2, 3
         watch(Step("answering", 0, 1))
@@ -227,6 +231,12 @@ class Answering:
         if manifest.promoted:
             metrics.show_champion(self._model, manifest.version, now_ms, manifest.newest_event_ms)
         log.info("%s", _summary(manifest, detail))
+        self._mirror()
+
+    def _mirror(self) -> None:
+        """7: of what is sent already, nothing is sent again."""
+        if self._tracker:
+            self._tracker.mirror(self._model)
 
     def _refuse(self, trigger: Trigger, why: str) -> None:
         """Answer a trigger that led to no version: 5 and 6 of the module."""

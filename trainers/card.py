@@ -42,7 +42,7 @@ tags: [mitre-attack, threat-intelligence]
 | promoted | {"yes" if manifest.promoted else "no"} |
 
 `manifest.json` has the journal offsets, the configuration, the library versions and every hash; `curves.png` shows
-the loss of every step.
+the loss of every step and the scores on the way, `history.json` has their numbers.
 
 ## Scores on examples that no version was trained on
 

@@ -1,6 +1,6 @@
 """A trainer: a Kafka group consumer that answers the triggers of one model, one after the other.
 
-    retrain.triggers.v1 ──poll──> steps 1 to 6 in a thread (answering.py) ──> 7 commit the offset
+    retrain.triggers.v1 ──poll──> steps 1 to 7 in a thread (answering.py) ──> 8 commit the offset
                            └──────< polls on meanwhile, so that a long run keeps its partition
 
 The group is the model's own, so no model waits for another. One process trains one model: the number of
@@ -134,7 +134,7 @@ def _serve(group: KafkaConsumer, place: TopicPartition, answering: Answering, st
             trigger = _decoded(message)
             if trigger is None or _attend(group, place, answering, trigger, stop):
                 _go_on(group, place, message.offset + 1)
-                _commit(group, place, message.offset + 1)  # 7
+                _commit(group, place, message.offset + 1)  # 8
             else:
                 _go_on(group, place, message.offset)
 

@@ -1,7 +1,7 @@
 """Every metric of a trainer, in one table. Base units, unit suffixes, few bounded labels.
 
 | about    | metrics |
-| runs     | seconds, triggers answered by outcome, failures by kind |
+| runs     | seconds, triggers answered by outcome, failures by kind, of MLflow too |
 | versions | evaluation scores, which one serves, since when, how long after the newest event in it |
 """
 
@@ -17,6 +17,9 @@ TRAINING_SECONDS = Histogram(
     "sx9_training_duration_seconds", "Time of one run, evaluation included", ["model"], buckets=_SECONDS
 )
 ANSWERED = Counter("sx9_triggers_answered_total", "Triggers answered", ["model", "outcome"])
+TRACKING_FAILURES = Counter(
+    "sx9_tracking_failures_total", "Times that versions were not brought to MLflow", ["model", "error"]
+)
 FAILURES = Counter("sx9_training_failures_total", "Runs that ended in an error", ["model", "error"])
 SCORE = Gauge("sx9_evaluation_score", "Scores of the latest version, 0 to 1", ["model", "split", "score"])
 PARENT_SCORE = Gauge(

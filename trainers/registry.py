@@ -33,14 +33,20 @@ class Registry:
 
     Args:
         root: `output/models`; made when the first version is written.
+        home: Folder of the one model of this registry, where it isn't `root/<model>`.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, home: Path | None = None) -> None:
         self.root = root
+        self._home = home
+
+    def home(self, model: str) -> Path:
+        """Where all of a model's versions lie."""
+        return self._home or self.root / model
 
     def folder(self, model: str, version: str) -> Path:
         """Where a version lies, whether it is there or not."""
-        return self.root / model / version
+        return self.home(model) / version
 
     def has(self, model: str, version: str) -> bool:
         """Whether a version is there."""
@@ -52,7 +58,7 @@ class Registry:
         Raises:
             Corrupt: A manifest is missing or unreadable.
         """
-        folders = (self.root / model).glob("v*")
+        folders = self.home(model).glob("v*")
         return [manifests.read(p) for p in sorted(folders) if _VERSION.fullmatch(p.name)]
 
     def verified(self, model: str, version: str) -> Manifest:
@@ -65,12 +71,12 @@ class Registry:
 
     def champion(self, model: str) -> str | None:
         """Name of the serving version; None before the first promotion."""
-        link = self.root / model / CHAMPION
+        link = self.home(model) / CHAMPION
         return str(link.readlink()) if link.is_symlink() else None
 
     def promote(self, model: str, version: str) -> None:
         """Let a version serve; doing it again changes nothing."""
-        folder = self.root / model
+        folder = self.home(model)
         if self.champion(model) != version:
             link_atomically(folder / CHAMPION, version)
         names = {path.name for path in self.folder(model, version).iterdir()}
@@ -83,7 +89,7 @@ class Registry:
 
     def checkpoints(self, model: str, version: str) -> Path:
         """Where the run that makes a version keeps its checkpoint, until the version is there."""
-        return self.root / model / f".{version}.checkpoint"
+        return self.home(model) / f".{version}.checkpoint"
 
     @contextlib.contextmanager
     def draft(self, model: str, version: str) -> Iterator[Path]:
@@ -93,7 +99,7 @@ class Registry:
             RetryLater: Another process is writing a version of this model.
             BadConfiguration: There is too little room.
         """
-        home = self.root / model
+        home = self.home(model)
         with locked(home / ".lock", f"training {model}"):
             for left in home.glob(".*.partial"):
                 shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()

@@ -26,10 +26,12 @@ SHARED = {
     for name in ("output_dir", "state_dir", "cache_dir", "bind", "neo4j_uri", "neo4j_user", "neo4j_password")
 }
 """Field -> its name without `TRAINER_`, the one that the streaming side reads too."""
+FOREIGN = {"mlflow_tracking_uri": "MLFLOW_TRACKING_URI"}
+"""Field -> a name that isn't ours, under which everybody knows it."""
 
 
 def _shared(name: str, default: Any, description: str) -> Any:
-    return Field(default, validation_alias=SHARED[name], description=description)
+    return Field(default, validation_alias=(SHARED | FOREIGN)[name], description=description)
 
 
 class TrainerSettings(BaseSettings):
@@ -45,6 +47,10 @@ class TrainerSettings(BaseSettings):
     neo4j_uri: str | None = _shared("neo4j_uri", None, "bolt://host:port of the Neo4j that gets node embeddings")
     neo4j_user: str = _shared("neo4j_user", "neo4j", "its user")
     neo4j_password: SecretStr = _shared("neo4j_password", SecretStr(""), "its password; empty: no authentication")
+
+    mlflow_tracking_uri: str | None = _shared(
+        "mlflow_tracking_uri", None, "an MLflow server, http://host:port, that gets runs and versions as well"
+    )
 
     margin: float = Field(0.02, ge=0, le=1, description="loss of a figure (macro F1, ...) that the gate lets pass")
     label_margin: float = Field(0.05, ge=0, le=1, description="loss of one label's F1 that the gate lets pass")
@@ -87,7 +93,7 @@ def load_trainer_settings(**overrides: object) -> TrainerSettings:
     Raises:
         BadConfiguration: An unknown `SX9_TRAINER_` name or a bad value, each named with its remedy.
     """
-    own = (name for name in TrainerSettings.model_fields if name not in SHARED)
+    own = (name for name in TrainerSettings.model_fields if name not in SHARED | FOREIGN)
     known = {f"{PREFIX}{name}".upper() for name in own} | {name for model in CONFIGS for name in variables(model)}
     unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
     if unknown:
@@ -101,15 +107,19 @@ def load_trainer_settings(**overrides: object) -> TrainerSettings:
         raise BadConfiguration("bad setting " + "; ".join(lines)) from error
 
 
-def load_recipe_config(model: str) -> RecipeConfig:
+def load_recipe_config(model: str, **defaults: Any) -> RecipeConfig:
     """The configuration of a model's recipe, as the environment has it.
+
+    Args:
+        defaults: Fields whose default is another one here; the environment wins over them.
 
     Raises:
         BadConfiguration: A value has another type or is out of its range.
     """
-    return read_config(model, os.environ)
+    return read_config(model, os.environ, **defaults)
 
 
 def _variable(place: str) -> str:
     """The variable of a field, which pydantic names by the field or by its alias."""
-    return place if place in SHARED.values() else SHARED.get(place, f"{PREFIX}{place}".upper())
+    aliases = SHARED | FOREIGN
+    return place if place in aliases.values() else aliases.get(place, f"{PREFIX}{place}".upper())

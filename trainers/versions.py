@@ -3,17 +3,22 @@
     data, parent, configuration ──> recipe.run ──> gate ──> card, curves, manifest ──> renamed into the registry
 
 The same data, parent, configuration and seed give the same bytes in every file but `manifest.json`, which also
-says when and how long.
+says when and how long. Of several processes of one run, the main one writes and judges; the others compute their
+share, write into a folder that goes away, and get the manifest from it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import platform
+import tempfile
 import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import msgspec
 
-from schemas.errors import BadConfiguration
+from schemas.errors import BadConfiguration, RetryLater
 from schemas.models import Manifest
 from schemas.windows import Reason, Span
 from trainers.base_models import Base
@@ -22,11 +27,17 @@ from trainers.core import evaluate, gate
 from trainers.core import manifest as manifests
 from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset
+from trainers.core.history import History
+from trainers.core.loop import is_main_process
 from trainers.core.report import Report
 from trainers.plots import save_curves
+from trainers.ranks import from_main
 from trainers.recipes import recipe
 from trainers.registry import Registry
 from trainers.watch import Watch
+
+HISTORY = "history.json"
+"""The loss of every step and the scores on the way, as `trainers.core.history.History`."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +68,7 @@ def train_version(
     config: RecipeConfig,
     limits: gate.Limits,
     watch: Watch,
+    more: Mapping[str, bytes] | None = None,
 ) -> Manifest:
     """Train a version, judge it and write it. It is not promoted here.
 
@@ -66,8 +78,10 @@ def train_version(
         base: What a version without a parent starts from.
         limits: What the gate tolerates.
         watch: Called after every step; what it raises ends the run.
+        more: Further files of the version, by name.
 
     Raises:
+        RetryLater: Another process is writing, or has just written, this version.
         Corrupt: The parent's files are not what was written.
         BadConfiguration: There is nothing to train on, or the machine is not fit; the message says what to do.
     """
@@ -79,22 +93,45 @@ def train_version(
     if order.parent:
         registry.verified(order.model, order.parent)
     started = time.monotonic()
-    with registry.draft(order.model, order.version) as folder:
-        parent = registry.folder(order.model, order.parent) if order.parent else None
-        checkpoints = registry.checkpoints(order.model, order.version)
-        model = recipe(order.model)
+    model = recipe(order.model)
+    parent = registry.folder(order.model, order.parent) if order.parent else None
+    checkpoints = registry.checkpoints(order.model, order.version)
+    manifest: Manifest | None = None
+    with _draft(registry, order) as folder:
         report = model.run(data, order.labels, base.folder, parent, config, folder, watch, checkpoints=checkpoints)
-        save_curves(report.history, f"{order.model} {order.version}", folder)
-        manifest = _manifest(order, data, base, config, report, limits)
-        (folder / "README.md").write_text(card(manifest, model), encoding="utf-8")
-        manifest = msgspec.structs.replace(
-            manifest,
-            files=manifests.file_hashes(folder),
-            created_ms=int(time.time() * 1000),
-            seconds=round(time.monotonic() - started, 3),
-        )
-        manifests.write(folder, manifest)
-    return manifest
+        if is_main_process():
+            for name, content in (more or {}).items():
+                (folder / name).write_bytes(content)
+            _write_history(report.history, f"{order.model} {order.version}", folder)
+            manifest = _manifest(order, data, base, config, report, limits)
+            (folder / "README.md").write_text(card(manifest, model), encoding="utf-8")
+            manifest = msgspec.structs.replace(
+                manifest,
+                files=manifests.file_hashes(folder),
+                created_ms=int(time.time() * 1000),
+                seconds=round(time.monotonic() - started, 3),
+            )
+            manifests.write(folder, manifest)
+    return from_main(manifest, Manifest)
+
+
+@contextlib.contextmanager
+def _draft(registry: Registry, order: Order) -> Iterator[Path]:
+    """The folder that becomes the version; in a process that is not the main one, a folder that goes away."""
+    if not is_main_process():
+        with tempfile.TemporaryDirectory(prefix="sx9-") as scratch:
+            yield Path(scratch)
+        return
+    with registry.draft(order.model, order.version) as folder:
+        if registry.has(order.model, order.version):
+            raise RetryLater(f"{registry.folder(order.model, order.version)} was written meanwhile; try again")
+        yield folder
+
+
+def _write_history(history: History, title: str, folder: Path) -> None:
+    """The curves, and the numbers behind them."""
+    save_curves(history, title, folder)
+    (folder / HISTORY).write_bytes(msgspec.json.encode(history))
 
 
 def _manifest(

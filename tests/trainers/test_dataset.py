@@ -9,7 +9,7 @@ from schemas.errors import Corrupt
 from schemas.journal import Example
 from schemas.windows import Span, Trigger
 from tests.trainers.material import example, examples, held_out, trigger
-from trainers.core.dataset import Dataset, build, text_hash
+from trainers.core.dataset import Dataset, build, mark, split, text_hash
 
 
 def made(journal: list[Example], asked: Trigger, max_examples: int = 10_000, **more: frozenset[int]) -> Dataset:
@@ -122,3 +122,19 @@ def test_an_empty_window_gives_an_empty_dataset() -> None:
     data = build(Trigger(model="m", number=1, offset=0, reason="manual", at_ms=0), [], {}, max_examples=5)
     assert data == Dataset()
     assert data.newest_event_ms == 0
+
+
+def test_a_run_without_a_journal_takes_what_no_ancestor_has_seen_as_fresh() -> None:
+    journal = examples(300)
+    first = split(journal[:200], 10_000, 17)
+    assert (first.rehearsal, first.old) == ((), ())
+    known = {mark(e) for _, e in first.train + first.recent}
+    edited = msgspec.structs.replace(first.fresh[0][1], hash="edited", text="another text")
+    second = split([*journal, edited], 10_000, 17, known=known)
+    assert keys(second.fresh) == {e.key for e in journal[200:] if not held_out(e)} | {edited.key}
+    assert keys(second.rehearsal) == keys(first.fresh) - {edited.key}
+    assert (keys(second.old), keys(second.recent)) == (
+        keys(first.recent), {e.key for e in journal[200:] if held_out(e)},
+    )  # fmt: skip
+    bounded = split(journal, 30, 17, known=known)
+    assert (len(bounded.fresh), bounded.left_out) == (30, len(second.fresh) - 1 - 30)

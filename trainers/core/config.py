@@ -139,14 +139,17 @@ def variables(model: str) -> dict[str, str]:
     return {f"{variable_prefix(model)}{name}".upper(): name for name in names}
 
 
-def read_config(model: str, environment: Mapping[str, str]) -> RecipeConfig:
+def read_config(model: str, environment: Mapping[str, str], **defaults: Any) -> RecipeConfig:
     """The configuration of a model's recipe as an environment has it.
+
+    Args:
+        defaults: Fields whose default is another one here.
 
     Raises:
         BadConfiguration: A value has another type or is out of its range; the variable is named.
     """
     environment = {name.upper(): value for name, value in environment.items()}
-    config = CONFIGS[model]()
+    config = CONFIGS[model](**defaults)
     for variable, name in variables(model).items():
         if variable in environment:
             config = changed(config, variable, {name: environment[variable]})

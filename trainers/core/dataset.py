@@ -146,25 +146,40 @@ def text_hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(normal.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def split(examples: Iterable[Example], max_examples: int, seed: int) -> Dataset:
+def split(
+    examples: Iterable[Example],
+    max_examples: int,
+    seed: int,
+    *,
+    known: Collection[str] = frozenset(),
+) -> Dataset:
     """Some examples as a set to train on and one to judge on, for a run without a journal; the latest of each key.
 
     Args:
         examples: In the order in which they came; their places in it are the offsets.
         max_examples: Of more to train on, a sample is taken that depends on the seed and the keys alone.
+        known: `mark` of each example that an ancestor was trained or judged on: all of these are rehearsed, or old.
     """
     latest = _latest(enumerate(examples))
     judged = {key: at for key, at in latest.items() if _to_judge(at[1])}
     judged_texts = {text_hash(example.text) for _, example in judged.values() if example.text}
     candidates = [at for at in latest.values() if _to_train(at[1])]
     clean = [at for at in candidates if not _has_text_of(judged_texts, at)]
+    fresh = [at for at in clean if mark(at[1]) not in known]
     return Dataset(
-        fresh=_sample(clean, max_examples, f"{seed}:0"),
-        recent=tuple(sorted(judged.values())),
+        fresh=_sample(fresh, max_examples, f"{seed}:0"),
+        rehearsal=tuple(sorted(at for at in clean if mark(at[1]) in known)),
+        old=tuple(sorted(at for at in judged.values() if mark(at[1]) in known)),
+        recent=tuple(sorted(at for at in judged.values() if mark(at[1]) not in known)),
         context=tuple(sorted(at for at in latest.values() if not at[1].retracted)),
-        left_out=max(0, len(clean) - max_examples),
+        left_out=max(0, len(fresh) - max_examples),
         leaks=len(candidates) - len(clean),
     )
+
+
+def mark(example: Example) -> str:
+    """16 hex digits that know an example again: its key and its content."""
+    return hashlib.blake2b(f"{example.key}\n{example.hash}".encode(), digest_size=8).hexdigest()
 
 
 def _check_counts(trigger: Trigger, window: Sequence[Placed]) -> None:
