@@ -318,7 +318,7 @@ class _World:
 
 
 def neighbourhood(graph: Graph, seeds: Sequence[int], per_hop: Sequence[int], seed: int) -> Ints:
-    """Nodes around some nodes, those first: by `NeighborLoader` where `pyg-lib` is there, else by our own sample."""
+    """Nodes around some nodes, those first: by `NeighborLoader` where `pyg-lib` is there, else our own sample."""
     if importlib.util.find_spec("pyg_lib") is None:
         return sample(graph, seeds, per_hop, np.random.default_rng(seed))
     from torch_geometric.data import Data

@@ -91,7 +91,7 @@ def one_seed(
     setup: Setup, config: GnnConfig = CONFIG,
 ) -> dict[str, dict[str, Figures]]:  # fmt: skip
     """Test -> side -> figures, of a version that is trained with one seed."""
-    base = resolve(config.base, _cache(setup), gnn.BASE_KIND).folder
+    base = resolve(config.base, setup.cache, gnn.BASE_KIND).folder
     first, folder = place / "version-0", place / f"version-{number}"
     folder.mkdir()
     task = progress.add_task(f"links, seed {seed}", total=None)
@@ -220,7 +220,3 @@ def _dense(sets: Sequence[Iterable[str]], names: Sequence[str]) -> Matrix:
     for i, some in enumerate(sets):
         out[i, [place[name] for name in some if name in place]] = 1.0
     return out
-
-
-def _cache(setup: Setup) -> Path:
-    return setup.output / "cache"
