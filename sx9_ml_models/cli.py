@@ -237,6 +237,19 @@ def train(
     training.command(model, content, output, export, {k: v for k, v in fields.items() if v is not None}, json)
 
 
+@app.command(epilog="Example: sx9 similar T1059.001 -k 5")
+def similar(
+    node: Annotated[str, typer.Argument(help="Id of a node of the graph: a technique's, or a STIX id.")],
+    k: Annotated[int, typer.Option("-k", min=1, max=200, help="So many.")] = 10,
+    json: Json = False,
+) -> None:
+    """What is most like a node, by the embeddings of the version of gnn-threat that serves."""
+    from sx9_ml_models import tables, views
+
+    rows = views.similar(load_settings(), node, k)
+    tables.as_json(rows) if json else tables.similar(rows)
+
+
 @models.command("list", epilog="Example: sx9 models list --json")
 def models_list(model: Model = DEFAULT_MODEL, json: Json = False) -> None:
     """The versions of a model, with their scores before and after on the same holdout."""

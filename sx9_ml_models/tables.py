@@ -60,6 +60,14 @@ def declined(rows: Sequence[Row]) -> None:
     _show(table, rows, "nothing was decided yet: the journal is empty")
 
 
+def similar(rows: Sequence[Row]) -> None:
+    """The nodes most like one, best first."""
+    table = _table("node", "kind", "name", "similarity")
+    for row in rows:
+        _add(table, row["id"], row["kind"], row["name"], f"{row['score']:.3f}")
+    _show(table, rows, "nothing else has an embedding")
+
+
 def versions(rows: Sequence[Row]) -> None:
     """The versions of a model, with what each is judged by before and after on the same holdout."""
     scores = list(dict.fromkeys(name for row in rows for name in row["figures"]))

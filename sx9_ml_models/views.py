@@ -22,7 +22,7 @@ from streams.app.wiring import ROLES, TOPICS_OF, Role, group_of
 from streams.core.examples import PROJECTIONS
 from streams.core.fold import initial
 from streams.replay import read_on, state_now
-from streams.services.local import Endpoints
+from streams.services.local import Endpoints, running
 from streams.settings import Settings
 from trainers.core.evaluate import HOLDOUT, tasks_in
 from trainers.registry import Registry
@@ -232,3 +232,17 @@ def _all(reader: KafkaConsumer, topic: Topic, model: str, kind: type) -> list[An
 
 def _plain(record: msgspec.Struct) -> dict[str, Any]:
     return {name: msgspec.to_builtins(getattr(record, name)) for name in record.__struct_fields__}
+
+
+def similar(settings: Settings, node: str, k: int) -> list[dict[str, Any]]:
+    """The nodes that are most like one, by the embeddings in the Neo4j that runs; see `trainers.graph_store`."""
+    from neo4j import GraphDatabase
+
+    from trainers import graph_store
+
+    found = running(settings, kafka=False)
+    if found is None:
+        raise BadConfiguration("no Neo4j answers: `sx9 up` starts one, and SX9_NEO4J_URI names your own")
+    login = (found.neo4j_user, found.neo4j_password) if found.neo4j_password else None
+    with GraphDatabase.driver(found.neo4j_uri, auth=login, max_transaction_retry_time=5) as driver:
+        return graph_store.similar(driver, node, k)

@@ -14,6 +14,7 @@ scored, its own edges to techniques are taken out of everything but "techniques 
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Sequence
 
@@ -21,6 +22,8 @@ import msgspec
 import torch
 from torch import nn
 
+from schemas.errors import BadConfiguration
+from schemas.journal import Node
 from trainers.core.graph_data import Graph, Row, matrix, rows_of
 
 with warnings.catch_warnings():
@@ -31,6 +34,8 @@ HEADS = 3
 """Of the attention to other sources; they begin at texts, at techniques, and at both."""
 PATHS = ("filter", "cosine", "used", "used by kind", "text", "shown texts", "beside", "above", "below")
 _PATHS_AT_FIRST = (7.0, 0.5, 0.3, 0.1, 3.0, 1.0, 0.1, 0.0, 0.0)
+_HEADS_AT_FIRST = (0.5, 0.25, 0.25)
+_RARE_TACTIC = -2.0
 _RARE = 1e-3
 
 
@@ -121,6 +126,30 @@ class View:
         self.beside = siblings - torch.diag(siblings.diag())
 
 
+def with_strangers(view: View, shape: Shape, nodes: Sequence[Node], vectors: torch.Tensor) -> View:
+    """A view with nodes more, after its own, that are joined to nothing.
+
+    Args:
+        vectors: (nodes, dim) of their texts, in any length; 0 for none.
+
+    Raises:
+        BadConfiguration: A node is of a kind that the network doesn't know.
+    """
+    kinds = _places(shape.kinds)
+    for node in nodes:
+        if node.kind not in kinds:
+            raise BadConfiguration(f"this version knows no {node.kind!r}: kinds are {', '.join(shape.kinds)}")
+    more = copy.copy(view)
+    has = vectors.norm(dim=1, keepdim=True) > 0
+    unit = nn.functional.normalize(vectors.float(), dim=1)
+    text = nn.functional.normalize(unit - view.mean, dim=1) * has
+    more.text = torch.cat([view.text, text.to(view.device)])
+    kind = torch.tensor([kinds[node.kind] for node in nodes], dtype=torch.long, device=view.device)
+    more.kind = torch.cat([view.kind, kind])
+    more.graph = Graph((*view.graph.nodes, *nodes), view.graph.edges, view.graph.types, view.graph.type_names)
+    return more
+
+
 def _places(names: Sequence[str]) -> dict[str, int]:
     return {name: i for i, name in enumerate(names)}
 
@@ -142,12 +171,6 @@ class Question(msgspec.Struct, frozen=True):
     shown: torch.Tensor
 
 
-def question(view: View, rows: torch.Tensor, shown: torch.Tensor | None = None) -> Question:
-    """Ask about rows of a view; everything that it knows of them is shown, unless `shown` says what."""
-    shown = view.known[rows] if shown is None else shown
-    return Question(rows, view.source[rows], view.label[rows], view.relation[rows], shown)
-
-
 class ThreatGnn(nn.Module):
     """See the module."""
 
@@ -164,14 +187,14 @@ class ThreatGnn(nn.Module):
         self.label = nn.Parameter(torch.randn(len(shape.labels), width) * 0.02)
         self.mix = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
-        self.tactics = nn.Linear(width + shape.text, len(shape.tactics))
+        self.tactics = nn.Parameter(torch.zeros(len(shape.tactics), width + shape.text))
+        self.tactics_bias = nn.Parameter(torch.full((len(shape.tactics),), _RARE_TACTIC))
         self.paths = nn.Parameter(torch.tensor(_PATHS_AT_FIRST).repeat(relations, 1))
         self.alike_text = nn.Parameter(torch.tensor([10.0, 2.0, 6.0]))
         self.alike_shown = nn.Parameter(torch.tensor([1.0, 12.0, 6.0]))
         self.alike_label = nn.Parameter(torch.full((HEADS,), 0.5))
         self.smooth = nn.Parameter(torch.full((HEADS,), -6.0))
-        self.attention = nn.Parameter(torch.tensor([0.5, 0.25, 0.25]).repeat(relations, 1))
-        self.rarity = nn.Parameter(torch.zeros(()))
+        self.attention = nn.Parameter(torch.tensor(_HEADS_AT_FIRST).repeat(relations, 1))
 
     def hidden(self, view: View, without: torch.Tensor | None = None) -> torch.Tensor:
         """h of every node, (nodes, width). Edges of the rows `without` are left out."""
@@ -194,9 +217,19 @@ class ThreatGnn(nn.Module):
         z = self.from_shown(mean) + self.from_source(self.dropout(h[asked.nodes])) + self.label[asked.labels]
         return self.mix(self.dropout(nn.functional.gelu(z)))
 
-    def forward(self, view: View, asked: Question) -> torch.Tensor:
-        """Score of every target for every row, (batch, targets); a softmax over them gives probabilities."""
+    def forward(self, view: View, asked: Question, nodes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What all is trained on.
+
+        Returns:
+            (batch, targets), score of every target for every row, probabilities after a softmax; and (nodes,
+            tactics), logit of each tactic of some nodes.
+        """
         h = self.hidden(view, asked.rows)
+        known = torch.cat([self.dropout(h[nodes]), self.dropout(view.text[nodes])], 1)
+        logits = known @ self.tactics.T + self.tactics_bias
+        return self._scores(view, asked, h), logits
+
+    def _scores(self, view: View, asked: Question, h: torch.Tensor) -> torch.Tensor:
         z = self.sources(view, asked, h)
         scores = z @ self.out(self.dropout(h[view.target])).T / self.shape.width**0.5
         features = torch.stack(self._paths(view, asked))  # (paths, batch, targets)
@@ -232,9 +265,8 @@ class ThreatGnn(nn.Module):
         other = other | (torch.arange(len(view.rows), device=other.device)[None] == asked.rows[:, None])
         if not len(view.rows):
             return torch.zeros_like(asked.shown)
-        rare = torch.exp(self.rarity * torch.log1p(view.counts))  # (relations, targets)
-        mine = nn.functional.normalize(asked.shown * rare[asked.relations], dim=1)
-        theirs = nn.functional.normalize(view.known * rare[view.relation], dim=1)
+        mine = nn.functional.normalize(asked.shown, dim=1)
+        theirs = nn.functional.normalize(view.known, dim=1)
         shown = mine @ theirs.T  # (batch, rows)
         text = view.text[asked.nodes] @ view.text[view.source].T
         label = (view.label[None] == asked.labels[:, None]).float()
@@ -247,17 +279,13 @@ class ThreatGnn(nn.Module):
             scores = scores + weight * torch.log(near @ parts + torch.exp(self.smooth[i]))
         return scores
 
-    def tactics_of(self, view: View, h: torch.Tensor, nodes: torch.Tensor) -> torch.Tensor:
-        """Logit of each tactic of some nodes, (nodes, tactics)."""
-        return self.tactics(torch.cat([self.dropout(h[nodes]), self.dropout(view.text[nodes])], 1))
-
     @torch.no_grad()
     def embeddings(self, view: View) -> torch.Tensor:
         """Of every node, (nodes, width), of length 1: `out(h)`, or z of a source that has a row."""
         h = self.hidden(view)
         found = self.out(h)
         if len(view.rows):
-            z = self.sources(view, question(view, torch.arange(len(view.rows), device=h.device)), h)
+            z = self.sources(view, asked_of(view, self.shape, view.rows), h)
             found[view.source] = z
         return nn.functional.normalize(found, dim=1)
 
@@ -292,30 +320,35 @@ def _ridge_filter(view: View, shown: torch.Tensor, own: torch.Tensor, relations:
     return -found / diagonal.clamp(min=1e-9)
 
 
-def with_sources(
-    graph: Graph, texts: torch.Tensor, more: Graph, more_texts: torch.Tensor
-) -> tuple[Graph, torch.Tensor]:
-    """A graph and, after its nodes, those of another as nodes without an edge."""
-    joined = Graph((*graph.nodes, *more.nodes), graph.edges, graph.types, graph.type_names)
-    return joined, torch.cat([texts, more_texts])
+def asked_of(view: View, shape: Shape, rows: Sequence[Row]) -> Question:
+    """Ask about sources that are nodes of the view, whether it has a row of theirs or not.
 
-
-def rows_like(rows: Sequence[Row], view: View, shape: Shape, device: torch.device) -> Question:
-    """Ask about rows that are not in the view but whose nodes are; their targets are what is shown."""
+    Args:
+        rows: Their targets are what is shown of them.
+    """
+    place = {(row.source, row.label): i for i, row in enumerate(view.rows)}
     labels, relations = _places(shape.labels), _places(shape.relations)
+
+    def long(values: list[int]) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.long, device=view.device)
+
     return Question(
-        rows=torch.full((len(rows),), -1, dtype=torch.long, device=device),
-        nodes=torch.tensor([row.source for row in rows], dtype=torch.long, device=device),
-        labels=torch.tensor([labels[row.label] for row in rows], dtype=torch.long, device=device),
-        relations=torch.tensor([relations[row.relation] for row in rows], dtype=torch.long, device=device),
-        shown=torch.from_numpy(matrix([row.targets for row in rows], view.column)).to(device),
+        rows=long([place.get((row.source, row.label), -1) for row in rows]),
+        nodes=long([row.source for row in rows]),
+        labels=long([labels[row.label] for row in rows]),
+        relations=long([relations[row.relation] for row in rows]),
+        shown=torch.from_numpy(matrix([row.targets for row in rows], view.column)).to(view.device),
     )
 
 
 def grown(parent: ThreatGnn, child: ThreatGnn) -> None:
-    """Copy a parent's tensors into the first rows of its child's, which may have more of them."""
+    """Copy a parent into a child whose tensors have as many rows or more; what is new in them begins at 0."""
     theirs = dict(parent.named_parameters())
     with torch.no_grad():
         for name, tensor in child.named_parameters():
             old = theirs[name]
+            first = {"paths": _PATHS_AT_FIRST, "attention": _HEADS_AT_FIRST, "tactics_bias": _RARE_TACTIC}.get(
+                name, 0.0
+            )
+            tensor.copy_(torch.tensor(first))
             tensor[tuple(slice(0, size) for size in old.shape)] = old

@@ -7,16 +7,15 @@ nothing newer stands.
 
 from __future__ import annotations
 
-import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, LiteralString, cast
 
 from neo4j import Driver, ManagedTransaction
-from neo4j.exceptions import DriverError, Neo4jError
 
-from schemas.errors import BadConfiguration, BadRecord, RetryLater
+from schemas.errors import BadRecord
 from schemas.events import Event, Relationship, Template
+from schemas.graph_wire import neo4j_errors
 from schemas.wire import Outbox
 from streams.app.dead_letters import decoded, rejecter
 from streams.app.sink import Message, Place
@@ -51,18 +50,6 @@ MERGE (a)-[r:`%s` {{id: row.id}}]->(b)
 _POSITIONS = """UNWIND $rows AS row
 MERGE (p:StreamPosition {topic: row.topic, partition: row.partition})
 SET p.next = CASE WHEN p.next > row.next THEN p.next ELSE row.next END"""
-
-
-@contextlib.contextmanager
-def neo4j_errors(doing: str) -> Iterator[None]:
-    """Maps what the driver raises: what may pass later to `RetryLater`, the rest to `BadConfiguration`."""
-    try:
-        yield
-    except (DriverError, Neo4jError) as error:
-        text = f"Neo4j failed while {doing}: {type(error).__name__}: {error}"
-        if error.is_retryable():
-            raise RetryLater(f"{text}; check that it runs (`sx9 status`) and try again") from error
-        raise BadConfiguration(f"{text}; check SX9_NEO4J_URI, user and password") from error
 
 
 def create_constraints(driver: Driver) -> None:

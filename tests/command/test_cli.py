@@ -11,7 +11,7 @@ import pytest
 
 COMMANDS = (
     ["demo"], ["up"], ["fetch"], ["status"], ["windows"], ["triggers"], ["models", "list"], ["models", "show"],
-    ["retrain"], ["run"], ["export", "content"], ["export", "ontology"],
+    ["retrain"], ["run"], ["export", "content"], ["export", "ontology"], ["similar"],
 )  # fmt: skip
 
 

@@ -11,7 +11,17 @@ from schemas.codec import stale_json_schemas
 
 ROOT = Path(__file__).parents[2]
 CORES = ("streams/core", "trainers/core")
-OUTSIDE_CORE = {"kafka", "aiokafka", "faust", "neo4j", "prometheus_client", "os", "random", "schemas.wire"}
+OUTSIDE_CORE = {
+    "kafka",
+    "aiokafka",
+    "faust",
+    "neo4j",
+    "prometheus_client",
+    "os",
+    "random",
+    "schemas.wire",
+    "schemas.graph_wire",
+}
 
 
 def imports_of(path: Path) -> set[str]:

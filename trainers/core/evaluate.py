@@ -69,7 +69,7 @@ def proportion_error(share: float, number: int) -> float:
     return math.sqrt(share * (1.0 - share) / number) if number else 0.0
 
 
-HEADLINES: Mapping[str, str] = {"macro_f1": "macro F1", "perplexity": "perplexity"}
+HEADLINES: Mapping[str, str] = {"macro_f1": "macro F1", "perplexity": "perplexity", "recall_at_20": "recall@20"}
 """Figure or extra by which a task is summed up in a line -> what it is called there."""
 
 

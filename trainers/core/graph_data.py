@@ -69,18 +69,17 @@ class Graph(msgspec.Struct, frozen=True):
 def graph_of(examples: Iterable[Example], judged: Iterable[Link] = ()) -> Graph:
     """The graph of some examples, of which the last of each key counts.
 
-    A node that has no event of its own gets its kind from the first link that names it, and no text.
+    A node that has no event of its own gets its kind from the first edge that names it, and no text.
 
     Args:
         examples: In order of their offsets.
-        judged: Links whose ends become nodes, but which are not edges, whatever the examples say.
+        judged: Links that are not edges, whatever the examples say; they make no node either.
     """
     latest = {example.key: example for example in examples}
     standing = [example for example in latest.values() if not example.retracted]
-    hidden = set(judged)
-    links = {e.link for e in standing if e.link} - hidden
+    links = {example.link for example in standing if example.link} - set(judged)
     named: dict[str, Node] = {}
-    for link in sorted(links, key=_order) + sorted(hidden, key=_order):
+    for link in sorted(links, key=_order):
         named.setdefault(link.source, Node(id=link.source, kind=link.source_kind))
         named.setdefault(link.target, Node(id=link.target, kind=link.target_kind))
     named |= {example.node.id: example.node for example in standing if example.node}

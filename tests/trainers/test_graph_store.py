@@ -1,0 +1,82 @@
+"""Embeddings in a real Neo4j: the version that serves is asked, older ones are gone, twice is as once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from neo4j import Driver, GraphDatabase
+
+from schemas.errors import BadConfiguration, RetryLater
+from streams.services.local import Endpoints
+from streams.settings import Settings
+from trainers.graph_store import property_of, similar, write_embeddings
+
+NODES = ["T1059", "T1059.001", "T1003", "group--1"]
+VECTORS = [[1.0, 0.0, 0.0, 0.0], [0.9, 0.1, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.9, 0.3]]
+
+
+@pytest.fixture
+def driver(service_settings: Settings, neo4j_endpoint: Endpoints) -> Iterator[Driver]:
+    if service_settings.neo4j_uri:
+        pytest.skip("deletes everything: not in a Neo4j that somebody configured")
+    with GraphDatabase.driver(neo4j_endpoint.neo4j_uri) as driver:
+        driver.execute_query("MATCH (n) DETACH DELETE n")
+        yield driver
+
+
+def indexes(driver: Driver) -> list[str]:
+    found = driver.execute_query("SHOW VECTOR INDEXES YIELD name RETURN name").records
+    return sorted(row["name"] for row in found)
+
+
+def properties(driver: Driver) -> set[str]:
+    found = driver.execute_query("MATCH (n:Entity) UNWIND keys(n) AS key RETURN DISTINCT key").records
+    return {row["key"] for row in found if row["key"].startswith("gnn_threat_")}
+
+
+@pytest.mark.services
+def test_the_nearest_node_comes_first_and_the_node_itself_never(driver: Driver) -> None:
+    driver.execute_query("CREATE (:Entity:Technique {id: 'T1059.001', name: 'PowerShell'})")
+    write_embeddings(driver, "v0001", NODES, VECTORS)
+    write_embeddings(driver, "v0001", NODES, VECTORS)
+    rows = similar(driver, "T1059", 2)
+    assert [row["id"] for row in rows] == ["T1059.001", "group--1"] or rows[0]["id"] == "T1059.001"
+    assert (rows[0]["name"], rows[0]["kind"]) == ("PowerShell", "Technique")
+    assert rows[0]["score"] > rows[1]["score"]
+    assert len(driver.execute_query("MATCH (n:Entity) RETURN n").records) == len(NODES)
+
+
+@pytest.mark.services
+def test_a_later_version_takes_over_and_the_older_one_is_gone(driver: Driver) -> None:
+    write_embeddings(driver, "v0001", NODES, VECTORS)
+    turned = [vector[::-1] for vector in VECTORS]
+    turned[2], turned[1] = turned[1], turned[2]
+    write_embeddings(driver, "v0002", NODES, turned)
+    assert indexes(driver) == ["gnn_threat_v0002"]
+    assert properties(driver) == {"gnn_threat_v0002"}
+    assert similar(driver, "T1059", 1)[0]["id"] == "T1003"
+
+
+@pytest.mark.services
+def test_what_is_not_there_is_named(driver: Driver) -> None:
+    with pytest.raises(BadConfiguration, match="no embeddings yet"):
+        similar(driver, "T1059")
+    write_embeddings(driver, "v0001", NODES, VECTORS)
+    with pytest.raises(BadConfiguration, match="'T9999' has no embedding in gnn_threat_v0001"):
+        similar(driver, "T9999")
+    with pytest.raises(BadConfiguration, match="2 nodes and 1 vectors"):
+        write_embeddings(driver, "v0001", ["a", "b"], [[1.0]])
+
+
+def test_a_neo4j_that_is_away_can_be_asked_later() -> None:
+    with (
+        GraphDatabase.driver("bolt://127.0.0.1:1", max_transaction_retry_time=0) as driver,
+        pytest.raises(RetryLater, match="sx9 status"),
+    ):
+        similar(driver, "T1059")
+
+
+def test_a_name_that_is_no_version_is_refused() -> None:
+    with pytest.raises(BadConfiguration, match="no name"):
+        property_of("v1` DETACH DELETE n //")
