@@ -69,6 +69,9 @@ class DistilbertConfig(RecipeConfig, frozen=True, kw_only=True):
     child_rate: Annotated[
         Share, Meta(gt=0, description="share of the learning rates in a run that starts from an earlier version")
     ] = 1.0
+    distillation: Annotated[
+        Share, Meta(description="share of what its parent says in the targets of a rehearsed example")
+    ] = 0.0
 
 
 class Phi3LoraConfig(RecipeConfig, frozen=True, kw_only=True):
