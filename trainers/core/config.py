@@ -57,7 +57,7 @@ class DistilbertConfig(RecipeConfig, frozen=True, kw_only=True):
     pieces: Annotated[
         int,
         Meta(ge=1, le=16, description="a longer text is trained on in so many pieces; it is judged by the first"),
-    ] = 4
+    ] = 2
     frozen_layers: Annotated[
         int, Meta(ge=0, description="so many layers from the bottom keep their weights; the embeddings always do")
     ] = 3
