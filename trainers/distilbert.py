@@ -122,7 +122,8 @@ def run(
     targets = torch.from_numpy(marks(_label_sets(train), known)[whose]).float()  # (pieces, labels)
     if parent:
         cells = _for_the_parent_to_say(targets, known, _known_to(parent))
-        asked = range(len(pieces) if cells.any() else bisect_left(whose, len(data.fresh)))
+        fresh = bisect_left(whose, len(data.fresh))
+        asked = range(len(pieces) if cells.any() or config.distillation else fresh)
         above = Above(model, config.frozen_layers)
         before = _predict(above, inputs, [*asked, *judged], "scoring the champion", watch)
         first = [bisect_left(whose, example) for example in range(len(data.fresh))]
@@ -130,6 +131,7 @@ def run(
         champion |= _judge(before[len(asked) :], data, known, config)
         said = torch.from_numpy(_probabilities(before[: len(asked)], known)).float()
         targets[: len(asked)][cells[: len(asked)]] = said[cells[: len(asked)]]
+        targets[fresh : len(asked)].lerp_(said[fresh:], config.distillation)
 
     # 3 mix, 4 fit
     retired = _retired(known, data)

@@ -21,7 +21,9 @@ from trainers.core.config import DistilbertConfig
 from trainers.core.dataset import split
 from trainers.core.evaluate import Scores
 
-CONFIG = DistilbertConfig(epochs=2, batch_size=32, max_examples=100_000, eval_steps=100_000, save_steps=100_000)
+CONFIG = DistilbertConfig(
+    epochs=2, batch_size=32, pieces=4, max_examples=100_000, eval_steps=100_000, save_steps=100_000
+)
 """Of a training on everything at once; the defaults are those of the stream's windows."""
 HELD_OUT_PER_MILLE = 200
 

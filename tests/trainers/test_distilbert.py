@@ -6,16 +6,19 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from schemas.journal import Example
 from tests.trainers.material import ALL_LABELS, LABELS, example, examples, held_out
 from trainers.base_models import Base
 from trainers.core.dataset import Dataset
-from trainers.distilbert import Config, Report, run
+from trainers.distilbert import Classifier, Config, Report, run
+from trainers.export import export_onnx, largest_difference
 from trainers.watch import Step, Stopped, Watch, unwatched
 
 TINY = Config(
@@ -26,6 +29,7 @@ TINY = Config(
     max_tokens=32,
     frozen_layers=0,
     dropout=0.05,
+    threads=1,
 )
 
 
@@ -223,12 +227,13 @@ def test_a_run_ends_where_its_watch_says_so(tiny: Base, tmp_path: Path) -> None:
 
     def watch(step: Step) -> None:
         seen.append(step)
-        if step.step == 3:
+        if (step.phase, step.step) == ("training", 3):
             raise Stopped
 
     with pytest.raises(Stopped):
         trained(tmp_path / "v1", tiny, examples(100), watch=watch)
-    assert [(s.phase, s.epoch, s.step) for s in seen] == [("training", 1, n) for n in (1, 2, 3)]
+    trained_on = [s for s in seen if s.phase != "reading"]
+    assert [(s.phase, s.epoch, s.step) for s in trained_on] == [("training", 1, n) for n in (1, 2, 3)]
     assert seen[-1].loss > 0
 
 
@@ -236,6 +241,82 @@ def test_a_loss_that_explodes_ends_the_run(tiny: Base, tmp_path: Path) -> None:
     wild = Config(**{**_fields(TINY), "learning_rate": 1e30, "head_learning_rate": 1e30})
     with pytest.raises(ArithmeticError, match=r"loss is (nan|inf) at step \d+ of \d+: lower the learning rate"):
         trained(tmp_path / "v1", tiny, examples(100), config=wild)
+
+
+def test_a_label_that_nothing_stands_for_leaves_the_head(
+    first: tuple[Path, Report], tiny: Base, tmp_path: Path
+) -> None:
+    stands = LABELS[1:]
+    window, older = examples(40, stands, first=900), examples(60, stands, first=400)
+    data = data_of(window)
+    rehearsal = tuple((1_000 + n, one) for n, one in enumerate(older) if not held_out(one))
+    results = {}
+    for name, given in (("rehearsed", rehearsal), ("alone", ())):
+        (tmp_path / name).mkdir()
+        run_on = msgspec.structs.replace(data, rehearsal=given)
+        results[name] = run(run_on, LABELS, tiny.folder, first[0], TINY, tmp_path / name, unwatched)
+    assert results["rehearsed"].labels == stands, "the trigger still names it, but no example has it"
+    assert results["rehearsed"].details["retired_labels"] == [LABELS[0]]
+    assert results["alone"].labels == LABELS, "without a rehearsal nobody knows what stands"
+    weights = load_file(tmp_path / "rehearsed" / "model.safetensors")
+    assert len(weights["classifier.weight"]) == len(stands)
+    again = trained(tmp_path / "back", tiny, examples(40), labels=LABELS, parent=tmp_path / "rehearsed")
+    assert again.labels == (*stands, LABELS[0]), "it comes back with its examples"
+
+
+def test_what_is_saved_is_calibrated_and_has_its_thresholds(tiny: Base, tmp_path: Path) -> None:
+    report = trained(tmp_path / "v1", tiny, examples(900), config=Config(**_fields(TINY) | {"epochs": 2}))
+    fitted = report.details["calibration"]["tactics"]
+    assert fitted["examples"] == report.candidate["holdout"].examples >= 50
+    assert fitted["scale"] != 1.0
+    settings = AutoConfig.from_pretrained(tmp_path / "v1")
+    assert settings.thresholds == dict(zip(LABELS, fitted["thresholds"], strict=True))
+    assert 0.0 <= report.candidate["holdout"].extra["ece"] < 0.2
+    assert (tmp_path / "v1" / "precision_recall.png").stat().st_size > 1_000
+    assert report.baselines["tf-idf"]["holdout"].figures["macro_f1"] > 0.5
+
+
+def test_the_folder_answers_as_others_read_it(first: tuple[Path, Report]) -> None:
+    texts = ["attacker powershell script shell system", "password hash", "wipe " * 20_000, ""]
+    classifier = Classifier(first[0], Config(**_fields(TINY) | {"frozen_layers": 1}))
+    probabilities, predicted = classifier(texts)
+    model = AutoModelForSequenceClassification.from_pretrained(first[0]).eval()
+    tokenizer = AutoTokenizer.from_pretrained(first[0])
+    batch = tokenizer(texts, padding=True, truncation=True, max_length=32, return_tensors="pt")
+    with torch.no_grad():
+        wanted = model(**batch).logits.sigmoid().numpy()
+    assert np.abs(probabilities - wanted).max() < 1e-5
+    assert predicted[0, LABELS.index("execution")]
+
+
+def test_a_long_text_is_trained_on_in_pieces(tiny: Base, tmp_path: Path) -> None:
+    end = [example(n, ["impact"], text="system " * 28 + "wipe disk encrypt delete " * 6) for n in range(40)]
+    other = [example(n, ["execution"], text="system " * 28 + "script shell command " * 8) for n in range(40, 80)]
+    found = {}
+    for pieces in (1, 4):
+        name = f"pieces-{pieces}"
+        trained(
+            tmp_path / name, tiny, [*end, *other], labels=("execution", "impact"),
+            config=Config(**_fields(TINY) | {"pieces": pieces}),
+        )  # fmt: skip
+        found[pieces] = Classifier(tmp_path / name, TINY)(["wipe disk encrypt delete"])[0][0]
+    assert found[4][1] > found[4][0] + 0.5, "what stands behind the first piece is learnt"
+    assert abs(found[1][1] - found[1][0]) < abs(found[4][1] - found[4][0])
+
+
+def test_scores_are_taken_every_eval_steps_and_at_the_end(tiny: Base, tmp_path: Path) -> None:
+    config = Config(**_fields(TINY) | {"epochs": 1, "eval_steps": 10})
+    history = trained(tmp_path / "v1", tiny, examples(300), config=config).history
+    assert sorted(history.scores) == [*range(10, history.step, 10), history.step]
+    assert all("holdout_macro_f1" in scores for scores in history.scores.values())
+
+
+def test_onnx_says_what_torch_says(first: tuple[Path, Report], tmp_path: Path) -> None:
+    before = digest(first[0])
+    exported = export_onnx(first[0], tmp_path / "model.onnx")
+    assert largest_difference(first[0], exported) < 1e-5
+    assert digest(first[0]) == before, "the version's manifest would not know the file"
+    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
 
 
 def _fields(config: Config) -> dict[str, object]:

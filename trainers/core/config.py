@@ -57,7 +57,7 @@ class DistilbertConfig(RecipeConfig, frozen=True, kw_only=True):
     pieces: Annotated[
         int,
         Meta(ge=1, le=16, description="a longer text is trained on in so many pieces; it is judged by the first"),
-    ] = 4
+    ] = 2
     frozen_layers: Annotated[
         int, Meta(ge=0, description="so many layers from the bottom keep their weights; the embeddings always do")
     ] = 3
@@ -70,6 +70,9 @@ class DistilbertConfig(RecipeConfig, frozen=True, kw_only=True):
         float,
         Meta(gt=0, le=1, description="share of the learning rates in a run that starts from an earlier version"),
     ] = 1.0
+    distillation: Annotated[
+        Share, Meta(description="share of what its parent says in the targets of a rehearsed example")
+    ] = 0.0
 
 
 class Phi3LoraConfig(RecipeConfig, frozen=True, kw_only=True):
