@@ -67,7 +67,8 @@ class DistilbertConfig(RecipeConfig, frozen=True, kw_only=True):
         Meta(gt=0, lt=1, description="a tactic is predicted from here on where the holdout is too small to fit it"),
     ] = 0.5
     child_rate: Annotated[
-        Share, Meta(gt=0, description="share of the learning rates in a run that starts from an earlier version")
+        float,
+        Meta(gt=0, le=1, description="share of the learning rates in a run that starts from an earlier version"),
     ] = 1.0
 
 
