@@ -106,10 +106,14 @@ def content(folder: Path, events: list[Event]) -> Path:
     return folder
 
 
+def history(result: TrainingResult) -> History:
+    """What happened on the way."""
+    return msgspec.json.decode((result.folder / HISTORY).read_bytes(), type=History)
+
+
 def losses(result: TrainingResult) -> list[float]:
     """Of every step."""
-    history = msgspec.json.decode((result.folder / HISTORY).read_bytes(), type=History)
-    return [point.loss for point in history.points]
+    return [point.loss for point in history(result).points]
 
 
 def files(result: TrainingResult) -> dict[str, str]:
@@ -290,11 +294,12 @@ def test_each_model_has_its_call(tmp_path: Path, model: str) -> None:
         pytest.skip(f"there is no {MODULES[model]} yet")
     folder = content(tmp_path / "content", techniques(60))
     base = "tiny-phi3" if model == "phi3-mitre-lora" else "tiny"
-    config = TrainingConfig(epochs=1, output_dir=tmp_path, device="cpu", eval_steps=5)
+    config = TrainingConfig(epochs=1, batch_size=4, output_dir=tmp_path, device="cpu", eval_steps=5)
     for version in ("v0001", "v0002"):
         result = CALLS[model](folder, config=config, base=base, threads=1)
         assert (result.model, result.version) == (model, version)
         assert verify(tmp_path / model / version).config["epochs"] == 1
+        assert history(result).scores.keys() >= {5}, "a score every eval_steps"
 
 
 PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")

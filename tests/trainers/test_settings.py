@@ -8,7 +8,7 @@ import pytest
 
 from schemas.errors import BadConfiguration
 from streams.settings import load_settings
-from trainers.core.config import CONFIGS, variable_prefix
+from trainers.core.config import CONFIGS, variable_prefix, variables
 from trainers.settings import load_recipe_config, load_trainer_settings
 
 
@@ -61,3 +61,10 @@ def test_a_bad_value_of_a_recipe_is_named(monkeypatch: pytest.MonkeyPatch, field
     monkeypatch.setenv(f"SX9_TRAINER_DISTILBERT_{field}", value)
     with pytest.raises(BadConfiguration, match=f"SX9_TRAINER_DISTILBERT_{field}='{value}': Expected"):
         load_recipe_config("distilbert-mitre")
+
+
+@pytest.mark.parametrize("model", CONFIGS)
+def test_every_field_of_a_recipe_can_be_said(monkeypatch: pytest.MonkeyPatch, model: str) -> None:
+    for variable, name in variables(model).items():
+        monkeypatch.setenv(variable, str(getattr(CONFIGS[model](), name)))
+    assert load_recipe_config(model) == CONFIGS[model]()
