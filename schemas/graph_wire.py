@@ -1,10 +1,12 @@
-"""The border to Neo4j that streams and trainers share: what its driver raises, in our words."""
+"""The border to Neo4j that streams and trainers share: its driver, and what that raises in our words."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
+from neo4j import Driver, GraphDatabase
 from neo4j.exceptions import DriverError, Neo4jError
 
 from schemas.errors import BadConfiguration, RetryLater
@@ -20,3 +22,11 @@ def neo4j_errors(doing: str) -> Iterator[None]:
         if error.is_retryable():
             raise RetryLater(f"{text}; check that it runs (`sx9 status`) and try again") from error
         raise BadConfiguration(f"{text}; check SX9_NEO4J_URI, user and password") from error
+
+
+@contextlib.contextmanager
+def opened(uri: str, user: str, password: str, **settings: Any) -> Iterator[Driver]:
+    """A driver for as long as the block lasts; without a password there is no authentication."""
+    login = (user, password) if password else None
+    with GraphDatabase.driver(uri, auth=login, notifications_min_severity="OFF", **settings) as driver:
+        yield driver

@@ -39,16 +39,24 @@ def run(name: str, settings: Settings, model: str = MODELS[0]) -> None:
     """
     end_with_parent()
     disable_created_metrics()
-    endpoints = _endpoints(settings, neo4j=name == "graph")
     if name == "train":
-        from trainers.consumer import run_consumer  # torch
-
-        create_topics(endpoints.kafka_bootstrap, settings.replication_factor)
-        run_consumer(load_trainer_settings(), load_recipe_config(model), endpoints.kafka_bootstrap, model)
-    elif name == "fetch":
+        _train(settings, model)
+        return
+    endpoints = _endpoints(settings, neo4j=name == "graph")
+    if name == "fetch":
         _fetch_on(settings, endpoints)
     else:
         run_role(next(role for role in ROLES if role == name), settings, endpoints)
+
+
+def _train(settings: Settings, model: str) -> None:
+    """A trainer; the Neo4j that runs gets its embeddings, where it has any."""
+    from trainers.consumer import run_consumer  # torch
+
+    endpoints = running(settings) or _endpoints(settings, neo4j=False)
+    create_topics(endpoints.kafka_bootstrap, settings.replication_factor)
+    own = load_trainer_settings(neo4j_uri=endpoints.neo4j_uri or None)
+    run_consumer(own, load_recipe_config(model), endpoints.kafka_bootstrap, model)
 
 
 def _endpoints(settings: Settings, *, neo4j: bool) -> Endpoints:

@@ -236,13 +236,12 @@ def _plain(record: msgspec.Struct) -> dict[str, Any]:
 
 def similar(settings: Settings, node: str, k: int) -> list[dict[str, Any]]:
     """The nodes that are most like one, by the embeddings in the Neo4j that runs; see `trainers.graph_store`."""
-    from neo4j import GraphDatabase
-
+    from schemas.graph_wire import opened
     from trainers import graph_store
 
     found = running(settings, kafka=False)
     if found is None:
         raise BadConfiguration("no Neo4j answers: `sx9 up` starts one, and SX9_NEO4J_URI names your own")
-    login = (found.neo4j_user, found.neo4j_password) if found.neo4j_password else None
-    with GraphDatabase.driver(found.neo4j_uri, auth=login, max_transaction_retry_time=5) as driver:
+    login = (found.neo4j_user, found.neo4j_password)
+    with opened(found.neo4j_uri, *login, max_transaction_retry_time=5) as driver:
         return graph_store.similar(driver, node, k)

@@ -3,7 +3,7 @@
     1 read     the journal and the announcements; a trigger answered there is done
     2 look     for the version in the registry; a complete one is not trained again
     3 train    the dataset of the trigger, the recipe, the gate, the version's folder
-    4 promote  the champion pointer, if every check of the gate passed
+    4 promote  the champion pointer, if every check of the gate passed; embeddings of nodes go to Neo4j
     5 announce `trained`, then `promoted` or `refused`, those that are not on the topic yet
     6 journal  the champion's score on the new examples, then the answer
     7 mirror   the registry to MLflow, where one is named; it may be away, the next version brings what it missed
@@ -22,6 +22,7 @@ from collections.abc import Mapping
 import msgspec
 
 from schemas.errors import BadConfiguration, Sx9Error
+from schemas.graph_wire import opened
 from schemas.journal import Promoted, Record, Refused, Score
 from schemas.models import Manifest, Outcome, VersionEvent
 from schemas.topics import JOURNAL, VERSIONS, partition_of
@@ -34,6 +35,7 @@ from trainers.core import evaluate, gate
 from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset, build, named_offsets
 from trainers.durable import write_atomically
+from trainers.graph_store import NODES, write_version
 from trainers.journal_store import JournalStore
 from trainers.recipes import recipe
 from trainers.registry import Registry
@@ -117,7 +119,7 @@ class Answering:
             watch: Called after every step of the run; what it raises ends the run, which a later call repeats.
 
         Raises:
-            RetryLater: Kafka does not answer, or another process is training this model.
+            RetryLater: Kafka or Neo4j does not answer, or another process is training this model.
             BadConfiguration: The registry or the machine is not fit; the message says what to do.
             Corrupt: A parent's files, or the journal, are not what was written.
         """
@@ -202,6 +204,7 @@ class Answering:
         """Promote a version if it passed, and say so."""
         if manifest.promoted:
             self._registry.promote(self._model, manifest.version)  # 4
+            self._serve_embeddings(manifest.version)
         now_ms = int(time.time() * 1000)
         trained = VersionEvent(
             model=self._model,
@@ -232,6 +235,14 @@ class Answering:
             metrics.show_champion(self._model, manifest.version, now_ms, manifest.newest_event_ms)
         log.info("%s", _summary(manifest, detail))
         self._mirror()
+
+    def _serve_embeddings(self, version: str) -> None:
+        """Of a model that has nodes, where a Neo4j is named: let questions go to this version's."""
+        folder = self._registry.folder(self._model, version)
+        if self._settings.neo4j_uri and (folder / NODES).is_file():
+            password = self._settings.neo4j_password.get_secret_value()
+            with opened(self._settings.neo4j_uri, self._settings.neo4j_user, password) as driver:
+                write_version(driver, version, folder)
 
     def _mirror(self) -> None:
         """7: of what is sent already, nothing is sent again."""

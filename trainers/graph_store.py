@@ -23,6 +23,8 @@ from schemas.errors import BadConfiguration
 from schemas.graph_wire import neo4j_errors
 
 PREFIX = "gnn_threat_"
+NODES = "nodes.json"
+"""A version with this file has embeddings."""
 AT_ONCE = 1_000
 """Nodes of one transaction."""
 AWAIT_S = 120
@@ -91,7 +93,7 @@ def write_version(driver: Driver, version: str, folder: Path) -> None:
     """`write_embeddings` of a version's folder: what a promotion is followed by."""
     from safetensors.numpy import load_file
 
-    nodes = [node["id"] for node in msgspec.json.decode((folder / "nodes.json").read_bytes())]
+    nodes = [node["id"] for node in msgspec.json.decode((folder / NODES).read_bytes())]
     write_embeddings(driver, version, nodes, load_file(folder / "embeddings.safetensors")["embeddings"].tolist())
 
 

@@ -21,9 +21,9 @@ import faust
 from aiokafka.errors import KafkaError
 from kafka import KafkaAdminClient, KafkaConsumer
 from mode.supervisors import CrashingSupervisor
-from neo4j import GraphDatabase
 from prometheus_client import start_http_server
 
+from schemas.graph_wire import opened
 from schemas.journal import PolicyChange, Tick
 from schemas.topics import EVENT_TOPICS, JOURNAL, MODELS, Topic, partition_of
 from schemas.wire import NEVER_MS, Outbox, consumer, kafka_errors, patiently, producer
@@ -181,8 +181,7 @@ def _sink(role: Role, settings: Settings, endpoints: Endpoints, kafka: Clients) 
     elif role == "fold":
         yield FoldSink(kafka.outbox, kafka.reader, settings.snapshots_dir)
     else:
-        auth = (endpoints.neo4j_user, endpoints.neo4j_password) if endpoints.neo4j_password else None
-        with GraphDatabase.driver(endpoints.neo4j_uri, auth=auth, notifications_min_severity="OFF") as driver:
+        with opened(endpoints.neo4j_uri, endpoints.neo4j_user, endpoints.neo4j_password) as driver:
             create_constraints(driver)
             yield GraphSink(driver, kafka.outbox)
 
