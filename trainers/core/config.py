@@ -130,7 +130,7 @@ class GnnConfig(RecipeConfig, frozen=True, kw_only=True):
         int, Meta(ge=1, description="of more examples in the windows, a run takes a sample")
     ] = 100_000
     width: Annotated[int, Meta(ge=4, description="numbers in an embedding; a later version keeps its parent's")] = (
-        64
+        32
     )
     dropout: Annotated[float, Meta(ge=0, lt=1, description="in all layers")] = 0.3
     shown_from: Annotated[Share, Meta(description="smallest share of a source's techniques shown in training")] = (
