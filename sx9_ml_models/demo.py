@@ -87,11 +87,11 @@ ENV = {
     "SX9_FETCH_INTERVAL_S": "0",
     "SX9_TRAINER_DISTILBERT_MAX_TOKENS": "32",
     "SX9_TRAINER_DISTILBERT_MAX_EXAMPLES": "1500",
-    "SX9_TRAINER_PHI3_LORA_MAX_EXAMPLES": "120",
-    "SX9_TRAINER_PHI3_LORA_MAX_TOKENS": "160",
-    "SX9_TRAINER_PHI3_LORA_EVAL_EXAMPLES": "64",
+    "SX9_TRAINER_PHI3_LORA_MAX_EXAMPLES": "64",
+    "SX9_TRAINER_PHI3_LORA_MAX_TOKENS": "96",
+    "SX9_TRAINER_PHI3_LORA_EVAL_EXAMPLES": "52",
     "SX9_TRAINER_PHI3_LORA_SAMPLE_ANSWERS": "8",
-    "SX9_TRAINER_PHI3_LORA_ANSWER_TOKENS": "48",
+    "SX9_TRAINER_PHI3_LORA_ANSWER_TOKENS": "40",
     **{f"{variable_prefix(model)}THREADS": "1" for model in MODELS},
 }
 """Settings of the demo that the environment doesn't override: it is the same everywhere, and its trainers share two
