@@ -89,7 +89,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.train", description=__doc__.splitlines()[0])
     parser.add_argument("--only", default=",".join(SIDES), help="parts, with commas between")
     parser.add_argument("--examples", type=int, default=1_500, help="texts to train on")
-    parser.add_argument("--instructions", type=int, default=200, help="instructions to train on")
+    parser.add_argument("--instructions", type=int, default=40, help="instructions to train on")
     parser.add_argument("--repeat", type=int, default=2, help="runs of each side, of which the best counts")
     parser.add_argument("--threads", type=int, default=2, help="of torch, on every side")
     parser.add_argument("--output", type=Path, default=Path("output/benchmarks"), help="folder")

@@ -32,7 +32,7 @@ from trainers.core.loop import device_of
 from trainers.settings import load_trainer_settings
 from trainers.watch import Step
 
-HOLDOUT = {"distilbert": 400, "lora": 60}
+HOLDOUT = {"distilbert": 400, "lora": 20}
 EPOCHS = {"distilbert": 2, "lora": 1}
 TIMED = ("reading", "training")
 """Phases of ours that count as training: what the frozen layers say of the texts, and the steps."""

@@ -117,7 +117,7 @@ def test_two_triggers_make_two_versions(world: World, asked: tuple[Trigger, Trig
     assert (first.trigger, first.version) == (asked[0].id, "v0001")
     assert isinstance(score, Score)
     assert (score.trigger, score.version, score.examples) == (asked[1].id, "v0001", asked[1].examples)
-    assert score.scores.keys() == {"micro_f1", "macro_f1"}
+    assert score.scores.keys() == {"micro_f1", "macro_f1", "ece"}
     assert isinstance(second, Promoted)
     assert world.registry.champion(MODEL) == "v0002"
 
@@ -136,13 +136,15 @@ def test_the_manifest_says_what_the_version_is_made_of(world: World, asked: tupl
     assert found.libraries.keys() >= {"torch", "transformers", "python"}
     assert found.scores["holdout_examples"] == len(asked[1].holdout_old + asked[1].holdout_recent)
     assert found.parent_scores.keys() == found.scores.keys() | {
-        "prequential_micro_f1", "prequential_macro_f1", "prequential_examples",
+        "prequential_micro_f1", "prequential_macro_f1", "prequential_ece", "prequential_examples",
     }  # fmt: skip
+    (baseline,) = found.baseline_scores.values()
+    assert baseline["holdout_examples"] == found.scores["holdout_examples"]
     assert found.gate
     assert found.promoted == all(check.passed for check in found.gate)
     assert found.files.keys() == {
         "model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "README.md", "curves.png",
-        "history.json",
+        "history.json", "precision_recall.png",
     }  # fmt: skip
     assert 0 < found.newest_event_ms == world.events()[-1].newest_event_ms
     assert "| parent | v0001 |" in (world.registry.folder(MODEL, "v0002") / "README.md").read_text()
