@@ -113,12 +113,11 @@ def build(
         if _to_judge(at[1])
     }
     judged = {key: at for key, at in holdout.items() if not _has_text_of(trained_texts, at)}
-    judged_texts = {text_hash(example.text) for _, example in judged.values() if example.text}
 
     candidates = [at for at in latest.values() if _to_train(at[1])]
-    clean = [at for at in candidates if not _has_text_of(judged_texts, at)]
+    clean = _unlike(judged.values(), candidates)
     rehearsed = [(o, named[o]) for o in trigger.rehearsal if named[o].key not in latest and _to_train(named[o])]
-    rehearsal = [at for at in rehearsed if not _has_text_of(judged_texts, at)]
+    rehearsal = _unlike(judged.values(), rehearsed)
     recent = set(trigger.holdout_recent)
     return Dataset(
         fresh=_sample(clean, max_examples, f"{trigger.seed}:{trigger.number}"),
@@ -129,6 +128,12 @@ def build(
         left_out=max(0, len(clean) - max_examples),
         leaks=len(holdout) - len(judged) + len(candidates) - len(clean) + len(rehearsed) - len(rehearsal),
     )
+
+
+def _unlike(judged: Iterable[Placed], placed: Iterable[Placed]) -> list[Placed]:
+    """The examples to train on whose text none to judge on has."""
+    hashes = {text_hash(example.text) for _, example in judged if example.text}
+    return [at for at in placed if not _has_text_of(hashes, at)]
 
 
 def _has_text_of(hashes: Collection[int], placed: Placed) -> bool:
@@ -162,9 +167,8 @@ def split(
     """
     latest = _latest(enumerate(examples))
     judged = {key: at for key, at in latest.items() if _to_judge(at[1])}
-    judged_texts = {text_hash(example.text) for _, example in judged.values() if example.text}
     candidates = [at for at in latest.values() if _to_train(at[1])]
-    clean = [at for at in candidates if not _has_text_of(judged_texts, at)]
+    clean = _unlike(judged.values(), candidates)
     fresh = [at for at in clean if mark(at[1]) not in known]
     return Dataset(
         fresh=_sample(fresh, max_examples, f"{seed}:0"),
