@@ -8,6 +8,8 @@ fails doesn't tell the others: the launcher ends them.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import hashlib
 import logging
 from typing import TypeVar
@@ -24,6 +26,8 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 def join(config: RecipeConfig) -> None:
     """Meet the other processes of this run, if it has any; all but the main one log warnings only from then on.
 
+    They part when the process ends.
+
     Args:
         config: `device` decides on what they meet: gloo between CPUs, NCCL between GPUs.
     """
@@ -38,8 +42,18 @@ def join(config: RecipeConfig) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)
         PartialState(cpu=wanted.type == "cpu")
     torch.set_num_threads(config.threads)  # accelerate guesses a number for several processes on CPUs
+    atexit.register(_part)
     if not is_main_process():
         logging.getLogger().setLevel(logging.WARNING)
+
+
+def _part() -> None:
+    """End the connections, and with them gloo's threads, which abort if they free a tensor once Python has ended."""
+    import torch
+
+    if torch.distributed.is_initialized():
+        gc.collect()  # wrapped models hold the connections too
+        torch.distributed.destroy_process_group()
 
 
 def ranks() -> int:

@@ -207,7 +207,9 @@ import msgspec
 from torch import nn
 from tests.trainers.test_loop import CONFIG, Line, losses
 from trainers.core.loop import is_main_process
+from trainers.ranks import join
 
+join(CONFIG)
 line = Line()
 line.model[1] = nn.Identity()
 history = line.fit()
