@@ -5,7 +5,7 @@
     2 score     the parent on what it has not seen: the fresh examples, and the holdout; what it says of examples
                 without labels of a task is what they teach of it
     3 mix       fresh and rehearsal examples, shuffled, in batches of similar length
-    4 fit       AdamW, a linear warm-up and decay
+    4 fit       the regression on words, to the end; the encoder by AdamW, with a linear warm-up and decay
     5 evaluate  the candidate and the TF-IDF baseline on the same holdout, each half of it calibrated on the other
     6 save      model.safetensors and config.json, calibrated on all of the holdout; tokenizer.json, the picture
 
@@ -13,8 +13,11 @@ One encoder, two heads: tactics are a sigmoid each, the severities a softmax ove
 classifier, those of the severities named `severity:high`. An example without labels of a task gives that head
 nothing to learn but what the parent says, where it knew the task.
 
-The folder loads with `AutoModelForSequenceClassification`; the calibration is folded into the rows of its
-classifier, so whoever loads it gets calibrated probabilities. The same examples, parent, configuration and thread
+Beside the encoder stands a logistic regression on the words (`trainers.distilbert_words`); each learns by itself,
+and their logits are added.
+
+The folder loads with `AutoModelForSequenceClassification` and `trust_remote_code`; the calibration is folded into
+its weights, so whoever loads it gets calibrated probabilities. The same examples, parent, configuration and thread
 count give the same bytes on the same machine type: every random number comes from `Config.seed`.
 """
 
@@ -31,14 +34,15 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import nn
-from transformers import DistilBertConfig, DistilBertForSequenceClassification, DistilBertModel
+from transformers import DistilBertConfig, DistilBertModel
 
 from schemas.models import Manifest
 from schemas.taxonomy import is_severity
 from trainers.base_models import TOKENIZER_FILES, quiet_transformers
-from trainers.core import tfidf
+from trainers.core import tfidf, words
 from trainers.core.calibration import (
     Calibration,
     expected_calibration_error,
@@ -55,6 +59,7 @@ from trainers.core.frozen import Above, Inputs, by_length
 from trainers.core.history import History
 from trainers.core.loop import device_of, fit, make_deterministic
 from trainers.core.report import Report
+from trainers.distilbert_words import DistilBertWithWords, Words
 from trainers.precision_recall import Panel, save_precision_recall
 from trainers.watch import Step, Watch, unwatched
 
@@ -75,6 +80,8 @@ prose has 5 to a token."""
 Config = DistilbertConfig
 BASE_KIND = "distilbert"
 CONTEXT = False
+PRECISION = "words_precision.safetensors"
+"""How sure the weights of the regression on words are, for a child to go on from."""
 
 
 def run(
@@ -116,16 +123,18 @@ def run(
     tokens = pieces + _cut(_encode(tokenizer, _texts(holdout)), tokenizer.max_tokens)
     inputs = _inputs(model, tokens, config, watch)
     judged = range(len(pieces), len(tokens))
+    features = _features(model, tokens, idf_of=0 if parent else len(pieces))
+    fresh = bisect_left(whose, len(data.fresh))
 
     # 2 score the parent
     champion: dict[str, Scores] = {}
     targets = torch.from_numpy(marks(_label_sets(train), known)[whose]).float()  # (pieces, labels)
     if parent:
         cells = _for_the_parent_to_say(targets, known, _known_to(parent))
-        fresh = bisect_left(whose, len(data.fresh))
         asked = range(len(pieces) if cells.any() or config.distillation else fresh)
         above = Above(model, config.frozen_layers)
-        before = _predict(above, inputs, [*asked, *judged], "scoring the champion", watch)
+        texts = [*asked, *judged]
+        before = _predict(above, inputs, texts, "scoring the champion", watch) + _words_say(model, features[texts])
         first = [bisect_left(whose, example) for example in range(len(data.fresh))]
         champion |= _prequential(before[first], data.fresh, known, parent, config)
         champion |= _judge(before[len(asked) :], data, known, config)
@@ -138,11 +147,15 @@ def run(
     kept = [i for i, label in enumerate(known) if label not in retired]
     _keep_rows(model, kept)
     known, targets = _labels(model), targets[:, kept]
+    precision = _fit_words(
+        model, features[: len(pieces)], [_label_sets(train)[i] for i in whose], fresh, parent, config, watch
+    )
+    by_words = _words_say(model, features[len(pieces) :])
     above = Above(model, config.frozen_layers)
     latest: dict[str, Logits] = {}
 
     def evaluate() -> Mapping[str, float]:
-        latest["holdout"] = _predict(above, inputs, judged, "scoring the candidate", watch)
+        latest["holdout"] = _predict(above, inputs, judged, "scoring the candidate", watch) + by_words
         probabilities, predicted = _cross_fitted(latest["holdout"], holdout, known, config)
         scores = _scores("holdout", predicted, probabilities, holdout, known)
         return {f"{split}_{name}": value for split, one in scores.items() for name, value in one.figures.items()}
@@ -159,7 +172,7 @@ def run(
     # 6 save
     calibrations = _calibrate(logits, holdout, known, config)
     _fold_in(model, calibrations)
-    _save(model, source, folder)
+    _save(model, precision, source, folder)
     _draw(_cross_fitted(logits, holdout, known, config)[0], holdout, known, folder)
     return Report(
         labels=known,
@@ -182,22 +195,22 @@ def _dropouts(config: Config) -> dict[str, float]:
     return dict.fromkeys(("dropout", "attention_dropout", "seq_classif_dropout"), config.dropout)
 
 
-def _load_base(base: Path, labels: Sequence[str], config: Config) -> DistilBertForSequenceClassification:
+def _load_base(base: Path, labels: Sequence[str], config: Config) -> DistilBertWithWords:
     """The base with a head of random weights."""
     with quiet_transformers():
         settings = DistilBertConfig.from_pretrained(base, **_dropouts(config))
         _name_labels(settings, labels)
-        model = DistilBertForSequenceClassification(settings)
+        model = DistilBertWithWords(settings)
         model.distilbert.load_state_dict(DistilBertModel.from_pretrained(base).state_dict())
     _initialise(model.pre_classifier, 0.0, config)
     _initialise(model.classifier, BIAS_OF_NEW_LABEL, config)
     return model
 
 
-def _load_parent(parent: Path, labels: Sequence[str], config: Config) -> DistilBertForSequenceClassification:
+def _load_parent(parent: Path, labels: Sequence[str], config: Config) -> DistilBertWithWords:
     """The parent; its head gets a row more for each label that it doesn't know, after its own."""
     with quiet_transformers():
-        model = DistilBertForSequenceClassification.from_pretrained(
+        model = DistilBertWithWords.from_pretrained(
             parent, use_safetensors=True, local_files_only=True, **_dropouts(config)
         )
     known = _labels(model)
@@ -207,7 +220,7 @@ def _load_parent(parent: Path, labels: Sequence[str], config: Config) -> DistilB
     with torch.no_grad():
         grown.weight[: len(known)] = model.classifier.weight
         grown.bias[: len(known)] = model.classifier.bias
-    _set_head(model, grown, wanted)
+    _set_head(model, grown, wanted, range(len(known)))
     return model
 
 
@@ -224,7 +237,7 @@ def _retired(known: Sequence[str], data: Dataset) -> frozenset[str]:
     return frozenset(known) - stand
 
 
-def _keep_rows(model: DistilBertForSequenceClassification, kept: Sequence[int]) -> None:
+def _keep_rows(model: DistilBertWithWords, kept: Sequence[int]) -> None:
     """Leave only some labels in the head, in their order."""
     labels = _labels(model)
     if len(kept) == len(labels):
@@ -233,11 +246,19 @@ def _keep_rows(model: DistilBertForSequenceClassification, kept: Sequence[int]) 
     with torch.no_grad():
         head.weight.copy_(model.classifier.weight[list(kept)])
         head.bias.copy_(model.classifier.bias[list(kept)])
-    _set_head(model, head, [labels[i] for i in kept])
+    _set_head(model, head, [labels[i] for i in kept], kept)
 
 
-def _set_head(model: DistilBertForSequenceClassification, head: nn.Linear, labels: Sequence[str]) -> None:
+def _set_head(model: DistilBertWithWords, head: nn.Linear, labels: Sequence[str], columns: Sequence[int]) -> None:
+    """Give the encoder another head; `columns` of the regression on words stay, as the first ones."""
     model.classifier, model.num_labels = head, len(labels)
+    before = model.words
+    model.words = Words(before.vocabulary, len(labels)).to(before.weight.device)
+    with torch.no_grad():
+        model.words.weight[:, : len(columns)] = before.weight[:, list(columns)]
+        model.words.bias[: len(columns)] = before.bias[list(columns)]
+        model.words.scale[: len(columns)] = before.scale[list(columns)]
+        model.words.idf.copy_(before.idf)
     _name_labels(model.config, labels)
 
 
@@ -253,7 +274,7 @@ def _name_labels(settings: DistilBertConfig, labels: Sequence[str]) -> None:
     settings.problem_type = "multi_label_classification"
 
 
-def _labels(model: DistilBertForSequenceClassification) -> tuple[str, ...]:
+def _labels(model: DistilBertWithWords) -> tuple[str, ...]:
     return tuple(model.config.id2label[i] for i in range(len(model.config.id2label)))
 
 
@@ -308,11 +329,86 @@ def _pieces(tokens: Tokens, max_tokens: int, pieces: int) -> tuple[Tokens, list[
 
 
 def _inputs(
-    model: DistilBertForSequenceClassification, tokens: Tokens, config: Config, watch: Watch, phase: str = "reading"
+    model: DistilBertWithWords, tokens: Tokens, config: Config, watch: Watch, phase: str = "reading"
 ) -> Inputs:
     return Inputs(
         model, config.frozen_layers, tokens, PREDICTION_BATCH, lambda done, of: watch(Step(phase, done, of))
     )
+
+
+# ---- words
+
+
+def _features(model: DistilBertWithWords, tokens: Tokens, idf_of: int = 0) -> words.Features:
+    """What the regression reads of texts.
+
+    Args:
+        idf_of: From so many texts, the first ones, the model learns how rare words are; 0: it knows.
+    """
+    counts = words.count(tokens, model.words.vocabulary)
+    if idf_of:
+        _set(model.words.idf, words.inverse_frequencies(counts[:idf_of]))
+    return words.weigh(counts, _array(model.words.idf))
+
+
+def _fit_words(
+    model: DistilBertWithWords,
+    features: words.Features,
+    sets: Sequence[Sequence[str]],
+    fresh: int,
+    parent: Path | None,
+    config: Config,
+    watch: Watch,
+) -> torch.Tensor:
+    """Fit the regression on words in place.
+
+    Args:
+        features: Of the pieces to train on.
+        sets: Labels of each piece.
+        fresh: So many pieces, the first ones, are of examples that nobody trained on before.
+
+    Returns:
+        (features, labels), how sure the weights are now.
+    """
+    labels = _labels(model)
+    mean = np.vstack([_array(model.words.weight), _array(model.words.bias)])
+    before = words.Weights(mean, words.Weights.unknown(len(mean) - 1, len(labels)).precision)
+    if parent:
+        saved = _array(load_file(parent / PRECISION)["precision"])
+        for column, label in enumerate(_known_to(parent)):
+            if label in labels:
+                before.precision[:, labels.index(label)] = saved[:, column]
+    groups: list[tuple[Sequence[int], Sequence[int]]] = []
+    for task, columns in _columns(labels).items():
+        rows = [row for row, names in enumerate(sets) if any(map(TASKS[task], names))]
+        groups += [(columns, rows)] if task else [([column], rows) for column in columns]
+    found = before
+    if config.words:
+        found = words.fit(
+            features, marks(sets, labels), groups, before, fresh,
+            lambda done, of: watch(Step("weighing words", done, of)),
+        )  # fmt: skip
+    _set(model.words.weight, found.mean[:-1])
+    _set(model.words.bias, found.mean[-1])
+    nn.init.constant_(model.words.scale, config.words)
+    return torch.from_numpy(found.precision).to(torch.bfloat16)
+
+
+def _words_say(model: DistilBertWithWords, features: words.Features) -> Logits:
+    """What the regression adds to the encoder's logits, (texts, labels)."""
+    mean = np.vstack([_array(model.words.weight), _array(model.words.bias)])
+    said: Logits = _array(model.words.scale) * (features @ mean)
+    return said
+
+
+def _array(values: torch.Tensor) -> npt.NDArray[np.float64]:
+    found: npt.NDArray[np.float64] = values.detach().cpu().double().numpy()
+    return found
+
+
+def _set(parameter: nn.Parameter, values: npt.NDArray[np.float64]) -> None:
+    with torch.no_grad():
+        parameter.copy_(torch.from_numpy(values))
 
 
 # ---- fit
@@ -577,7 +673,7 @@ def _probabilities(logits: Logits, labels: Sequence[str]) -> npt.NDArray[np.floa
 # ---- save
 
 
-def _fold_in(model: DistilBertForSequenceClassification, calibrations: Calibrations) -> None:
+def _fold_in(model: DistilBertWithWords, calibrations: Calibrations) -> None:
     """Put the calibration into the rows of the classifier, and the thresholds into the configuration."""
     labels = _labels(model)
     thresholds: dict[str, float] = {}
@@ -587,6 +683,7 @@ def _fold_in(model: DistilBertForSequenceClassification, calibrations: Calibrati
             model.classifier.weight[columns] *= fitted.scale
             model.classifier.bias[columns] *= fitted.scale
             model.classifier.bias[columns] += fitted.shift
+            model.words.scale[columns] *= fitted.scale
             thresholds |= zip((labels[i] for i in columns), fitted.thresholds, strict=False)
     model.config.thresholds = thresholds
 
@@ -595,11 +692,12 @@ def _thresholds(settings: DistilBertConfig) -> dict[str, float]:
     return dict(getattr(settings, "thresholds", None) or {})
 
 
-def _save(model: DistilBertForSequenceClassification, source: Path, folder: Path) -> None:
-    """Weights, configuration, and the tokenizer as it came."""
+def _save(model: DistilBertWithWords, precision: torch.Tensor, source: Path, folder: Path) -> None:
+    """Weights and how sure the words' are, configuration, code, and the tokenizer as it came."""
     model.cpu().eval()
     with quiet_transformers():
         model.save_pretrained(folder)
+    save_file({"precision": precision}, folder / PRECISION)
     for name in TOKENIZER_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
@@ -630,9 +728,7 @@ class Classifier:
 
     def __init__(self, folder: Path, config: Config) -> None:
         with quiet_transformers():
-            self._model = DistilBertForSequenceClassification.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True
-            )
+            self._model = DistilBertWithWords.from_pretrained(folder, use_safetensors=True, local_files_only=True)
         self._model.to(device_of(config)).eval()
         self._config = config
         self._tokenizer = _tokenizer(folder, min(config.max_tokens, self._model.config.max_position_embeddings))
@@ -646,6 +742,7 @@ class Classifier:
         inputs = _inputs(self._model, tokens, self._config, watch)
         above = Above(self._model, self._config.frozen_layers)
         logits = _predict(above, inputs, range(len(texts)), "classifying", watch)
+        logits += _words_say(self._model, _features(self._model, tokens))
         serves = {task: Calibration(thresholds=() if task else self._thresholds) for task in TASKS}
         return _decide(logits, self.labels, serves)
 
@@ -667,14 +764,16 @@ def introduction(manifest: Manifest) -> str:
 ```python
 from transformers import pipeline
 
-classify = pipeline("text-classification", ".", top_k=None, function_to_apply="sigmoid")
+classify = pipeline("text-classification", ".", top_k=None, function_to_apply="sigmoid", trust_remote_code=True)
 classify("APT29 dumped credentials from LSASS memory.")
 ```
 
-A tactic is predicted from its probability in `thresholds` of `config.json` on. The severity is the label with the
-largest score among those that begin with `severity:`; their probabilities are the softmax over these alone
-(`function_to_apply="none"` gives the logits). The probabilities are calibrated on the holdout, the thresholds are
-those of the highest expected F1; no score below was computed on examples that its calibration was fitted on.
+`trust_remote_code` lets `distilbert_words.py`, which lies here, add what a regression on the words says; without it
+the encoder alone is loaded, whose scores are lower. A tactic is predicted from its probability in `thresholds` of
+`config.json` on. The severity is the label with the largest score among those that begin with `severity:`; their
+probabilities are the softmax over these alone (`function_to_apply="none"` gives the logits). The probabilities are
+calibrated on the holdout, the thresholds are those of the highest expected F1; no score below was computed on
+examples that its calibration was fitted on.
 `precision_recall.png` shows other thresholds; `ece` is the expected calibration error."""
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from transformers import AutoModelForSequenceClassification
 
 from schemas.errors import Corrupt
 from trainers.base_models import quiet_transformers
+from trainers.distilbert_words import DistilBertWithWords
 
 NAME = "model.onnx"
 MAX_DIFFERENCE = 1e-4
@@ -51,7 +51,7 @@ def export_onnx(folder: Path, target: Path | None = None) -> Path:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it speaks of torchvision, which nothing here needs
     with quiet_transformers(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = AutoModelForSequenceClassification.from_pretrained(
+        model = DistilBertWithWords.from_pretrained(
             folder, use_safetensors=True, local_files_only=True, attn_implementation="eager"
         ).eval()
         ids = torch.ones(2, 8, dtype=torch.long)
@@ -78,7 +78,7 @@ def largest_difference(folder: Path, exported: Path) -> float:
     import onnxruntime
 
     with quiet_transformers():
-        model = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True).eval()
+        model = DistilBertWithWords.from_pretrained(folder, local_files_only=True).eval()
     session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
     worst = 0.0
     for texts in (_TEXTS, _TEXTS[:1]):

@@ -48,7 +48,7 @@ def join(config: RecipeConfig) -> None:
 
 
 def _part() -> None:
-    """End the connections, and with them gloo's threads, which abort if they free a tensor once Python has ended."""
+    """End the connections, and gloo's threads, which abort if they free a tensor once Python has ended."""
     import torch
 
     if torch.distributed.is_initialized():

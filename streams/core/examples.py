@@ -130,7 +130,7 @@ def _tactics_or_severity(event: Event) -> Lesson | None:
     if isinstance(event, Template):
         return Lesson(
             key=f"template:{event.id}",
-            text=clean_text(f"{event.name}. {event.text} Tags: {', '.join(event.tags)}."),
+            text=clean_text(f"{event.name}. Tags: {', '.join(event.tags)}. {event.text}"),
             labels=(severity_label(event.severity),),
             retracted=event.status != "active" or event.severity not in SEVERITIES,
         )

@@ -83,7 +83,7 @@ def test_a_template_teaches_its_severity_until_it_has_none_of_the_five() -> None
     sink(box).take(messages([good, unknown, old]))
     first, *later = box.of(JOURNAL.name, MODEL)
     assert (first.text, first.labels, first.taxonomy) == (
-        "Template 1. Finds a default login. Tags: cve, panel.",
+        "Template 1. Tags: cve, panel. Finds a default login.",
         ("severity:high",),
         "nuclei-templates",
     )

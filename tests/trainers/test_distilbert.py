@@ -100,7 +100,7 @@ def test_another_seed_gives_other_weights(first: tuple[Path, Report], tiny: Base
 
 def test_others_can_load_it(first: tuple[Path, Report]) -> None:
     folder, _ = first
-    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
     assert model.config.problem_type == "multi_label_classification"
     assert tuple(model.config.id2label.values()) == LABELS
     classify = pipeline(
@@ -109,6 +109,20 @@ def test_others_can_load_it(first: tuple[Path, Report]) -> None:
     found = {one["label"]: one["score"] for one in classify(["attacker powershell script shell system"])[0]}
     assert max(found, key=lambda label: found[label]) == "execution"
     assert found["execution"] > 0.5
+
+
+def test_who_trusts_no_code_of_the_folder_gets_the_encoder_alone(first: tuple[Path, Report]) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(first[0])
+    assert type(model).__name__ == "DistilBertForSequenceClassification"
+    weights = load_file(first[0] / "model.safetensors")
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+
+
+def test_without_the_words_the_encoder_decides_alone(tiny: Base, tmp_path: Path) -> None:
+    trained(tmp_path / "v1", tiny, examples(100), config=Config(**_fields(TINY) | {"words": 0.0}))
+    weights = load_file(tmp_path / "v1" / "model.safetensors")
+    assert not weights["words.weight"].any()
+    assert not weights["words.scale"].any()
 
 
 def test_a_child_starts_from_its_parent_and_leaves_it_as_it_was(
@@ -141,6 +155,8 @@ def test_the_head_grows_and_keeps_the_rows_it_had(first: tuple[Path, Report], ti
         assert torch.equal(after[name][: len(LABELS)], before[name])
         assert len(after[name]) == len(ALL_LABELS)
     for name in before.keys() - {"classifier.weight", "classifier.bias"}:
+        if name.startswith("words."):  # that is fitted to the end, whatever the rates
+            continue
         assert torch.equal(after[name], before[name]), name
 
 
@@ -232,7 +248,7 @@ def test_a_run_ends_where_its_watch_says_so(tiny: Base, tmp_path: Path) -> None:
 
     with pytest.raises(Stopped):
         trained(tmp_path / "v1", tiny, examples(100), watch=watch)
-    trained_on = [s for s in seen if s.phase != "reading"]
+    trained_on = [s for s in seen if s.phase not in ("reading", "weighing words")]
     assert [(s.phase, s.epoch, s.step) for s in trained_on] == [("training", 1, n) for n in (1, 2, 3)]
     assert seen[-1].loss > 0
 
@@ -280,7 +296,7 @@ def test_the_folder_answers_as_others_read_it(first: tuple[Path, Report]) -> Non
     texts = ["attacker powershell script shell system", "password hash", "wipe " * 20_000, ""]
     classifier = Classifier(first[0], Config(**_fields(TINY) | {"frozen_layers": 1}))
     probabilities, predicted = classifier(texts)
-    model = AutoModelForSequenceClassification.from_pretrained(first[0]).eval()
+    model = AutoModelForSequenceClassification.from_pretrained(first[0], trust_remote_code=True).eval()
     tokenizer = AutoTokenizer.from_pretrained(first[0])
     batch = tokenizer(texts, padding=True, truncation=True, max_length=32, return_tensors="pt")
     with torch.no_grad():

@@ -62,6 +62,9 @@ class DistilbertConfig(RecipeConfig, frozen=True, kw_only=True):
         int, Meta(ge=0, description="so many layers from the bottom keep their weights; the embeddings always do")
     ] = 3
     dropout: Annotated[float, Meta(ge=0, lt=1, description="in the encoder and the head")] = 0.0
+    words: Annotated[
+        float, Meta(ge=0, description="what the regression on words counts beside the encoder; 0: it is left out")
+    ] = 0.6
     threshold: Annotated[
         float,
         Meta(gt=0, lt=1, description="a tactic is predicted from here on where the holdout is too small to fit it"),

@@ -84,7 +84,7 @@ class Inputs:
         if not self._kept:
             return self._below(indices)
         hidden = pad_sequence([self._kept[i] for i in indices], batch_first=True)
-        return hidden, _mask([self.lengths[i] for i in indices])
+        return hidden, mask_of([self.lengths[i] for i in indices])
 
     def _keep(self, batch_size: int, after: Callable[[int, int], None]) -> None:
         batches = by_length(self.lengths, batch_size)
@@ -97,7 +97,7 @@ class Inputs:
     def _below(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         device = next(self._embeddings.parameters()).device
         ids = pad_sequence([torch.tensor(self._tokens[i]) for i in indices], batch_first=True).to(device)
-        mask = _mask([self.lengths[i] for i in indices]).to(device)
+        mask = mask_of([self.lengths[i] for i in indices]).to(device)
         with torch.no_grad():
             hidden: torch.Tensor = self._embeddings(ids)
             for layer in self._layers:
@@ -115,5 +115,6 @@ def by_length(lengths: Sequence[int], size: int) -> list[list[int]]:
     return [order[i : i + size] for i in range(0, len(order), size)]
 
 
-def _mask(lengths: Sequence[int]) -> torch.Tensor:
+def mask_of(lengths: Sequence[int]) -> torch.Tensor:
+    """(texts, tokens), True for what isn't padding."""
     return torch.arange(max(lengths))[None, :] < torch.tensor(lengths)[:, None]
