@@ -272,7 +272,8 @@ def _measure(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         return phi3_shape(Phi3LoraConfig(precision="bfloat16"), asked.layers or 32, steps=1 if asked.layers else 10)
     ours = asked.side.startswith("ours")
     if asked.part == "distilbert":
-        config: Any = _trained(DistilbertConfig(), EPOCHS["distilbert"], asked.threads)
+        alone = DistilbertConfig(words=0.0)  # the other side has no regression on words either
+        config: Any = _trained(alone, EPOCHS["distilbert"], asked.threads)
         base = resolve(config.base, cache, "distilbert").folder
         data = data_of(MODELS[0], asked.examples, HOLDOUT["distilbert"])
         rate = config.learning_rate if asked.side == "trainer-at-our-rate" else None

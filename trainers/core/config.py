@@ -72,7 +72,7 @@ class DistilbertConfig(RecipeConfig, frozen=True, kw_only=True):
     child_rate: Annotated[
         float,
         Meta(gt=0, le=1, description="share of the learning rates in a run that starts from an earlier version"),
-    ] = 1.0
+    ] = 0.5
     distillation: Annotated[
         Share, Meta(description="share of what its parent says in the targets of a rehearsed example")
     ] = 0.0
