@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import logging
 import re
@@ -30,7 +29,6 @@ from trainers.core import loop
 from trainers.core.config import CONFIGS, DistilbertConfig
 from trainers.core.history import History
 from trainers.core.manifest import MANIFEST, read, verify, write
-from trainers.recipes import MODULES
 from trainers.registry import Registry
 from trainers.versions import HISTORY
 from trainers.watch import Step, Watch
@@ -291,8 +289,6 @@ def test_a_call_that_was_killed_goes_on_when_it_is_made_again(
 
 @pytest.mark.parametrize("model", CONFIGS)
 def test_each_model_has_its_call(tmp_path: Path, model: str) -> None:
-    if importlib.util.find_spec(MODULES[model]) is None:
-        pytest.skip(f"there is no {MODULES[model]} yet")
     folder = content(tmp_path / "content", techniques(60))
     base = "tiny-phi3" if model == "phi3-mitre-lora" else "tiny"
     config = TrainingConfig(epochs=1, batch_size=4, output_dir=tmp_path, device="cpu", eval_steps=5)
@@ -329,8 +325,6 @@ def test_the_code_of_the_page_runs(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     names: dict[str, Any] = {}
     exec(first, names)
     assert "v0001 does not serve: holdout/examples" in capsys.readouterr().out
-    if importlib.util.find_spec("trainers.gnn") is None or importlib.util.find_spec("trainers.phi3_lora") is None:
-        pytest.skip("not all recipes are there yet")
     exec(second, names)
     assert read(Path("models/phi3-mitre-lora/v0001")).config["batch_size"] == 32
     assert read(Path("models/gnn-threat/v0001")).config["seed"] == 5
