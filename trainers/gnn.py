@@ -406,7 +406,12 @@ def _hide(known: torch.Tensor, config: Config) -> tuple[torch.Tensor, torch.Tens
     return known - hidden, hidden
 
 
-PATHS = frozenset(("paths", "alike_text", "alike_shown", "alike_label", "smooth", "attention"))
+PATHS = frozenset(
+    (
+        "paths", "alike_text", "alike_shown", "alike_label", "smooth", "attention",
+        "paths_by_number", "attention_by_number", "sharper_by_number",
+    )
+)  # fmt: skip
 
 
 def _parameter_groups(network: ThreatGnn, config: Config, share: float) -> list[dict[str, object]]:

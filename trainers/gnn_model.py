@@ -8,6 +8,8 @@
     paths source ─> technique ─> source ─> technique: co-occurrence (a ridge filter, a cosine) and attention to
     sources with alike texts and alike techniques; alike texts; neighbours of what is shown; how often it is used
 
+The weights of the paths, and how sharply sources with alike techniques are told from others, change with how many
+techniques are shown: of two nothing much follows, and a source with fifty is known by them rather than by its text.
 Nothing here belongs to one node, so the network scores sources and techniques it never saw. While a source is
 scored, its own edges to techniques are taken out of everything but "techniques shown": trained as it is used.
 """
@@ -37,6 +39,8 @@ _PATHS_AT_FIRST = (7.0, 0.5, 0.3, 0.1, 3.0, 1.0, 0.1, 0.0, 0.0)
 _HEADS_AT_FIRST = (0.5, 0.25, 0.25)
 _RARE_TACTIC = -2.0
 _RARE = 1e-3
+_USUAL_NUMBER = 10.0
+"""Of techniques shown, about which the weights of the paths change with the number."""
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -195,6 +199,9 @@ class ThreatGnn(nn.Module):
         self.alike_label = nn.Parameter(torch.full((HEADS,), 0.5))
         self.smooth = nn.Parameter(torch.full((HEADS,), -6.0))
         self.attention = nn.Parameter(torch.tensor(_HEADS_AT_FIRST).repeat(relations, 1))
+        self.paths_by_number = nn.Parameter(torch.zeros(relations, len(PATHS)))
+        self.attention_by_number = nn.Parameter(torch.zeros(relations, HEADS))
+        self.sharper_by_number = nn.Parameter(torch.zeros(HEADS))
 
     def hidden(self, view: View, without: torch.Tensor | None = None) -> torch.Tensor:
         """h of every node, (nodes, width). Edges of the rows `without` are left out."""
@@ -233,7 +240,8 @@ class ThreatGnn(nn.Module):
         z = self.sources(view, asked, h)
         scores = z @ self.out(self.dropout(h[view.target])).T / self.shape.width**0.5
         features = torch.stack(self._paths(view, asked))  # (paths, batch, targets)
-        scores = scores + torch.einsum("pbt,bp->bt", features, self.paths[asked.relations])
+        weights = self.paths[asked.relations] + _number(asked) * self.paths_by_number[asked.relations]
+        scores = scores + torch.einsum("pbt,bp->bt", features, weights)
         return scores + self._attention(view, asked)
 
     def _paths(self, view: View, asked: Question) -> list[torch.Tensor]:
@@ -271,12 +279,13 @@ class ThreatGnn(nn.Module):
         text = view.text[asked.nodes] @ view.text[view.source].T
         label = (view.label[None] == asked.labels[:, None]).float()
         parts = view.known / view.known.sum(1, keepdim=True).clamp(min=1.0).sqrt()
-        scores = torch.zeros_like(asked.shown)
+        scores, number = torch.zeros_like(asked.shown), _number(asked)
+        weights = self.attention[asked.relations] + number * self.attention_by_number[asked.relations]
         for i in range(HEADS):
-            like = self.alike_text[i] * text + self.alike_shown[i] * shown + self.alike_label[i] * label
+            sharp = self.alike_shown[i] * torch.exp(self.sharper_by_number[i] * number)
+            like = self.alike_text[i] * text + sharp * shown + self.alike_label[i] * label
             near = like.masked_fill(other, -1e4).softmax(1) * ~other
-            weight = self.attention[asked.relations, i][:, None]
-            scores = scores + weight * torch.log(near @ parts + torch.exp(self.smooth[i]))
+            scores = scores + weights[:, i : i + 1] * torch.log(near @ parts + torch.exp(self.smooth[i]))
         return scores
 
     @torch.no_grad()
@@ -288,6 +297,11 @@ class ThreatGnn(nn.Module):
             z = self.sources(view, asked_of(view, self.shape, view.rows), h)
             found[view.source] = z
         return nn.functional.normalize(found, dim=1)
+
+
+def _number(asked: Question) -> torch.Tensor:
+    """(batch, 1): how many techniques are shown of each row, as the log of its ratio to a usual number."""
+    return torch.log((asked.shown.sum(1, keepdim=True) + 1.0) / _USUAL_NUMBER)
 
 
 def _own(view: View, asked: Question) -> torch.Tensor:

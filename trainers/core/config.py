@@ -125,7 +125,7 @@ class GnnConfig(RecipeConfig, frozen=True, kw_only=True):
     learning_rate: Annotated[float, Meta(gt=0, description="of the layers")] = 3e-3
     path_learning_rate: Annotated[
         float, Meta(gt=0, description="of the weights of the paths, few and of their own size")
-    ] = 3e-2
+    ] = 0.3
     child_rate: Annotated[
         float, Meta(gt=0, le=1, description="share of the rates with which a later version learns")
     ] = 0.3
