@@ -24,7 +24,7 @@ from schemas.journal import held_out, key_hash
 from trainers.core.config import DistilbertConfig
 from trainers.core.dataset import Dataset, Placed, split
 
-REHEARSAL = 1_200
+REHEARSAL = 1_000
 WINDOW = msgspec.structs.replace(tactics.CONFIG, epochs=1, batch_size=16)
 METHODS: Mapping[str, tuple[int, DistilbertConfig]] = {
     "nothing rehearsed": (0, WINDOW),

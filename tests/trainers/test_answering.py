@@ -144,7 +144,7 @@ def test_the_manifest_says_what_the_version_is_made_of(world: World, asked: tupl
     assert found.promoted == all(check.passed for check in found.gate)
     assert found.files.keys() == {
         "model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "README.md", "curves.png",
-        "history.json", "precision_recall.png",
+        "history.json", "precision_recall.png", "distilbert_words.py", "words_precision.safetensors",
     }  # fmt: skip
     assert 0 < found.newest_event_ms == world.events()[-1].newest_event_ms
     assert "| parent | v0001 |" in (world.registry.folder(MODEL, "v0002") / "README.md").read_text()
@@ -201,7 +201,7 @@ def _die(*_: object, **__: object) -> None:
 
 def test_a_worse_candidate_is_refused_with_its_numbers(world: World, asked: tuple[Trigger, Trigger]) -> None:
     world.answer(asked[0])
-    world.answer(asked[1], head_learning_rate=5.0)
+    world.answer(asked[1], head_learning_rate=5.0, words=0.0)
     assert world.said()[2:] == [("v0002", "trained"), ("v0002", "refused")]
     refusal = world.answers()[-1]
     assert isinstance(refusal, Refused)
@@ -263,7 +263,7 @@ def test_what_may_pass_later_is_not_counted_as_a_failed_attempt(
 def test_a_parent_changed_on_disk_is_corrupt(world: World, asked: tuple[Trigger, Trigger]) -> None:
     world.answer(asked[0])
     weights = world.registry.folder(MODEL, "v0001") / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\1\2\3\4")
     with pytest.raises(Corrupt, match=r"v0001/model\.safetensors has sha256"):
         world.answer(asked[1])
     assert world.said() == [("v0001", "trained"), ("v0001", "promoted")]
