@@ -147,9 +147,7 @@ def run(
     kept = [i for i, label in enumerate(known) if label not in retired]
     _keep_rows(model, kept)
     known, targets = _labels(model), targets[:, kept]
-    precision = _fit_words(
-        model, features[: len(pieces)], [_label_sets(train)[i] for i in whose], fresh, parent, config, watch
-    )
+    precision = _fit_words(model, features[: len(pieces)], [train[i] for i in whose], fresh, parent, config, watch)
     by_words = _words_say(model, features[len(pieces) :])
     above = Above(model, config.frozen_layers)
     latest: dict[str, Logits] = {}
@@ -354,7 +352,7 @@ def _features(model: DistilBertWithWords, tokens: Tokens, idf_of: int = 0) -> wo
 def _fit_words(
     model: DistilBertWithWords,
     features: words.Features,
-    sets: Sequence[Sequence[str]],
+    placed: Sequence[Placed],
     fresh: int,
     parent: Path | None,
     config: Config,
@@ -364,14 +362,14 @@ def _fit_words(
 
     Args:
         features: Of the pieces to train on.
-        sets: Labels of each piece.
+        placed: The example of each piece.
         fresh: So many pieces, the first ones, are of examples that nobody trained on before.
 
     Returns:
         (features, labels), how sure the weights are now.
     """
     labels = _labels(model)
-    mean = np.vstack([_array(model.words.weight), _array(model.words.bias)])
+    mean = _words_mean(model)
     before = words.Weights(mean, words.Weights.unknown(len(mean) - 1, len(labels)).precision)
     if parent:
         saved = _array(load_file(parent / PRECISION)["precision"])
@@ -380,12 +378,12 @@ def _fit_words(
                 before.precision[:, labels.index(label)] = saved[:, column]
     groups: list[tuple[Sequence[int], Sequence[int]]] = []
     for task, columns in _columns(labels).items():
-        rows = [row for row, names in enumerate(sets) if any(map(TASKS[task], names))]
+        rows = _rows(placed, task)
         groups += [(columns, rows)] if task else [([column], rows) for column in columns]
     found = before
     if config.words:
         found = words.fit(
-            features, marks(sets, labels), groups, before, fresh,
+            features, marks(_label_sets(placed), labels), groups, before, fresh,
             lambda done, of: watch(Step("weighing words", done, of)),
         )  # fmt: skip
     _set(model.words.weight, found.mean[:-1])
@@ -396,9 +394,13 @@ def _fit_words(
 
 def _words_say(model: DistilBertWithWords, features: words.Features) -> Logits:
     """What the regression adds to the encoder's logits, (texts, labels)."""
-    mean = np.vstack([_array(model.words.weight), _array(model.words.bias)])
-    said: Logits = _array(model.words.scale) * (features @ mean)
+    said: Logits = _array(model.words.scale) * (features @ _words_mean(model))
     return said
+
+
+def _words_mean(model: DistilBertWithWords) -> npt.NDArray[np.float64]:
+    """(features + 1, labels), the bias last."""
+    return np.vstack([_array(model.words.weight), _array(model.words.bias)])
 
 
 def _array(values: torch.Tensor) -> npt.NDArray[np.float64]:

@@ -17,7 +17,7 @@ from schemas.journal import Example
 from tests.trainers.material import ALL_LABELS, LABELS, example, examples, held_out
 from trainers.base_models import Base
 from trainers.core.dataset import Dataset
-from trainers.distilbert import Classifier, Config, Report, run
+from trainers.distilbert import PRECISION, Classifier, Config, Report, run
 from trainers.export import export_onnx, largest_difference
 from trainers.watch import Step, Stopped, Watch, unwatched
 
@@ -158,6 +158,20 @@ def test_the_head_grows_and_keeps_the_rows_it_had(first: tuple[Path, Report], ti
         if name.startswith("words."):  # that is fitted to the end, whatever the rates
             continue
         assert torch.equal(after[name], before[name]), name
+
+
+def test_a_grown_version_keeps_what_its_parent_knew_of_words(
+    first: tuple[Path, Report], tiny: Base, tmp_path: Path
+) -> None:
+    trained(tmp_path / "v0002", tiny, examples(20, ALL_LABELS), labels=("collection", "impact"), parent=first[0])
+    before, after = (load_file(folder / "model.safetensors") for folder in (first[0], tmp_path / "v0002"))
+    untouched = (after["words.weight"][:, len(LABELS) :] == 0).all(1)
+    assert before["words.weight"][untouched].any(), "words that the window has none of"
+    assert torch.equal(after["words.weight"][untouched, : len(LABELS)], before["words.weight"][untouched])
+    assert torch.equal(after["words.idf"], before["words.idf"])
+    was, now = (load_file(folder / PRECISION)["precision"] for folder in (first[0], tmp_path / "v0002"))
+    assert (was > was.min()).any()
+    assert (now[:, : len(LABELS)] >= was).all(), "a child is at least as sure as its parent"
 
 
 def test_a_grown_head_learns_the_new_label(first: tuple[Path, Report], tiny: Base, tmp_path: Path) -> None:

@@ -72,6 +72,24 @@ def test_while_a_source_is_scored_its_own_edges_pass_no_message(models_cache: Pa
     np.testing.assert_allclose(gnn.network_scores(model.network, without, [cut]), whole, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["paths_by_number", "attention_by_number", "sharper_by_number"])
+def test_how_many_techniques_are_shown_decides_how_much_the_paths_count(
+    models_cache: Path, tmp_path: Path, name: str
+) -> None:
+    trained(models_cache, tmp_path / "v", world())
+    model = gnn.load(tmp_path / "v")
+    row = model.view.rows[3]
+    rows = [msgspec.structs.replace(row, targets=model.view.targets[:shown]) for shown in (2, 9)]
+    before = gnn.network_scores(model.network, model.view, rows)
+    weights = getattr(model.network, name)
+    assert weights.any(), "it was learnt"
+    with torch.no_grad():
+        weights += 0.5
+    few, usual = np.abs(gnn.network_scores(model.network, model.view, rows) - before).max(1)
+    assert few > 1e-3
+    assert usual < 1e-5, "the number about which the weights change"
+
+
 def test_it_finds_hidden_techniques_that_popularity_does_not(models_cache: Path, tmp_path: Path) -> None:
     config = msgspec.structs.replace(CONFIG, epochs=15)
     report = trained(models_cache, tmp_path / "v", world(), config=config)

@@ -59,8 +59,8 @@ def count(tokens: Sequence[Sequence[int]], vocabulary: int) -> scipy.sparse.csr_
         tokens: Token ids of each text, at least one, not padded.
         vocabulary: Size of the tokenizer's.
     """
-    rows: list[Floats] = []
-    columns: list[Floats] = []
+    rows: list[npt.NDArray[np.int64]] = []
+    columns: list[npt.NDArray[np.int64]] = []
     values: list[Floats] = []
     for batch in by_length([len(ids) for ids in tokens], BATCH):
         ids = pad_sequence([torch.tensor(tokens[i]) for i in batch], batch_first=True)
