@@ -299,6 +299,8 @@ def test_what_is_saved_is_calibrated_and_has_its_thresholds(tiny: Base, tmp_path
     fitted = report.details["calibration"]["tactics"]
     assert fitted["examples"] == report.candidate["holdout"].examples >= 50
     assert fitted["scale"] != 1.0
+    scales = load_file(tmp_path / "v1" / "model.safetensors")["words.scale"].tolist()
+    assert scales == pytest.approx([TINY.words * fitted["scale"]] * len(LABELS)), "both opinions are calibrated"
     settings = AutoConfig.from_pretrained(tmp_path / "v1")
     assert settings.thresholds == dict(zip(LABELS, fitted["thresholds"], strict=True))
     assert 0.0 <= report.candidate["holdout"].extra["ece"] < 0.2
