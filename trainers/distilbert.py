@@ -9,9 +9,10 @@
     5 evaluate  the candidate and the TF-IDF baseline on the same holdout, each half of it calibrated on the other
     6 save      model.safetensors and config.json, calibrated on all of the holdout; tokenizer.json, the picture
 
-One encoder, two heads: tactics are a sigmoid each, the severities a softmax over theirs. Both are rows of one
-classifier, those of the severities named `severity:high`. An example without labels of a task gives that head
-nothing to learn but what the parent says, where it knew the task.
+One encoder, two heads: tactics are learnt as a sigmoid each, the severities as a softmax over theirs. Both are rows
+of one classifier, those of the severities named `severity:high`. An example without labels of a task gives that
+head nothing to learn but what the parent says, where it knew the task. The probabilities of tactics are those given
+that the text has at least one, as all have that are learnt from.
 
 Beside the encoder stands a logistic regression on the words (`trainers.distilbert_words`); each learns by itself,
 and their logits are added.
@@ -45,6 +46,7 @@ from trainers.base_models import TOKENIZER_FILES, quiet_transformers
 from trainers.core import tfidf, words
 from trainers.core.calibration import (
     Calibration,
+    at_least_one,
     expected_calibration_error,
     fit_sigmoid,
     fit_softmax,
@@ -270,6 +272,7 @@ def _name_labels(settings: DistilBertConfig, labels: Sequence[str]) -> None:
     settings.id2label = dict(enumerate(labels))
     settings.label2id = {label: i for i, label in enumerate(labels)}
     settings.problem_type = "multi_label_classification"
+    settings.at_least_one = [i for i, label in enumerate(labels) if not is_severity(label)]
 
 
 def _labels(model: DistilBertWithWords) -> tuple[str, ...]:
@@ -570,7 +573,7 @@ def _decide(logits: Logits, labels: Sequence[str], calibrations: Calibrations) -
             probabilities[:, columns] = softmax(scaled)
             predicted[np.arange(len(logits)), np.array(columns)[scaled.argmax(1)]] = True
         else:
-            probabilities[:, columns] = sigmoid(scaled)
+            probabilities[:, columns] = at_least_one(scaled)
             predicted[:, columns] = probabilities[:, columns] >= np.array(fitted.thresholds)
     return probabilities, predicted
 
@@ -665,11 +668,11 @@ def _texts(placed: Sequence[Placed]) -> list[str]:
 
 
 def _probabilities(logits: Logits, labels: Sequence[str]) -> npt.NDArray[np.float64]:
-    """As they are, without a calibration."""
-    thresholds = (0.5,) * len(labels)
-    return _decide(logits, labels, {
-        task: Calibration(thresholds=thresholds[: len(columns)]) for task, columns in _columns(labels).items()
-    })[0]  # fmt: skip
+    """As they are learnt, a tactic by itself, without a calibration."""
+    out = np.zeros(logits.shape)
+    for task, columns in _columns(labels).items():
+        out[:, columns] = softmax(logits[:, columns]) if task else sigmoid(logits[:, columns])
+    return out
 
 
 # ---- save
@@ -774,7 +777,8 @@ classify("APT29 dumped credentials from LSASS memory.")
 the encoder alone is loaded, whose scores are lower. A tactic is predicted from its probability in `thresholds` of
 `config.json` on. The severity is the label with the largest score among those that begin with `severity:`; their
 probabilities are the softmax over these alone (`function_to_apply="none"` gives the logits). The probabilities are
-calibrated on the holdout, the thresholds are those of the highest expected F1; no score below was computed on
+calibrated on the holdout, those of the tactics given that the text has one; the thresholds are those of the highest
+expected F1; no score below was computed on
 examples that its calibration was fitted on.
 `precision_recall.png` shows other thresholds; `ece` is the expected calibration error."""
 

@@ -1,16 +1,18 @@
 """DistilBERT with a second opinion: a logistic regression on the words of the text, added to what the encoder says.
 
-    input_ids ──> encoder ──> head ─────────────────> + ──> logits
+    input_ids ──> encoder ──> head ─────────────────> + ──> each by itself ──> given that there is one ──> logits
         └───────> tokens and pairs, TF-IDF ──> x scale ┘
 
 The encoder knows what words mean, the regression remembers which words go with which label; together they are
-better than each (wide and deep learning, Cheng et al. 2016; docs/experiments.md). Every version has a copy of this
+better than each (wide and deep learning, Cheng et al. 2016; docs/experiments.md). Both say each tactic by itself,
+and know nothing of what every example has: at least one of them. Every version has a copy of this
 file, so that `AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)` loads all of it;
 therefore it imports nothing of the project. Without `trust_remote_code` the encoder alone is loaded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,6 +22,8 @@ from transformers import DistilBertConfig, DistilBertForSequenceClassification
 PAIRS = 1 << 17
 """Pairs of tokens share so many rows by a hash."""
 _MULTIPLIER = 1_000_003
+_LEAST = 1e-30
+"""The least that any other label is believed to hold, so that a certain one stays a finite number."""
 
 
 def ngrams(
@@ -77,8 +81,39 @@ class Words(nn.Module):
         return self.scale * found
 
 
+def given_one(logits: torch.Tensor, columns: Sequence[int]) -> torch.Tensor:
+    """The log-odds of labels once it is known that at least one of them holds.
+
+    Bayes: P(i | at least one) = P(i) / P(at least one), so the odds of `i` are divided by the probability that
+    another one holds.
+
+    Args:
+        logits: (..., labels), log-odds of labels that are independent.
+        columns: Of which labels at least one holds; the others stay as they are.
+
+    Returns:
+        The same shape.
+
+    >>> odds = torch.tensor([[0.0, 0.0, 5.0]])
+    >>> given_one(odds, [0, 1]).sigmoid()[0, :2]  # 1/2 each, nothing at all in 1 of 4 cases
+    tensor([0.6667, 0.6667])
+    """
+    if not columns:
+        return logits
+    among = torch.zeros(logits.shape[-1], dtype=logits.dtype, device=logits.device)
+    among[list(columns)] = 1.0
+    others = torch.outer(among, among) - torch.diag(among)
+    none = nn.functional.softplus(logits) @ others  # (..., labels), minus the log of P(no other one)
+    half = torch.tanh(0.5 * none.clamp(min=_LEAST))
+    another = (2.0 * half / (1.0 + half)).log()  # 1 - exp(-none), without its cancellation
+    return logits - among * another
+
+
 class DistilBertWithWords(DistilBertForSequenceClassification):
-    """A `DistilBertForSequenceClassification` that adds what `Words` says to its logits, not to its loss."""
+    """A `DistilBertForSequenceClassification` that adds what `Words` says to its logits, not to its loss.
+
+    `config.at_least_one` has the columns of the labels of which every text has one.
+    """
 
     def __init__(self, config: DistilBertConfig) -> None:
         super().__init__(config)
@@ -96,7 +131,7 @@ class DistilBertWithWords(DistilBertForSequenceClassification):
         """See the parent."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         out = super().forward(input_ids=input_ids, attention_mask=attention_mask, **more)
-        out.logits = out.logits + self.words(input_ids, mask)
+        out.logits = given_one(out.logits + self.words(input_ids, mask), getattr(self.config, "at_least_one", []))
         return out
 
 

@@ -106,9 +106,21 @@ def test_others_can_load_it(first: tuple[Path, Report]) -> None:
     classify = pipeline(
         "text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(folder), top_k=None
     )
-    found = {one["label"]: one["score"] for one in classify(["attacker powershell script shell system"])[0]}
+    found = {one["label"]: one["score"] for one in classify(["attacker powershell script shell system user-7"])[0]}
     assert max(found, key=lambda label: found[label]) == "execution"
     assert found["execution"] > 0.5
+
+
+def test_the_folder_says_what_the_classifier_says_and_that_a_text_has_a_tactic(first: tuple[Path, Report]) -> None:
+    folder, _ = first
+    texts = ["attacker shell system user-7", "", "Der Angreifer las ein Buch.", "hash hash password command"]
+    model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        theirs = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits.sigmoid().numpy()
+    ours, _ = Classifier(folder, TINY)(texts)
+    assert ours == pytest.approx(theirs, abs=1e-5)
+    assert (ours.sum(1) >= 1 - 1e-6).all(), "on average at least one"
 
 
 def test_who_trusts_no_code_of_the_folder_gets_the_encoder_alone(first: tuple[Path, Report]) -> None:

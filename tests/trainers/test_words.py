@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from trainers.core import words
 from trainers.core.frozen import mask_of
-from trainers.distilbert_words import PAIRS, Words
+from trainers.distilbert_words import PAIRS, Words, given_one
 
 VOCABULARY = 50
 
@@ -56,6 +58,28 @@ def test_the_module_says_what_was_fitted() -> None:
     padded = torch.tensor([ids + [0] * (max(lengths) - len(ids)) for ids in tokens])
     said = module(padded, mask_of(lengths).long()).numpy()
     assert said == pytest.approx((words.weigh(counts, idf) @ mean) * [1.0, 2.0, 0.5], abs=1e-4)
+
+
+def test_given_one_is_what_counting_all_cases_gives() -> None:
+    logits = torch.tensor([[0.3, -1.2, -4.0, 2.0], [-9.0, -8.0, -7.0, -1.0]], dtype=torch.float64)
+    columns = [0, 1, 2]
+    for row, found in zip(logits, given_one(logits, columns).sigmoid(), strict=True):
+        p = row.sigmoid().tolist()
+        cases = [case for case in itertools.product((0, 1), repeat=3) if any(case)]
+        weights = [np.prod([p[i] if case[i] else 1 - p[i] for i in columns]) for case in cases]
+        for i in columns:
+            share = sum(w for w, case in zip(weights, cases, strict=True) if case[i]) / sum(weights)
+            assert found[i].item() == pytest.approx(share)
+        assert found[3].item() == pytest.approx(p[3]), "another task's column stays"
+
+
+def test_given_one_is_finite_and_in_proportion_far_out() -> None:
+    far = given_one(torch.tensor([[-40.0, -40.0], [60.0, -40.0], [-40.0, 60.0]]), [0, 1]).sigmoid()
+    assert far[0].tolist() == pytest.approx([0.5, 0.5], abs=1e-4)
+    assert far[1:].tolist() == [[1.0, pytest.approx(0.0, abs=1e-6)], [pytest.approx(0.0, abs=1e-6), 1.0]]
+    alone = given_one(torch.tensor([[-3.0]]), [0])
+    assert alone.isfinite().all()
+    assert alone.sigmoid().item() == pytest.approx(1.0), "the only label of a text that has one"
 
 
 def test_one_column_is_the_regression_of_scikit_learn() -> None:

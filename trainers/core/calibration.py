@@ -1,6 +1,7 @@
 """Probabilities that mean what they say, and the thresholds from which a label is predicted.
 
     logits ──> x scale + shift ──> probabilities ──> thresholds ──> predicted labels
+                 │                   └ tactics: given that a text has one; severities: the largest, no thresholds
                  └ tactics: Platt, one pair for all of them; severities: a temperature
 
 Both are fitted on the holdout, and no score is computed on what was fitted: `cross_fitted` splits the holdout in
@@ -18,9 +19,11 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from schemas.journal import key_hash
 from trainers.core.evaluate import Marks
+from trainers.distilbert_words import given_one
 
 Floats = npt.NDArray[np.float64]
 
@@ -69,7 +72,7 @@ def fit_sigmoid(logits: Floats, truth: Marks, threshold: float) -> Calibration:
     if len(logits) < MIN_EXAMPLES:
         return identity(logits.shape[1], threshold)
     scale, shift = _platt(logits, truth)
-    probabilities = sigmoid(scale * logits + shift)
+    probabilities = at_least_one(scale * logits + shift)
     return Calibration(
         scale=scale,
         shift=shift,
@@ -153,6 +156,12 @@ def sigmoid(logits: Floats) -> Floats:
     """Probability of each label by itself."""
     out: Floats = 0.5 * (1.0 + np.tanh(0.5 * logits))
     return out
+
+
+def at_least_one(logits: Floats) -> Floats:
+    """Probability of each label, where every row has at least one: see `given_one`."""
+    columns = range(logits.shape[1])
+    return sigmoid(given_one(torch.from_numpy(logits), columns).numpy())
 
 
 def softmax(logits: Floats) -> Floats:
