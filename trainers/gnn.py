@@ -28,6 +28,7 @@ from torch import nn
 from schemas.errors import BadConfiguration
 from schemas.journal import Example, Link, Node, held_out
 from schemas.models import Manifest
+from trainers.core.calibration import at_least_one
 from trainers.core.config import GnnConfig
 from trainers.core.dataset import Dataset, Placed, identity
 from trainers.core.evaluate import Scores, all_labels, marks, most_frequent, score
@@ -477,11 +478,12 @@ def _rank(network: ThreatGnn, world: _World, cases: _Cases) -> Matrix:
 
 @torch.no_grad()
 def _tactic_probabilities(network: ThreatGnn, world: _World, nodes: Sequence[int]) -> Matrix:
+    """(nodes, tactics), given that a technique has at least one."""
     network.eval()
     view, place = world.around(nodes, 0)
     asked = torch.tensor([place[node] for node in nodes], dtype=torch.long, device=view.device)
-    found: Matrix = network(view, asked_of(view, network.shape, ()), asked)[1].float().sigmoid().cpu().numpy()
-    return found
+    logits = network(view, asked_of(view, network.shape, ()), asked)[1]
+    return at_least_one(logits.double().cpu().numpy()).astype(np.float32)
 
 
 def _tactic_scores(probabilities: Matrix, truth: Sequence[Sequence[str]], shape: Shape, threshold: float) -> Scores:

@@ -142,7 +142,7 @@ class GnnConfig(RecipeConfig, frozen=True, kw_only=True):
     shown_to: Annotated[Share, Meta(description="largest share of a source's techniques shown in training")] = 0.8
     max_tokens: Annotated[int, Meta(ge=8, le=512, description="longer texts are cut")] = 128
     threshold: Annotated[float, Meta(gt=0, lt=1, description="a tactic is predicted from this probability on")] = (
-        0.4
+        0.5
     )
     max_nodes: Annotated[
         int, Meta(ge=1, description="a larger graph is sampled around each batch instead of computed as a whole")
