@@ -53,6 +53,7 @@ class DistilbertConfig(RecipeConfig, frozen=True, kw_only=True):
         Meta(gt=0, description="of the encoder; 3e-5 to 1e-4 suit a larger base such as distilbert-base-uncased"),
     ] = 3e-4
     head_learning_rate: Annotated[Positive, Meta(description="of the head")] = 3e-3
+    eval_steps: Annotated[Count, Meta(description="steps between two evaluations for the curve of scores")] = 100
     max_tokens: Annotated[int, Meta(ge=8, le=512, description="so many tokens are read at a time")] = 64
     pieces: Annotated[
         int,
@@ -132,6 +133,7 @@ class GnnConfig(RecipeConfig, frozen=True, kw_only=True):
     max_examples: Annotated[
         int, Meta(ge=1, description="of more examples in the windows, a run takes a sample")
     ] = 100_000
+    eval_steps: Annotated[Count, Meta(description="steps between two evaluations for the curve of scores")] = 40
     width: Annotated[int, Meta(ge=4, description="numbers in an embedding; a later version keeps its parent's")] = (
         32
     )
