@@ -26,7 +26,7 @@ from sx9_ml_models.cli import app
 from sx9_ml_models.training import TrainingConfig, TrainingResult, train_distilbert, train_gnn, train_phi_lora
 from tests.trainers.material import examples
 from trainers.core import loop
-from trainers.core.config import CONFIGS, DistilbertConfig
+from trainers.core.config import CONFIGS, DistilbertConfig, variable_prefix
 from trainers.core.history import History
 from trainers.core.manifest import MANIFEST, read, verify, write
 from trainers.registry import Registry
@@ -330,19 +330,36 @@ def test_the_code_of_the_page_runs(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert read(Path("models/gnn-threat/v0001")).config["seed"] == 5
 
 
+ONE_OF_TWO: dict[str, dict[str, Any]] = {
+    "distilbert-mitre": QUICK | {"save_steps": 40},
+    "phi3-mitre-lora": {
+        "base": "tiny-phi3", "epochs": 1, "max_tokens": 96, "precision": "float32", "sample_answers": 2,
+        "answer_tokens": 4,
+    },
+    "gnn-threat": {
+        "base": "tiny", "epochs": 3, "batch_size": 5, "dropout": 0.0, "shown_from": 0.0, "shown_to": 0.0,
+    },
+}  # fmt: skip
+"""What each model is trained with. Dropout, and what the graph model is shown, are drawn in each process by itself:
+there is none of it here. bfloat16 rounds what is beside an example in a packed row."""
+NEAR = {"distilbert-mitre": 1e-4, "phi3-mitre-lora": 1e-4, "gnn-threat": 0.05}
+"""How near the losses are. The graph model leaves out the edges of all sources that are computed together."""
+
+
+@pytest.mark.parametrize("model", CONFIGS)
 def test_two_processes_compute_what_one_does_and_write_one_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
-    folder = content(tmp_path / "content", procedures(240))
-    fields = QUICK | {"save_steps": 40}
-    alone = train_distilbert(folder, tmp_path / "alone", **fields)
+    folder = content(tmp_path / "content", procedures(240) if model == "distilbert-mitre" else techniques(60))
+    fields = ONE_OF_TWO[model] | {"threads": 1, "device": "cpu"}
+    alone = CALLS[model](folder, output_dir=tmp_path / "alone", **fields)
     for name, value in fields.items():
-        monkeypatch.setenv(f"SX9_TRAINER_DISTILBERT_{name}".upper(), str(value))
+        monkeypatch.setenv(f"{variable_prefix(model)}{name}".upper(), str(value))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port), "-m"]
-    call = ["sx9_ml_models.training", "distilbert-mitre", "--content", str(folder), "--output", "both", "--json"]
+    call = ["sx9_ml_models.training", model, "--content", str(folder), "--output", "both", "--json"]
     done = subprocess.run(
         [sys.executable, *launcher, *call],
         capture_output=True, text=True, timeout=300, cwd=tmp_path, check=False,
@@ -351,12 +368,14 @@ def test_two_processes_compute_what_one_does_and_write_one_version(
     said = json.loads(done.stdout)
     assert (said["version"], said["folder"]) == ("v0001", str(tmp_path / "both" / "v0001"))
     both = TrainingResult(**said | {"folder": Path(said["folder"])})
-    assert losses(both) == pytest.approx(losses(alone), abs=1e-4)
+    assert losses(both) == pytest.approx(losses(alone), abs=NEAR[model])
     assert both.scores == pytest.approx(alone.scores, abs=0.02)
     assert sorted(p.name for p in (tmp_path / "both").iterdir() if p.is_dir() and not p.is_symlink()) == ["v0001"]
     assert verify(both.folder).files.keys() == verify(alone.folder).files.keys()
-    assert read(tmp_path / "both").version == "v0001", "the folder itself is the champion"
-    assert (tmp_path / "both" / MANIFEST).is_symlink()
+    assert both.promoted == alone.promoted
+    if both.promoted:
+        assert read(tmp_path / "both").version == "v0001", "the folder itself is the champion"
+        assert (tmp_path / "both" / MANIFEST).is_symlink()
 
 
 def test_the_command_trains_and_prints_what_came_of_it(tmp_path: Path) -> None:
