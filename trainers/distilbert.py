@@ -778,8 +778,8 @@ the encoder alone is loaded, whose scores are lower. A tactic is predicted from 
 `config.json` on. The severity is the label with the largest score among those that begin with `severity:`; their
 probabilities are the softmax over these alone (`function_to_apply="none"` gives the logits). The probabilities are
 calibrated on the holdout, those of the tactics given that the text has one. The thresholds are those of the highest
-expected F1. No score below was computed on examples that its calibration was fitted on. `precision_recall.png` shows
-other thresholds; `ece` is the expected calibration error."""
+expected F1. No score below was computed on examples that its calibration was fitted on.
+`precision_recall.png` shows other thresholds; `ece` is the expected calibration error."""
 
 
 PIPELINE = "text-classification"
