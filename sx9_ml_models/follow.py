@@ -12,6 +12,7 @@ from schemas.models import VersionEvent
 from schemas.topics import TRIGGERS, VERSIONS, WINDOWS
 from schemas.windows import Trigger, Window
 from schemas.wire import kafka_errors
+from sx9_ml_models.tables import against
 from trainers.core.evaluate import summary
 
 Decision = Window | Trigger | VersionEvent
@@ -68,9 +69,7 @@ def sentence(decision: Decision) -> str:
 def numbers(decided: Any) -> str:
     """The numbers of the rules that tripped, or of all rules where none did."""
     tripped = [m for m in decided.measures if m.tripped] or decided.measures
-    return ", ".join(
-        f"{m.rule} {m.value:.4g} of {m.limit:.4g}{f' {m.detail}' if m.detail else ''}" for m in tripped
-    )
+    return ", ".join(f"{against(m.rule, m.value, m.limit)}{f' {m.detail}' if m.detail else ''}" for m in tripped)
 
 
 def _scores(event: VersionEvent) -> str:

@@ -17,6 +17,7 @@ from streams.fetchers.runner import FetchReport
 
 Row = Mapping[str, Any]
 WIDTH_OF_A_PIPE = 160
+DAY_S = 86_400
 
 
 def out() -> Console:
@@ -196,7 +197,18 @@ def _before_after(row: Row, score: str) -> str:
 
 def _measures(row: Row) -> str:
     tripped = [m for m in row["measures"] if m["tripped"]] or row["measures"]
-    return ", ".join(f"{m['rule']} {m['value']:.4g} of {m['limit']:.4g}" for m in tripped)
+    return ", ".join(against(m["rule"], m["value"], m["limit"]) for m in tripped)
+
+
+def against(rule: str, value: float, limit: float) -> str:
+    """What a rule measured, beside its limit; an age, which it has in seconds, in days.
+
+    >>> against("volume", 3000.0, 1500.0), against("staleness", 39_920_000.0, 38_880_000.0)
+    ('volume 3000 of 1500', 'staleness 462 of 450 days')
+    """
+    if rule == "staleness":
+        return f"{rule} {value / DAY_S:.3g} of {limit / DAY_S:.3g} days"
+    return f"{rule} {value:.4g} of {limit:.4g}"
 
 
 def _labels(counts: Mapping[str, int], most: int = 3) -> str:

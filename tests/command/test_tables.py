@@ -61,3 +61,9 @@ def test_a_version_is_shown_beside_its_parent_and_its_baseline(capsys: pytest.Ca
     assert re.search(r"recall@20 +0\.5 +0\.25 +0\.2\b", said)
     assert re.search(r"loss +1\.25", said)
     assert "aa, cc" in said
+
+
+def test_a_measured_age_is_said_in_days_and_a_number_as_it_is() -> None:
+    assert tables.against("staleness", 39_920_000.0, 38_880_000.0) == "staleness 462 of 450 days"
+    assert tables.against("drift", 0.2591, 0.25) == "drift 0.2591 of 0.25"
+    assert tables.against("volume", 3000.0, 1500.0) == "volume 3000 of 1500"
