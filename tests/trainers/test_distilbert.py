@@ -106,7 +106,7 @@ def test_others_can_load_it(first: tuple[Path, Report]) -> None:
     classify = pipeline(
         "text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(folder), top_k=None
     )
-    found = {one["label"]: one["score"] for one in classify(["attacker powershell script shell system user-7"])[0]}
+    found = {one["label"]: one["score"] for one in classify(["attacker powershell script shell system"])[0]}
     assert max(found, key=lambda label: found[label]) == "execution"
     assert found["execution"] > 0.5
 

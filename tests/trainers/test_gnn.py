@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from schemas.errors import BadConfiguration, Corrupt
 from schemas.journal import Example, Link, held_out
 from tests.trainers.lessons import CONFIGS, graph, labels_of, later
+from tests.trainers.material import LABELS
 from trainers import gnn
 from trainers.base_models import resolve
 from trainers.core.config import GnnConfig
@@ -70,6 +71,23 @@ def test_while_a_source_is_scored_its_own_edges_pass_no_message(models_cache: Pa
     texts = load_file(tmp_path / "v" / gnn.GRAPH)["texts"]
     without = gnn.View(bare, texts, model.settings.shape, torch.device("cpu"))
     np.testing.assert_allclose(gnn.network_scores(model.network, without, [cut]), whole, rtol=1e-3, atol=1e-3)
+
+
+def test_a_technique_has_a_tactic_even_where_nothing_was_learnt_of_it(models_cache: Path, tmp_path: Path) -> None:
+    config = msgspec.structs.replace(
+        CONFIG, epochs=1, learning_rate=1e-9, path_learning_rate=1e-9, threshold=0.9 / len(LABELS)
+    )
+    journal = graph(240)
+    known = journal[0]
+    assert known.node
+    more = (
+        msgspec.structs.replace(known, key=f"node:T{n}", node=msgspec.structs.replace(known.node, id=f"T{n}"))
+        for n in range(2000, 2100)
+    )
+    data = split([*journal, *filter(held_out, more)], 10_000, 17)
+    judged = trained(models_cache, tmp_path / "v", data, config=config).candidate["holdout_tactics"]
+    assert judged.examples
+    assert judged.figures["micro_f1"] > 0, "by itself each would be as rare as it begins, and none be said"
 
 
 @pytest.mark.parametrize("name", ["paths_by_number", "attention_by_number", "sharper_by_number"])
