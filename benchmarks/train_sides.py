@@ -20,17 +20,18 @@ from torch import nn
 
 from schemas.journal import Example, Source
 from schemas.topics import MODELS
-from streams.core.examples import project
-from streams.fetchers.feed import Rejected
-from streams.fetchers.runner import parse_events
+from streams.core.projections.examples import project
+from streams.fetchers.base.feed import Rejected
+from streams.fetchers.base.runner import parse_events
 from streams.settings import load_settings
-from trainers import distilbert, phi3_lora
-from trainers.base_models import resolve
+from trainers.bases.base_models import resolve
 from trainers.core.config import DistilbertConfig, Phi3LoraConfig, RecipeConfig
 from trainers.core.dataset import Dataset, split
 from trainers.core.loop import device_of
+from trainers.models.distilbert import recipe as distilbert
+from trainers.models.phi3_lora import recipe as phi3_lora
+from trainers.runs.progress import Step
 from trainers.settings import load_trainer_settings
-from trainers.watch import Step
 
 HOLDOUT = {"distilbert": 400, "lora": 20}
 EPOCHS = {"distilbert": 2, "lora": 1}
@@ -214,7 +215,7 @@ def phi3_shape(config: Phi3LoraConfig, layers: int, steps: int) -> dict[str, Any
     from peft import get_peft_model
     from transformers import Phi3Config, Phi3ForCausalLM
 
-    from trainers.core.packing import Piece, pack
+    from trainers.models.phi3_lora.packing import Piece, pack
 
     device = device_of(config)
     torch.manual_seed(0)

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from schemas.errors import BadRecord
-from schemas.models import Manifest
 from schemas.topics import TOPICS
+from schemas.versions import Manifest
 
 JSON_DIR = Path(__file__).parent / "json"
 _encoder = msgspec.json.Encoder()

@@ -8,7 +8,7 @@ import msgspec
 
 from schemas.events import DeadLetter, Entity, Event, Relationship, Technique, Template
 from schemas.journal import Record
-from schemas.models import VersionEvent
+from schemas.versions import VersionEvent
 from schemas.windows import Trigger, Window
 
 FOR_EVER = -1

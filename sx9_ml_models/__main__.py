@@ -1,5 +1,5 @@
 """`python -m sx9_ml_models`: the `sx9` command."""
 
-from sx9_ml_models.cli import main
+from sx9_ml_models.cli.app import main
 
 main()

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from schemas.errors import BadRecord, RetryLater
-from streams.fetchers.feed import OnProgress
-from streams.fetchers.runner import feed_named, fetch
-from streams.services.local import services
-from streams.services.topics import create_topics
+from streams.fetchers.base.feed import OnProgress
+from streams.fetchers.base.runner import feed_named, fetch
+from streams.local.services import services
 from streams.settings import Settings
-from sx9_ml_models import tables
+from sx9_ml_models import render as tables
+from transport.topics import create_topics
 
 
 def fetch_feeds(settings: Settings, wanted: Mapping[str, str | None], *, as_json: bool) -> bool:

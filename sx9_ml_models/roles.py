@@ -12,14 +12,14 @@ from prometheus_client import disable_created_metrics, start_http_server
 
 from schemas.errors import BadConfiguration, RetryLater, Sx9Error
 from schemas.topics import MODELS
-from streams import metrics
+from streams import telemetry as metrics
 from streams.app.wiring import ROLES, run_role
-from streams.fetchers.runner import feed_named, fetch
-from streams.services.local import Endpoints, running
-from streams.services.topics import create_topics
+from streams.fetchers.base.runner import feed_named, fetch
+from streams.local.services import Endpoints, running
 from streams.settings import Settings
-from sx9_ml_models.children import end_with_parent
+from sx9_ml_models.processes import end_with_parent
 from trainers.settings import load_recipe_config, load_trainer_settings
+from transport.topics import create_topics
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def run(name: str, settings: Settings, model: str = MODELS[0]) -> None:
 
 def _train(settings: Settings, model: str) -> None:
     """A trainer; the Neo4j that runs gets its embeddings, where it has any."""
-    from trainers.consumer import run_consumer  # torch
+    from trainers.runs.consumer import run_consumer  # torch
 
     endpoints = running(settings) or _endpoints(settings, neo4j=False)
     create_topics(endpoints.kafka_bootstrap, settings.replication_factor)

@@ -3,7 +3,7 @@
     folder ──> events ──> examples ──> new ones, rehearsal, holdout ──> recipe ──> gate ──> <output_dir>/v0001
                                                                                        └──> champion, if it passed
 
-From the examples on it is the way of the stream's trainers, `trainers.versions.train_version`: the same recipe,
+From the examples on it is the way of the stream's trainers, `trainers.runs.train_version.train_version`: the same recipe,
 holdout, gate, card and manifest. Only where examples come from differs.
 
     from sx9_ml_models.training import TrainingConfig, train_distilbert
@@ -30,25 +30,26 @@ import msgspec
 
 from schemas.errors import BadConfiguration
 from schemas.journal import Example, Source, key_hash
-from schemas.models import Manifest
 from schemas.policy import default_policy
 from schemas.topics import topic_of
-from streams.content import read_events
-from streams.core.examples import LEARNS_FROM, project
-from streams.core.sample import pick_spread
-from sx9_ml_models import tables
-from trainers import ranks
-from trainers.base_models import resolve
-from trainers.core import evaluate, gate
+from schemas.versions import Manifest
+from streams.content.events_folder import read_events
+from streams.core.projections.examples import LEARNS_FROM, project
+from streams.core.sampling import pick_spread
+from sx9_ml_models import render as tables
+from trainers.bases.base_models import resolve
+from trainers.core import gate
 from trainers.core.config import CONFIGS, RecipeConfig, changed
 from trainers.core.dataset import Dataset, identity, mark, split
 from trainers.core.loop import device_of, is_main_process
-from trainers.recipes import recipe
-from trainers.registry import Registry
+from trainers.core.metrics import classification as evaluate
+from trainers.models.recipe import recipe
+from trainers.runs import distributed as ranks
+from trainers.runs.progress import Watch, unwatched, watching
+from trainers.runs.train_version import Order, train_version
 from trainers.settings import load_recipe_config, load_trainer_settings
-from trainers.tracking import tracker
-from trainers.versions import Order, train_version
-from trainers.watch import Watch, unwatched, watching
+from trainers.store.mlflow_mirror import tracker
+from trainers.store.registry import Registry
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ def train_distilbert(
     a version; the champion changes only if it passes.
 
     Args:
-        threat_content_dir: What `streams.content.read_events` reads.
+        threat_content_dir: What `streams.content.events_folder.read_events` reads.
         output_dir: The model's folder, for its versions and the champion; None: `<config.output_dir>/<model>`.
         config: None: the recipe's own defaults, and the environment (`SX9_TRAINER_DISTILBERT_...`).
         progress: Bars with the loss and the time left, on a terminal.
@@ -322,7 +323,7 @@ def _examples(model: str, content: Folder | None, neo4j_export: Folder | None) -
 
 
 def _from_export(export: Path) -> Iterable[Example]:
-    from trainers.core.graph_data import load_export
+    from trainers.models.gnn.graph import load_export
 
     if not export.is_file():
         raise BadConfiguration(
@@ -453,7 +454,7 @@ def _result(registry: Registry, manifest: Manifest) -> TrainingResult:
 
 
 if __name__ == "__main__":  # accelerate launch -m sx9_ml_models.training distilbert-mitre ...
-    from sx9_ml_models.cli import main
+    from sx9_ml_models.cli.app import main
 
     sys.argv.insert(1, "train")
     main()

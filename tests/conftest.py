@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.services.local import Endpoints, services
+from streams.local.services import Endpoints, services
 from streams.settings import Settings, load_settings
 
 

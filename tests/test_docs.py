@@ -16,9 +16,9 @@ from pydantic.fields import FieldInfo
 
 from schemas.policy import DEFAULTS, Policy
 from schemas.topics import MODELS
-from streams.policies import load_policies
+from streams.app.policy_file import load_policies
 from streams.settings import PREFIX, Settings
-from trainers.config_page import with_tables
+from tools.config_page import with_tables
 from trainers.core.config import CONFIGS, variables
 from trainers.settings import FOREIGN, SHARED, TrainerSettings
 from trainers.settings import PREFIX as TRAINER_PREFIX
@@ -106,7 +106,7 @@ def test_every_setting_of_a_recipe_is_documented_with_default_range_and_meaning(
 
 
 def test_the_tables_of_the_recipes_are_what_their_command_writes() -> None:
-    assert with_tables(CONFIGURATION) == CONFIGURATION, "run `python -m trainers.config_page`"
+    assert with_tables(CONFIGURATION) == CONFIGURATION, "run `python -m tools.config_page`"
 
 
 def test_settings_shared_with_the_trainer_are_marked_and_have_one_default() -> None:

@@ -26,15 +26,15 @@ from rich.progress import Progress
 from benchmarks.rows import Row, Setup
 from schemas.events import Event
 from schemas.journal import Example, Node, Source
-from streams.core.examples import project
-from streams.fetchers import attack
-from trainers import gnn
-from trainers.base_models import resolve
+from streams.core.projections.examples import project
+from streams.fetchers.feeds import attack
+from trainers.bases.base_models import resolve
+from trainers.bases.text_embedding import embed_texts
 from trainers.core.config import GnnConfig
 from trainers.core.dataset import Dataset
-from trainers.core.ranking import Matrix, item_cosine, popularity, ranking_scores
-from trainers.text_vectors import embed_texts
-from trainers.watch import Step
+from trainers.core.metrics.ranking import Matrix, item_cosine, popularity, ranking_scores
+from trainers.models.gnn import recipe as gnn
+from trainers.runs.progress import Step
 
 SOURCES = ("group", "malware", "tool", "campaign")
 LEAST = 6

@@ -13,13 +13,13 @@ from rich.progress import Progress
 from benchmarks.rows import Setup
 from schemas.events import Event, Relationship, Technique
 from schemas.journal import Example, Source
-from streams.core.examples import project
-from streams.fetchers import attack, nuclei
+from streams.core.projections.examples import project
+from streams.fetchers.feeds import attack, nuclei
 from trainers.core.config import DistilbertConfig
 from trainers.core.dataset import Dataset, text_hash
-from trainers.core.evaluate import Scores, marks, score
+from trainers.core.metrics.classification import Scores, marks, score
 from trainers.core.report import Report
-from trainers.watch import Step
+from trainers.runs.progress import Step
 
 MODEL = "distilbert-mitre"
 
@@ -74,7 +74,7 @@ def train(
     parent: Path | None = None,
 ) -> Report:  # fmt: skip
     """A version in `folder`, which is made."""
-    from trainers import distilbert
+    from trainers.models.distilbert import recipe as distilbert
 
     folder.mkdir(parents=True)
     labels = tuple(sorted({label for _, example in data.train for label in example.labels}))
@@ -91,14 +91,14 @@ def train(
 
 def base(setup: Setup) -> Path:
     """Folder of the stand-in."""
-    from trainers.base_models import resolve
+    from trainers.bases.base_models import resolve
 
     return resolve("minilm", setup.cache, "distilbert").folder
 
 
 def predicted(folder: Path, config: DistilbertConfig, told: Sequence[Told]) -> Scores:
     """Scores of a version on examples."""
-    from trainers.distilbert import Classifier
+    from trainers.models.distilbert.recipe import Classifier
 
     classifier = Classifier(folder, config)
     _, said = classifier([one.example.text for one in told])

@@ -16,14 +16,14 @@ from rich.progress import Progress
 from benchmarks.rows import Row, Setup
 from schemas.events import Relationship, Technique
 from schemas.journal import Example, Source
-from streams.core.examples import project
-from streams.fetchers.runner import parse_events
+from streams.core.projections.examples import project
+from streams.fetchers.base.runner import parse_events
 from streams.settings import load_settings
-from trainers.base_models import resolve
+from trainers.bases.base_models import resolve
 from trainers.core.dataset import Dataset, Placed, split
 from trainers.core.report import Report
+from trainers.runs.progress import Step
 from trainers.settings import load_recipe_config, load_trainer_settings
-from trainers.watch import Step
 
 MODEL = "phi3-mitre-lora"
 BAR = 0.6
@@ -52,7 +52,7 @@ def _examples(bundle: Path) -> list[Example]:
 
 
 def _report(known: list[Example], test: tuple[Placed, ...], seed: int, progress: Progress) -> Report:
-    from trainers import phi3_lora
+    from trainers.models.phi3_lora import recipe as phi3_lora
 
     config: Any = msgspec.structs.replace(load_recipe_config(MODEL), seed=seed, **ASKED)
     base = resolve(config.base, load_trainer_settings().cache_dir, phi3_lora.BASE_KIND)

@@ -11,7 +11,7 @@ from benchmarks.tasks.material import base, linear, predicted, templates, train,
 from schemas.journal import key_hash
 from trainers.core.config import DistilbertConfig
 from trainers.core.dataset import Dataset
-from trainers.core.evaluate import Scores
+from trainers.core.metrics.classification import Scores
 
 CONFIG = DistilbertConfig(
     epochs=3, batch_size=32, max_tokens=96, pieces=1, max_examples=100_000, eval_steps=100_000, save_steps=100_000

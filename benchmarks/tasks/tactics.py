@@ -19,7 +19,7 @@ from benchmarks.tasks.material import Told, base, linear, predicted, release, tr
 from schemas.journal import key_hash
 from trainers.core.config import DistilbertConfig
 from trainers.core.dataset import split
-from trainers.core.evaluate import Scores
+from trainers.core.metrics.classification import Scores
 
 CONFIG = DistilbertConfig(
     epochs=2, batch_size=32, pieces=4, max_examples=100_000, eval_steps=100_000, save_steps=100_000

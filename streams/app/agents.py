@@ -15,7 +15,7 @@ import faust
 
 from schemas.errors import RetryLater
 from schemas.topics import Topic
-from streams import metrics
+from streams import telemetry as metrics
 from streams.app.catch_up import from_faust
 from streams.app.sink import Message, Sink
 

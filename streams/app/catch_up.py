@@ -15,8 +15,8 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
 from schemas.topics import Topic
-from schemas.wire import bulk_spans, end_offset, kafka_errors
 from streams.app.sink import Message, Place, Sink
+from transport.kafka import bulk_spans, end_offset, kafka_errors
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from schemas.codec import decode
 from schemas.errors import BadRecord
 from schemas.events import MAX_PAYLOAD_BYTES, DeadLetter
 from schemas.topics import DEAD_LETTERS
-from schemas.wire import Outbox
-from streams import metrics
+from streams import telemetry as metrics
 from streams.app.sink import Message
+from transport.kafka import Outbox
 
 log = logging.getLogger(__name__)
 

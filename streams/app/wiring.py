@@ -23,24 +23,24 @@ from kafka import KafkaAdminClient, KafkaConsumer
 from mode.supervisors import CrashingSupervisor
 from prometheus_client import start_http_server
 
-from schemas.graph_wire import opened
 from schemas.journal import PolicyChange, Tick
 from schemas.topics import EVENT_TOPICS, JOURNAL, MODELS, Topic, partition_of
-from schemas.wire import NEVER_MS, Outbox, consumer, kafka_errors, patiently, producer
-from streams import metrics
+from streams import telemetry as metrics
 from streams.app.agents import add_agent
 from streams.app.catch_up import catch_up, committed_offsets, hand_over, places_of
-from streams.app.folding import FoldSink
-from streams.app.graphing import GraphSink, create_constraints
-from streams.app.journaling import JOURNALED, JournalSink
+from streams.app.fold_sink import FoldSink
+from streams.app.graph_sink import GraphSink, create_constraints
+from streams.app.journal_sink import JOURNALED, JournalSink
+from streams.app.policy_file import load_policies
+from streams.app.replay import state_now
 from streams.app.sink import Sink
-from streams.core.examples import PROJECTIONS
 from streams.core.fold import State
-from streams.policies import load_policies
-from streams.replay import state_now
-from streams.services.local import Endpoints
-from streams.services.topics import create_topics
+from streams.core.projections.examples import PROJECTIONS
+from streams.local.services import Endpoints
 from streams.settings import Settings
+from transport.kafka import NEVER_MS, Outbox, consumer, kafka_errors, patiently, producer
+from transport.neo4j import opened
+from transport.topics import create_topics
 
 log = logging.getLogger(__name__)
 

@@ -32,9 +32,9 @@ from schemas.journal import (
 )
 from schemas.policy import Policy, default_policy
 from schemas.windows import Declined, Span, Trigger, Window
-from streams.core.drift import jensen_shannon
-from streams.core.sample import BottomK, Strata, pick, pick_spread
-from streams.core.triggers import Situation, judge
+from streams.core.detectors.jensen_shannon import jensen_shannon
+from streams.core.rules.evaluate import Situation, judge
+from streams.core.sampling import BottomK, Strata, pick, pick_spread
 from streams.core.windows import OpenWindow, close, count, due
 
 Output = Window | Trigger | Declined

@@ -13,7 +13,7 @@ import msgspec
 
 from schemas.events import Event
 from schemas.journal import Example, Source
-from streams.core.examples import project
+from streams.core.projections.examples import project
 
 _MODEL = "gnn-threat"
 _NOWHERE = Source("", 0, 0)

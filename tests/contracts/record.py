@@ -30,8 +30,8 @@ from schemas.journal import (
     Source,
     Tick,
 )
-from schemas.models import GateCheck, Manifest, VersionEvent
 from schemas.policy import Policy
+from schemas.versions import GateCheck, Manifest, VersionEvent
 from schemas.windows import Measure, Span, Trigger, Window
 
 SAMPLES = Path(__file__).parent / "samples"

@@ -19,8 +19,8 @@ OUTSIDE_CORE = {
     "prometheus_client",
     "os",
     "random",
-    "schemas.wire",
-    "schemas.graph_wire",
+    "transport.kafka",
+    "transport.neo4j",
 }
 
 
@@ -56,7 +56,7 @@ def test_the_json_schemas_are_what_the_types_say() -> None:
         ("streams", ("trainers", "sx9_ml_models", "torch")),
         ("trainers", ("streams", "sx9_ml_models")),
         ("streams/core", ("streams.app", "streams.services", "streams.fetchers", "streams.settings")),
-        ("trainers/core", ("trainers.settings", "trainers.registry", "trainers.consumer")),
+        ("trainers/core", ("trainers.settings", "trainers.store.registry", "trainers.runs.consumer")),
     ],
 )
 def test_no_file_imports_against_the_arrows(folder: str, forbidden: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streams.services.local import Endpoints, services
+from streams.local.services import Endpoints, services
 from streams.settings import load_settings
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def flow_endpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoin
 @pytest.fixture
 def world(flow_endpoints: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """The same, emptied, with a state folder for the roles."""
-    from streams.services.topics import create_topics  # only once the filters of tests/conftest.py are there
     from tests.flow.world import World, emptied
+    from transport.topics import create_topics  # only once the filters of tests/conftest.py are there
 
     emptied(flow_endpoints)
     create_topics(flow_endpoints.kafka_bootstrap)

@@ -8,7 +8,7 @@ from typing import Any
 from neo4j import Driver
 
 from schemas.events import Event
-from streams.core.graph import merge
+from streams.core.graph_rows import merge
 
 Node = tuple[str, tuple[str, ...], int, str]
 """Id, labels beside Entity, time of the revision, status; a bare node has none of the last three."""

@@ -20,7 +20,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from streams.services.local import Endpoints
+from streams.local.services import Endpoints
 from streams.settings import load_settings
 
 ROOT = Path(__file__).parents[2]

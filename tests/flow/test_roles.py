@@ -10,15 +10,15 @@ import msgspec
 
 from schemas.topics import JOURNAL, MODELS, TECHNIQUES, TRIGGERS, WINDOWS
 from schemas.windows import Window
-from schemas.wire import end_offset
 from streams.app.catch_up import places_of
+from streams.app.replay import load_state
 from streams.app.wiring import ROLES, TOPICS_OF
 from streams.core.fold import snapshot
-from streams.replay import load_state
 from tests.flow.graph import as_said, in_neo4j
 from tests.flow.material import group, news, technique
 from tests.flow.roles import Role, terminated
 from tests.flow.world import MODEL, OBSERVED_MS, World, complete, effective, pure_fold, triggers_of
+from transport.kafka import end_offset
 
 
 @contextlib.contextmanager

@@ -16,15 +16,15 @@ from schemas.journal import Example, Promoted, Record, Source
 from schemas.policy import Policy
 from schemas.topics import DEAD_LETTERS, EVENT_TOPICS, JOURNAL, TOPICS, TRIGGERS, WINDOWS, Topic, partition_of
 from schemas.windows import Trigger
-from schemas.wire import Outbox, bulk_spans, consumer, end_offset, producer
 from streams.app.catch_up import places_of
 from streams.app.wiring import ROLES, group_of
-from streams.core.examples import project
 from streams.core.fold import Output, State, fold
-from streams.fetchers.publish import outgoing_event, publish
-from streams.services.local import Endpoints
-from tests.core.records import SMALL
+from streams.core.projections.examples import project
+from streams.fetchers.base.publish import outgoing_event, publish
+from streams.local.services import Endpoints
 from tests.flow.roles import role, until
+from tests.streams.core.records import SMALL
+from transport.kafka import Outbox, bulk_spans, consumer, end_offset, producer
 
 MODEL = "distilbert-mitre"
 PARTITION = partition_of(MODEL)

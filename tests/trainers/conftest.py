@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from streams.services.local import services
+from streams.local.services import services
 from streams.settings import load_settings
-from trainers.base_models import Base, resolve
+from trainers.bases.base_models import Base, resolve
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +39,7 @@ def fresh_kafka(trainer_kafka: str) -> str:
     from kafka import KafkaAdminClient  # only once the filters of tests/conftest.py are there
 
     from schemas.topics import TOPICS
-    from streams.services.topics import create_topics
+    from transport.topics import create_topics
 
     admin = KafkaAdminClient(bootstrap_servers=trainer_kafka)
     there = [name for name in admin.list_topics() if name in {topic.name for topic in TOPICS}]

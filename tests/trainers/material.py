@@ -83,7 +83,7 @@ class Record_(NamedTuple):  # noqa: N801
 
 
 class MemoryLog:
-    """A log in memory: `trainers.topic_log.Log`. `reads` says which ranges were asked for."""
+    """A log in memory: `transport.partition_log.Log`. `reads` says which ranges were asked for."""
 
     def __init__(self, records: Sequence[Record], timestamp: int = 1) -> None:
         self.timestamp = timestamp
@@ -108,7 +108,7 @@ class MemoryLog:
 
 
 class MemoryOutbox:
-    """Takes what is sent into logs in memory, by topic: `schemas.wire.Outbox`.
+    """Takes what is sent into logs in memory, by topic: `transport.kafka.Outbox`.
 
     `dies_at` is how many records it takes before it dies, as a process would that is killed.
     """

@@ -11,8 +11,8 @@ import pytest
 from schemas.codec import decode
 from schemas.errors import BadConfiguration, Corrupt, RetryLater
 from schemas.journal import Example, Promoted, Record, Refused, Score
-from schemas.models import Manifest, VersionEvent
 from schemas.topics import JOURNAL, VERSIONS
+from schemas.versions import Manifest, VersionEvent
 from schemas.windows import Trigger
 from tests.trainers.material import (
     MODEL,
@@ -24,17 +24,18 @@ from tests.trainers.material import (
     held_out,
     trigger,
 )
-from trainers import answering, distilbert
-from trainers.announced import Announced
-from trainers.answering import Answering
-from trainers.base_models import Base
-from trainers.core import manifest as manifests
+from trainers.bases.base_models import Base
 from trainers.core.config import DistilbertConfig
-from trainers.core.manifest import verify
-from trainers.journal_store import JournalStore
-from trainers.registry import Registry
+from trainers.models.distilbert import recipe as distilbert
+from trainers.runs import trigger_handler as answering
+from trainers.runs.progress import Step, Stopped, unwatched
+from trainers.runs.trigger_handler import Answering
 from trainers.settings import TrainerSettings, load_trainer_settings
-from trainers.watch import Step, Stopped, unwatched
+from trainers.store import manifest as manifests
+from trainers.store.journal_copy import JournalStore
+from trainers.store.manifest import verify
+from trainers.store.registry import Registry
+from trainers.store.version_log import Announced
 
 QUICK = DistilbertConfig(
     base="tiny", epochs=6, batch_size=8, learning_rate=1e-2, head_learning_rate=5e-3, max_tokens=32,

@@ -11,8 +11,8 @@ from huggingface_hub import constants
 from transformers import AutoTokenizer, Phi3ForCausalLM
 
 from schemas.errors import BadConfiguration, Corrupt
-from trainers import base_models
-from trainers.base_models import Base, resolve
+from trainers.bases import base_models
+from trainers.bases.base_models import Base, resolve
 
 
 def test_the_stand_in_computes_what_its_original_does(models_cache: Path) -> None:

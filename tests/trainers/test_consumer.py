@@ -20,20 +20,20 @@ from kafka import TopicPartition
 from schemas.codec import decode
 from schemas.errors import BadConfiguration, Corrupt, RetryLater
 from schemas.journal import Example, Promoted, Score
-from schemas.models import VersionEvent
 from schemas.topics import JOURNAL, TRIGGERS, VERSIONS, Topic, partition_of
+from schemas.versions import VersionEvent
 from schemas.windows import Trigger
-from schemas.wire import Outbox, bulk, consumer, producer
 from tests.trainers.material import MODEL, examples, trigger
 from tests.trainers.test_answering import QUICK, World
-from trainers import durable
-from trainers.base_models import Base
-from trainers.consumer import _attend, group_of, run_consumer
+from trainers.bases.base_models import Base
 from trainers.core.config import DistilbertConfig
-from trainers.core.manifest import verify
-from trainers.registry import Registry
+from trainers.runs.consumer import _attend, group_of, run_consumer
+from trainers.runs.progress import Step, Watch
 from trainers.settings import TrainerSettings, load_trainer_settings
-from trainers.watch import Step, Watch
+from trainers.store.manifest import verify
+from trainers.store.registry import Registry
+from transport import files_trainers as durable
+from transport.kafka import Outbox, bulk, consumer, producer
 
 PLACE = TopicPartition(TRIGGERS.name, partition_of(MODEL))
 PATIENCE_S = 90.0

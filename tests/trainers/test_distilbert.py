@@ -15,11 +15,11 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from schemas.journal import Example
 from tests.trainers.material import ALL_LABELS, LABELS, example, examples, held_out
-from trainers.base_models import Base
+from trainers.bases.base_models import Base
 from trainers.core.dataset import Dataset
-from trainers.distilbert import PRECISION, Classifier, Config, Report, run
-from trainers.export import export_onnx, largest_difference
-from trainers.watch import Step, Stopped, Watch, unwatched
+from trainers.models.distilbert.onnx_export import export_onnx, largest_difference
+from trainers.models.distilbert.recipe import PRECISION, Classifier, Config, Report, run
+from trainers.runs.progress import Step, Stopped, Watch, unwatched
 
 TINY = Config(
     epochs=6,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainers.core.evaluate import all_labels, marks, most_frequent, score
+from trainers.core.metrics.classification import all_labels, marks, most_frequent, score
 
 LABELS = ("execution", "impact", "persistence")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trainers.core.evaluate import LabelScore, Scores, label_scores
 from trainers.core.gate import Limits, compare, first, why_refused
+from trainers.core.metrics.classification import LabelScore, Scores, label_scores
 
 LIMITS = Limits(margin=0.02, label_margin=0.05, min_examples=50, min_support=20)
 

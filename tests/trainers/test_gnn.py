@@ -14,14 +14,14 @@ from schemas.errors import BadConfiguration, Corrupt
 from schemas.journal import Example, Link, held_out
 from tests.trainers.lessons import CONFIGS, graph, labels_of, later
 from tests.trainers.material import LABELS
-from trainers import gnn
-from trainers.base_models import resolve
+from trainers.bases.base_models import resolve
 from trainers.core.config import GnnConfig
 from trainers.core.dataset import Dataset, split
-from trainers.core.graph_data import graph_of, induced, load_export, rows_of, sample
-from trainers.core.ranking import item_cosine, ranked, ranking_scores
+from trainers.core.metrics.ranking import item_cosine, ranked, ranking_scores
 from trainers.core.report import Report
-from trainers.watch import unwatched
+from trainers.models.gnn import recipe as gnn
+from trainers.models.gnn.graph import graph_of, induced, load_export, rows_of, sample
+from trainers.runs.progress import unwatched
 
 CONFIG = msgspec.convert(msgspec.to_builtins(CONFIGS["gnn-threat"]), GnnConfig)
 

@@ -12,21 +12,21 @@ from neo4j import Driver, GraphDatabase
 
 from schemas.codec import decode
 from schemas.errors import BadConfiguration, RetryLater
-from schemas.models import VersionEvent
 from schemas.topics import JOURNAL, VERSIONS
-from streams.services.local import Endpoints
+from schemas.versions import VersionEvent
+from streams.local.services import Endpoints
 from streams.settings import Settings
 from tests.trainers.lessons import CONFIGS, graph
 from tests.trainers.material import MemoryLog, MemoryOutbox, trigger
-from trainers.announced import Announced
-from trainers.answering import Answering
-from trainers.base_models import resolve
+from trainers.bases.base_models import resolve
 from trainers.core import gate
-from trainers.graph_store import property_of, similar, write_embeddings
-from trainers.journal_store import JournalStore
-from trainers.registry import Registry
+from trainers.runs.progress import unwatched
+from trainers.runs.trigger_handler import Answering
 from trainers.settings import load_trainer_settings
-from trainers.watch import unwatched
+from trainers.store.journal_copy import JournalStore
+from trainers.store.node_embeddings import property_of, similar, write_embeddings
+from trainers.store.registry import Registry
+from trainers.store.version_log import Announced
 
 NODES = ["T1059", "T1059.001", "T1003", "group--1"]
 VECTORS = [[1.0, 0.0, 0.0, 0.0], [0.9, 0.1, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.9, 0.3]]

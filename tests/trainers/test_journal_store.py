@@ -10,7 +10,7 @@ from schemas.errors import Corrupt
 from schemas.journal import Example, Promoted, Score, Tick
 from tests.trainers.material import MemoryLog, Record_, example, examples, held_out
 from trainers.core.dataset import text_hash
-from trainers.journal_store import JournalStore
+from trainers.store.journal_copy import JournalStore
 
 
 def keys(store: JournalStore, start: int = 0, end: int = 10_000) -> list[str]:

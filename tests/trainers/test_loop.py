@@ -19,7 +19,7 @@ from schemas.errors import BadConfiguration
 from trainers.core.config import RecipeConfig
 from trainers.core.history import History
 from trainers.core.loop import fit, make_deterministic, rate
-from trainers.watch import Step, Watch, unwatched
+from trainers.runs.progress import Step, Watch, unwatched
 
 CONFIG = RecipeConfig(learning_rate=0.05, threads=1, save_steps=4, eval_steps=5, warmup=0.2, device="cpu")
 PLAN = [[[(8 * batch + i) * 7 % 48 for i in range(8)] for batch in range(6)] for _ in range(3)]

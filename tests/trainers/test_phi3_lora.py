@@ -17,17 +17,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Phi3ForCausalLM
 
 from schemas.errors import BadConfiguration
 from schemas.journal import Example, Instruction, Source
-from schemas.models import Manifest
-from trainers import phi3_lora
-from trainers.base_models import Base, resolve
-from trainers.core.answers import CHUNK, Told, answer_loss, answer_scores, told
-from trainers.core.chat import Chat
+from schemas.versions import Manifest
+from trainers.bases.base_models import Base, resolve
 from trainers.core.dataset import Dataset
-from trainers.core.manifest import sha256_of
-from trainers.core.packing import Piece, pack
 from trainers.core.report import Report
-from trainers.phi3_lora import Asked, Config, run
-from trainers.watch import Step, Watch, unwatched
+from trainers.models.phi3_lora import recipe as phi3_lora
+from trainers.models.phi3_lora.answer_loss import CHUNK, Told, answer_loss, answer_scores, told
+from trainers.models.phi3_lora.chat import Chat
+from trainers.models.phi3_lora.packing import Piece, pack
+from trainers.models.phi3_lora.recipe import Asked, Config, run
+from trainers.runs.progress import Step, Watch, unwatched
+from trainers.store.manifest import sha256_of
 
 TINY = Config(
     base="tiny-phi3", epochs=3, batch_size=4, learning_rate=2e-2, max_tokens=120, rank=4, alpha=8.0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schemas.journal import Example, Instruction, Source
-from trainers.core.quizzes import make_quizzes, mitigation_of, named_first, named_shares
+from trainers.models.phi3_lora.generation_evaluation import make_quizzes, mitigation_of, named_first, named_shares
 
 TACTICS = ("execution", "impact")
 

@@ -9,8 +9,8 @@ from accelerate.state import AcceleratorState
 
 from schemas.errors import BadConfiguration
 from schemas.windows import Span
-from trainers import ranks
 from trainers.core.config import RecipeConfig
+from trainers.runs import distributed as ranks
 
 
 def test_a_process_alone_is_the_main_one_and_waits_for_nobody() -> None:

@@ -15,17 +15,17 @@ from schemas.errors import BadConfiguration
 from schemas.journal import Example, held_out
 from tests.trainers.lessons import CONFIGS, JOURNALS, labels_of, later, reworded
 from tests.trainers.material import Killed
-from trainers import versions
-from trainers.base_models import Base, resolve
-from trainers.core import manifest as manifests
+from trainers.bases.base_models import Base, resolve
 from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset, split
 from trainers.core.gate import Limits
 from trainers.core.report import Report
-from trainers.recipes import MODULES, recipe
-from trainers.registry import Registry
-from trainers.versions import Order, train_version
-from trainers.watch import Step, Stopped, Watch, unwatched
+from trainers.models.recipe import MODULES, recipe
+from trainers.runs import train_version as versions
+from trainers.runs.progress import Step, Stopped, Watch, unwatched
+from trainers.runs.train_version import Order, train_version
+from trainers.store import manifest as manifests
+from trainers.store.registry import Registry
 
 FIRST, SECOND = 240, 80
 WEIGHTS = ("model.safetensors", "adapter_model.safetensors")

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import pytest
 
 from schemas.errors import BadConfiguration, Corrupt, RetryLater
-from schemas.models import Manifest
-from trainers import durable, registry
-from trainers.core.manifest import file_hashes, read, write
-from trainers.registry import Registry
+from schemas.versions import Manifest
+from trainers.store import registry
+from trainers.store.manifest import file_hashes, read, write
+from trainers.store.registry import Registry
+from transport import files_trainers as durable
 
 MODEL = "distilbert-mitre"
 

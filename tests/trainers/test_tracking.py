@@ -20,18 +20,19 @@ import msgspec
 import pytest
 
 from schemas.errors import BadConfiguration
-from schemas.models import GateCheck, Manifest
-from tests.command.test_training import content, procedures
+from schemas.versions import GateCheck, Manifest
+from tests.sx9_ml_models.test_training import content, procedures
 from tests.trainers.material import examples
 from tests.trainers.test_answering import World, sequence
-from trainers import metrics, tracking
-from trainers.base_models import Base
-from trainers.core import manifest as manifests
+from trainers import telemetry as metrics
+from trainers.bases.base_models import Base
 from trainers.core.history import History, Point
-from trainers.registry import Registry
+from trainers.runs.train_version import HISTORY
 from trainers.settings import load_trainer_settings
-from trainers.tracking import FILES, Tracker, tracker
-from trainers.versions import HISTORY
+from trainers.store import manifest as manifests
+from trainers.store import mlflow_mirror as tracking
+from trainers.store.mlflow_mirror import FILES, Tracker, tracker
+from trainers.store.registry import Registry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -9,9 +9,9 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from trainers.core import words
-from trainers.core.frozen import mask_of
-from trainers.distilbert_words import PAIRS, Words, given_one
+from trainers.models.distilbert import text_regression as words
+from trainers.models.distilbert.hidden_states import mask_of
+from trainers.models.distilbert.network import PAIRS, Words, given_one
 
 VOCABULARY = 50
 

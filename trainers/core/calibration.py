@@ -22,8 +22,8 @@ import numpy.typing as npt
 import torch
 
 from schemas.journal import key_hash
-from trainers.core.evaluate import Marks
-from trainers.distilbert_words import given_one
+from trainers.core.metrics.classification import Marks
+from trainers.models.distilbert.network import given_one
 
 Floats = npt.NDArray[np.float64]
 

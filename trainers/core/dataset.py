@@ -22,7 +22,7 @@ from schemas.errors import Corrupt
 from schemas.journal import Example, held_out
 from schemas.windows import Trigger
 from trainers.core.config import RecipeConfig
-from trainers.core.manifest import MANIFEST, sha256_of
+from trainers.store.manifest import MANIFEST, sha256_of
 
 Placed = tuple[int, Example]
 """A journal offset and the example there."""

@@ -27,8 +27,8 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from schemas.models import GateCheck
-from trainers.core.evaluate import Scores, proportion_error, tasks_of
+from schemas.versions import GateCheck
+from trainers.core.metrics.classification import Scores, proportion_error, tasks_of
 
 FIRST_GAIN = 0.05
 LABEL_ERRORS = 2.0

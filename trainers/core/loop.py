@@ -21,10 +21,10 @@ import torch
 from torch import nn
 
 from schemas.errors import BadConfiguration
-from trainers.core.checkpoint import load_checkpoint, save_checkpoint
 from trainers.core.config import RecipeConfig
 from trainers.core.history import History, Point
-from trainers.watch import Step, Watch
+from trainers.runs.checkpoints import load_checkpoint, save_checkpoint
+from trainers.runs.progress import Step, Watch
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from trainers.core.evaluate import Scores
 from trainers.core.history import History
+from trainers.core.metrics.classification import Scores
 
 Splits = Mapping[str, Scores]
-"""Split and task (`old`, `recent_severity`, `holdout`, ...) -> scores; see `trainers.core.evaluate`."""
+"""Split and task (`old`, `recent_severity`, `holdout`, ...) -> scores; see `trainers.core.metrics.classification`."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,111 @@
+"""One file over HTTP: only if it changed, never longer than a limit, tried again when the network stumbles."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import httpx
+
+from schemas.errors import BadConfiguration, BadRecord, RetryLater
+from streams.fetchers.base import limits
+from streams.fetchers.base.feed import OnProgress
+
+_BUSY = frozenset((408, 425, 429, 500, 502, 503, 504))
+_UNCHANGED, _OK = 304, 200
+_CHUNK = 1024 * 1024
+
+
+class Download(NamedTuple):
+    """The bytes, the file's name, and what the server calls this version of it."""
+
+    data: bytes
+    name: str
+    etag: str = ""
+    last_modified: str = ""
+
+
+def is_url(source: str) -> bool:
+    """Whether a source is fetched over HTTP."""
+    return source.lower().startswith(("https://", "http://"))
+
+
+def shown(source: str) -> str:
+    """A source without user, password and query, fit for a message, a record and a file.
+
+    >>> shown("https://me:secret@feeds.example/a.json?token=x")
+    'https://feeds.example/a.json'
+    """
+    if "://" not in source:
+        return source
+    parts = urlsplit(source)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def download(
+    url: str,
+    *,
+    etag: str = "",
+    last_modified: str = "",
+    max_bytes: int,
+    on_progress: OnProgress,
+    otherwise: str = "",
+    pause_s: float = 1.0,
+) -> Download | None:
+    """Fetch a file, or None if the server says that it did not change.
+
+    Args:
+        etag, last_modified: From the download before; empty: fetch in any case.
+        max_bytes: Of the unpacked body.
+        otherwise: What a person can do instead, for the error message.
+        pause_s: Before the second attempt; twice that before the third.
+
+    Raises:
+        BadConfiguration: The address is wrong, or the server refuses it.
+        BadRecord: `too-large`.
+        RetryLater: The server can't be reached or is busy, `limits.HTTP_ATTEMPTS` times.
+    """
+    ask = {"If-None-Match": etag, "If-Modified-Since": last_modified}
+    headers = {name: value for name, value in ask.items() if value}
+    last = ""
+    for attempt in range(limits.HTTP_ATTEMPTS):
+        time.sleep(pause_s * attempt)
+        try:
+            return _get(url, headers, max_bytes, on_progress)
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
+            raise BadConfiguration(f"{shown(url)}: {error}; check the address") from error
+        except (httpx.RequestError, RetryLater) as error:
+            last = str(error) or type(error).__name__
+    remedy = f"; {otherwise}" if otherwise else ""
+    raise RetryLater(f"{shown(url)} did not answer in {limits.HTTP_ATTEMPTS} attempts ({last}): try again{remedy}")
+
+
+def _get(url: str, headers: Mapping[str, str], max_bytes: int, on_progress: OnProgress) -> Download | None:
+    asked = httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=limits.HTTP_TIMEOUT_S)
+    with asked as response:
+        if response.status_code == _UNCHANGED:
+            return None
+        if response.status_code in _BUSY:
+            raise RetryLater(f"status {response.status_code}")
+        if response.status_code != _OK:
+            raise BadConfiguration(f"{shown(url)} answered {response.status_code}: check the address")
+        data = _body(response, url, max_bytes, on_progress)
+        name = urlsplit(url).path.rpartition("/")[2]
+        return Download(data, name, response.headers.get("ETag", ""), response.headers.get("Last-Modified", ""))
+
+
+def _body(response: httpx.Response, url: str, max_bytes: int, on_progress: OnProgress) -> bytes:
+    length = response.headers.get("Content-Length", "")
+    total = int(length) if length.isdecimal() else None
+    deadline = time.monotonic() + limits.HTTP_TOTAL_S
+    body = bytearray()
+    for chunk in response.iter_bytes(_CHUNK):
+        body += chunk
+        if len(body) > max_bytes:
+            raise BadRecord("too-large", f"{shown(url)} has over {max_bytes} bytes, the limit")
+        if time.monotonic() > deadline:
+            raise RetryLater(f"not done after {limits.HTTP_TOTAL_S:.0f} s")
+        on_progress("collect", response.num_bytes_downloaded, total)
+    return bytes(body)

@@ -1,0 +1,184 @@
+"""The local Kafka: one node, broker and controller in one process, without ZooKeeper (KRaft)."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import deploy.local
+from schemas.errors import BadConfiguration, RetryLater
+from streams.local.jars import lock_file
+from streams.local.machine import LOOPBACK
+from streams.local.probe import kafka_answers
+
+OVERHEAD_MB = 150
+"""Memory beside the heap: 360 MB were measured with a heap of 256 MB."""
+FORMAT_TIMEOUT_S = 120
+TIMEOUT_MS = 5_000
+LOG_CONFIGURATION = Path(deploy.local.__path__[0]) / "kafka.log4j2.xml"
+OPTIONS = ("--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow")
+
+
+@dataclass(frozen=True)
+class LocalKafka:
+    """What must be known to start a Kafka.
+
+    Args:
+        home: Folder of its data and its configuration.
+        port: Port to listen on; 0 for a free one.
+        heap_mb: Its heap, MB.
+    """
+
+    home: Path
+    port: int
+    heap_mb: int
+    name: str = "kafka"
+    title: str = "Kafka"
+    port_count: int = 2
+
+    @property
+    def lock(self) -> Path:
+        """The list of its jars."""
+        return lock_file("kafka")
+
+    @property
+    def memory_mb(self) -> int:
+        """Memory it takes, MB."""
+        return self.heap_mb + OVERHEAD_MB
+
+    def prepare(self, ports: Sequence[int], java: Sequence[str]) -> list[str]:
+        """Write the configuration, and at the first start the empty data folder.
+
+        Args:
+            ports: Of the broker and of the controller.
+            java: The Java command with the class path, to which a main class is added.
+
+        Returns:
+            What follows the class path in the command line.
+        """
+        data = self.home / "data"
+        options = [*OPTIONS, f"-Dlog4j2.configurationFile={LOG_CONFIGURATION.as_uri()}"]
+        if not data.exists():
+            format_data(data, ports, [*java, *options])
+        configuration = self.home / "server.properties"
+        configuration.write_text(properties(data, ports))
+        return [*options, "kafka.Kafka", str(configuration)]
+
+    def is_ready(self, port: int) -> bool:
+        """Whether the broker has registered and answers a client."""
+        return kafka_answers(f"{LOOPBACK}:{port}") and broker_count(f"{LOOPBACK}:{port}") > 0
+
+
+def properties(data: Path, ports: Sequence[int]) -> str:
+    """The text of `server.properties`, the broker on the first port and the controller on the second."""
+    broker, controller = (f"{LOOPBACK}:{port}" for port in ports)
+    settings = {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.quorum.voters": f"1@{controller}",
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listeners": f"PLAINTEXT://{broker},CONTROLLER://{controller}",
+        "advertised.listeners": f"PLAINTEXT://{broker}",
+        "log.dirs": data,
+        # The record is kept for ever, and so are the positions in it.
+        "log.retention.ms": -1,
+        "log.retention.bytes": -1,
+        "offsets.retention.minutes": 5_256_000,
+        "auto.create.topics.enable": "false",
+        # One node, a small heap, quick groups, a quick end.
+        "offsets.topic.replication.factor": 1,
+        "offsets.topic.num.partitions": 4,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        "transaction.state.log.num.partitions": 4,
+        "share.coordinator.state.topic.replication.factor": 1,
+        "share.coordinator.state.topic.min.isr": 1,
+        "num.network.threads": 2,
+        "num.io.threads": 4,
+        "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
+        "group.initial.rebalance.delay.ms": 0,
+        "group.min.session.timeout.ms": 1_000,
+        "controlled.shutdown.enable": "false",
+    }
+    return "".join(f"{name}={escaped(value)}\n" for name, value in settings.items())
+
+
+def escaped(value: object) -> str:
+    r"""A value of a Java properties file.
+
+    >>> print(escaped("C:\\data"), escaped("/home/José"))
+    C:\\data /home/Jos\u00e9
+    """
+    text = str(value).replace("\\", "\\\\")
+    return "".join(c if c.isascii() else f"\\u{ord(c):04x}" for c in text)
+
+
+def format_data(data: Path, ports: Sequence[int], java: Sequence[str]) -> None:
+    """Make an empty data folder with a cluster id of its own, whole or not at all.
+
+    Raises:
+        BadConfiguration: Kafka's own tool refused; its output is in the message.
+        RetryLater: It took too long.
+    """
+    for left_over in data.parent.glob("format-*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    work = Path(tempfile.mkdtemp(prefix="format-", dir=data.parent))
+    configuration = work / "server.properties"
+    configuration.write_text(properties(work / "data", ports))
+    cluster_id = "k" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]  # begins with no "-"
+    command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(configuration)]
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise RetryLater(f"Kafka did not format {data} within {FORMAT_TIMEOUT_S} s: try again") from error
+    if ran.returncode != 0:
+        raise BadConfiguration(
+            f"Kafka can't format {data} (exit code {ran.returncode}); remove what stands in its way:\n"
+            f"{ran.stdout}{ran.stderr}"
+        )
+    (work / "data").rename(data)
+    shutil.rmtree(work)
+
+
+def broker_count(bootstrap: str) -> int:
+    """Number of brokers that a client sees; 0 if Kafka doesn't answer an administration request."""
+    from kafka import KafkaAdminClient
+    from kafka.errors import KafkaError
+
+    try:
+        client = KafkaAdminClient(
+            bootstrap_servers=bootstrap.split(","), bootstrap_timeout_ms=TIMEOUT_MS, request_timeout_ms=TIMEOUT_MS
+        )
+    except KafkaError:
+        return 0
+    try:
+        return len(client.describe_cluster()["brokers"])
+    except KafkaError:
+        return 0
+    finally:
+        client.close()
+
+
+def check_kafka(bootstrap: str) -> None:
+    """Make sure that a configured Kafka answers.
+
+    Raises:
+        RetryLater: It doesn't.
+    """
+    if not kafka_answers(bootstrap, TIMEOUT_MS / 1000):
+        raise RetryLater(
+            f"no Kafka answers at SX9_KAFKA_BOOTSTRAP={bootstrap} (within {TIMEOUT_MS / 1000:.0f} s, without TLS "
+            "or login): start it or correct the address; unset it to have one started on this machine"
+        )
+    if broker_count(bootstrap) == 0:
+        raise RetryLater(
+            f"the Kafka at SX9_KAFKA_BOOTSTRAP={bootstrap} answers, but the address that it gives to clients does "
+            "not: set its advertised.listeners to one that this machine can reach"
+        )

@@ -1,0 +1,140 @@
+"""The local Neo4j: the community edition, embedded in a few lines of Groovy, without authentication."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import deploy.local
+from schemas.errors import BadConfiguration, RetryLater
+from streams.local.jars import lock_file
+from streams.local.machine import LOOPBACK
+from streams.local.probe import neo4j_answers
+
+PAGE_CACHE_MB = 64
+OVERHEAD_MB = 200
+"""Memory beside heap and page cache."""
+TIMEOUT_S = 5.0
+LAUNCHER = Path(deploy.local.__path__[0]) / "neo4j.groovy"
+OPENED = ("java.nio", "java.io", "sun.nio.ch", "java.util.concurrent")
+OPTIONS = (
+    "--enable-native-access=ALL-UNNAMED",
+    "--sun-misc-unsafe-memory-access=allow",
+    *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in OPENED),
+)
+SCHEMES = ("bolt", "bolt+s", "bolt+ssc", "neo4j", "neo4j+s", "neo4j+ssc")
+
+
+@dataclass(frozen=True)
+class LocalNeo4j:
+    """What must be known to start a Neo4j.
+
+    Args:
+        home: Folder of its data and its configuration.
+        port: Port to listen on; 0 for a free one.
+        heap_mb: Its heap, MB.
+    """
+
+    home: Path
+    port: int
+    heap_mb: int
+    name: str = "neo4j"
+    title: str = "Neo4j"
+    port_count: int = 1
+
+    @property
+    def lock(self) -> Path:
+        """The list of its jars."""
+        return lock_file("neo4j")
+
+    @property
+    def memory_mb(self) -> int:
+        """Memory it takes, MB."""
+        return self.heap_mb + PAGE_CACHE_MB + OVERHEAD_MB
+
+    def prepare(self, ports: Sequence[int], _java: Sequence[str]) -> list[str]:
+        """Write the configuration; the first start makes the data by itself.
+
+        Args:
+            ports: The port of Bolt, alone.
+
+        Returns:
+            What follows the class path in the command line.
+        """
+        configuration = self.home / "neo4j.conf"
+        configuration.write_text(properties(*ports))
+        return [*OPTIONS, "groovy.ui.GroovyMain", str(LAUNCHER), str(self.home), str(configuration)]
+
+    def is_ready(self, port: int) -> bool:
+        """Whether a query over Bolt is answered."""
+        uri = f"bolt://{LOOPBACK}:{port}"
+        if not neo4j_answers(uri):
+            return False
+        try:
+            check_neo4j(uri, "", "")
+        except RetryLater:
+            return False
+        return True
+
+
+def properties(port: int) -> str:
+    """The text of `neo4j.conf`."""
+    settings = {
+        "server.bolt.enabled": "true",
+        "server.bolt.listen_address": f"{LOOPBACK}:{port}",
+        "server.bolt.advertised_address": f"{LOOPBACK}:{port}",
+        "dbms.security.auth_enabled": "false",
+        "dbms.usage_report.enabled": "false",
+        "server.memory.pagecache.size": f"{PAGE_CACHE_MB}m",
+        "server.config.strict_validation.enabled": "true",
+        "db.tx_log.preallocate": "false",
+        "db.tx_log.rotation.size": "32m",
+        "db.tx_log.rotation.retention_policy": "keep_none",
+        "db.logs.query.enabled": "OFF",
+        # Otherwise it waits twice for 5 s at its end.
+        "internal.dbms.bolt.netty_server_shutdown_quiet_period_duration": "0s",
+    }
+    return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+def check_neo4j(uri: str, user: str, password: str) -> None:
+    """Make sure that a Neo4j answers a query.
+
+    Args:
+        uri: Its address, `bolt://host:port` or with another scheme of `SCHEMES`.
+        user: Not used where the password is empty.
+        password: Empty for no authentication.
+
+    Raises:
+        RetryLater: It doesn't answer.
+        BadConfiguration: The address is none, or user and password are refused.
+    """
+    from neo4j import GraphDatabase
+    from neo4j.exceptions import AuthError, ConfigurationError, DriverError, Neo4jError
+
+    if uri.partition("://")[0] not in SCHEMES:
+        raise BadConfiguration(
+            f"SX9_NEO4J_URI={uri} has none of the schemes {', '.join(SCHEMES)}: bolt://host:7687"
+        )
+    auth = (user, password) if password else None
+    try:
+        with (
+            GraphDatabase.driver(
+                uri, auth=auth, connection_timeout=TIMEOUT_S, connection_acquisition_timeout=TIMEOUT_S
+            ) as driver,
+            driver.session() as session,
+        ):
+            session.run("RETURN 1").consume()  # execute_query would try again for half a minute
+    except AuthError as error:
+        raise BadConfiguration(
+            f"the Neo4j at {uri} refuses the user {user!r} ({error.code}): set SX9_NEO4J_USER and "
+            "SX9_NEO4J_PASSWORD"
+        ) from error
+    except (ConfigurationError, ValueError) as error:
+        raise BadConfiguration(f"SX9_NEO4J_URI={uri} can't be used ({error}): correct it") from error
+    except (DriverError, Neo4jError, OSError) as error:
+        raise RetryLater(
+            f"no Neo4j answers at SX9_NEO4J_URI={uri} ({type(error).__name__}): start it or correct the address; "
+            "unset it to have one started on this machine"
+        ) from error

@@ -1,0 +1,176 @@
+"""Kafka and Neo4j for a process: the configured ones, those already running here, or new ones.
+
+    configured?  SX9_KAFKA_BOOTSTRAP, SX9_NEO4J_URI ──yes──> checked, used, never stopped
+         │ no
+    running for this state folder? ──yes──> used, left running: whoever started it stops it
+         │ no
+    started as child processes, both at once; stopped when the block ends, at SIGTERM, or when we are killed
+
+On Linux and macOS; on Windows only configured ones can be used.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from types import FrameType
+from typing import NoReturn
+
+from rich.progress import Progress
+
+from schemas.errors import BadConfiguration
+from streams.local import process
+from streams.local.kafka import LocalKafka, check_kafka
+from streams.local.machine import LOOPBACK, check_memory
+from streams.local.neo4j import LocalNeo4j, check_neo4j
+from streams.local.probe import kafka_answers, neo4j_answers
+from streams.settings import Settings
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where Kafka and Neo4j are; an address is empty if the service was not asked for.
+
+    An empty `neo4j_password` means no authentication.
+    """
+
+    kafka_bootstrap: str
+    neo4j_uri: str
+    neo4j_user: str
+    neo4j_password: str
+
+
+@contextmanager
+def services(
+    settings: Settings, *, kafka: bool = True, neo4j: bool = True, progress: Progress | None = None
+) -> Iterator[Endpoints]:
+    """Kafka and Neo4j while the block runs.
+
+    Args:
+        settings: Names configured services, or the folders and sizes of local ones.
+        kafka: Whether Kafka is wanted.
+        neo4j: Whether Neo4j is wanted.
+        progress: Where downloads are shown; None for a display of its own on stderr.
+
+    Yields:
+        Their endpoints; each answers.
+
+    Raises:
+        RetryLater: A configured one doesn't answer, a local one doesn't in time, or a download fails.
+        BadConfiguration: Something must be changed by a person: a port, a disk, memory, a password.
+    """
+    if kafka and settings.kafka_bootstrap:
+        check_kafka(settings.kafka_bootstrap)
+    if neo4j and settings.neo4j_uri:
+        check_neo4j(settings.neo4j_uri, settings.neo4j_user, settings.neo4j_password.get_secret_value())
+    wanted = _local_services(settings, kafka, neo4j)
+    with _sigterm_as_exit(), ExitStack() as stack:
+        ports = _start(wanted, settings, progress, stack) if wanted else {}
+        yield _endpoints(settings, ports)
+
+
+def running(settings: Settings, *, kafka: bool = True, neo4j: bool = True) -> Endpoints | None:
+    """What is up now for this state folder, configured or local; nothing is started.
+
+    Args:
+        settings: As for `services`.
+        kafka: Whether Kafka is wanted.
+        neo4j: Whether Neo4j is wanted.
+
+    Returns:
+        The endpoints, or None if one that is wanted doesn't answer. A configured one is asked for its protocol,
+        not whether it accepts the password.
+    """
+    found = {s.name: process.find(s.name, _folders(settings)) for s in _local_services(settings, kafka, neo4j)}
+    ports = {name: port for name, port in found.items() if port is not None}
+    endpoints = _endpoints(settings, ports)
+    kafka_up = not kafka or (endpoints.kafka_bootstrap and kafka_answers(endpoints.kafka_bootstrap))
+    neo4j_up = not neo4j or (endpoints.neo4j_uri and neo4j_answers(endpoints.neo4j_uri))
+    return endpoints if kafka_up and neo4j_up else None
+
+
+def _local_services(settings: Settings, kafka: bool, neo4j: bool) -> list[process.Service]:
+    """Those that are wanted and not configured."""
+    state = _folders(settings).state
+    wanted: list[process.Service] = []
+    if kafka and not settings.kafka_bootstrap:
+        wanted.append(LocalKafka(state / "kafka", settings.kafka_port, settings.kafka_heap_mb))
+    if neo4j and not settings.neo4j_uri:
+        wanted.append(LocalNeo4j(state / "neo4j", settings.neo4j_port, settings.neo4j_heap_mb))
+    return wanted
+
+
+def _folders(settings: Settings) -> process.Folders:
+    return process.Folders(settings.state_dir.resolve(), settings.cache_dir.resolve())
+
+
+def _start(
+    wanted: list[process.Service], settings: Settings, progress: Progress | None, stack: ExitStack
+) -> dict[str, int]:
+    """Start all at once; the stack stops those that we started, also if another one fails.
+
+    Returns:
+        Port by name.
+    """
+    if sys.platform == "win32":
+        raise BadConfiguration(
+            "Kafka and Neo4j are started by themselves on Linux and macOS only: set SX9_KAFKA_BOOTSTRAP and "
+            "SX9_NEO4J_URI to your own (docker-compose.yml has both)"
+        )
+    folders = _folders(settings)
+    check_memory({s.name: s.memory_mb for s in wanted if process.find(s.name, folders) is None})
+    cancelled = threading.Event()
+    started: list[process.Started] = []
+    stack.callback(process.stop, started)
+
+    def start(service: process.Service) -> None:
+        args = (folders, settings.maven_repository, settings.start_timeout_s, progress, cancelled)
+        started.append(process.start(service, *args))
+
+    _run_together([partial(start, service) for service in wanted], cancelled)
+    return {one.name: one.port for one in started}
+
+
+def _run_together(jobs: list[Callable[[], None]], cancelled: threading.Event) -> None:
+    """Run all in threads; the first error, or Ctrl-C, cancels the others, and is raised when all have ended."""
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        try:
+            futures: list[Future[None]] = [pool.submit(job) for job in jobs]
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+        except BaseException:
+            cancelled.set()
+            raise
+
+
+@contextmanager
+def _sigterm_as_exit() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, unless the program has its own way with it."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def leave(number: int, _frame: FrameType | None) -> NoReturn:
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _endpoints(settings: Settings, ports: dict[str, int]) -> Endpoints:
+    """Addresses of the configured services and of the local ones, by their ports."""
+    kafka = f"{LOOPBACK}:{ports['kafka']}" if "kafka" in ports else settings.kafka_bootstrap or ""
+    neo4j = f"bolt://{LOOPBACK}:{ports['neo4j']}" if "neo4j" in ports else settings.neo4j_uri or ""
+    password = "" if "neo4j" in ports else settings.neo4j_password.get_secret_value()
+    return Endpoints(kafka, neo4j, settings.neo4j_user, password)

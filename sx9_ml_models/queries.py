@@ -1,0 +1,247 @@
+"""What the commands show, read from the topics and the registry: plain objects, for tables and for JSON."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from kafka import KafkaAdminClient, KafkaConsumer
+
+from schemas.codec import decode
+from schemas.errors import BadConfiguration, BadRecord
+from schemas.topics import DEAD_LETTERS, JOURNAL, MODELS, TOPICS, TRIGGERS, VERSIONS, WINDOWS, Topic, partition_of
+from schemas.versions import Manifest, VersionEvent
+from schemas.windows import Declined, Trigger, Window
+from streams.app.catch_up import committed_offsets, places_of
+from streams.app.replay import read_on, state_now
+from streams.app.wiring import ROLES, TOPICS_OF, Role, group_of
+from streams.core.fold import initial
+from streams.core.projections.examples import PROJECTIONS
+from streams.local.services import Endpoints, running
+from streams.settings import Settings
+from trainers.core.metrics.classification import HOLDOUT, tasks_in
+from trainers.settings import TrainerSettings
+from trainers.store.registry import Registry
+from transport.kafka import bulk, consumer, end_offset, kafka_errors, patiently
+
+
+def records(reader: KafkaConsumer, topic: Topic, partition: int) -> Iterator[tuple[int, Any]]:
+    """(offset, record) of one partition, from its first; what doesn't decode is left out."""
+    end = end_offset(reader, topic.name, partition)
+    for messages in bulk(reader, topic.name, partition, 0, end):
+        for message in messages:
+            try:
+                yield message.offset, decode(message.value, topic.record)
+            except BadRecord:
+                continue
+
+
+def windows(reader: KafkaConsumer, model: str) -> list[dict[str, Any]]:
+    """The closed windows of a model, oldest first."""
+    return [_plain(window) | {"id": window.id} for window in _all(reader, WINDOWS, model, Window)]
+
+
+def triggers(reader: KafkaConsumer, model: str) -> list[dict[str, Any]]:
+    """The decisions to retrain a model, oldest first, each with how it was answered."""
+    answers = {
+        event.trigger: event
+        for _, event in records(reader, VERSIONS, 0)
+        if event.model == model and event.outcome in ("promoted", "refused")
+    }
+    return [_trigger(trigger, answers.get(trigger.id)) for trigger in _all(reader, TRIGGERS, model, Trigger)]
+
+
+def declined(reader: KafkaConsumer, model: str) -> list[dict[str, Any]]:
+    """The decisions not to retrain a model, oldest first: recomputed from its journal."""
+    return [
+        _plain(output)
+        for _, outputs in read_on(reader, initial(model))
+        for output in outputs
+        if isinstance(output, Declined)
+    ]
+
+
+def versions(settings: TrainerSettings, model: str) -> list[dict[str, Any]]:
+    """The versions of a model in the registry, oldest first."""
+    registry = Registry(settings.models_dir)
+    champion = registry.champion(model)
+    return [_version(manifest, champion) for manifest in registry.versions(model)]
+
+
+def version(settings: TrainerSettings, model: str, name: str) -> tuple[Manifest, bool]:
+    """The manifest of one version, its files checked against their hashes, and whether it serves.
+
+    Args:
+        name: `v0002`, or `champion`.
+
+    Raises:
+        BadConfiguration: There is no such version.
+        Corrupt: A file isn't what was written.
+    """
+    registry = Registry(settings.models_dir)
+    champion = registry.champion(model)
+    wanted = champion or name if name == "champion" else name
+    there = [manifest.version for manifest in registry.versions(model)]
+    if wanted not in there:
+        known = ", ".join(there) or "none yet: the first comes with the first trigger (`sx9 status`)"
+        raise BadConfiguration(f"{model} has no version {name!r} in {registry.root}; there are: {known}")
+    return registry.verified(model, wanted), wanted == champion
+
+
+def status(settings: Settings, trainer: TrainerSettings, endpoints: Endpoints | None) -> dict[str, Any]:
+    """What is running and where every model stands; `endpoints` is None where nothing runs."""
+    processes = _processes(settings)
+    if endpoints is None:
+        return {"running": False, "processes": processes, "models": _on_disk(trainer)}
+    reader = consumer(endpoints.kafka_bootstrap)
+    with kafka_errors("asking for status"):
+        admin = KafkaAdminClient(bootstrap_servers=endpoints.kafka_bootstrap)
+    try:
+        there = set(admin.list_topics())
+        known = [topic for topic in TOPICS if topic.name in there]
+        lags = {role: _lag(reader, admin, role) for role in ROLES} if len(known) == len(TOPICS) else {}
+        return {
+            "running": True,
+            "kafka": endpoints.kafka_bootstrap,
+            "neo4j": endpoints.neo4j_uri,
+            "processes": processes,
+            "lag": lags,
+            "topics": {topic.name: _messages(reader, topic) for topic in known},
+            "dead_letters": dict(Counter(letter.reason for _, letter in _letters(reader, known))),
+            "models": [_model(reader, settings, trainer, model) for model in PROJECTIONS] if lags else [],
+        }
+    finally:
+        admin.close()
+        reader.close()
+
+
+def _letters(reader: KafkaConsumer, known: list[Topic]) -> Iterator[tuple[int, Any]]:
+    return records(reader, DEAD_LETTERS, 0) if DEAD_LETTERS in known else iter(())
+
+
+def _processes(settings: Settings) -> list[dict[str, Any]]:
+    """Those that the last `sx9 up` of this state folder started, and whether they answer."""
+    try:
+        listed = json.loads((settings.state_dir / "run" / "up.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return []
+    return [one | {"answers": _listens(settings.bind, one["metrics_port"])} for one in listed]
+
+
+def _listens(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=0.5):
+            return True
+    except OSError:
+        return False
+
+
+def _messages(reader: KafkaConsumer, topic: Topic) -> int:
+    return sum(end_offset(reader, topic.name, partition) for partition in range(topic.partitions))
+
+
+def _lag(reader: KafkaConsumer, admin: KafkaAdminClient, role: Role) -> int:
+    committed = patiently(lambda: committed_offsets(admin, group_of(role)))
+    places = places_of(TOPICS_OF[role])
+    return sum(end_offset(reader, *place) - committed.get(place, 0) for place in places)
+
+
+def _model(reader: KafkaConsumer, settings: Settings, trainer: TrainerSettings, model: str) -> dict[str, Any]:
+    state = state_now(reader, model, settings.snapshots_dir)
+    return {
+        "model": model,
+        "champion": state.champion,
+        "registry_champion": Registry(trainer.models_dir).champion(model) or "",
+        "journal_records": end_offset(reader, JOURNAL.name, partition_of(model)),
+        "open_window_examples": state.window.examples,
+        "examples_since_trigger": state.fresh_examples,
+        "drift": round(state.drift, 4),
+        "drift_threshold": state.policy.drift_threshold,
+        "triggers": state.triggers,
+        "waiting": state.waiting.id if state.waiting else "",
+        "now_ms": state.now_ms,
+    }
+
+
+def _on_disk(trainer: TrainerSettings) -> list[dict[str, Any]]:
+    registry = Registry(trainer.models_dir)
+    found = [{"model": model, "champion": registry.champion(model) or ""} for model in MODELS]
+    return [one for one in found if one["champion"]]
+
+
+def _trigger(trigger: Trigger, answer: VersionEvent | None) -> dict[str, Any]:
+    return {
+        "id": trigger.id,
+        "version": trigger.version,
+        "reason": trigger.reason,
+        "at_ms": trigger.at_ms,
+        "examples": trigger.examples,
+        "spans": [_plain(span) for span in trigger.spans],
+        "rehearsal": len(trigger.rehearsal),
+        "parent": trigger.parent,
+        "measures": [_plain(measure) for measure in trigger.measures],
+        "answer": answer.outcome if answer else "",
+        "detail": answer.detail if answer else "",
+    }
+
+
+def _version(manifest: Manifest, champion: str | None) -> dict[str, Any]:
+    return {
+        "model": manifest.model,
+        "version": manifest.version,
+        "serves": manifest.version == champion,
+        "promoted": manifest.promoted,
+        "reason": manifest.reason,
+        "trigger": manifest.trigger,
+        "parent": manifest.parent,
+        "start": manifest.spans[0].start if manifest.spans else 0,
+        "end": manifest.spans[-1].end if manifest.spans else 0,
+        "examples": manifest.examples_trained,
+        "left_out": manifest.examples_left_out,
+        "holdout_examples": sum(
+            int(manifest.scores[f"holdout{task}_examples"]) for task in tasks_in(manifest.scores)
+        ),
+        "scores": manifest.scores,
+        "parent_scores": manifest.parent_scores,
+        "figures": figures(manifest),
+        "seconds": manifest.seconds,
+        "created_ms": manifest.created_ms,
+    }
+
+
+def figures(manifest: Manifest) -> list[str]:
+    """Names in `scores` of what the gate judges, on the whole holdout, task by task.
+
+    Figures beside those, such as a perplexity, are in `scores` too, and in the card of the version.
+    """
+    judged = {check.name.partition("/")[2].replace("-", "_") for check in manifest.gate} - {"examples"}
+    starts = [f"{HOLDOUT}{task}_" for task in tasks_in(manifest.scores)]
+    return [
+        n for start in starts for n in manifest.scores if n.startswith(start) and n.removeprefix(start) in judged
+    ]
+
+
+def _all(reader: KafkaConsumer, topic: Topic, model: str, kind: type) -> list[Any]:
+    found = records(reader, topic, partition_of(model))
+    return [record for _, record in found if isinstance(record, kind)]
+
+
+def _plain(record: msgspec.Struct) -> dict[str, Any]:
+    return {name: msgspec.to_builtins(getattr(record, name)) for name in record.__struct_fields__}
+
+
+def similar(settings: Settings, node: str, k: int) -> list[dict[str, Any]]:
+    """The nodes that are most like one, by the embeddings in the Neo4j that runs; see `trainers.store.node_embeddings`."""
+    from trainers.store import node_embeddings as graph_store
+    from transport.neo4j import opened
+
+    found = running(settings, kafka=False)
+    if found is None:
+        raise BadConfiguration("no Neo4j answers: `sx9 up` starts one, and SX9_NEO4J_URI names your own")
+    login = (found.neo4j_user, found.neo4j_password)
+    with opened(found.neo4j_uri, *login, max_transaction_retry_time=5) as driver:
+        return graph_store.similar(driver, node, k)

@@ -1,0 +1,231 @@
+"""What `views` found, as tables for people. Standard output gets only what was asked for."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from schemas.versions import Manifest
+from streams.fetchers.base.runner import FetchReport
+
+Row = Mapping[str, Any]
+WIDTH_OF_A_PIPE = 160
+DAY_S = 86_400
+
+
+def out() -> Console:
+    """The console of standard output."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_PIPE, highlight=False)
+
+
+def as_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def windows(rows: Sequence[Row]) -> None:
+    """The windows of a model."""
+    table = _table("window", "closed by", "examples", "holdout", "retracted", "from", "to", "most frequent labels")
+    for row in rows:
+        _add(
+            table, row["id"], row["closed_by"], row["examples"], row["holdout"], row["retracted"],
+            day(row["opened_ms"]), day(row["closed_ms"]), _labels(row["labels"]),
+        )  # fmt: skip
+    _show(table, rows, "no window has closed yet")
+
+
+def triggers(rows: Sequence[Row]) -> None:
+    """The decisions to retrain."""
+    table = _table("trigger", "version", "reason", "at", "examples", "numbers", "answer")
+    for row in rows:
+        _add(
+            table, row["id"], row["version"], row["reason"], day(row["at_ms"]), row["examples"], _measures(row),
+            row["answer"] or "waiting",
+        )  # fmt: skip
+    _show(table, rows, "no trigger yet: `sx9 triggers --declined` says why")
+
+
+def declined(rows: Sequence[Row]) -> None:
+    """The decisions not to retrain."""
+    table = _table("journal offset", "at", "why not", "numbers")
+    for row in rows:
+        _add(table, row["offset"], day(row["at_ms"]), row["why"], _measures(row))
+    _show(table, rows, "nothing was decided yet: the journal is empty")
+
+
+def similar(rows: Sequence[Row]) -> None:
+    """The nodes most like one, best first."""
+    table = _table("node", "kind", "name", "similarity")
+    for row in rows:
+        _add(table, row["id"], row["kind"], row["name"], f"{row['score']:.3f}")
+    _show(table, rows, "nothing else has an embedding")
+
+
+def versions(rows: Sequence[Row]) -> None:
+    """The versions of a model, with what each is judged by before and after on the same holdout."""
+    scores = list(dict.fromkeys(name for row in rows for name in row["figures"]))
+    table = _table(
+        "version", "", "reason", "window", "examples", "holdout", *map(in_words, scores), "seconds", "made"
+    )
+    for row in rows:
+        outcome = "serves" if row["serves"] else "promoted" if row["promoted"] else "refused"
+        _add(
+            table, row["version"], outcome, row["reason"], f"{row['start']}-{row['end']}", row["examples"],
+            row["holdout_examples"], *(_before_after(row, score) for score in scores),
+            f"{row['seconds']:.0f}", day(row["created_ms"]),
+        )  # fmt: skip
+    _show(table, rows, "no version yet: the first comes with the first trigger (`sx9 status`)")
+
+
+def version(manifest: Manifest, serves: bool, folder: str) -> None:
+    """One version: what it is made of, how it was judged."""
+    console = out()
+    state = "serves" if serves else "promoted once" if manifest.promoted else "refused"
+    console.print(f"{manifest.model} {manifest.version}: {state}", style="bold")
+    facts = Table.grid(padding=(0, 2))
+    for name, value in (
+        ("folder", folder),
+        ("parent", manifest.parent or f"none; base {manifest.base}"),
+        ("trigger", f"{manifest.trigger} ({manifest.reason})"),
+        ("windows", ", ".join(f"{s.start}-{s.end}" for s in manifest.spans)),
+        ("examples", f"{manifest.examples_trained}, {len(manifest.rehearsal)} of them rehearsed; "
+                     f"{manifest.examples_left_out} left out"),
+        ("taxonomies", ", ".join(manifest.taxonomies)),
+        ("made", f"{day(manifest.created_ms)} in {manifest.seconds:.0f} s on {manifest.machine}"),
+        ("libraries", ", ".join(f"{name} {version}" for name, version in manifest.libraries.items())),
+        ("weights", ", ".join(sha for name, sha in manifest.files.items() if name.endswith(".safetensors"))),
+    ):  # fmt: skip
+        facts.add_row(Text(name, style="dim"), Text(str(value)))
+    console.print(facts)
+    checks = _table("check of the gate", "champion", "candidate", "margin", "examples", "")
+    for c in manifest.gate:
+        passed = "passed" if c.passed else "failed"
+        _add(checks, c.name, f"{c.champion:.3f}", f"{c.candidate:.3f}", f"{c.margin:.3f}", c.support, passed)
+    console.print(checks)
+    console.print(_scores(manifest))
+    if not manifest.per_label:
+        return
+    labels = _table("label", "precision", "recall", "F1", "support")
+    for label, s in manifest.per_label.items():
+        _add(labels, label, *(f"{s[n]:.3f}" for n in ("precision", "recall", "f1")), f"{s['support']:.0f}")
+    console.print(labels)
+
+
+def fetched(report: FetchReport) -> None:
+    """What one fetch did."""
+    counts = ", ".join(f"{number} {kind}" for kind, number in report.counts.items() if number)
+    console = out()
+    console.print(
+        f"{report.feed} {report.release or ''} from {report.source}: {counts or 'nothing there'}; "
+        f"{report.published} published in {report.seconds:.1f} s",
+        markup=False,
+    )
+    if report.rejected:
+        reasons = ", ".join(f"{number} {reason}" for reason, number in report.rejected.items())
+        console.print(f"  unusable: {reasons} ({report.dead_letters} new dead letters)", markup=False)
+
+
+def status(found: Row) -> None:
+    """What is running and where every model stands."""
+    console = out()
+    if not found["running"]:
+        console.print("not running: start it with `sx9 up`")
+    else:
+        console.print(f"Kafka {found['kafka']}   Neo4j {found['neo4j'] or '(not running)'}", markup=False)
+    if found["processes"]:
+        table = _table("process", "state", "metrics", "log")
+        for one in found["processes"]:
+            state = "up" if one["answers"] else "down"
+            _add(table, one["name"], state, f"http://127.0.0.1:{one['metrics_port']}/metrics", one["log"])
+        console.print(table)
+    if found.get("topics"):
+        table = _table("topic", "messages")
+        for name, messages in found["topics"].items():
+            _add(table, name, messages)
+        console.print(table)
+        console.print("behind: " + ", ".join(f"{role} {lag}" for role, lag in found["lag"].items()))
+    for reason, number in found.get("dead_letters", {}).items():
+        console.print(f"dead letters: {number} {reason}")
+    for model in found["models"]:
+        rest = ", ".join(f"{name} {value}" for name, value in model.items() if name != "model" and value != "")
+        console.print(f"{model['model']}: {rest}", markup=False)
+
+
+def day(time_ms: int) -> str:
+    """Minutes of UTC; nothing for an unknown time.
+
+    >>> day(1_600_000_000_000)
+    '2020-09-13 12:26'
+    """
+    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(time_ms / 1000)) if time_ms else ""
+
+
+def in_words(score: str) -> str:
+    """The name of a score on the holdout as people say it.
+
+    >>> in_words("holdout_macro_f1"), in_words("holdout_severity_micro_f1"), in_words("holdout_recall_at_20")
+    ('macro F1', 'severity accuracy', 'recall@20')
+    """
+    name = score.removeprefix("holdout_").replace("severity_micro_f1", "severity_accuracy")
+    return name.replace("_at_", "@").replace("_", " ").replace(" f1", " F1").replace("ndcg", "NDCG")
+
+
+def _scores(manifest: Manifest) -> Table:
+    """All scores on the whole holdout: the version's, its parent's and those of the simple baselines."""
+    others = {"parent": manifest.parent_scores, **manifest.baseline_scores}
+    table = _table("on the holdout", "this version", *others)
+    for name, value in manifest.scores.items():
+        if name.startswith("holdout"):
+            beside = (scores.get(name) for scores in others.values())
+            _add(table, in_words(name), f"{value:.4g}", *("" if v is None else f"{v:.4g}" for v in beside))
+    return table
+
+
+def _before_after(row: Row, score: str) -> str:
+    after, before = row["scores"].get(score), row["parent_scores"].get(score)
+    arrow = f"{before:.3f} -> " if before is not None else ""
+    return f"{arrow}{after:.3f}" if after is not None else ""
+
+
+def _measures(row: Row) -> str:
+    tripped = [m for m in row["measures"] if m["tripped"]] or row["measures"]
+    return ", ".join(against(m["rule"], m["value"], m["limit"]) for m in tripped)
+
+
+def against(rule: str, value: float, limit: float) -> str:
+    """What a rule measured, beside its limit; an age, which it has in seconds, in days.
+
+    >>> against("volume", 3000.0, 1500.0), against("staleness", 39_920_000.0, 38_880_000.0)
+    ('volume 3000 of 1500', 'staleness 462 of 450 days')
+    """
+    if rule == "staleness":
+        return f"{rule} {value / DAY_S:.3g} of {limit / DAY_S:.3g} days"
+    return f"{rule} {value:.4g} of {limit:.4g}"
+
+
+def _labels(counts: Mapping[str, int], most: int = 3) -> str:
+    largest = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]
+    return ", ".join(f"{label} {number}" for label, number in largest)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 1))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _add(table: Table, *values: object) -> None:
+    table.add_row(*(Text(str(value)) for value in values))
+
+
+def _show(table: Table, rows: Sequence[Row], nothing: str) -> None:
+    out().print(table if rows else nothing)

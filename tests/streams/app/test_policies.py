@@ -1,0 +1,58 @@
+"""The rules of retraining as a file gives them; what it leaves out is as the model has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from schemas.errors import BadConfiguration
+from schemas.policy import DEFAULTS, Policy, default_policy
+from schemas.topics import MODELS
+from streams.app.policy_file import load_policies
+from streams.core.fold import fold, initial
+from tests.streams.core.records import training
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "policy.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_table_changes_its_fields_and_leaves_the_others_as_the_model_has_them(model: str, tmp_path: Path) -> None:
+    (found,) = load_policies(written(tmp_path, f"[{model}]\nseed = 3\ncooldown_s = 60")).items()
+    assert found == (model, msgspec.structs.replace(DEFAULTS[model], seed=3, cooldown_s=60.0))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_defaults_pass_their_own_checks_and_hold_in_a_journal_without_rules(model: str) -> None:
+    assert DEFAULTS[model].checked() is DEFAULTS[model]
+    state = initial(model)
+    assert (state.policy, state.has_policy) == (DEFAULTS[model], False)
+    assert state.train_sample.size == state.holdout_sample.size == DEFAULTS[model].reservoir
+
+
+def test_a_graph_waits_for_its_links() -> None:
+    nodes = training(2_000, "execution")
+    _, outputs = fold(initial("gnn-threat"), list(enumerate(nodes)))
+    assert {type(output).__name__ for output in outputs} == {"Window", "Declined"}
+    assert default_policy("one of yours") == Policy()
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[gpt]\nseed = 1", "unknown model 'gpt'; known are distilbert-mitre, phi3-mitre-lora, gnn-threat"),
+        ("[gnn-threat]\nsead = 1", r"\[gnn-threat\]: unknown field sead; known are window_examples"),
+        ('[phi3-mitre-lora]\nseed = "x"', r"\[phi3-mitre-lora\]: Expected `int`, got `str`"),
+        ("[phi3-mitre-lora]\ncooldown_s = -1", "cooldown_s=-1.0: must not be negative"),
+        ("gnn-threat = 7", "must be a table of rules"),
+        ("[gnn-threat", "docs/configuration.md"),
+    ],
+)
+def test_what_is_wrong_is_named(text: str, named: str, tmp_path: Path) -> None:
+    with pytest.raises(BadConfiguration, match=named):
+        load_policies(written(tmp_path, text))

@@ -1,0 +1,108 @@
+"""Which kind of change is what, and what of it is published."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from schemas.errors import BadRecord
+from schemas.events import End, Relationship, Technique
+from schemas.topics import TECHNIQUES, topic_of
+from streams.fetchers.base import limits
+from streams.fetchers.base.diff import Entry, entry_of, kind_of, plan
+from streams.fetchers.base.feed import Outcome, Rejected, Unchanged
+
+NOW_MS = 1_700_000_000_000
+T1 = Technique(
+    id="T1001", feed="f", release="1.0", modified_ms=100, stix_id="attack-pattern--1", name="One", text="x"
+)
+R1 = Relationship(
+    id="relationship--1",
+    feed="f",
+    modified_ms=100,
+    relation="uses",
+    source=End(id="g", kind="group", name="G"),
+    target=End(id="T1001", kind="technique", tactics=("defense-evasion",)),
+)
+RELABELLED = End(id="T1001", kind="technique", tactics=("stealth",))
+
+
+def published(*events: Any) -> dict[str, dict[str, Entry]]:
+    found: dict[str, dict[str, Entry]] = {}
+    for event in events:
+        found.setdefault(topic_of(event).name, {})[event.id] = entry_of(event)
+    return found
+
+
+def planned(*outcomes: Outcome, before: Any = (), letters: Any = ()) -> Any:
+    return plan(outcomes, TECHNIQUES.name, published(*before), dict(letters), NOW_MS)
+
+
+@pytest.mark.parametrize(
+    ("event", "known", "fields", "kind"),
+    [
+        (T1, None, {}, "new"),
+        (T1, None, {"status": "revoked"}, "new"),
+        (T1, T1, {}, "unchanged"),
+        (T1, T1, {"release": "2.0"}, "unchanged"),
+        (T1, T1, {"modified_ms": 200}, "touched"),
+        (T1, T1, {"modified_ms": 50}, "unchanged"),
+        (T1, T1, {"modified_ms": 200, "text": "y"}, "edited"),
+        (T1, T1, {"text": "y"}, "edited"),
+        (T1, T1, {"modified_ms": 50, "text": "y"}, "stale"),
+        (T1, T1, {"modified_ms": 200, "status": "revoked", "revoked_by": "T1002"}, "revoked"),
+        (T1, T1, {"modified_ms": 200, "status": "deprecated"}, "deprecated"),
+        (R1, R1, {"target": RELABELLED}, "relabelled"),
+        (R1, R1, {"modified_ms": 200, "target": RELABELLED}, "relabelled"),
+        (R1, R1, {"target": RELABELLED, "text": "y"}, "edited"),
+        (R1, R1, {"modified_ms": 200, "text": "y"}, "edited"),
+    ],
+)
+def test_the_kind_of_a_change(event: Any, known: Any, fields: dict[str, Any], kind: str) -> None:
+    now = entry_of(msgspec.structs.replace(event, **fields))
+    assert kind_of(now, known and entry_of(known), batch_is_older=False) == kind
+
+
+def test_a_revoked_object_that_is_edited_or_comes_back_is_edited() -> None:
+    revoked = msgspec.structs.replace(T1, status="revoked")
+    for later in (msgspec.structs.replace(revoked, text="y"), T1):
+        assert kind_of(entry_of(later), entry_of(revoked), batch_is_older=False) == "edited"
+
+
+def test_an_older_release_does_not_relabel_back() -> None:
+    newer = msgspec.structs.replace(T1, id="T1002", modified_ms=300)
+    relabelled = msgspec.structs.replace(R1, target=RELABELLED)
+    found = planned(T1, R1, before=[T1, newer, relabelled])
+    assert (found.events, found.counts["stale"], found.counts["absent"]) == ([], 1, 1)
+
+
+def test_only_news_are_published_in_the_order_of_the_batch() -> None:
+    new = msgspec.structs.replace(T1, id="T1003")
+    edited = msgspec.structs.replace(T1, text="y")
+    found = planned(new, R1, edited, before=[T1, R1])
+    assert [(event.id, kind) for event, kind in found.events] == [("T1003", "new"), ("T1001", "edited")]
+    assert found.counts["unchanged"] == 1
+
+
+def test_files_that_were_not_read_are_there_and_unchanged() -> None:
+    found = planned(Unchanged("T1001"), Unchanged("", "bad-yaml"), before=[T1, R1])
+    assert (found.counts["unchanged"], found.counts["absent"], found.rejected) == (1, 1, {"bad-yaml": 1})
+
+
+def test_the_same_bad_object_is_not_dead_lettered_twice_but_still_counted() -> None:
+    bad = Rejected("f:x", BadRecord("no-id", "here"), b"{}")
+    first = planned(bad, bad)
+    assert (first.letters, first.rejected) == ([bad], {"no-id": 2})
+    again = planned(bad, letters={bad.origin: bad.digest}.items())
+    assert (again.letters, again.rejected) == ([], {"no-id": 1})
+    worse = Rejected("f:x", BadRecord("no-id", "here"), b"{ }")
+    assert planned(worse, letters={bad.origin: bad.digest}.items()).letters == [worse]
+
+
+def test_a_change_dated_in_the_future_is_rejected_lest_it_makes_all_later_ones_stale() -> None:
+    liar = msgspec.structs.replace(T1, modified_ms=NOW_MS + limits.FUTURE_MS + 1)
+    early = msgspec.structs.replace(T1, modified_ms=NOW_MS + limits.FUTURE_MS)
+    assert planned(liar).rejected == {"future-time": 1}
+    assert planned(early).counts["new"] == 1

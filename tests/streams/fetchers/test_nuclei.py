@@ -1,0 +1,290 @@
+"""What the Nuclei fetcher makes of files, folders and git repositories, and what it refuses."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.errors import BadConfiguration, RetryLater
+from schemas.events import Template
+from streams.fetchers.base import limits
+from streams.fetchers.base.feed import Batch, Memo, Rejected, Unchanged
+from streams.fetchers.feeds import nuclei
+from streams.fetchers.sources import git
+
+TEMPLATE = """\
+id: CVE-2021-44228
+info:
+  name: Log4Shell
+  severity: Critical
+  description: |
+    A remote code execution.
+  impact: Everything is lost.
+  remediation: Update it.
+  tags: cve,cve2021, rce,attack.t1190
+  classification:
+    cve-id: CVE-2021-44228,cve-2021-45046
+  metadata:
+    mitre-attack: [T1059.001]
+    shodan-query: T9999
+http:
+  - method: GET
+"""
+
+
+def template(name: str, /, **info: str) -> str:
+    lines = "".join(f"  {key}: {value}\n" for key, value in ({"name": name, "severity": "info"} | info).items())
+    return f"id: {name}\ninfo:\n{lines}"
+
+
+def put(root: Path, files: dict[str, Any]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return root
+
+
+def read(source: Any, memo: Memo | None = None, cache: Path = Path("unused")) -> Batch:
+    return nuclei.read(str(source), memo or Memo(), cache, lambda *_: None)
+
+
+def ids(batch: Batch) -> list[str]:
+    return [o.id.removeprefix("nuclei-templates:") for o in batch.outcomes or () if isinstance(o, Template)]
+
+
+def rejected(batch: Batch) -> dict[str, str]:
+    found = [o for o in batch.outcomes or () if isinstance(o, Rejected)]
+    return {o.origin.removeprefix("nuclei-templates:"): o.error.reason for o in found}
+
+
+def test_a_template_has_its_texts_severity_tags_cves_and_techniques(tmp_path: Path) -> None:
+    assert read(put(tmp_path, {"http/cves/a.yaml": TEMPLATE})).outcomes == [
+        Template(
+            id="nuclei-templates:CVE-2021-44228",
+            feed="nuclei-templates",
+            name="Log4Shell",
+            text="A remote code execution.\n\nEverything is lost.\n\nUpdate it.",
+            severity="critical",
+            tags=("cve", "cve2021", "rce", "attack.t1190"),
+            techniques=("T1059.001", "T1190"),
+            cves=("CVE-2021-44228", "CVE-2021-45046"),
+            path="http/cves/a.yaml",
+        )
+    ]
+
+
+def test_workflows_profiles_helpers_and_hidden_files_are_no_templates(tmp_path: Path) -> None:
+    names = [
+        "a.yml",
+        "b.YAML",
+        "workflows/c.yaml",
+        "x/helpers/d.yaml",
+        "profiles/e.yml",
+        ".git/f.yaml",
+        "x/.g.yaml",
+    ]
+    files = {name: template(f"t{number}") for number, name in enumerate(names)} | {"README.md": "# no"}
+    assert ids(read(put(tmp_path, files))) == ["t0", "t1"]
+
+
+def test_of_several_documents_the_first_with_an_id_counts(tmp_path: Path) -> None:
+    text = f"---\nversion: 1\n---\n{template('first')}---\n{template('second')}"
+    assert ids(read(put(tmp_path, {"a.yaml": text}))) == ["first"]
+
+
+def test_a_list_of_tags_is_as_good_as_a_text(tmp_path: Path) -> None:
+    [found] = read(put(tmp_path, {"a.yaml": template("a", tags="[x, 'y,z', x]")})).outcomes or ()
+    assert found.tags == ("x", "y", "z")  # type: ignore[union-attr]
+
+
+BAD = {
+    "a/tabs.yaml": ("id: x\ninfo:\n\tname: y\n", "bad-yaml"),
+    "a/cut.yaml": ("id: x\ninfo: {name: [y", "bad-yaml"),
+    "a/deep.yaml": ("id: x\ninfo: " + "[" * 100_000, "bad-yaml"),
+    "a/later.yaml": (template("x") + "---\na: [", "bad-yaml"),
+    "a/list.yaml": ("- id: x\n", "not-an-object"),
+    "a/empty.yaml": ("", "no-id"),
+    "a/nameless.yaml": ("info:\n  name: x\n", "no-id"),
+    "a/null.yaml": ("id: ~\ninfo:\n  name: x\n", "no-id"),
+    "a/id.yaml": ("id: ../../etc\ninfo:\n  name: x\n", "bad-id"),
+    "a/ids.yaml": ("id: [x]\ninfo:\n  name: x\n", "wrong-type"),
+    "a/info.yaml": ("id: x\ninfo: y\n", "wrong-type"),
+    "a/severity.yaml": ("id: x\ninfo:\n  name: y\n  severity: [high]\n", "wrong-type"),
+    "a/tags.yaml": ("id: x\ninfo:\n  name: y\n  tags: [[a]]\n", "wrong-type"),
+    "a/text.yaml": (template("x", description="y" * 1_000_000), "too-large"),
+    "a/file.yaml": (template("x") + "#" * limits.MAX_FILE_BYTES, "too-large"),
+    "a/ok2.yaml": (template("ok"), "duplicate-id"),
+}
+
+
+@pytest.mark.parametrize("path", BAD)
+def test_a_bad_file_is_rejected_with_its_reason_and_the_rest_goes_through(path: str, tmp_path: Path) -> None:
+    text, reason = BAD[path]
+    batch = read(put(tmp_path, {"a/ok.yaml": template("ok"), path: text, "b/good.yaml": template("good")}))
+    assert (ids(batch), rejected(batch)) == (["good", "ok"], {path: reason})
+
+
+def test_links_out_of_the_folder_are_refused_and_links_inside_are_nothing(tmp_path: Path) -> None:
+    put(tmp_path, {"outside/secret.yaml": template("secret"), "in/a.yaml": template("a")})
+    root = tmp_path / "in"
+    (root / "file.yaml").symlink_to("../outside/secret.yaml")
+    (root / "absolute.yaml").symlink_to(tmp_path / "outside/secret.yaml")
+    (root / "folder.yaml").symlink_to("../outside")
+    (root / "folder").symlink_to("../outside")
+    (root / "inside.yaml").symlink_to("a.yaml")
+    (root / "loop.yaml").symlink_to("loop.yaml")
+    batch = read(root)
+    assert ids(batch) == ["a"]
+    assert rejected(batch) == dict.fromkeys(("absolute.yaml", "file.yaml", "folder.yaml"), "path-escape")
+
+
+def test_a_pipe_does_not_hang_and_is_rejected(tmp_path: Path) -> None:
+    put(tmp_path, {"a.yaml": template("a")})
+    os.mkfifo(tmp_path / "pipe.yaml")
+    batch = read(tmp_path)
+    assert (ids(batch), rejected(batch)) == (["a"], {"pipe.yaml": "not-a-file"})
+
+
+def test_a_file_name_that_is_not_text_is_rejected(tmp_path: Path) -> None:
+    put(tmp_path, {os.fsdecode(b"\xff.yaml"): template("a"), "line\nfeed.yaml": template("b")})
+    assert rejected(read(tmp_path)) == {"?.yaml": "path-escape", "line?feed.yaml": "path-escape"}
+
+
+def test_files_that_did_not_change_are_not_read_again(tmp_path: Path) -> None:
+    put(tmp_path, {"a.yaml": template("a"), "b.yaml": template("b"), "c.yaml": "- bad", "d.yaml": template("a")})
+    first = read(tmp_path)
+    put(tmp_path, {"b.yaml": template("b", severity="high")})
+    second = read(tmp_path, first.memo)
+    assert ids(second) == ["b"]
+    assert [o for o in second.outcomes or () if isinstance(o, Unchanged)] == [
+        Unchanged("", "not-an-object"),
+        Unchanged("nuclei-templates:a"),
+        Unchanged("nuclei-templates:a", "duplicate-id"),
+    ]
+
+
+def test_a_duplicate_takes_over_when_the_first_is_gone_and_gives_way_to_an_earlier_one(tmp_path: Path) -> None:
+    put(tmp_path, {"b.yaml": template("x", name="first"), "c.yaml": template("x", name="second")})
+    first = read(tmp_path)
+    assert rejected(first) == {"c.yaml": "duplicate-id"}
+    (tmp_path / "b.yaml").unlink()
+    second = read(tmp_path, first.memo)
+    assert [o.name for o in second.outcomes or () if isinstance(o, Template)] == ["second"]
+    put(tmp_path, {"a.yaml": template("x", name="third")})
+    third = read(tmp_path, second.memo)
+    assert [o.name for o in third.outcomes or () if isinstance(o, Template)] == ["third"]
+    assert rejected(third) == {"c.yaml": "duplicate-id"}
+
+
+# git
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    root = put(tmp_path / "upstream", {"http/a.yaml": template("a"), "b.yaml": template("b")})
+    run(root, "init", "--quiet")
+    commit(root)
+    return root
+
+
+def run(root: Path, *words: str) -> str:
+    who = ["-c", "user.name=n", "-c", "user.email=e@x.test", "-c", "commit.gpgsign=false"]
+    return subprocess.run(["git", "-C", root, *who, *words], check=True, capture_output=True, text=True).stdout
+
+
+def commit(root: Path) -> str:
+    run(root, "add", "--all")
+    run(root, "commit", "--quiet", "--message", "x")
+    return run(root, "rev-parse", "HEAD").strip()
+
+
+def test_a_repository_gives_its_templates_with_the_commit_as_release(repository: Path, tmp_path: Path) -> None:
+    batch = read(repository.as_uri(), cache=tmp_path / "cache")
+    assert ids(batch) == ["a", "b"]
+    assert {o.release for o in batch.outcomes or () if isinstance(o, Template)} == {batch.release}
+    assert batch.release == run(repository, "rev-parse", "HEAD").strip()
+
+
+def test_the_same_commit_is_not_read_again_and_a_new_one_only_where_it_changed(
+    repository: Path, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    first = read(repository.as_uri(), cache=cache)
+    assert read(repository.as_uri(), first.memo, cache).outcomes is None
+    put(repository, {"b.yaml": template("b", severity="high"), "c.yaml": template("c")})
+    (repository / "http/a.yaml").unlink()
+    commit(repository)
+    second = read(repository.as_uri(), first.memo, cache)
+    assert (ids(second), len(second.outcomes or ())) == (["b", "c"], 2)
+
+
+def test_a_history_that_was_rewritten_does_not_matter(repository: Path, tmp_path: Path) -> None:
+    first = read(repository.as_uri(), cache=tmp_path / "cache")
+    shutil.rmtree(repository / ".git")
+    run(repository, "init", "--quiet")
+    put(repository, {"c.yaml": template("c")})
+    commit(repository)
+    second = read(repository.as_uri(), first.memo, tmp_path / "cache")
+    assert (ids(second), len(second.outcomes or ())) == (["c"], 3)
+
+
+def test_nothing_of_a_repository_is_checked_out_and_its_links_out_are_refused(
+    repository: Path, tmp_path: Path
+) -> None:
+    (repository / "evil.yaml").symlink_to("/etc/passwd")
+    (repository / "http/up.yaml").symlink_to("../../x.yaml")
+    (repository / "http/ok.yaml").symlink_to("../b.yaml")
+    put(repository, {"big.yaml": template("big") + "#" * limits.MAX_FILE_BYTES})
+    commit(repository)
+    batch = read(repository.as_uri(), cache=tmp_path / "cache")
+    assert rejected(batch) == {"evil.yaml": "path-escape", "http/up.yaml": "path-escape", "big.yaml": "too-large"}
+    assert ids(batch) == ["a", "b"]
+    assert not [p for p in (tmp_path / "cache").rglob("*") if p.suffix == ".yaml" or p.is_symlink()]
+
+
+def test_a_tree_with_a_path_out_of_it_is_refused(repository: Path, tmp_path: Path) -> None:
+    blob = run(repository, "rev-parse", "HEAD:b.yaml").strip()
+    inner = git_object(repository, b"100644 up.yaml\0" + bytes.fromhex(blob))
+    outer = git_object(repository, b"40000 ..\0" + bytes.fromhex(inner))
+    run(repository, "update-ref", "HEAD", run(repository, "commit-tree", outer, "-m", "evil").strip())
+    assert rejected(read(repository.as_uri(), cache=tmp_path / "cache")) == {"../up.yaml": "path-escape"}
+
+
+def git_object(root: Path, tree: bytes) -> str:
+    command = ["git", "-C", str(root), "hash-object", "-w", "-t", "tree", "--literally", "--stdin"]
+    return subprocess.run(command, input=tree, check=True, capture_output=True).stdout.decode().strip()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "ext::sh -c touch% x",
+        "--upload-pack=touch x",
+        "-oProxyCommand=x@y:z",
+        "fd::3",
+        "http://x.test/a.git",
+        "a@-b:c",
+    ],
+)
+def test_an_address_that_could_run_something_is_no_source(source: str) -> None:
+    assert not git.is_git_url(source)
+    with pytest.raises(BadConfiguration, match="neither a folder nor a git address"):
+        read(source)
+
+
+def test_a_repository_that_is_not_there_says_what_git_said_without_the_password(tmp_path: Path) -> None:
+    with pytest.raises(RetryLater, match=r"does not (exist|appear to be)") as raised:
+        read(f"file://me:secret@{tmp_path}/none", cache=tmp_path)
+    assert "secret" not in str(raised.value)
+
+
+def test_without_git_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BadConfiguration, match="install git"):
+        read("https://x.test/a.git", cache=tmp_path)

@@ -1,0 +1,220 @@
+"""The real Kafka and the real Neo4j: data survives, nothing is left behind, what is running is found."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.admin import NewTopic
+from neo4j import GraphDatabase
+
+from schemas.errors import BadConfiguration, RetryLater
+from streams.local import services as local
+from streams.local.jars import read_lock
+from streams.local.kafka import LocalKafka
+from streams.local.machine import free_port
+from streams.local.neo4j import LocalNeo4j
+from streams.local.services import Endpoints, running, services
+from streams.settings import Settings, load_settings
+from tests.streams.local.test_process import is_running, wait_gone
+
+TOPIC = "test.survival"
+ROOT = Path(__file__).parents[3]
+
+
+def write(endpoints: Endpoints, number: int) -> None:
+    """One record and one node; the topic and the constraint are made with the first."""
+    if number == 0:
+        admin = KafkaAdminClient(bootstrap_servers=endpoints.kafka_bootstrap)
+        admin.create_topics([NewTopic(TOPIC, num_partitions=1, replication_factor=1)])
+        admin.close()
+    producer = KafkaProducer(bootstrap_servers=endpoints.kafka_bootstrap, acks="all", enable_idempotence=True)
+    producer.send(TOPIC, str(number).encode()).get(30)
+    producer.close()
+    with GraphDatabase.driver(endpoints.neo4j_uri) as driver:
+        driver.execute_query("CREATE CONSTRAINT one IF NOT EXISTS FOR (n:Number) REQUIRE n.value IS UNIQUE")
+        driver.execute_query("CREATE (:Number {value: $value})", value=number)
+
+
+def records(endpoints: Endpoints) -> list[int]:
+    consumer = KafkaConsumer(TOPIC, bootstrap_servers=endpoints.kafka_bootstrap, auto_offset_reset="earliest")
+    found: list[int] = []
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        batch = consumer.poll(timeout_ms=500)
+        found += [int(record.value) for part in batch.values() for record in part]
+        if found and not batch:
+            break
+    consumer.close()
+    return found
+
+
+def nodes(endpoints: Endpoints) -> list[int]:
+    with GraphDatabase.driver(endpoints.neo4j_uri) as driver:
+        rows = driver.execute_query("MATCH (n:Number) RETURN n.value AS value ORDER BY value").records
+        return [row["value"] for row in rows]
+
+
+def cluster_id(endpoints: Endpoints) -> str:
+    admin = KafkaAdminClient(bootstrap_servers=endpoints.kafka_bootstrap)
+    found = str(admin.describe_cluster()["cluster_id"])
+    admin.close()
+    return found
+
+
+def process_numbers(state: Path, *roles: str) -> list[int]:
+    entries = [json.loads(path.read_text()) for path in (state / "run").glob("*.json")]
+    return [entry[role] for entry in entries for role in roles]
+
+
+@pytest.mark.services
+def test_data_survives_kill_9_of_the_owner_then_of_java_then_a_clean_stop(state_dir: Path) -> None:
+    settings = load_settings(state_dir=state_dir)
+    command = [sys.executable, "-m", "tests.streams.local.owner", str(state_dir), "services"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        first = Endpoints(**json.loads(owner.stdout.readline()))
+        assert running(settings) == first
+        write(first, 0)
+        identity = cluster_id(first)
+        pids = process_numbers(state_dir, "java", "supervisor")
+        assert len(pids) == 4
+        owner.kill()
+    assert running(settings) is None
+    wait_gone(*pids)
+
+    with services(settings) as second:
+        assert second == first  # the ports, too
+        assert cluster_id(second) == identity
+        write(second, 1)
+        javas = process_numbers(state_dir, "java")
+        for java in javas:
+            os.kill(java, signal.SIGKILL)
+        wait_gone(*javas)
+        assert running(settings) is None
+
+    with services(settings) as third:
+        write(third, 2)
+        assert (records(third), nodes(third)) == ([0, 1, 2], [0, 1, 2])
+        pids = process_numbers(state_dir, "java", "supervisor")
+    assert not any(is_running(pid) for pid in pids)
+    assert running(settings) is None
+
+
+@pytest.mark.services
+def test_a_second_start_finds_the_running_ones_and_leaves_them(
+    service_settings: Settings, endpoints: Endpoints
+) -> None:
+    with services(service_settings) as found:
+        assert found == endpoints
+    assert running(service_settings) == endpoints
+
+
+@pytest.mark.services
+def test_asking_what_is_running_is_quick(service_settings: Settings, endpoints: Endpoints) -> None:
+    began = time.monotonic()
+    assert running(service_settings) == endpoints
+    assert time.monotonic() - began < 0.5
+
+
+@pytest.mark.services
+def test_configured_ones_are_used_and_nothing_is_started(state_dir: Path, endpoints: Endpoints) -> None:
+    settings = load_settings(
+        state_dir=state_dir, kafka_bootstrap=endpoints.kafka_bootstrap, neo4j_uri=endpoints.neo4j_uri
+    )
+    with services(settings) as found:
+        assert found == endpoints
+    assert running(settings) == endpoints
+    assert not state_dir.exists()
+
+
+@pytest.mark.services
+def test_only_what_is_asked_for_is_looked_at(service_settings: Settings, kafka_bootstrap: str) -> None:
+    found = running(service_settings, neo4j=False)
+    assert found is not None
+    assert found.kafka_bootstrap == kafka_bootstrap
+
+
+@pytest.mark.services
+def test_vector_index_and_shortest_path_work(neo4j_endpoint: Endpoints) -> None:
+    with GraphDatabase.driver(neo4j_endpoint.neo4j_uri) as driver:
+        driver.execute_query(
+            "CREATE VECTOR INDEX v IF NOT EXISTS FOR (n:Vec) ON n.e "
+            "OPTIONS {indexConfig: {`vector.dimensions`: 2, `vector.similarity_function`: 'cosine'}}"
+        )
+        driver.execute_query(
+            "CREATE (:Vec {e: [1.0, 0.0]})-[:TO]->(:Vec {e: [0.0, 1.0]})-[:TO]->(:Vec {last: true})"
+        )
+        path = driver.execute_query(
+            "MATCH p = shortestPath((:Vec {e: [1.0, 0.0]})-[*]->(:Vec {last: true})) RETURN length(p)"
+        )
+        driver.execute_query("DROP INDEX v")
+        driver.execute_query("MATCH (n:Vec) DETACH DELETE n")
+        assert [row[0] for row in path.records] == [2]
+
+
+def test_a_configured_kafka_that_is_down_is_named(state_dir: Path) -> None:
+    address = f"127.0.0.1:{free_port(set())}"
+    settings = load_settings(state_dir=state_dir, kafka_bootstrap=address)
+    message = f"no Kafka answers at SX9_KAFKA_BOOTSTRAP={address}.*unset it"
+    with pytest.raises(RetryLater, match=message), services(settings, neo4j=False):
+        pass
+    assert running(settings, neo4j=False) is None
+
+
+def test_a_configured_neo4j_that_is_down_is_named(state_dir: Path) -> None:
+    uri = f"bolt://127.0.0.1:{free_port(set())}"
+    settings = load_settings(state_dir=state_dir, neo4j_uri=uri)
+    with (
+        pytest.raises(RetryLater, match=f"no Neo4j answers at SX9_NEO4J_URI={uri}"),
+        services(settings, kafka=False),
+    ):
+        pass
+
+
+def test_a_neo4j_address_without_scheme_is_named(state_dir: Path) -> None:
+    settings = load_settings(state_dir=state_dir, neo4j_uri="localhost:7687")
+    message = "SX9_NEO4J_URI=localhost:7687 has none of the schemes"
+    with pytest.raises(BadConfiguration, match=message), services(settings, kafka=False):
+        pass
+
+
+def test_too_little_memory_is_told_before_anything_starts(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(state_dir=state_dir, kafka_heap_mb=10_000_000)
+    with (
+        pytest.raises(BadConfiguration, match=r"MB are needed .kafka 10000150 MB"),
+        services(settings, neo4j=False),
+    ):
+        pass
+    assert not state_dir.exists()
+
+
+def test_windows_is_told_what_to_do(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local.sys, "platform", "win32")
+    settings = load_settings(state_dir=state_dir)
+    with pytest.raises(BadConfiguration, match="on Linux and macOS only"), services(settings):
+        pass
+
+
+def test_status_needs_neither_torch_nor_faust_nor_a_client() -> None:
+    heavy = ["torch", "faust", "kafka", "neo4j", "jgo", "requests"]
+    code = f"import sys, streams.local.services; print([m for m in {heavy} if m in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ran.stdout == "[]\n"
+
+
+def test_the_same_versions_everywhere(tmp_path: Path) -> None:
+    kafka = {jar.artifact: jar.version for jar in read_lock(LocalKafka(tmp_path, 0, 256).lock)}["kafka_2.13"]
+    neo4j = {jar.artifact: jar.version for jar in read_lock(LocalNeo4j(tmp_path, 0, 512).lock)}["neo4j"]
+    compose = (ROOT / "docker-compose.yml").read_text()
+    assert re.findall(r"image: (\S+)", compose) == [f"apache/kafka:{kafka}", f"neo4j:{neo4j}"]
+    for name, version in (("kafka", kafka), ("neo4j", neo4j)):
+        assert f"<version>{version}</version>" in (ROOT / "deploy" / "local" / f"{name}.pom.xml").read_text()

@@ -1,0 +1,231 @@
+"""Starting, finding, replacing and stopping, with a small Java program in the place of Kafka."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from schemas.errors import BadConfiguration, RetryLater
+from streams.local import process
+from streams.local.machine import free_port, is_free
+from streams.local.process import Folders, Started
+from tests.streams.local.web import Web
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    (tmp_path / "web.lock").write_text("")
+    return Folders(tmp_path, tmp_path)
+
+
+@pytest.fixture
+def web(folders: Folders) -> Web:
+    return Web(folders.state / "web", folders.state / "web.lock")
+
+
+def start(service: Web, folders: Folders, timeout_s: float = 60) -> Started:
+    return process.start(service, folders, None, timeout_s, None, threading.Event())
+
+
+def entry(folders: Folders) -> dict[str, int]:
+    return json.loads(folders.run("web", "json").read_text())
+
+
+def is_running(pid: int) -> bool:
+    """Not so for one that has ended and was not waited for, as orphans are in some containers."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_gone(*pids: int) -> None:
+    deadline = time.monotonic() + 30
+    while any(is_running(pid) for pid in pids):
+        assert time.monotonic() < deadline, "still running"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def owner(folders: Folders) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has started the service."""
+    command = [sys.executable, "-m", "tests.streams.local.owner", str(folders.state), "web"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert "port" in json.loads(running.stdout.readline())
+        yield running
+        running.kill()
+
+
+def test_it_answers_while_it_runs_and_nothing_is_left_behind(web: Web, folders: Folders) -> None:
+    started = start(web, folders)
+    pids = entry(folders)["java"], entry(folders)["supervisor"]
+    assert not is_free(started.port)
+    assert process.find("web", folders) == started.port
+    process.stop([started])
+    assert is_free(started.port)
+    assert not any(is_running(pid) for pid in pids)
+    assert process.find("web", folders) is None
+    assert not folders.run("web", "json").exists()
+
+
+def test_the_next_start_takes_the_same_port(web: Web, folders: Folders) -> None:
+    ports = []
+    for _ in range(2):
+        started = start(web, folders)
+        process.stop([started])
+        ports.append(started.port)
+    assert ports[0] == ports[1]
+
+
+def test_a_second_start_finds_the_running_one_and_does_not_stop_it(
+    web: Web, folders: Folders, owner: subprocess.Popen[str]
+) -> None:
+    before = entry(folders)
+    found = start(web, folders)
+    assert found == Started("web", before["port"], None)
+    process.stop([found])
+    assert entry(folders) == before
+    assert web.is_ready(before["port"])
+
+
+def test_two_starts_at_once_start_one(web: Web, folders: Folders) -> None:
+    started: list[Started] = []
+    threads = [threading.Thread(target=lambda: started.append(start(web, folders))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    process.stop(started)
+    assert len({one.port for one in started}) == 1
+    assert [one.supervisor is None for one in started].count(True) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_orphans_however_the_owner_ends(
+    folders: Folders, owner: subprocess.Popen[str], number: signal.Signals
+) -> None:
+    running = entry(folders)
+    owner.send_signal(number)
+    wait_gone(running["java"], running["supervisor"])
+    assert is_free(running["port"])
+    assert process.find("web", folders) is None
+
+
+def test_no_orphan_when_the_supervisor_is_killed(web: Web, folders: Folders) -> None:
+    started = start(web, folders)
+    java, supervisor = entry(folders)["java"], entry(folders)["supervisor"]
+    os.kill(supervisor, signal.SIGKILL)
+    wait_gone(supervisor)
+    again = start(web, folders)
+    assert again.supervisor is not None
+    assert entry(folders)["java"] != java
+    assert not is_running(java)
+    process.stop([started, again])
+
+
+def test_it_stops_although_a_forked_child_holds_the_pipe(web: Web, folders: Folders) -> None:
+    started = start(web, folders)
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    began = time.monotonic()
+    process.stop([started])
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert time.monotonic() - began < 10
+
+
+def test_what_a_dead_owner_left_is_replaced(web: Web, folders: Folders, owner: subprocess.Popen[str]) -> None:
+    before = entry(folders)
+    os.kill(before["supervisor"], signal.SIGSTOP)  # so that it can't clean up
+    owner.kill()
+    owner.wait()
+    assert process.find("web", folders) is None
+    os.kill(before["supervisor"], signal.SIGCONT)
+    started = start(web, folders)
+    assert started.supervisor is not None
+    assert entry(folders)["java"] != before["java"]
+    process.stop([started])
+
+
+def test_a_process_number_given_to_another_program_is_not_taken_for_ours(web: Web, folders: Folders) -> None:
+    folders.run("web", "json").parent.mkdir()
+    known = {"port": 1, "owner": os.getppid(), "supervisor": os.getpid(), "java": os.getpid(), "stopping": False}
+    folders.run("web", "json").write_text(json.dumps(known))
+    assert process.find("web", folders) is None
+    process.stop([start(web, folders)])  # and we are still alive
+
+
+def test_a_state_file_emptied_by_a_power_cut_is_no_hindrance(web: Web, folders: Folders) -> None:
+    folders.run("web", "json").parent.mkdir()
+    for suffix in ("json", "port"):
+        folders.run("web", suffix).write_text("")
+    process.stop([start(web, folders)])
+
+
+def test_a_configured_port_that_is_taken_is_named_with_its_setting(folders: Folders) -> None:
+    port = free_port(set())
+    with start_server(port), pytest.raises(BadConfiguration, match=f"port {port} .SX9_WEB_PORT. is taken"):
+        start(Web(folders.state / "web", folders.state / "web.lock", port=port), folders)
+
+
+def test_a_remembered_port_that_is_taken_gives_way_to_another(web: Web, folders: Folders) -> None:
+    first = start(web, folders)
+    process.stop([first])
+    with start_server(first.port):
+        second = start(web, folders)
+        process.stop([second])
+    assert second.port != first.port
+
+
+def test_an_end_at_the_start_shows_exit_code_and_log(folders: Folders) -> None:
+    broken = Web(folders.state / "web", folders.state / "web.lock", extra=("-XX:NoSuchOption",))
+    with pytest.raises(
+        BadConfiguration, match=r"(?s)Web ended at its start with exit code 1.*web\.log.*NoSuchOption"
+    ) as e:
+        start(broken, folders)
+    assert "web.log" in str(e.value)
+    assert not folders.run("web", "json").exists()
+
+
+def test_no_answer_in_time_stops_it_again(folders: Folders) -> None:
+    silent = Web(folders.state / "web", folders.state / "web.lock", answers=False)
+    with pytest.raises(RetryLater, match=r"(?s)did not answer on port .* within 1 s.*SX9_START_TIMEOUT_S"):
+        start(silent, folders, timeout_s=1)
+    assert not folders.run("web", "json").exists()
+
+
+def test_a_cancelled_start_stops_it_again(folders: Folders) -> None:
+    silent = Web(folders.state / "web", folders.state / "web.lock", answers=False)
+    cancelled = threading.Event()
+    threading.Timer(1, cancelled.set).start()
+    with pytest.raises(RetryLater, match="the start of Web was stopped"):
+        process.start(silent, folders, None, 60, None, cancelled)
+    assert not folders.run("web", "json").exists()
+
+
+def test_the_log_of_the_start_before_is_kept(web: Web, folders: Folders) -> None:
+    for _ in range(2):
+        process.stop([start(web, folders)])
+    assert folders.log("web").exists()
+    assert folders.log("web").with_suffix(".log.1").exists()
+
+
+def start_server(port: int) -> socket.socket:
+    """Another program on the port."""
+    return socket.create_server(("127.0.0.1", port))

@@ -1,0 +1,81 @@
+"""The tables of the recipes' settings in `docs/configuration.md`, made of `trainers.core.config`.
+
+python -m tools.config_page            writes them, between their markers
+python -m tools.config_page --check    exits with 1 if they are not what the code says
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from trainers.core.config import CONFIGS, variable_prefix, variables
+
+PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
+BEGIN, END = "<!-- made by `python -m tools.config_page` -->", "<!-- up to here -->"
+
+
+def tables() -> str:
+    """A section per recipe, in Markdown."""
+    return "\n\n".join("\n".join(_section(model)) for model in CONFIGS)
+
+
+def with_tables(page: str) -> str:
+    """The page with the tables of today between its markers."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"
+
+
+def _section(model: str) -> Iterator[str]:
+    yield f"### `{model}`: `{variable_prefix(model)}`"
+    yield ""
+    yield "| variable | default | range | meaning |"
+    yield "|---|---|---|---|"
+    fields = {field.name: field for field in msgspec.inspect.type_info(CONFIGS[model]).fields}
+    for variable, name in variables(model).items():
+        kind, meaning = _unwrapped(fields[name].type)
+        limits = f" {_range(kind)} ".replace("  ", " ")
+        yield f"| `{variable}` | {_shown(fields[name].default)} |{limits}| {meaning} |"
+
+
+def _unwrapped(kind: Any) -> tuple[Any, str]:
+    """A field's type and what its description says of it."""
+    meaning = ""
+    while isinstance(kind, msgspec.inspect.Metadata):
+        meaning = meaning or (kind.extra_json_schema or {}).get("description", "")
+        kind = kind.type
+    return kind, meaning
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if isinstance(default, float) and default.is_integer():
+        default = int(default)
+    return f"`{default}`" if str(default) else "empty"
+
+
+def _range(kind: Any) -> str:
+    if isinstance(kind, msgspec.inspect.LiteralType):
+        return ", ".join(sorted(map(_shown, kind.values)))
+    if isinstance(kind, msgspec.inspect.BoolType):
+        return "`true`, `false`"
+    low, high = getattr(kind, "ge", None), getattr(kind, "le", None)
+    if low is not None and high is not None:
+        return f"{low} to {high}"
+    words = {"ge": "at least", "gt": "over", "le": "at most", "lt": "under"}
+    found = {name: getattr(kind, name, None) for name in words}
+    return ", ".join(f"{words[name]} {limit}" for name, limit in found.items() if limit is not None)
+
+
+if __name__ == "__main__":
+    text = PAGE.read_text(encoding="utf-8")
+    if "--check" not in sys.argv[1:]:
+        PAGE.write_text(with_tables(text), encoding="utf-8")
+    elif with_tables(text) != text:
+        sys.exit(f"{PAGE.name}: the recipes' tables are stale; run `python -m tools.config_page`")

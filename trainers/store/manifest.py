@@ -1,0 +1,77 @@
+"""A version's `manifest.json`: the hashes of its files, what computed it, and whether all of it is still so."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Iterable
+from importlib.metadata import version as installed
+from pathlib import Path
+
+import msgspec
+
+from schemas.codec import decode
+from schemas.errors import BadRecord, Corrupt
+from schemas.versions import Manifest
+
+MANIFEST = "manifest.json"
+LIBRARIES = (
+    "accelerate", "matplotlib", "numpy", "peft", "safetensors", "scikit-learn", "tokenizers", "torch",
+    "torch-geometric", "transformers",
+)  # fmt: skip
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """Name -> sha256 of every file in a version's folder but its manifest, sorted by name."""
+    return {p.name: sha256_of(p) for p in sorted(folder.iterdir()) if p.is_file() and p.name != MANIFEST}
+
+
+def libraries(names: Iterable[str] = LIBRARIES) -> dict[str, str]:
+    """Name -> installed version of what the weights depend on, Python included."""
+    return {"python": platform.python_version()} | {name: installed(name) for name in names}
+
+
+def write(folder: Path, manifest: Manifest) -> None:
+    """Write `manifest.json`, indented for people."""
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    (folder / MANIFEST).write_bytes(text + b"\n")
+
+
+def read(folder: Path) -> Manifest:
+    """The manifest of a version, its files not looked at.
+
+    Raises:
+        Corrupt: It is missing, or is no manifest.
+    """
+    try:
+        found: Manifest = decode((folder / MANIFEST).read_bytes(), Manifest)
+    except FileNotFoundError as error:
+        raise Corrupt(f"{folder / MANIFEST} is missing: {folder} is no version; {_REMEDY}") from error
+    except BadRecord as error:
+        raise Corrupt(f"{folder / MANIFEST} can't be read ({error}); {_REMEDY}") from error
+    return found
+
+
+def verify(folder: Path) -> Manifest:
+    """The manifest of a version whose files are all what was written.
+
+    Raises:
+        Corrupt: A file is missing or has another sha256; the message names it.
+    """
+    manifest = read(folder)
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise Corrupt(f"{path} is missing; {_REMEDY}")
+        if (found := sha256_of(path)) != expected:
+            raise Corrupt(f"{path} has sha256 {found}, but {expected} was written; {_REMEDY}")
+    return manifest
+
+
+_REMEDY = "restore the folder from a backup, or delete it if no trigger names it as a parent"

@@ -1,0 +1,50 @@
+"""Every metric of a trainer, in one table. Base units, unit suffixes, few bounded labels.
+
+| about    | metrics |
+| runs     | seconds, triggers answered by outcome, failures by kind, of MLflow too |
+| versions | evaluation scores, which one serves, since when, how long after the newest event in it |
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from schemas.versions import Manifest
+
+_SECONDS = (3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 14_400.0)
+
+TRAINING_SECONDS = Histogram(
+    "sx9_training_duration_seconds", "Time of one run, evaluation included", ["model"], buckets=_SECONDS
+)
+ANSWERED = Counter("sx9_triggers_answered_total", "Triggers answered", ["model", "outcome"])
+TRACKING_FAILURES = Counter(
+    "sx9_tracking_failures_total", "Times that versions were not brought to MLflow", ["model", "error"]
+)
+FAILURES = Counter("sx9_training_failures_total", "Runs that ended in an error", ["model", "error"])
+SCORE = Gauge("sx9_evaluation_score", "Scores of the latest version, 0 to 1", ["model", "split", "score"])
+PARENT_SCORE = Gauge(
+    "sx9_parent_evaluation_score", "Scores of its parent on the same examples, 0 to 1", ["model", "split", "score"]
+)
+VERSION = Gauge("sx9_model_version_info", "1 for the version that serves", ["model", "version"])
+PROMOTED_AT = Gauge("sx9_champion_promotion_timestamp_seconds", "When the champion was promoted", ["model"])
+FRESHNESS = Gauge(
+    "sx9_event_to_serving_seconds", "From the newest event in the champion to its promotion", ["model"]
+)
+
+
+def show_scores(manifest: Manifest) -> None:
+    """Put the scores of a version and its parent into the gauges."""
+    for gauge, scores in ((SCORE, manifest.scores), (PARENT_SCORE, manifest.parent_scores)):
+        for name, value in scores.items():
+            split, _, score = name.partition("_")
+            if score != "examples":
+                gauge.labels(model=manifest.model, split=split, score=score).set(value)
+
+
+def show_champion(model: str, version: str, promoted_ms: int, newest_event_ms: int) -> None:
+    """Say which version serves since when; times are ms since 1970, 0 for unknown."""
+    VERSION.clear()
+    VERSION.labels(model=model, version=version).set(1)
+    PROMOTED_AT.labels(model=model).set(promoted_ms / 1000)
+    if newest_event_ms:
+        FRESHNESS.labels(model=model).set((promoted_ms - newest_event_ms) / 1000)
