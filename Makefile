@@ -33,7 +33,7 @@ check: install ## what CI runs beside the tests: linter, format, types, contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m schemas.codec --check
+	$(BIN)/python -m tools.json_schemas --check
 	$(BIN)/python -m tools.config_page --check
 
 bench: $(VENV)/.bench ## rates of the ingest path beside those of others: a table, output/benchmarks/ingest.{json,png}

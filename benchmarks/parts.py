@@ -30,7 +30,7 @@ from streams.app.sink import Message
 from streams.app.wiring import ROLES, Role
 from streams.core.projections.examples import project
 from streams.local.services import Endpoints
-from transport.kafka import Outbox, bulk, consumer, end_offset, producer
+from transport.kafka import RecordProducer, consumer, end_offset, producer, read_range
 
 OURS, BASE, QUIX, DRIVER = "ours", "base", "quix", "driver"
 WARM_UP = 1_000
@@ -74,7 +74,7 @@ def _journal_role(stage: Stage) -> float:
                 stage.publish(endpoints.kafka_bootstrap, iter(part), len(part), "live: publishing")
                 wanted += sum(_is_learnt(event) for event in part)
                 wait_until(lambda end=wanted: _journal_end(reader) >= end, "all examples in the journal")
-        last = [m for messages in bulk(reader, *_JOURNAL, wanted - 1, wanted) for m in messages][-1]
+        last = [m for messages in read_range(reader, *_JOURNAL, wanted - 1, wanted) for m in messages][-1]
         return len(events) / (last.timestamp - first_after(reader, before)) * 1000
 
 
@@ -159,7 +159,7 @@ def fold(stage: Stage, report: Report) -> None:
 def _fill_journal(stage: Stage, bootstrap: str) -> None:
     """As many examples in the journal as there are to be events, through the sink that writes them in life."""
     writer = producer(bootstrap)
-    sink = JournalSink(Outbox(writer), {}, {})
+    sink = JournalSink(RecordProducer(writer), {}, {})
     learnt = (event for event in stage.events_of(JOURNALED, stage.events) if _is_learnt(event))
     numbered = enumerate(itertools.islice(learnt, stage.events))
     with stage.task("fold: writing the journal", stage.events) as advance:

@@ -29,7 +29,7 @@ from streams.core.fold import State
 from streams.core.graph_rows import merge
 from streams.local.services import Endpoints
 from streams.settings import Settings, load_settings
-from transport.kafka import bulk, consumer, end_offset
+from transport.kafka import consumer, end_offset, read_range
 
 MODEL = "distilbert-mitre"
 
@@ -151,7 +151,7 @@ def read(bootstrap: str) -> None:
     """Our bulk reader on the journal, looking at nothing: what decoding and the fold add to it."""
     reader = consumer(bootstrap)
     start, seen = time.monotonic(), 0
-    for messages in bulk(reader, JOURNAL.name, partition_of(MODEL)):
+    for messages in read_range(reader, JOURNAL.name, partition_of(MODEL)):
         seen += len(messages)
     tell(events=seen, seconds=time.monotonic() - start)
 

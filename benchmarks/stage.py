@@ -28,7 +28,7 @@ from streams.app.graph_sink import create_constraints
 from streams.app.wiring import TOPICS_OF, Role, group_of
 from streams.local.services import Endpoints, services
 from streams.settings import Settings, load_settings
-from transport.kafka import bulk_spans, end_offset
+from transport.kafka import end_offset, read_ranges
 from transport.topics import create_topics
 
 PATIENCE_S = 900.0
@@ -179,7 +179,7 @@ def first_after(reader: KafkaConsumer, ends: dict[tuple[str, int], int]) -> int:
         for (topic, partition), end in ends.items()
         if end_offset(reader, topic, partition) > end
     }
-    return min(message.timestamp for messages in bulk_spans(reader, spans) for message in messages)
+    return min(message.timestamp for messages in read_ranges(reader, spans) for message in messages)
 
 
 def ends_of(reader: KafkaConsumer, topics: Sequence[Topic]) -> dict[tuple[str, int], int]:

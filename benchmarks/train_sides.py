@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from schemas.journal import Example, Source
-from schemas.topics import MODELS
+from schemas.models import MODELS
 from streams.core.projections.examples import project
 from streams.fetchers.base.feed import Rejected
 from streams.fetchers.base.runner import parse_events

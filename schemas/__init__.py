@@ -1,9 +1,11 @@
-"""The contract: every record that crosses a topic or a file, its codec, its topic, and the errors.
+"""The contract: the records that cross a topic or a file, their codec, the topics, the models and the errors.
 
-Imports nothing of ours. `streams` and `trainers` never import each other: they meet here and in topics.
+Pure, and imports nothing of ours. `streams` and `trainers` never import each other: they meet here and in topics.
 
-    events.py    what feeds said            policy.py    the rules of retraining, themselves a record
-    journal.py   what can influence a model models.py    versions and their manifests
-    windows.py   windows and triggers       topics.py    the table of topics
-    taxonomy.py  names of label versions    codec.py     bytes <-> records, JSON Schema
+    events.py       what feeds published                policy.py    the rules of retraining, a record themselves
+    journal.py      what can influence a retraining     models.py    the table of models
+    windows.py      windows and triggers                topics.py    the table of topics
+    versions.py     versions and their manifests        codec.py     records <-> bytes
+    taxonomy.py     where labels come from              errors.py    the error tree
+    cloudevents.py  the headers of a message            json/        JSON Schema files, made by tools.json_schemas
 """

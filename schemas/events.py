@@ -86,7 +86,7 @@ class Entity(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="entity"
     aliases: tuple[str, ...] = ()
 
 
-class End(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class NodeRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One end of a relationship: `id` is its key in the graph, `kind` as in Entity, or `technique`."""
 
     id: str
@@ -100,8 +100,8 @@ class Relationship(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="r
     """A typed edge: `relation` is the STIX relationship type (`uses`, `mitigates`, `detects`, ...)."""
 
     relation: str
-    source: End
-    target: End
+    source: NodeRef
+    target: NodeRef
     text: str = ""
     domain: str = ""
 

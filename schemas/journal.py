@@ -37,7 +37,7 @@ class Instruction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A node of the threat graph: `id` and `kind` as `schemas.events.End` has them, `text` what is said of it."""
+    """A node of the threat graph: `id` and `kind` as in `schemas.events.NodeRef`, `text` its description."""
 
     id: str
     kind: str

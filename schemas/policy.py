@@ -3,8 +3,6 @@ that the log does not know; a backtest replaces them and replays the log."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 
 from schemas.errors import BadConfiguration
@@ -74,45 +72,3 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
                 "must be 0 <= drift_rearm <= drift_threshold <= 1"
             )
         return self
-
-
-DEFAULTS: Mapping[str, Policy] = {
-    "distilbert-mitre": Policy(),
-    "phi3-mitre-lora": Policy(
-        window_examples=200,
-        retrain_examples=500,
-        champion_age_s=60 * 86_400.0,
-        cooldown_s=86_400.0,
-        drift_min_support=300,
-        rehearsal_examples=200,
-        holdout_examples=200,
-    ),
-    "gnn-threat": Policy(
-        window_examples=1_000,
-        bootstrap_examples=8_000,
-        retrain_examples=2_000,
-        champion_age_s=60 * 86_400.0,
-        staleness_examples=200,
-        cooldown_s=6 * 3_600.0,
-        drift_window=2_000,
-        drift_min_support=1_500,
-        drift_every=200,
-        drift_threshold=0.4,
-        drift_rearm=0.25,
-        taxonomy_examples=200,
-        reservoir=16_384,
-        rehearsal_examples=2_000,
-        holdout_examples=2_000,
-    ),
-}
-"""Model -> the rules of a journal that nobody gave others.
-
-ATT&CK 17.1 gives `phi3-mitre-lora` 3,800 training examples, each of which costs a hundred times what one of the
-others costs; and `gnn-threat` 1,600 nodes, without whose 18,000 links there is nothing to learn: it begins when
-most of them are there, and looks at more of them at once.
-"""
-
-
-def default_policy(model: str) -> Policy:
-    """The rules of a model's journal before its first policy record."""
-    return DEFAULTS.get(model, Policy())

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from schemas.events import DeadLetter, Entity, Event, Relationship, Technique, Template
 from schemas.journal import Record
+from schemas.models import MODELS, ModelSpec, model_spec
 from schemas.versions import VersionEvent
 from schemas.windows import Trigger, Window
 
 FOR_EVER = -1
-
-Model = Literal["distilbert-mitre", "phi3-mitre-lora", "gnn-threat"]
-MODELS: tuple[Model, ...] = ("distilbert-mitre", "phi3-mitre-lora", "gnn-threat")
-"""The models; a model's place here is its partition in the per-model topics, so only append."""
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +48,12 @@ TOPICS: tuple[Topic, ...] = (
 )  # fmt: skip
 EVENT_TOPICS: tuple[Topic, ...] = (TECHNIQUES, TEMPLATES, ENTITIES, RELATIONSHIPS)
 
-_TOPIC_OF = {Technique: TECHNIQUES, Template: TEMPLATES, Entity: ENTITIES, Relationship: RELATIONSHIPS}
+_TOPIC_OF: dict[type, Topic] = {
+    Technique: TECHNIQUES,
+    Template: TEMPLATES,
+    Entity: ENTITIES,
+    Relationship: RELATIONSHIPS,
+}
 
 
 def topic_of(event: Event) -> Topic:
@@ -59,10 +61,15 @@ def topic_of(event: Event) -> Topic:
     return _TOPIC_OF[type(event)]
 
 
+def topics_of(spec: ModelSpec) -> tuple[Topic, ...]:
+    """The topics whose events a model may learn from."""
+    return tuple(_TOPIC_OF[event_type] for event_type in spec.learns_from)
+
+
 def partition_of(model: str) -> int:
-    """The partition of a model in the per-model topics.
+    """The partition of a model in the topics that have one per model.
 
     Raises:
-        ValueError: The model is not one of `MODELS`.
+        BadConfiguration: There is no such model.
     """
-    return MODELS.index(model)
+    return model_spec(model).partition

@@ -22,7 +22,7 @@ from streams.fetchers.base.feed import Rejected
 from streams.fetchers.base.runner import feed_named, parse_events
 from streams.settings import Settings
 from sx9_ml_models.fetching import progress_of
-from transport.kafka import bulk_spans, end_offset
+from transport.kafka import end_offset, read_ranges
 
 
 def named_sources(words: Sequence[str]) -> dict[str, str | None]:
@@ -59,7 +59,7 @@ def events_of(sources: Mapping[str, str | None], settings: Settings, rejected: C
 def events_on_topics(reader: KafkaConsumer, rejected: Counter[str]) -> Iterator[Event]:
     """All events on the topics, those of one id in their order; what doesn't decode is counted."""
     spans = {place: (0, end_offset(reader, *place)) for place in places_of(EVENT_TOPICS)}
-    for messages in bulk_spans(reader, spans):
+    for messages in read_ranges(reader, spans):
         for message in messages:
             try:
                 yield decode(message.value or b"", Event)

@@ -13,7 +13,8 @@ from kafka import KafkaAdminClient, KafkaConsumer
 
 from schemas.codec import decode
 from schemas.errors import BadConfiguration, BadRecord
-from schemas.topics import DEAD_LETTERS, JOURNAL, MODELS, TOPICS, TRIGGERS, VERSIONS, WINDOWS, Topic, partition_of
+from schemas.models import MODELS
+from schemas.topics import DEAD_LETTERS, JOURNAL, TOPICS, TRIGGERS, VERSIONS, WINDOWS, Topic, partition_of
 from schemas.versions import Manifest, VersionEvent
 from schemas.windows import Declined, Trigger, Window
 from streams.app.catch_up import committed_offsets, places_of
@@ -26,13 +27,14 @@ from streams.settings import Settings
 from trainers.core.metrics.classification import HOLDOUT, tasks_in
 from trainers.settings import TrainerSettings
 from trainers.store.registry import Registry
-from transport.kafka import bulk, consumer, end_offset, kafka_errors, patiently
+from transport.kafka import consumer, end_offset, kafka_errors, read_range
+from transport.retry import retry
 
 
 def records(reader: KafkaConsumer, topic: Topic, partition: int) -> Iterator[tuple[int, Any]]:
     """(offset, record) of one partition, from its first; what doesn't decode is left out."""
     end = end_offset(reader, topic.name, partition)
-    for messages in bulk(reader, topic.name, partition, 0, end):
+    for messages in read_range(reader, topic.name, partition, 0, end):
         for message in messages:
             try:
                 yield message.offset, decode(message.value, topic.record)
@@ -145,7 +147,7 @@ def _messages(reader: KafkaConsumer, topic: Topic) -> int:
 
 
 def _lag(reader: KafkaConsumer, admin: KafkaAdminClient, role: Role) -> int:
-    committed = patiently(lambda: committed_offsets(admin, group_of(role)))
+    committed = retry(lambda: committed_offsets(admin, group_of(role)))
     places = places_of(TOPICS_OF[role])
     return sum(end_offset(reader, *place) - committed.get(place, 0) for place in places)
 
@@ -237,11 +239,11 @@ def _plain(record: msgspec.Struct) -> dict[str, Any]:
 def similar(settings: Settings, node: str, k: int) -> list[dict[str, Any]]:
     """The nodes that are most like one, by the embeddings in the Neo4j that runs; see `trainers.store.node_embeddings`."""
     from trainers.store import node_embeddings as graph_store
-    from transport.neo4j import opened
+    from transport.neo4j import driver as neo4j_driver
 
     found = running(settings, kafka=False)
     if found is None:
         raise BadConfiguration("no Neo4j answers: `sx9 up` starts one, and SX9_NEO4J_URI names your own")
     login = (found.neo4j_user, found.neo4j_password)
-    with opened(found.neo4j_uri, *login, max_transaction_retry_time=5) as driver:
+    with neo4j_driver(found.neo4j_uri, *login, max_transaction_retry_time=5) as driver:
         return graph_store.similar(driver, node, k)

@@ -11,7 +11,7 @@ from schemas.windows import Trigger
 from streams.app.replay import journal, load_state, read_on
 from streams.core.fold import initial
 from streams.settings import Settings
-from transport.kafka import Outbox, consumer, end_offset, producer
+from transport.kafka import RecordProducer, consumer, end_offset, producer
 
 POLL_S = 0.5
 
@@ -31,10 +31,10 @@ def request_retrain(bootstrap: str, model: str, request: str, reason: str) -> di
     reader, writer = consumer(bootstrap), producer(bootstrap)
     try:
         start = end_offset(reader, JOURNAL.name, partition_of(model))
-        outbox = Outbox(writer)
+        outbox = RecordProducer(writer)
         record = Manual(request=request, reason=reason, time_ms=int(time.time() * 1000))
         outbox.send(JOURNAL.name, record, key=model, partition=partition_of(model))
-        outbox.settle()
+        outbox.flush()
     finally:
         reader.close()
         writer.close(timeout=5)

@@ -11,7 +11,7 @@ from types import FrameType
 from prometheus_client import disable_created_metrics, start_http_server
 
 from schemas.errors import BadConfiguration, RetryLater, Sx9Error
-from schemas.topics import MODELS
+from schemas.models import MODELS
 from streams import telemetry as metrics
 from streams.app.wiring import ROLES, run_role
 from streams.fetchers.base.runner import feed_named, fetch

@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 from schemas.errors import RetryLater
-from schemas.topics import MODELS
+from schemas.models import MODELS
 from streams.app.wiring import ROLES
 from streams.local.machine import free_port
 from streams.local.services import Endpoints, services

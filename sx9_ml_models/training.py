@@ -30,7 +30,7 @@ import msgspec
 
 from schemas.errors import BadConfiguration
 from schemas.journal import Example, Source, key_hash
-from schemas.policy import default_policy
+from schemas.models import model_spec
 from schemas.topics import topic_of
 from schemas.versions import Manifest
 from streams.content.events_folder import read_events
@@ -367,7 +367,7 @@ def _known(registry: Registry, order: Order) -> frozenset[str]:
 def _rehearsing(model: str, data: Dataset, config: RecipeConfig) -> Dataset:
     """The data with a sample of the known examples, as a trigger names it; all of them where nothing is new."""
     candidates = [(key_hash(one.key), offset, next(iter(one.labels), "")) for offset, one in data.rehearsal]
-    count = default_policy(model).rehearsal_examples if data.fresh else config.max_examples
+    count = model_spec(model).policy.rehearsal_examples if data.fresh else config.max_examples
     chosen = set(pick_spread(candidates, count, config.seed, 0))
     return msgspec.structs.replace(data, rehearsal=tuple(at for at in data.rehearsal if at[0] in chosen))
 

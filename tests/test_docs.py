@@ -14,8 +14,8 @@ from msgspec.json import schema as json_schema
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from schemas.policy import DEFAULTS, Policy
-from schemas.topics import MODELS
+from schemas.models import MODEL_SPECS, MODELS
+from schemas.policy import Policy
 from streams.app.policy_file import load_policies
 from streams.settings import PREFIX, Settings
 from tools.config_page import with_tables
@@ -118,10 +118,12 @@ def test_settings_shared_with_the_trainer_are_marked_and_have_one_default() -> N
 
 def test_every_rule_is_documented_with_its_default_for_each_model() -> None:
     names = Policy.__struct_fields__
-    in_code = {name: tuple(shown(getattr(policy, name)) for policy in DEFAULTS.values()) for name in names}
+    in_code = {
+        name: tuple(shown(getattr(policy, name)) for policy in (spec.policy for spec in MODEL_SPECS))
+        for name in names
+    }
     assert {name: cells[: len(MODELS)] for name, cells in rows("[a-z_]+").items()} == in_code
     assert f"| field | {' | '.join(MODELS)} | meaning |" in CONFIGURATION
-    assert tuple(DEFAULTS) == MODELS
 
 
 def test_the_policy_file_of_the_page_loads(tmp_path: Path) -> None:

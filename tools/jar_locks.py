@@ -13,7 +13,8 @@ import tempfile
 from pathlib import Path
 
 from schemas.errors import BadConfiguration, RetryLater, Sx9Error
-from streams.local.jars import LISTS, Jar, lock_file, sha256_of, write_lock
+from streams.local.jars import LISTS, Jar, lock_file, write_lock
+from transport.files import sha256_of
 
 PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.9.0:list"
 

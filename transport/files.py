@@ -1,13 +1,48 @@
-"""Files that are whole or absent, whenever the process dies."""
+"""Files that are whole or absent whenever the process dies, file hashes, and locks between processes."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import logging
 import os
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import filelock
+
+from schemas.errors import RetryLater
+
+log = logging.getLogger(__name__)
+
+LOCK_TIMEOUT_S = 60.0
+_LOCK_POLL_S = 0.1
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the entries of a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder and every file directly in it to the disk."""
+    for path in folder.iterdir():
+        sync(path)
+    sync(folder)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, flush it to disk, and rename it into place."""
+    """Replace a file as a whole: readers see the old bytes or the new ones, also after a power cut.
+
+    Args:
+        path: The file; missing parent folders are created.
+        data: Its new content.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:
@@ -15,3 +50,74 @@ def write_atomically(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    sync(path.parent)
+
+
+def link_atomically(link: Path, target: str) -> None:
+    """Point a symbolic link at a new target; at every moment it is the old link or the new one.
+
+    Args:
+        link: The link; need not exist yet.
+        target: Relative to the folder of the link.
+    """
+    temporary = link.with_name(f".{link.name}.partial")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.replace(link)
+    sync(link.parent)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def lock(
+    path: Path,
+    doing: str,
+    *,
+    timeout_s: float = LOCK_TIMEOUT_S,
+    cancelled: threading.Event | None = None,
+    on_acquired: Callable[[int], None] | None = None,
+) -> Iterator[None]:
+    """Hold an exclusive lock on a file while the block runs. The kernel releases it when the process dies.
+
+    Args:
+        path: The lock file; created if missing, never removed.
+        doing: What the holder does, for the log and the error: `downloading the jars of Kafka`.
+        timeout_s: Longest wait for another holder, seconds.
+        cancelled: Ends the wait when it is set.
+        on_acquired: Called with the file descriptor that holds the lock.
+
+    Raises:
+        RetryLater: Another process still holds the lock after `timeout_s`, or the wait was cancelled.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    held = filelock.FileLock(
+        path, preserve_lock_file=True, fallback_to_soft=False, poll_interval=_LOCK_POLL_S, on_acquired=on_acquired
+    )
+    try:
+        held.acquire(timeout=0)
+    except filelock.Timeout:
+        log.info("another process is %s; waiting for it", doing)
+        _wait_for(held, path, doing, timeout_s, cancelled)
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def _wait_for(
+    held: filelock.BaseFileLock, path: Path, doing: str, timeout_s: float, cancelled: threading.Event | None
+) -> None:
+    try:
+        held.acquire(timeout=timeout_s, cancel_check=cancelled.is_set if cancelled else None)
+    except filelock.Timeout:
+        if cancelled is not None and cancelled.is_set():
+            raise RetryLater(f"stopped while another process was {doing}") from None
+        raise RetryLater(
+            f"another process has been {doing} for over {timeout_s:.0f} s (it holds {path}): "
+            "stop it, or try again later"
+        ) from None

@@ -1,17 +1,15 @@
-"""How records travel: the settings of every Kafka client, CloudEvents headers, and the bulk reader.
+"""Kafka clients with the settings that every process uses, and reading ranges of offsets.
 
-The one file of the contract that knows Kafka; the cores never import it.
-
-    producer(bootstrap)  ->  send(topic, record, key, headers)  ->  acknowledged by all replicas, in order
-    bulk(consumer, topic, partition, start, end)  ->  every message of a half-open range of offsets
+RecordProducer(producer(bootstrap)).send(...)  ──> flush() ──> acknowledged by all in-sync replicas, in order
+read_range(consumer(bootstrap), topic, partition, start, end)  ──> batches of messages, in order of offset
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -19,21 +17,18 @@ from kafka.errors import KafkaError
 
 from schemas.codec import encode
 from schemas.errors import Corrupt, RetryLater
-from schemas.events import Event, content_hash
 
-T = TypeVar("T")
+MAX_POLL_RECORDS = 2_000
+"""Messages that one poll returns, at most."""
 
-BULK_MESSAGES = 2_000
-"""Messages a bulk read asks for at a time."""
+READ_TIMEOUT_S = 60.0
+"""Reading a range fails after so many seconds without a message."""
 
-POLL_PATIENCE_S = 60.0
-"""A bulk read that gets nothing for so long gives up."""
+FLUSH_TIMEOUT_S = 60.0
+"""Longest wait for acknowledgements, seconds."""
 
-SETTLE_S = 60.0
-"""How long acknowledgements may take."""
-
-NEVER_MS = 2**31 - 1
-"""As `delivery_timeout_ms`: a producer whose records can't expire leaves no gap in what it writes."""
+NO_DELIVERY_TIMEOUT_MS = 2**31 - 1
+"""As `delivery_timeout_ms`: records never expire, so a producer leaves no gap in what it writes."""
 
 PRODUCER: dict[str, Any] = {
     "acks": "all",
@@ -48,7 +43,7 @@ CONSUMER: dict[str, Any] = {
     "auto_offset_reset": "earliest",
     "enable_auto_commit": False,
     "allow_auto_create_topics": False,
-    "max_poll_records": BULK_MESSAGES,
+    "max_poll_records": MAX_POLL_RECORDS,
     "max_partition_fetch_bytes": 8 * 1024 * 1024,
     "metrics_enabled": False,
 }
@@ -66,18 +61,6 @@ def kafka_errors(doing: str) -> Iterator[None]:
         ) from error
 
 
-def patiently(call: Callable[[], T], patience_s: float = 30.0) -> T:
-    """The result of a call that may raise `RetryLater` at first, as a broker's first answers of a group do."""
-    deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            return call()
-        except RetryLater:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-
-
 def producer(bootstrap: str, **settings: Any) -> KafkaProducer:
     """An idempotent producer that waits for all replicas.
 
@@ -88,8 +71,8 @@ def producer(bootstrap: str, **settings: Any) -> KafkaProducer:
         return KafkaProducer(bootstrap_servers=bootstrap, **(PRODUCER | settings))
 
 
-class Outbox:
-    """Records on their way to the broker; `settle` waits until it has all of them.
+class RecordProducer:
+    """Sends records; `flush` waits until the broker has acknowledged all of them.
 
     Args:
         producer: From `producer()`.
@@ -100,20 +83,30 @@ class Outbox:
         self._futures: list[Any] = []
 
     def send(self, topic: str, record: msgspec.Struct, *, key: str, partition: int | None = None) -> None:
-        """Queue one record; without `partition` the key decides."""
+        """Queue one record.
+
+        Args:
+            topic: Name of the topic.
+            record: Encoded here.
+            key: The message key.
+            partition: None: the hash of the key decides.
+
+        Raises:
+            RetryLater: The client can't take the record now.
+        """
         with kafka_errors(f"sending to {topic}"):
             self._futures.append(
                 self._producer.send(topic, key=key.encode(), value=encode(record), partition=partition)
             )
 
-    def settle(self) -> None:
-        """Wait until the broker has acknowledged everything sent since the last `settle`.
+    def flush(self) -> None:
+        """Wait until the broker has acknowledged everything sent since the last `flush`.
 
         Raises:
-            RetryLater: It did not within `SETTLE_S`, or refused a record.
+            RetryLater: It did not within `FLUSH_TIMEOUT_S`, or it refused a record.
         """
         with kafka_errors("waiting for acknowledgements"):
-            self._producer.flush(timeout=SETTLE_S)
+            self._producer.flush(timeout=FLUSH_TIMEOUT_S)
             for future in self._futures:
                 if future.failed():
                     raise future.exception
@@ -132,85 +125,72 @@ def consumer(bootstrap: str, **settings: Any) -> KafkaConsumer:
 
 def end_offset(reader: KafkaConsumer, topic: str, partition: int) -> int:
     """The offset that the next message of a partition will get."""
-    place = TopicPartition(topic, partition)
+    wanted = TopicPartition(topic, partition)
     with kafka_errors(f"asking for the end of {topic}/{partition}"):
-        return int(reader.end_offsets([place])[place])
+        return int(reader.end_offsets([wanted])[wanted])
 
 
-def bulk(
+def read_range(
     reader: KafkaConsumer, topic: str, partition: int, start: int, end: int | None = None
 ) -> Iterator[list[Any]]:
-    """Read the offsets `[start, end)` of one partition as fast as a plain consumer can.
+    """Read the half-open range of offsets `[start, end)` of one partition.
 
     Args:
         reader: A consumer without a group; its assignment is replaced.
-        end: Exclusive; None means what is there now.
+        topic: Name of the topic.
+        partition: Its number.
+        start: First offset.
+        end: Exclusive; None means the end of the partition now.
 
     Yields:
         Lists of messages in order of offset (`.offset`, `.key`, `.value`, `.headers`, `.timestamp`).
 
     Raises:
         Corrupt: The log begins after `start`: records that are needed are gone.
-        RetryLater: The broker gave nothing for `POLL_PATIENCE_S`.
+        RetryLater: The broker sent nothing for `READ_TIMEOUT_S`.
     """
     end = end_offset(reader, topic, partition) if end is None else end
-    yield from bulk_spans(reader, {(topic, partition): (start, end)})
+    yield from read_ranges(reader, {TopicPartition(topic, partition): (start, end)})
 
 
-def bulk_spans(reader: KafkaConsumer, spans: Mapping[tuple[str, int], tuple[int, int]]) -> Iterator[list[Any]]:
-    """Read the offsets `[start, end)` of several partitions side by side; see `bulk`.
+def read_ranges(reader: KafkaConsumer, ranges: Mapping[TopicPartition, tuple[int, int]]) -> Iterator[list[Any]]:
+    """Read a half-open range of offsets of each of several partitions, side by side; see `read_range`.
 
     Args:
-        spans: (topic, partition) -> (start, end).
+        reader: A consumer without a group; its assignment is replaced.
+        ranges: Topic partition -> (start, end).
 
     Yields:
         Lists of messages of one partition each, in order of offset.
     """
-    left = {TopicPartition(*place): span for place, span in spans.items() if span[0] < span[1]}
+    left = {TopicPartition(*partition): span for partition, span in ranges.items() if span[0] < span[1]}
     if not left:
         return
     with kafka_errors(f"reading {', '.join(f'{p.topic}/{p.partition}' for p in left)}"):
         _seek(reader, left)
-        heard = time.monotonic()
+        last_message_s = time.monotonic()
         while left:
-            for place, messages in reader.poll(timeout_ms=1_000).items():
-                heard = time.monotonic()
-                end = left[place][1]
+            for partition, messages in reader.poll(timeout_ms=1_000).items():
+                last_message_s = time.monotonic()
+                end = left[partition][1]
                 wanted = messages if messages[-1].offset < end else [m for m in messages if m.offset < end]
                 if messages[-1].offset + 1 >= end:
-                    del left[place]
+                    del left[partition]
                     if left:
                         reader.assign(list(left))  # never `pause`: docs/decisions has why
                 if wanted:
                     yield wanted
-            if time.monotonic() - heard > POLL_PATIENCE_S:
-                raise RetryLater(f"nothing for {POLL_PATIENCE_S:.0f} s of {left}; check the broker and try again")
+            if time.monotonic() - last_message_s > READ_TIMEOUT_S:
+                raise RetryLater(f"nothing for {READ_TIMEOUT_S:.0f} s of {left}; check the broker and try again")
 
 
-def _seek(reader: KafkaConsumer, spans: Mapping[TopicPartition, tuple[int, int]]) -> None:
-    reader.assign(list(spans))
-    for place, first in reader.beginning_offsets(list(spans)).items():
-        start = spans[place][0]
+def _seek(reader: KafkaConsumer, ranges: Mapping[TopicPartition, tuple[int, int]]) -> None:
+    reader.assign(list(ranges))
+    for partition, first in reader.beginning_offsets(list(ranges)).items():
+        start = ranges[partition][0]
         if first > start:
             raise Corrupt(
-                f"{place.topic}/{place.partition} begins at offset {first}, but offset {start} is needed: "
+                f"{partition.topic}/{partition.partition} begins at offset {first}, but offset {start} is needed: "
                 "older records were deleted (retention); restore them or rebuild from a later position"
             )
-        reader.seek(place, start)
-
-
-def event_headers(event: Event, observed_ms: int) -> list[tuple[str, bytes]]:
-    """CloudEvents 1.0 attributes of an event as Kafka headers (Kafka protocol binding, binary mode)."""
-    return [
-        ("ce_specversion", b"1.0"),
-        ("ce_id", content_hash(event).encode()),
-        ("ce_type", f"threat.{type(event).__name__.lower()}.v1".encode()),
-        ("ce_source", f"/feeds/{event.feed}".encode()),
-        ("ce_time", _rfc3339(observed_ms).encode()),
-        ("content-type", b"application/json"),
-    ]
-
-
-def _rfc3339(time_ms: int) -> str:
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time_ms // 1000))
-    return f"{whole}.{time_ms % 1000:03d}Z"
+        reader.seek(partition, start)

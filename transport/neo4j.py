@@ -1,4 +1,4 @@
-"""The border to Neo4j that streams and trainers share: its driver, and what that raises in our words."""
+"""The Neo4j driver, and its errors as `schemas.errors`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schemas.errors import BadConfiguration, RetryLater
 
 @contextlib.contextmanager
 def neo4j_errors(doing: str) -> Iterator[None]:
-    """Maps what the driver raises: what may pass later to `RetryLater`, the rest to `BadConfiguration`."""
+    """Map errors of the driver: retryable ones to `RetryLater`, all others to `BadConfiguration`."""
     try:
         yield
     except (DriverError, Neo4jError) as error:
@@ -25,8 +25,15 @@ def neo4j_errors(doing: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def opened(uri: str, user: str, password: str, **settings: Any) -> Iterator[Driver]:
-    """A driver for as long as the block lasts; without a password there is no authentication."""
-    login = (user, password) if password else None
-    with GraphDatabase.driver(uri, auth=login, notifications_min_severity="OFF", **settings) as driver:
-        yield driver
+def driver(uri: str, user: str, password: str, **settings: Any) -> Iterator[Driver]:
+    """A driver that is closed at the end of the block.
+
+    Args:
+        uri: `bolt://host:port`.
+        user: Name of the user.
+        password: Empty: no authentication.
+        settings: Further arguments of `neo4j.GraphDatabase.driver`.
+    """
+    auth = (user, password) if password else None
+    with GraphDatabase.driver(uri, auth=auth, notifications_min_severity="OFF", **settings) as opened:
+        yield opened

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from kafka import KafkaConsumer
 
 from schemas.topics import Topic
-from transport.kafka import bulk, end_offset
+from transport.kafka import end_offset, read_range
 
 
 class Message(Protocol):
@@ -43,4 +43,4 @@ class TopicLog:
 
     def read(self, start: int, end: int) -> Iterator[list[Any]]:
         """See `Log.read` and `transport.kafka.bulk`."""
-        return bulk(self._reader, self._topic, self._partition, start, end)
+        return read_range(self._reader, self._topic, self._partition, start, end)

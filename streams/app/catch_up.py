@@ -16,7 +16,7 @@ from kafka.structs import OffsetAndMetadata
 
 from schemas.topics import Topic
 from streams.app.sink import Message, Place, Sink
-from transport.kafka import bulk_spans, end_offset, kafka_errors
+from transport.kafka import end_offset, kafka_errors, read_ranges
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def catch_up(
         end = end_offset(reader, *place)
         spans[place] = (min(start, end), end)
     taken = 0
-    for messages in bulk_spans(reader, spans):
+    for messages in read_ranges(reader, spans):
         sink.take([from_kafka(message) for message in messages])
         taken += len(messages)
         on_taken(len(messages))

@@ -13,14 +13,14 @@ from schemas.events import MAX_PAYLOAD_BYTES, DeadLetter
 from schemas.topics import DEAD_LETTERS
 from streams import telemetry as metrics
 from streams.app.sink import Message
-from transport.kafka import Outbox
+from transport.kafka import RecordProducer
 
 log = logging.getLogger(__name__)
 
 Reject = Callable[[Message, BadRecord], None]
 
 
-def rejecter(outbox: Outbox) -> Reject:
+def rejecter(outbox: RecordProducer) -> Reject:
     """A function that writes a message to the dead-letter topic through `outbox`, and counts it."""
 
     def reject(message: Message, error: BadRecord) -> None:

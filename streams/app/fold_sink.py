@@ -15,14 +15,15 @@ from kafka import KafkaConsumer
 
 from schemas.codec import decode
 from schemas.journal import Record
-from schemas.topics import MODELS, TRIGGERS, WINDOWS, Topic, partition_of
+from schemas.models import MODELS
+from schemas.topics import TRIGGERS, WINDOWS, Topic, partition_of
 from schemas.windows import Declined, Trigger, Window
 from streams import telemetry as metrics
 from streams.app.dead_letters import decoded, rejecter
 from streams.app.replay import load_state, read_on, save_state
 from streams.app.sink import Message, Place
 from streams.core.fold import Output, State, step
-from transport.kafka import Outbox, bulk, end_offset
+from transport.kafka import RecordProducer, end_offset, read_range
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class FoldSink:
         snapshots_dir: Where snapshots lie.
     """
 
-    def __init__(self, outbox: Outbox, reader: KafkaConsumer, snapshots_dir: Path) -> None:
+    def __init__(self, outbox: RecordProducer, reader: KafkaConsumer, snapshots_dir: Path) -> None:
         self._outbox = outbox
         self._reject = rejecter(outbox)
         self._reader = reader
@@ -117,7 +118,7 @@ class FoldSink:
                 self._send_trigger(output)
             elif isinstance(output, Declined):
                 metrics.DECLINED.labels(model=output.model).inc()
-        self._outbox.settle()
+        self._outbox.flush()
         self._unsent.clear()
 
     def _send_window(self, window: Window) -> None:
@@ -141,7 +142,7 @@ def _last(reader: KafkaConsumer, topic: Topic, model: str, otherwise: int) -> in
     """Where the last window (its end) or trigger (its offset) on a topic stands; `otherwise` if there is none."""
     partition = partition_of(model)
     end = end_offset(reader, topic.name, partition)
-    for messages in bulk(reader, topic.name, partition, max(end - 1, 0), end):
+    for messages in read_range(reader, topic.name, partition, max(end - 1, 0), end):
         record = decode(messages[-1].value, topic.record)
         return int(record.end if isinstance(record, Window) else record.offset)
     return otherwise

@@ -18,7 +18,7 @@ from schemas.events import Event, Relationship, Template
 from streams.app.dead_letters import decoded, rejecter
 from streams.app.sink import Message, Place
 from streams.core.graph_rows import NODE_LABEL, Edge, Node, Rows, merge
-from transport.kafka import Outbox
+from transport.kafka import RecordProducer
 from transport.neo4j import neo4j_errors
 
 CONSTRAINTS: tuple[LiteralString, ...] = (
@@ -67,7 +67,7 @@ class GraphSink:
         outbox: For dead letters.
     """
 
-    def __init__(self, driver: Driver, outbox: Outbox) -> None:
+    def __init__(self, driver: Driver, outbox: RecordProducer) -> None:
         self._driver = driver
         self._outbox = outbox
         self._reject = rejecter(outbox)
@@ -86,7 +86,7 @@ class GraphSink:
         batch = merge((event, message.offset) for message, event in self._storable(messages))
         with neo4j_errors(f"writing {len(messages)} events"), self._driver.session() as session:
             session.execute_write(_write, batch, _ends(messages))
-        self._outbox.settle()
+        self._outbox.flush()
 
     def _storable(self, messages: Sequence[Message]) -> Iterator[tuple[Message, Event]]:
         for message, event in decoded(messages, Event, self._reject):

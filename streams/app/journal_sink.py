@@ -16,7 +16,7 @@ from schemas.topics import EVENT_TOPICS, JOURNAL, partition_of
 from streams.app.dead_letters import decoded, rejecter
 from streams.app.sink import Message, Place
 from streams.core.projections.examples import LEARNS_FROM, project
-from transport.kafka import Outbox
+from transport.kafka import RecordProducer
 
 JOURNALED = tuple(topic for topic in EVENT_TOPICS if any(topic in topics for topics in LEARNS_FROM.values()))
 """Topics whose events some model learns from."""
@@ -26,13 +26,13 @@ class JournalSink:
     """Writes the journals of all models that have a projection.
 
     Args:
-        outbox: Of a producer with `delivery_timeout_ms=transport.kafka.NEVER_MS`.
+        outbox: Of a producer with `delivery_timeout_ms=transport.kafka.NO_DELIVERY_TIMEOUT_MS`.
         seen: For each model, the event offsets its journal holds (`streams.core.fold.State.seen`).
         committed: The group's offsets: how far events were read that gave no example.
     """
 
     def __init__(
-        self, outbox: Outbox, seen: Mapping[str, Mapping[str, int]], committed: Mapping[Place, int]
+        self, outbox: RecordProducer, seen: Mapping[str, Mapping[str, int]], committed: Mapping[Place, int]
     ) -> None:
         self._outbox = outbox
         self._reject = rejecter(outbox)
@@ -56,7 +56,7 @@ class JournalSink:
                 example = project(model, event, source, observed_ms)
                 if example is not None:
                     self._outbox.send(JOURNAL.name, example, key=model, partition=partition_of(model))
-        self._outbox.settle()
+        self._outbox.flush()
 
     def _position(self, place: Place) -> int:
         held = min((held for _, held in self._learners(place)), default=0)

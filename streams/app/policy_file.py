@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from schemas.errors import BadConfiguration
-from schemas.policy import Policy, default_policy
-from schemas.topics import MODELS
+from schemas.models import MODELS, model_spec
+from schemas.policy import Policy
 
 
 def load_policies(path: Path | None) -> dict[str, Policy]:
@@ -42,6 +42,6 @@ def _policy(path: Path, model: str, table: object) -> Policy:
         known = ", ".join(Policy.__struct_fields__)
         raise BadConfiguration(f"{path} [{model}]: unknown field {', '.join(unknown)}; known are {known}")
     try:
-        return msgspec.convert(msgspec.structs.asdict(default_policy(model)) | table, Policy).checked()
+        return msgspec.convert(msgspec.structs.asdict(model_spec(model).policy) | table, Policy).checked()
     except msgspec.ValidationError as error:
         raise BadConfiguration(f"{path} [{model}]: {error}") from error

@@ -21,7 +21,7 @@ from schemas.policy import Policy
 from schemas.topics import JOURNAL, partition_of
 from streams.core.fold import Output, State, initial, restore, snapshot, step
 from transport.files import write_atomically
-from transport.kafka import bulk, end_offset
+from transport.kafka import end_offset, read_range
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def journal(
     reader: KafkaConsumer, model: str, start: int = 0, end: int | None = None
 ) -> Iterator[tuple[int, Record]]:
     """(offset, record) of a journal; a record that doesn't decode was rejected when it came, and is passed over."""
-    for messages in bulk(reader, JOURNAL.name, partition_of(model), start, end):
+    for messages in read_range(reader, JOURNAL.name, partition_of(model), start, end):
         for message in messages:
             try:
                 yield message.offset, decode(message.value, Record)
@@ -99,5 +99,5 @@ def _mark(reader: KafkaConsumer, model: str, end: int) -> bytes:
     partition = partition_of(model)
     if not 0 < end <= end_offset(reader, JOURNAL.name, partition):
         return b""
-    last = [m.value for messages in bulk(reader, JOURNAL.name, partition, end - 1, end) for m in messages]
+    last = [m.value for messages in read_range(reader, JOURNAL.name, partition, end - 1, end) for m in messages]
     return hashlib.blake2b(b"".join(last), digest_size=16).hexdigest().encode()

@@ -24,7 +24,8 @@ from mode.supervisors import CrashingSupervisor
 from prometheus_client import start_http_server
 
 from schemas.journal import PolicyChange, Tick
-from schemas.topics import EVENT_TOPICS, JOURNAL, MODELS, Topic, partition_of
+from schemas.models import MODELS
+from schemas.topics import EVENT_TOPICS, JOURNAL, Topic, partition_of
 from streams import telemetry as metrics
 from streams.app.agents import add_agent
 from streams.app.catch_up import catch_up, committed_offsets, hand_over, places_of
@@ -38,8 +39,9 @@ from streams.core.fold import State
 from streams.core.projections.examples import PROJECTIONS
 from streams.local.services import Endpoints
 from streams.settings import Settings
-from transport.kafka import NEVER_MS, Outbox, consumer, kafka_errors, patiently, producer
-from transport.neo4j import opened
+from transport.kafka import NO_DELIVERY_TIMEOUT_MS, RecordProducer, consumer, kafka_errors, producer
+from transport.neo4j import driver as neo4j_driver
+from transport.retry import retry
 from transport.topics import create_topics
 
 log = logging.getLogger(__name__)
@@ -64,7 +66,7 @@ class Clients:
 
     admin: KafkaAdminClient
     reader: KafkaConsumer
-    outbox: Outbox
+    outbox: RecordProducer
 
 
 @contextlib.contextmanager
@@ -76,10 +78,10 @@ def clients(bootstrap: str) -> Iterator[Clients]:
     """
     with kafka_errors(f"connecting to {bootstrap}"):
         admin = KafkaAdminClient(bootstrap_servers=bootstrap)
-    writer = producer(bootstrap, delivery_timeout_ms=NEVER_MS)
+    writer = producer(bootstrap, delivery_timeout_ms=NO_DELIVERY_TIMEOUT_MS)
     reader = consumer(bootstrap)
     try:
-        yield Clients(admin, reader, Outbox(writer))
+        yield Clients(admin, reader, RecordProducer(writer))
     finally:
         reader.close()
         writer.close(timeout=5)
@@ -108,12 +110,12 @@ def _run(role: Role, settings: Settings, endpoints: Endpoints) -> None:
     with clients(endpoints.kafka_bootstrap) as kafka, _sink(role, settings, endpoints, kafka) as sink:
         places = places_of(TOPICS_OF[role])
         ends = catch_up(sink, kafka.reader, places, metrics.EVENTS_TAKEN.labels(role=role).inc)
-        patiently(lambda: hand_over(kafka.admin, group_of(role), ends))
+        retry(lambda: hand_over(kafka.admin, group_of(role), ends))
         if isinstance(sink, FoldSink):
             _apply_policies(settings, sink.states, kafka.outbox)
             if settings.tick_interval_s:
                 _tick(kafka.outbox)
-            kafka.outbox.settle()
+            kafka.outbox.flush()
         app = faust_app(role, settings, endpoints.kafka_bootstrap)
         add_agent(app, role, TOPICS_OF[role], sink)
         _add_timers(app, role, settings, kafka.outbox)
@@ -174,19 +176,19 @@ def _sink(role: Role, settings: Settings, endpoints: Endpoints, kafka: Clients) 
     if role == "journal":
         states = {model: state_now(kafka.reader, model, settings.snapshots_dir) for model in PROJECTIONS}
         _apply_policies(settings, states, kafka.outbox)  # the rules come before the first example
-        kafka.outbox.settle()
+        kafka.outbox.flush()
         seen = {model: state.seen for model, state in states.items()}
-        committed = patiently(lambda: committed_offsets(kafka.admin, group_of(role)))
+        committed = retry(lambda: committed_offsets(kafka.admin, group_of(role)))
         yield JournalSink(kafka.outbox, seen, committed)
     elif role == "fold":
         yield FoldSink(kafka.outbox, kafka.reader, settings.snapshots_dir)
     else:
-        with opened(endpoints.neo4j_uri, endpoints.neo4j_user, endpoints.neo4j_password) as driver:
+        with neo4j_driver(endpoints.neo4j_uri, endpoints.neo4j_user, endpoints.neo4j_password) as driver:
             create_constraints(driver)
             yield GraphSink(driver, kafka.outbox)
 
 
-def _apply_policies(settings: Settings, states: Mapping[str, State], outbox: Outbox) -> None:
+def _apply_policies(settings: Settings, states: Mapping[str, State], outbox: RecordProducer) -> None:
     """Send the configured rules to each journal that doesn't have them.
 
     Without configured rules a journal keeps those it has, and one that has none gets the model's defaults.
@@ -200,13 +202,13 @@ def _apply_policies(settings: Settings, states: Mapping[str, State], outbox: Out
             log.info("%s: new policy written to the journal", model)
 
 
-def _tick(outbox: Outbox) -> None:
+def _tick(outbox: RecordProducer) -> None:
     now = Tick(int(time.time() * 1000))
     for model in PROJECTIONS:
         outbox.send(JOURNAL.name, now, key=model, partition=partition_of(model))
 
 
-def _add_timers(app: faust.App, role: Role, settings: Settings, outbox: Outbox) -> None:
+def _add_timers(app: faust.App, role: Role, settings: Settings, outbox: RecordProducer) -> None:
     @app.timer(LAG_EVERY_S)
     async def lag() -> None:
         with contextlib.suppress(KafkaError):  # a broker that does not answer leaves the last number standing

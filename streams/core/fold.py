@@ -30,7 +30,8 @@ from schemas.journal import (
     in_holdout,
     key_hash,
 )
-from schemas.policy import Policy, default_policy
+from schemas.models import model_spec
+from schemas.policy import Policy
 from schemas.windows import Declined, Span, Trigger, Window
 from streams.core.detectors.jensen_shannon import jensen_shannon
 from streams.core.rules.evaluate import Situation, judge
@@ -101,7 +102,7 @@ class State(msgspec.Struct, kw_only=True):
 def initial(model: str) -> State:
     """The state before the first record of a model's journal."""
     state = State(model=model)
-    _set_policy(state, default_policy(model))
+    _set_policy(state, model_spec(model).policy)
     return state
 
 

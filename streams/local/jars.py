@@ -8,7 +8,6 @@ One process fetches a list at a time; a second one waits for it and finds the fi
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 import tempfile
@@ -24,10 +23,13 @@ from rich.progress import Progress
 
 import deploy.local
 from schemas.errors import BadConfiguration, RetryLater
-from streams.local.filelock import held
 from streams.local.machine import check_disk, make_folder
+from transport.files import lock, sha256_of
 
 log = logging.getLogger(__name__)
+
+LOCK_TIMEOUT_S = 900.0
+"""Longest wait for another process that downloads or starts the same."""
 
 LISTS = ("kafka", "neo4j")
 THREADS = 8
@@ -76,12 +78,6 @@ def write_lock(path: Path, jars: Sequence[Jar]) -> None:
     path.write_text("\n".join(["# group artifact version classifier sha256; made by `make lock`", *lines, ""]))
 
 
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def fetch(
     name: str,
     jars: Sequence[Jar],
@@ -109,7 +105,12 @@ def fetch(
     """
     if _missing(jars, folder):
         make_folder(folder, "SX9_CACHE_DIR")
-        with held(folder / f".{name}.lock", f"downloading the jars of {name}", cancelled):
+        with lock(
+            folder / f".{name}.lock",
+            f"downloading the jars of {name}",
+            timeout_s=LOCK_TIMEOUT_S,
+            cancelled=cancelled,
+        ):
             missing = _missing(jars, folder)  # what the process before us has not brought
             if missing:
                 check_disk(folder, CACHE_FREE_MB, "SX9_CACHE_DIR")

@@ -31,10 +31,13 @@ from rich.progress import Progress
 
 from schemas.errors import BadConfiguration, RetryLater
 from streams.local import jars, supervisor
-from streams.local.filelock import held
 from streams.local.machine import check_disk, free_port, is_free, make_folder
+from transport.files import lock
 
 log = logging.getLogger(__name__)
+
+LOCK_TIMEOUT_S = 900.0
+"""Longest wait for another process that downloads or starts the same."""
 
 STATE_FREE_MB = 300
 """Least room for data at a start."""
@@ -143,7 +146,12 @@ def start(
             or cancelled.
     """
     make_folder(folders.state, "SX9_STATE_DIR")
-    with held(folders.run(service.name, "lock"), f"starting {service.title}", cancelled):
+    with lock(
+        folders.run(service.name, "lock"),
+        f"starting {service.title}",
+        timeout_s=LOCK_TIMEOUT_S,
+        cancelled=cancelled,
+    ):
         port = find(service.name, folders)
         if port is not None and _answers_soon(service, port, cancelled) and find(service.name, folders) == port:
             log.info("%s is running already, on port %d", service.title, port)

@@ -22,7 +22,7 @@ from kafka import KafkaConsumer
 
 from schemas.errors import BadConfiguration, Sx9Error
 from schemas.events import Event
-from schemas.topics import MODELS
+from schemas.models import MODELS
 from streams.local.services import Endpoints, running, services
 from streams.settings import Settings, load_settings
 from sx9_ml_models import logs

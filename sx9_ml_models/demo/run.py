@@ -30,7 +30,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from schemas.errors import BadConfiguration, BadRecord, RetryLater
 from schemas.journal import Tick
-from schemas.topics import JOURNAL, MODELS, partition_of
+from schemas.models import MODELS
+from schemas.topics import JOURNAL, partition_of
 from schemas.versions import VersionEvent
 from schemas.windows import Trigger
 from streams.app.catch_up import committed_offsets, places_of
@@ -49,7 +50,8 @@ from sx9_ml_models.processes import Children, running
 from sx9_ml_models.system import only_one, system
 from trainers.core.config import variable_prefix
 from trainers.settings import load_trainer_settings
-from transport.kafka import Outbox, consumer, end_offset, kafka_errors, patiently, producer
+from transport.kafka import RecordProducer, consumer, end_offset, kafka_errors, producer
+from transport.retry import retry
 from transport.topics import create_topics
 
 POLICY = """# The rules of the demo: times are those of the history, in which years pass in minutes.
@@ -197,7 +199,9 @@ def _stage(endpoints: Endpoints, settings: Settings, children: Children, console
     )
     try:
         with Progress(*columns, console=console) as bar:
-            yield Stage(bootstrap, settings, children, bar, reader, Follower(following), Outbox(writer), admin)
+            yield Stage(
+                bootstrap, settings, children, bar, reader, Follower(following), RecordProducer(writer), admin
+            )
     finally:
         admin.close()
         writer.close(timeout=5)
@@ -216,7 +220,7 @@ class Stage:
         bar: Progress,
         reader: KafkaConsumer,
         follower: Follower,
-        outbox: Outbox,
+        outbox: RecordProducer,
         admin: KafkaAdminClient,
     ) -> None:
         self._bootstrap = bootstrap
@@ -253,7 +257,7 @@ class Stage:
         for model in MODELS:
             if self._states[model].now_ms < time_ms:
                 self._outbox.send(JOURNAL.name, Tick(time_ms), key=model, partition=partition_of(model))
-        self._outbox.settle()
+        self._outbox.flush()
 
     def _is_free(self, model: str, time_ms: float = math.inf) -> bool:
         """Whether a model has no trigger waiting, or still cools down from it at a time."""
@@ -303,7 +307,7 @@ class Stage:
             self._wait(partial(self._has_taken, role, ends), f"the {role} role to take what is on its topics")
 
     def _has_taken(self, role: Role, ends: Mapping[Place, int]) -> bool:
-        committed = patiently(lambda: committed_offsets(self._admin, group_of(role)))
+        committed = retry(lambda: committed_offsets(self._admin, group_of(role)))
         return all(committed.get(place, 0) >= end for place, end in ends.items())
 
     def _read_on(self, model: str) -> State:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from schemas.codec import encode
-from schemas.events import DeadLetter, End, Entity, Event, Relationship, Technique, Template
+from schemas.events import DeadLetter, Entity, Event, NodeRef, Relationship, Technique, Template
 from schemas.journal import (
     Example,
     Instruction,
@@ -67,13 +67,13 @@ EVENTS: dict[str, list[Any]] = {
     ],
     "relationship": [
         Relationship(
-            id="relationship--1", feed="f", relation="mitigates", source=End(id="a", kind="mitigation"),
-            target=End(id="T1", kind="technique"),
+            id="relationship--1", feed="f", relation="mitigates", source=NodeRef(id="a", kind="mitigation"),
+            target=NodeRef(id="T1", kind="technique"),
         ),
         Relationship(
             id="relationship--2", relation="uses", text="APT0 has used it.", domain="enterprise-attack",
-            source=End(id="intrusion-set--1", kind="group", name="APT0", status="deprecated"),
-            target=End(id="T1059.001", kind="technique", name="PowerShell", tactics=("execution",),
+            source=NodeRef(id="intrusion-set--1", kind="group", name="APT0", status="deprecated"),
+            target=NodeRef(id="T1059.001", kind="technique", name="PowerShell", tactics=("execution",),
                        status="revoked"),
             **GONE,
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from schemas.events import End, Entity, Event, Relationship, Technique, Template
+from schemas.events import Entity, Event, NodeRef, Relationship, Technique, Template
 
 TACTICS = ("discovery", "execution", "exfiltration", "impact", "persistence")
 FIRST_MS = 1_500_000_000_000
@@ -43,8 +43,8 @@ def uses(number: int, modified_ms: int = FIRST_MS, *tactics: str, **fields: str)
     return Relationship(
         id=f"relationship--{number}",
         relation="uses",
-        source=End(id=f"intrusion-set--{number % 7}", kind="group", name=f"Group {number % 7}"),
-        target=End(id=f"T{1000 + number % 11}", kind="technique", tactics=tactics or ("execution",)),
+        source=NodeRef(id=f"intrusion-set--{number % 7}", kind="group", name=f"Group {number % 7}"),
+        target=NodeRef(id=f"T{1000 + number % 11}", kind="technique", tactics=tactics or ("execution",)),
         feed="attack-enterprise",
         release="15.1",
         modified_ms=modified_ms,

@@ -7,7 +7,8 @@ import threading
 import time
 from random import Random
 
-from schemas.topics import MODELS, TRIGGERS, WINDOWS
+from schemas.models import MODELS
+from schemas.topics import TRIGGERS, WINDOWS
 from schemas.windows import Trigger, Window
 from streams.app.wiring import ROLES
 from tests.flow.graph import as_said, in_neo4j, positions

@@ -8,7 +8,8 @@ from random import Random
 
 import msgspec
 
-from schemas.topics import JOURNAL, MODELS, TECHNIQUES, TRIGGERS, WINDOWS
+from schemas.models import MODELS
+from schemas.topics import JOURNAL, TECHNIQUES, TRIGGERS, WINDOWS
 from schemas.windows import Window
 from streams.app.catch_up import places_of
 from streams.app.replay import load_state

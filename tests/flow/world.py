@@ -24,7 +24,7 @@ from streams.fetchers.base.publish import outgoing_event, publish
 from streams.local.services import Endpoints
 from tests.flow.roles import role, until
 from tests.streams.core.records import SMALL
-from transport.kafka import Outbox, bulk_spans, consumer, end_offset, producer
+from transport.kafka import RecordProducer, consumer, end_offset, producer, read_ranges
 
 MODEL = "distilbert-mitre"
 PARTITION = partition_of(MODEL)
@@ -90,15 +90,15 @@ class World:
 
     def write(self, records: Sequence[Record]) -> None:
         """Put records in the journal."""
-        outbox = Outbox(self.writer)
+        outbox = RecordProducer(self.writer)
         for record in records:
             outbox.send(JOURNAL.name, record, key=MODEL, partition=PARTITION)
-        outbox.settle()
+        outbox.flush()
 
     def messages(self, *topics: Topic) -> list[Any]:
         """All messages there are now, those of one partition in their order."""
         spans = {place: (0, end_offset(self.reader, *place)) for place in places_of(topics)}
-        return [message for messages in bulk_spans(self.reader, spans) for message in messages]
+        return [message for messages in read_ranges(self.reader, spans) for message in messages]
 
     def records(self, topic: Topic) -> list[Any]:
         """The same, decoded; of a topic with a partition for each model only those of `MODEL`."""

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from schemas.journal import Example, Promoted, Refused, Source, Tick
-from schemas.topics import EVENT_TOPICS, JOURNAL, MODELS, TRIGGERS, VERSIONS, WINDOWS, partition_of
+from schemas.models import MODELS
+from schemas.topics import EVENT_TOPICS, JOURNAL, TRIGGERS, VERSIONS, WINDOWS, partition_of
 from schemas.windows import Trigger, Window
 from streams.app.catch_up import places_of
 from streams.core.fold import fold, initial
@@ -26,7 +27,7 @@ from streams.settings import load_settings
 from sx9_ml_models.demo.history import history
 from sx9_ml_models.queries import records
 from trainers.store.registry import Registry
-from transport.kafka import bulk_spans, consumer, end_offset
+from transport.kafka import consumer, end_offset, read_ranges
 
 EVENTS = 3_000
 """Enough for a first version and windows after it."""
@@ -86,7 +87,9 @@ def topics(folder: Path) -> Topics:
             }
             found[VERSIONS.name] = list(records(reader, VERSIONS, 0))
             spans = {place: (0, end_offset(reader, *place)) for place in places_of(EVENT_TOPICS)}
-            ids = [(m.offset, dict(m.headers)["ce_id"]) for messages in bulk_spans(reader, spans) for m in messages]
+            ids = [
+                (m.offset, dict(m.headers)["ce_id"]) for messages in read_ranges(reader, spans) for m in messages
+            ]
         finally:
             reader.close()
     return found | {"ids": ids}

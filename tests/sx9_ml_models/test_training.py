@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from schemas.codec import encode
 from schemas.errors import BadConfiguration
-from schemas.events import End, Event, Relationship, Technique
+from schemas.events import Event, NodeRef, Relationship, Technique
 from schemas.topics import topic_of
 from sx9_ml_models import training
 from sx9_ml_models.cli.app import app
@@ -63,8 +63,8 @@ def procedures(count: int, first: int = 0) -> list[Event]:
             feed="attack-enterprise",
             release="15.1",
             relation="uses",
-            source=End(id="G1", kind="group", name="one"),
-            target=End(id="T1", kind="technique", name="that", tactics=example.labels),
+            source=NodeRef(id="G1", kind="group", name="one"),
+            target=NodeRef(id="T1", kind="technique", name="that", tactics=example.labels),
             text=example.text,
             domain="enterprise-attack",
         )
@@ -87,8 +87,8 @@ def techniques(count: int) -> list[Event]:
         made.append(
             Relationship(
                 id=f"relationship--{number}", feed="attack-enterprise", release="15.1", relation="uses",
-                source=End(id=f"G{number % 7}", kind="group", name=f"Group {number % 7}"),
-                target=End(id=name, kind="technique", name=f"Technique {number}", tactics=example.labels),
+                source=NodeRef(id=f"G{number % 7}", kind="group", name=f"Group {number % 7}"),
+                target=NodeRef(id=name, kind="technique", name=f"Technique {number}", tactics=example.labels),
                 text=example.text, domain="enterprise-attack",
             )
         )  # fmt: skip

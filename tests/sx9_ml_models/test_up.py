@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from schemas.topics import MODELS
+from schemas.models import MODELS
 
 PATIENCE_S = 120.0
 NAMES = {"journal", "graph", "fold", *(f"train-{model}" for model in MODELS)}

@@ -108,7 +108,7 @@ class MemoryLog:
 
 
 class MemoryOutbox:
-    """Takes what is sent into logs in memory, by topic: `transport.kafka.Outbox`.
+    """Takes what is sent into logs in memory, by topic: `transport.kafka.RecordProducer`.
 
     `dies_at` is how many records it takes before it dies, as a process would that is killed.
     """
@@ -118,14 +118,14 @@ class MemoryOutbox:
         self._left = dies_at
 
     def send(self, topic: str, record: Any, *, key: str, partition: int | None = None) -> None:
-        """See `Outbox.send`."""
+        """See `RecordProducer.send`."""
         if self._left == 0:
             raise Killed
         self._left -= 1
         self._logs[topic].append(record)
 
-    def settle(self) -> None:
-        """See `Outbox.settle`."""
+    def flush(self) -> None:
+        """See `RecordProducer.flush`."""
 
 
 class Killed(BaseException):

@@ -27,13 +27,14 @@ from tests.trainers.material import MODEL, examples, trigger
 from tests.trainers.test_answering import QUICK, World
 from trainers.bases.base_models import Base
 from trainers.core.config import DistilbertConfig
+from trainers.runs import consumer as consumer_shell
 from trainers.runs.consumer import _attend, group_of, run_consumer
 from trainers.runs.progress import Step, Watch
 from trainers.settings import TrainerSettings, load_trainer_settings
 from trainers.store.manifest import verify
 from trainers.store.registry import Registry
-from transport import files_trainers as durable
-from transport.kafka import Outbox, bulk, consumer, producer
+from transport import files
+from transport.kafka import RecordProducer, consumer, producer, read_range
 
 PLACE = TopicPartition(TRIGGERS.name, partition_of(MODEL))
 PATIENCE_S = 90.0
@@ -59,10 +60,10 @@ class Shell:
     def write(self, topic: Topic, records: Sequence[Any], partition: int) -> None:
         """Put records on a topic."""
         writer = producer(self.bootstrap)
-        outbox = Outbox(writer)
+        outbox = RecordProducer(writer)
         for record in records:
             outbox.send(topic.name, record, key=MODEL, partition=partition)
-        outbox.settle()
+        outbox.flush()
         writer.close()
 
     def ask(self, *triggers: Trigger) -> None:
@@ -72,7 +73,7 @@ class Shell:
     def read(self, topic: Topic, partition: int) -> list[Any]:
         """All records of a partition."""
         reader = consumer(self.bootstrap)
-        messages = [m for some in bulk(reader, topic.name, partition, 0) for m in some]
+        messages = [m for some in read_range(reader, topic.name, partition, 0) for m in some]
         reader.close()
         return [decode(message.value, topic.record) for message in messages]
 
@@ -182,7 +183,7 @@ def test_a_trainer_is_killed_in_mid_run_and_the_repeat_has_the_same_weights(
     code = f"""
 from pathlib import Path
 from tests.trainers.test_consumer import Shell, with_epochs
-from trainers.consumer import run_consumer
+from trainers.runs.consumer import run_consumer
 shell = Shell({shell.bootstrap!r}, Path({str(tmp_path)!r}), Path({str(shell.folders["cache_dir"])!r}))
 run_consumer(shell.settings(), with_epochs(40), shell.bootstrap, {MODEL!r})
 """
@@ -264,11 +265,11 @@ def test_what_fails_in_the_run_ends_the_trainer(shell: Shell) -> None:
 
 
 def test_a_second_trainer_in_one_state_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(durable, "LOCK_PATIENCE_S", 0.1)
+    monkeypatch.setattr(consumer_shell, "LOCK_TIMEOUT_S", 0.1)
     settings = load_trainer_settings(state_dir=tmp_path)
     with (
-        durable.locked(settings.trainer_dir / f"{MODEL}.lock", "training"),
-        pytest.raises(RetryLater, match=r"another process has been training .* is locked"),
+        files.lock(settings.trainer_dir / f"{MODEL}.lock", "training"),
+        pytest.raises(RetryLater, match=r"another process has been training .* it holds"),
     ):
         run_consumer(settings, QUICK, "127.0.0.1:1", MODEL, stop=threading.Event())
 

@@ -27,7 +27,7 @@ from trainers.models.phi3_lora.chat import Chat
 from trainers.models.phi3_lora.packing import Piece, pack
 from trainers.models.phi3_lora.recipe import Asked, Config, run
 from trainers.runs.progress import Step, Watch, unwatched
-from trainers.store.manifest import sha256_of
+from transport.files import sha256_of
 
 TINY = Config(
     base="tiny-phi3", epochs=3, batch_size=4, learning_rate=2e-2, max_tokens=120, rank=4, alpha=8.0,

@@ -13,7 +13,6 @@ from schemas.versions import Manifest
 from trainers.store import registry
 from trainers.store.manifest import file_hashes, read, write
 from trainers.store.registry import Registry
-from transport import files_trainers as durable
 
 MODEL = "distilbert-mitre"
 
@@ -77,7 +76,7 @@ def test_what_a_killed_run_left_is_removed_and_never_taken_for_a_version(kept: R
 
 
 def test_two_trainers_never_write_at_once(kept: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(durable, "LOCK_PATIENCE_S", 0.3)
+    monkeypatch.setattr(registry, "LOCK_TIMEOUT_S", 0.3)
     with (
         kept.draft(MODEL, "v0001"),
         pytest.raises(RetryLater, match="another process has been training distilbert-mitre"),

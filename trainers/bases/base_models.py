@@ -25,8 +25,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from schemas.errors import BadConfiguration, Corrupt
-from trainers.store.manifest import sha256_of
-from transport.files_trainers import sync_folder
+from transport.files import sha256_of, sync_folder
 
 if TYPE_CHECKING:
     import torch

@@ -22,7 +22,8 @@ from schemas.errors import Corrupt
 from schemas.journal import Example, held_out
 from schemas.windows import Trigger
 from trainers.core.config import RecipeConfig
-from trainers.store.manifest import MANIFEST, sha256_of
+from trainers.store.manifest import MANIFEST
+from transport.files import sha256_of
 
 Placed = tuple[int, Example]
 """A journal offset and the example there."""

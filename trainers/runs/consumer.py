@@ -38,8 +38,8 @@ from trainers.settings import TrainerSettings
 from trainers.store.journal_copy import JournalStore
 from trainers.store.registry import Registry
 from trainers.store.version_log import Announced
-from transport.files_trainers import locked
-from transport.kafka import Outbox, consumer, kafka_errors, producer
+from transport.files import LOCK_TIMEOUT_S, lock
+from transport.kafka import RecordProducer, consumer, kafka_errors, producer
 from transport.partition_log import TopicLog
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,9 @@ def run_consumer(
     kind = recipe(model).BASE_KIND
     with contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(_stopped_by_signals())
-        stack.enter_context(locked(settings.trainer_dir / f"{model}.lock", f"training {model}"))
+        stack.enter_context(
+            lock(settings.trainer_dir / f"{model}.lock", f"training {model}", timeout_s=LOCK_TIMEOUT_S)
+        )
         base = resolve(config.base, settings.cache_dir, kind)
         log.info("%s: base model %s from %s", model, base.name, base.folder)
         answering = _wire(stack, model, settings, config, base, bootstrap)
@@ -120,7 +122,7 @@ def _wire(
     stack.callback(store.close)
     registry = Registry(settings.models_dir)
     announced = Announced(TopicLog(reader, VERSIONS, 0))
-    answering = Answering(model, settings, config, base, registry, store, announced, Outbox(writer))
+    answering = Answering(model, settings, config, base, registry, store, announced, RecordProducer(writer))
     answering.show_champion()
     return answering
 

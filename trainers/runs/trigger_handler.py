@@ -41,9 +41,9 @@ from trainers.store.mlflow_mirror import tracker
 from trainers.store.node_embeddings import NODES, write_version
 from trainers.store.registry import Registry
 from trainers.store.version_log import Announced
-from transport.files_trainers import write_atomically
-from transport.kafka import Outbox
-from transport.neo4j import opened
+from transport.files import write_atomically
+from transport.kafka import RecordProducer
+from transport.neo4j import driver as neo4j_driver
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class Answering:
         registry: Registry,
         store: JournalStore,
         announced: Announced,
-        outbox: Outbox,
+        outbox: RecordProducer,
     ) -> None:
         self._model = model
         self._settings = settings
@@ -242,7 +242,7 @@ class Answering:
         folder = self._registry.folder(self._model, version)
         if self._settings.neo4j_uri and (folder / NODES).is_file():
             password = self._settings.neo4j_password.get_secret_value()
-            with opened(self._settings.neo4j_uri, self._settings.neo4j_user, password) as driver:
+            with neo4j_driver(self._settings.neo4j_uri, self._settings.neo4j_user, password) as driver:
                 write_version(driver, version, folder)
 
     def _mirror(self) -> None:
@@ -272,7 +272,7 @@ class Answering:
     def _announce(self, event: VersionEvent) -> None:
         if event.id not in self._announced.ids:
             self._outbox.send(VERSIONS.name, event, key=self._model)
-            self._outbox.settle()
+            self._outbox.flush()
 
     def _journal_score(self, trigger: Trigger, manifest: Manifest, now_ms: int) -> None:
         """The champion's score on the examples that were new to it, where there was a champion."""
@@ -291,7 +291,7 @@ class Answering:
 
     def _journal(self, record: Record) -> None:
         self._outbox.send(JOURNAL.name, record, key=self._model, partition=partition_of(self._model))
-        self._outbox.settle()
+        self._outbox.flush()
 
 
 def _prequential(scores: Mapping[str, float]) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Iterable
 from importlib.metadata import version as installed
@@ -13,18 +12,13 @@ import msgspec
 from schemas.codec import decode
 from schemas.errors import BadRecord, Corrupt
 from schemas.versions import Manifest
+from transport.files import sha256_of
 
 MANIFEST = "manifest.json"
 LIBRARIES = (
     "accelerate", "matplotlib", "numpy", "peft", "safetensors", "scikit-learn", "tokenizers", "torch",
     "torch-geometric", "transformers",
 )  # fmt: skip
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_hashes(folder: Path) -> dict[str, str]:

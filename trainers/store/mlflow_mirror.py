@@ -27,8 +27,9 @@ from trainers import telemetry as metrics
 from trainers.core import gate
 from trainers.core.history import History
 from trainers.runs.train_version import HISTORY
-from trainers.store.manifest import MANIFEST, sha256_of
+from trainers.store.manifest import MANIFEST
 from trainers.store.registry import CHAMPION, Registry
+from transport.files import sha256_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -20,7 +20,7 @@ from pathlib import Path
 from schemas.errors import BadConfiguration
 from schemas.versions import Manifest
 from trainers.store import manifest as manifests
-from transport.files_trainers import link_atomically, locked, sync, sync_folder
+from transport.files import LOCK_TIMEOUT_S, link_atomically, lock, sync, sync_folder
 
 CHAMPION = "champion"
 FREE_MB = 1_000
@@ -100,7 +100,7 @@ class Registry:
             BadConfiguration: There is too little room.
         """
         home = self.home(model)
-        with locked(home / ".lock", f"training {model}"):
+        with lock(home / ".lock", f"training {model}", timeout_s=LOCK_TIMEOUT_S):
             for left in home.glob(".*.partial"):
                 shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
             _check_room(home)

@@ -151,7 +151,7 @@ def _catch_up(
 ) -> None:
     spans = _spans(published, reader, marks)
     total, done = sum(end - start for start, end in spans.values()), 0
-    for messages in wire.bulk_spans(reader, spans):
+    for messages in wire.read_ranges(reader, spans):
         for message in messages:
             fold(published, message)
         done += len(messages)

@@ -14,7 +14,7 @@ import msgspec
 
 from schemas.codec import encode
 from schemas.errors import BadRecord
-from schemas.events import End, Event, Relationship, Status
+from schemas.events import Event, NodeRef, Relationship, Status
 from schemas.topics import topic_of
 from streams.fetchers.base import limits
 from streams.fetchers.base.feed import Outcome, Rejected, Unchanged
@@ -28,7 +28,7 @@ STANDING_KINDS: tuple[str, ...] = ("touched", "stale", ABSENT)
 COUNTED: tuple[str, ...] = (*PUBLISHED_KINDS, "unchanged", *STANDING_KINDS)
 """Every key of `Plan.counts`."""
 
-_NOBODY = End(id="", kind="")
+_NOBODY = NodeRef(id="", kind="")
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):

@@ -12,9 +12,10 @@ from typing import NamedTuple
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
+from schemas import cloudevents
 from schemas.codec import encode
 from schemas.errors import RetryLater
-from schemas.events import MAX_PAYLOAD_BYTES, DeadLetter, Event
+from schemas.events import MAX_PAYLOAD_BYTES, DeadLetter, Event, content_hash
 from schemas.topics import DEAD_LETTERS, topic_of
 from streams.fetchers.base.feed import OnProgress, Rejected
 from transport import kafka as wire
@@ -34,9 +35,15 @@ class Outgoing(NamedTuple):
     headers: list[tuple[str, bytes]]
 
 
+def event_headers(event: Event, observed_ms: int) -> cloudevents.Headers:
+    """The CloudEvents headers of an event; `observed_ms` is when the feed was read."""
+    event_type = f"threat.{type(event).__name__.lower()}.v1"
+    return cloudevents.headers(content_hash(event), event_type, cloudevents.source_of(event.feed), observed_ms)
+
+
 def outgoing_event(event: Event, observed_ms: int) -> Outgoing:
     """The message of an event; `observed_ms` is when the feed was asked."""
-    return Outgoing(topic_of(event).name, event.id, encode(event), wire.event_headers(event, observed_ms))
+    return Outgoing(topic_of(event).name, event.id, encode(event), event_headers(event, observed_ms))
 
 
 def outgoing_letter(rejected: Rejected, feed: str, observed_ms: int) -> Outgoing:
@@ -49,13 +56,7 @@ def outgoing_letter(rejected: Rejected, feed: str, observed_ms: int) -> Outgoing
         payload_bytes=len(rejected.payload),
         time_ms=observed_ms,
     )
-    headers = [
-        ("ce_specversion", b"1.0"),
-        ("ce_id", rejected.digest.encode()),
-        ("ce_type", b"threat.dead-letter.v1"),
-        ("ce_source", f"/feeds/{feed}".encode()),
-        ("content-type", b"application/json"),
-    ]
+    headers = cloudevents.headers(rejected.digest, "threat.dead-letter.v1", cloudevents.source_of(feed))
     return Outgoing(DEAD_LETTERS.name, rejected.origin, encode(letter), headers)
 
 

@@ -10,7 +10,6 @@ earlier run has published, and 6 comes after all acknowledgements of 5.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -28,13 +27,13 @@ from streams.fetchers.base.feed import Batch, Feed, Memo, OnProgress, Rejected, 
 from streams.fetchers.base.publish import Outgoing, outgoing_event, outgoing_letter, publish
 from streams.fetchers.feeds import attack, nuclei
 from streams.fetchers.sources.http import shown
-from streams.local.filelock import held
 from streams.settings import Settings
+from transport.files import lock
 
 FEEDS: dict[str, Feed] = {feed.name: feed for feed in (*attack.FEEDS, nuclei.FEED)}
 """The feeds by name."""
 
-LOCK_PATIENCE_S = 1.0
+LOCK_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -125,9 +124,9 @@ def fetch(
     place = source or chosen.default_source
     report_to = on_progress or _silent
     cursor = settings.cursors_dir / f"{feed}.json"
-    lock = held(cursor.with_suffix(".lock"), f"fetching {feed}", threading.Event(), LOCK_PATIENCE_S)
+    held = lock(cursor.with_suffix(".lock"), f"fetching {feed}", timeout_s=LOCK_TIMEOUT_S)
     topics = [topic.name for topic in (*chosen.topics, DEAD_LETTERS)]
-    with lock:
+    with held:
         state = caught_up(load(cursor, feed), bootstrap, topics, report_to)
         batch = chosen.read(place, _memo_of(state, place), settings.cache_dir, report_to)
         todo = _plan(batch, chosen, state, observed_ms)

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from schemas.errors import BadRecord
-from schemas.events import End, Entity, Event, Relationship, Technique
+from schemas.events import Entity, Event, NodeRef, Relationship, Technique
 from schemas.taxonomy import release_order
 from schemas.topics import ENTITIES, RELATIONSHIPS, TECHNIQUES
 from streams.fetchers.base import limits
@@ -61,7 +61,7 @@ class _Context:
     feed: str
     domain: Domain
     release: str
-    ends: Mapping[str, End]
+    ends: Mapping[str, NodeRef]
     replaced_by: Mapping[str, str]
     analytics: Mapping[str, Sequence[str]]
 
@@ -195,7 +195,7 @@ def _context(feed: str, domain: Domain, file_name: str, kept: list[_Found], doub
     return _Context(feed, domain, _release(objects, file_name), ends, replaced_by, dict(_analytics(objects)))
 
 
-def _ends(objects: Iterable[StixObject], domain: Domain) -> Iterator[tuple[str, End]]:
+def _ends(objects: Iterable[StixObject], domain: Domain) -> Iterator[tuple[str, NodeRef]]:
     """STIX id -> end, of everything that a relationship may join."""
     for found in objects:
         kind = "technique" if found.type == stix.TECHNIQUE else stix.ENTITY_KINDS.get(found.type)
@@ -206,10 +206,10 @@ def _ends(objects: Iterable[StixObject], domain: Domain) -> Iterator[tuple[str, 
         except BadRecord:
             continue
         tactics = stix.tactics(found, domain) if kind == "technique" else ()
-        yield found.id, End(id=key, kind=kind, name=found.name, tactics=tactics, status=found.status)
+        yield found.id, NodeRef(id=key, kind=kind, name=found.name, tactics=tactics, status=found.status)
 
 
-def _replacements(objects: Iterable[StixObject], ends: Mapping[str, End]) -> Iterator[tuple[str, str]]:
+def _replacements(objects: Iterable[StixObject], ends: Mapping[str, NodeRef]) -> Iterator[tuple[str, str]]:
     """STIX id of what was revoked -> key of what replaces it; the last modified wins."""
     revocations = [f for f in objects if f.relationship_type == stix.REVOKED_BY and f.target_ref in ends]
     for found in sorted(revocations, key=lambda f: (f.modified, f.id)):
@@ -326,7 +326,7 @@ def _text(found: StixObject, strategy: str, context: _Context) -> str:
     return found.description or "\n\n".join(context.analytics.get(strategy, ()))
 
 
-def _end(ref: str, field: str, context: _Context) -> End:
+def _end(ref: str, field: str, context: _Context) -> NodeRef:
     end = context.ends.get(ref)
     if end is None:
         raise BadRecord("missing-end", f"{field} {ref!r:.200} is not among the usable objects of the bundle")

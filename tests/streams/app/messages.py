@@ -29,17 +29,17 @@ class Box:
         self.away = away
         self.sent: list[tuple[str, Any]] = []
         self.keys: list[str] = []
-        self.settled = 0
+        self.flushed = 0
 
     def send(self, topic: str, record: Any, *, key: str, partition: int | None = None) -> None:
         self.sent.append((topic, record))
         self.keys.append(key)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         if self.away:
             self.away -= 1
             raise RetryLater("the broker is away")
-        self.settled = len(self.sent)
+        self.flushed = len(self.sent)
 
     def of(self, topic: str, key: str = "") -> list[Any]:
         """What was sent to a topic, under one key or any."""

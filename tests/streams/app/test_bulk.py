@@ -13,8 +13,10 @@ from schemas.errors import Corrupt, RetryLater
 from schemas.journal import Tick
 from streams.app.catch_up import catch_up, committed_offsets, hand_over
 from streams.app.sink import Message, Place
+from streams.fetchers.base.publish import event_headers
 from tests.flow.material import technique
 from transport import kafka as wire
+from transport.retry import retry
 
 SIZES = (5_000, 40, 0)
 """Messages in each partition: more than one poll gives, few, none."""
@@ -67,7 +69,7 @@ def read(reader: KafkaConsumer, topic: str, *spans: tuple[int, int]) -> list[lis
     """Offsets per partition in the order in which they come; each message must be the one of its offset."""
     found: list[list[int]] = [[] for _ in spans]
     wanted = {(topic, partition): span for partition, span in enumerate(spans)}
-    for messages in wire.bulk_spans(reader, wanted):
+    for messages in wire.read_ranges(reader, wanted):
         assert len({message.partition for message in messages}) == 1
         for message in messages:
             assert int(message.value) == message.offset
@@ -106,7 +108,7 @@ def test_a_reader_goes_on_with_a_partition_whose_span_ended_before_the_others(
 def test_a_reader_that_was_left_in_the_middle_begins_where_it_is_asked_to(
     reader: KafkaConsumer, topic: str
 ) -> None:
-    for messages in wire.bulk(reader, topic, 0, 0, 5_000):
+    for messages in wire.read_range(reader, topic, 0, 0, 5_000):
         assert messages[0].offset == 0
         break
     assert read(reader, topic, (2, 5_000), (0, 40)) == [list(range(2, 5_000)), list(range(40))]
@@ -125,7 +127,7 @@ def test_what_retention_took_is_missed_aloud(
 def test_an_end_that_never_comes_is_given_up(
     reader: KafkaConsumer, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "POLL_PATIENCE_S", 0.0)
+    monkeypatch.setattr(wire, "READ_TIMEOUT_S", 0.0)
     with pytest.raises(RetryLater, match="nothing for 0 s of"):
         read(reader, topic, (0, 0), (40, 41))
 
@@ -134,10 +136,10 @@ def test_an_outbox_is_settled_when_the_broker_has_everything(
     reader: KafkaConsumer, admin: KafkaAdminClient, writer: KafkaProducer
 ) -> None:
     name = filled(admin, writer, (0,))
-    outbox = wire.Outbox(writer)
+    outbox = wire.RecordProducer(writer)
     for time_ms in range(50):
         outbox.send(name, Tick(time_ms), key="k", partition=0)
-    outbox.settle()
+    outbox.flush()
     assert wire.end_offset(reader, name, 0) == 50
 
 
@@ -167,8 +169,8 @@ def test_the_bulk_path_takes_what_had_no_effect_and_says_where_agents_go_on(
     assert sum(counts) == 100
 
     group = f"group.{next(_numbers)}"
-    assert wire.patiently(lambda: committed_offsets(admin, group)) == {}
-    wire.patiently(lambda: hand_over(admin, group, ends))
+    assert retry(lambda: committed_offsets(admin, group)) == {}
+    retry(lambda: hand_over(admin, group, ends))
     assert committed_offsets(admin, group) == ends
 
 
@@ -185,7 +187,7 @@ def test_a_message_without_a_value_or_headers_is_an_empty_one(
 
 
 def test_the_headers_of_an_event_are_cloudevents() -> None:
-    headers: dict[str, Any] = dict(wire.event_headers(technique(1), 1_700_000_000_007))
+    headers: dict[str, Any] = dict(event_headers(technique(1), 1_700_000_000_007))
     assert headers["ce_time"] == b"2023-11-14T22:13:20.007Z"
     assert (headers["ce_specversion"], headers["ce_type"]) == (b"1.0", b"threat.technique.v1")
     assert headers["ce_source"] == b"/feeds/attack-enterprise"

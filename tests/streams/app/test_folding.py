@@ -18,7 +18,7 @@ from streams.app.fold_sink import FoldSink
 from streams.core.fold import State, fold, snapshot
 from tests.streams.app.messages import Box, message
 from tests.streams.core.records import SMALL, training
-from transport.kafka import Outbox, consumer, producer
+from transport.kafka import RecordProducer, consumer, producer
 from transport.topics import create_topics
 
 MODEL = "phi3-mitre-lora"  # only this file writes its topics
@@ -75,7 +75,7 @@ def test_a_batch_that_could_not_be_sent_is_not_sent_again_but_waited_for(
             one.take(at(RECORDS))
     one.take(at(RECORDS))
     assert outputs(box) == expected()[1]
-    assert box.settled == len(box.sent)
+    assert box.flushed == len(box.sent)
 
 
 def test_a_snapshot_is_never_ahead_of_what_was_sent(
@@ -114,12 +114,12 @@ def test_what_another_worker_sent_while_it_had_the_journal_is_not_sent_again(
     records: list[Record] = [*RECORDS[:-1], Promoted(trigger=f"{model}@20", version="v0001", time_ms=0)]
     batch = [message(record, offset, number, JOURNAL.name) for offset, record in enumerate(records)]
     writer = producer(kafka_bootstrap)
-    real, box = Outbox(writer), Box()
+    real, box = RecordProducer(writer), Box()
     first = sink(box, reader, tmp_path / "first")
     second = FoldSink(real, reader, tmp_path / "second")
     for record in records:
         real.send(JOURNAL.name, record, key=model, partition=number)
-    real.settle()
+    real.flush()
     first.take(batch[:5])
     second.take(batch[:-1])
     assert outputs(box) == []

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from schemas.errors import RetryLater
-from schemas.topics import DEAD_LETTERS, JOURNAL, MODELS, TECHNIQUES, TEMPLATES
+from schemas.models import MODELS
+from schemas.topics import DEAD_LETTERS, JOURNAL, TECHNIQUES, TEMPLATES
 from streams.app.journal_sink import JournalSink
 from streams.app.sink import Message
 from tests.flow.material import group, technique, template, uses
@@ -56,7 +57,7 @@ def test_each_event_that_teaches_something_is_one_example_that_names_its_source(
     found = box.of(JOURNAL.name, model)
     assert [(e.key, e.source.offset, e.retracted) for e in found] == learnt
     assert {e.source.timestamp_ms for e in found} == {1_600_000_000_000}
-    assert box.settled == len(box.sent)
+    assert box.flushed == len(box.sent)
 
 
 def test_an_event_that_one_journal_holds_is_read_again_for_the_other_but_not_written_twice() -> None:

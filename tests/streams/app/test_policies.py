@@ -8,8 +8,7 @@ import msgspec
 import pytest
 
 from schemas.errors import BadConfiguration
-from schemas.policy import DEFAULTS, Policy, default_policy
-from schemas.topics import MODELS
+from schemas.models import MODELS, model_spec
 from streams.app.policy_file import load_policies
 from streams.core.fold import fold, initial
 from tests.streams.core.records import training
@@ -24,22 +23,21 @@ def written(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize("model", MODELS)
 def test_a_table_changes_its_fields_and_leaves_the_others_as_the_model_has_them(model: str, tmp_path: Path) -> None:
     (found,) = load_policies(written(tmp_path, f"[{model}]\nseed = 3\ncooldown_s = 60")).items()
-    assert found == (model, msgspec.structs.replace(DEFAULTS[model], seed=3, cooldown_s=60.0))
+    assert found == (model, msgspec.structs.replace(model_spec(model).policy, seed=3, cooldown_s=60.0))
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_defaults_pass_their_own_checks_and_hold_in_a_journal_without_rules(model: str) -> None:
-    assert DEFAULTS[model].checked() is DEFAULTS[model]
+    assert model_spec(model).policy.checked() is model_spec(model).policy
     state = initial(model)
-    assert (state.policy, state.has_policy) == (DEFAULTS[model], False)
-    assert state.train_sample.size == state.holdout_sample.size == DEFAULTS[model].reservoir
+    assert (state.policy, state.has_policy) == (model_spec(model).policy, False)
+    assert state.train_sample.size == state.holdout_sample.size == model_spec(model).policy.reservoir
 
 
 def test_a_graph_waits_for_its_links() -> None:
     nodes = training(2_000, "execution")
     _, outputs = fold(initial("gnn-threat"), list(enumerate(nodes)))
     assert {type(output).__name__ for output in outputs} == {"Window", "Declined"}
-    assert default_policy("one of yours") == Policy()
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.events import End, Entity, Event, Relationship, Status, Technique, Template
+from schemas.events import Entity, Event, NodeRef, Relationship, Status, Technique, Template
 from schemas.journal import Example, Instruction, Link, Node, Source, held_out
-from schemas.topics import EVENT_TOPICS, MODELS, topic_of
+from schemas.models import MODELS
+from schemas.topics import EVENT_TOPICS, topic_of
 from streams.core.projections.examples import LEARNS_FROM, PROJECTIONS, clean_text, project
 from streams.core.projections.instructions import cut
 
@@ -31,13 +32,13 @@ KINDS = st.sampled_from(("group", "malware", "mitigation", "data-component", "de
 
 
 @st.composite
-def ends(draw: st.DrawFn, technique: bool) -> End:
+def ends(draw: st.DrawFn, technique: bool) -> NodeRef:
     """An end of a relationship."""
     number, status = draw(NUMBERS), draw(STATUS)
     if technique:
-        return End(id=f"T{1000 + number}", kind="technique", name="X", tactics=draw(TACTICS), status=status)
+        return NodeRef(id=f"T{1000 + number}", kind="technique", name="X", tactics=draw(TACTICS), status=status)
     kind = draw(KINDS)
-    return End(id=f"{kind}--{number}", kind=kind, name=f"{kind} {number}", status=status)
+    return NodeRef(id=f"{kind}--{number}", kind=kind, name=f"{kind} {number}", status=status)
 
 
 @st.composite
@@ -80,8 +81,8 @@ def technique(text: str = "Adversaries may.", **fields: Any) -> Technique:
 
 def relation(relation: str, source_kind: str, text: str = "Do it.", **fields: Any) -> Relationship:
     given: dict[str, Any] = {"domain": "enterprise-attack", **FEED} | fields
-    source = given.pop("source", End(id=f"{source_kind}--1", kind=source_kind, name="Audit"))
-    target = given.pop("target", End(id="T1003.001", kind="technique", name="Dump", tactics=("impact",)))
+    source = given.pop("source", NodeRef(id=f"{source_kind}--1", kind=source_kind, name="Audit"))
+    target = given.pop("target", NodeRef(id="T1003.001", kind="technique", name="Dump", tactics=("impact",)))
     return Relationship(id="relationship--1", relation=relation, source=source, target=target, text=text, **given)
 
 
@@ -113,7 +114,7 @@ def test_equal_hashes_mean_that_the_same_is_learnt(model: str, one: Event, other
                                               "platforms": ("Linux",), "status": "revoked"}),
         (PHI3, relation("mitigates", "mitigation"), {"text": "New.", "status": "revoked"}),
         (GNN, technique(), {"text": "New.", "name": "D", "tactics": ("x",), "status": "deprecated"}),
-        (GNN, relation("uses", "group"), {"relation": "targets", "target": End(id="T1", kind="technique")}),
+        (GNN, relation("uses", "group"), {"relation": "targets", "target": NodeRef(id="T1", kind="technique")}),
     ],
 )  # fmt: skip
 def test_an_edit_changes_the_hash(model: str, event: Event, edits: Mapping[str, Any]) -> None:

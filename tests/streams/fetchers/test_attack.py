@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import BadRecord
-from schemas.events import MAX_EVENT_BYTES, End, Entity, Event, Relationship, Technique
+from schemas.events import MAX_EVENT_BYTES, Entity, Event, NodeRef, Relationship, Technique
 from streams.fetchers.base.feed import Rejected
 from streams.fetchers.feeds import attack
 from tests.streams.fetchers.stix_bundles import (
@@ -78,8 +78,8 @@ def test_a_relationship_brings_both_ends_with_the_tactics_of_its_technique() -> 
         created_ms=CREATED_MS,
         modified_ms=MODIFIED_MS,
         relation="uses",
-        source=End(id=one["id"], kind="group", name="Group 1"),
-        target=End(id="T1002", kind="technique", name="Technique 2", tactics=("stealth",), status="deprecated"),
+        source=NodeRef(id=one["id"], kind="group", name="Group 1"),
+        target=NodeRef(id="T1002", kind="technique", name="Technique 2", tactics=("stealth",), status="deprecated"),
         text="It uses it.",
         domain="enterprise-attack",
     )

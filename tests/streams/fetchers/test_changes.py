@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from schemas.errors import BadRecord
-from schemas.events import End, Relationship, Technique
+from schemas.events import NodeRef, Relationship, Technique
 from schemas.topics import TECHNIQUES, topic_of
 from streams.fetchers.base import limits
 from streams.fetchers.base.diff import Entry, entry_of, kind_of, plan
@@ -23,10 +23,10 @@ R1 = Relationship(
     feed="f",
     modified_ms=100,
     relation="uses",
-    source=End(id="g", kind="group", name="G"),
-    target=End(id="T1001", kind="technique", tactics=("defense-evasion",)),
+    source=NodeRef(id="g", kind="group", name="G"),
+    target=NodeRef(id="T1001", kind="technique", tactics=("defense-evasion",)),
 )
-RELABELLED = End(id="T1001", kind="technique", tactics=("stealth",))
+RELABELLED = NodeRef(id="T1001", kind="technique", tactics=("stealth",))
 
 
 def published(*events: Any) -> dict[str, dict[str, Entry]]:

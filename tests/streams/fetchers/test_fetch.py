@@ -67,7 +67,9 @@ def on_topics(bootstrap: str, feed: str) -> list[Any]:
     with contextlib.closing(wire.consumer(bootstrap)) as reader:
         topics = (*EVENT_TOPICS, DEAD_LETTERS)
         ends = reader.end_offsets([TopicPartition(t.name, n) for t in topics for n in range(t.partitions)])
-        batches = wire.bulk_spans(reader, {(place.topic, place.partition): (0, end) for place, end in ends.items()})
+        batches = wire.read_ranges(
+            reader, {(place.topic, place.partition): (0, end) for place, end in ends.items()}
+        )
         source = f"/feeds/{feed}".encode()
         return [m for messages in batches for m in messages if dict(m.headers).get("ce_source") == source]
 
@@ -242,7 +244,7 @@ def test_two_fetchers_of_one_feed_are_refused(
             fetch(feed, str(tmp_path), settings, bootstrap)
 
     monkeypatch.setattr(runner, "publish", second)
-    monkeypatch.setattr(runner, "LOCK_PATIENCE_S", 0.05)
+    monkeypatch.setattr(runner, "LOCK_TIMEOUT_S", 0.05)
     run(technique(1))
 
 

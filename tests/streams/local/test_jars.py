@@ -18,9 +18,10 @@ import pytest
 from rich.progress import Progress
 
 from schemas.errors import BadConfiguration, RetryLater
-from streams.local.jars import LISTS, Jar, fetch, lock_file, read_lock, sha256_of, write_lock
+from streams.local.jars import LISTS, Jar, fetch, lock_file, read_lock, write_lock
 from streams.local.machine import free_port
 from tools.jar_locks import jar_of
+from transport.files import sha256_of
 
 GOOD = [b"one" * 1000, b"two" * 1000, b"three" * 1000]
 

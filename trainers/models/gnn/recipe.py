@@ -53,7 +53,7 @@ from trainers.models.gnn.graph import (
 from trainers.models.gnn.network import Shape, ThreatGnn, View, asked_of, grown, with_strangers
 from trainers.reporting.plots import picture
 from trainers.runs.progress import Step, Watch
-from trainers.store.manifest import sha256_of
+from transport.files import sha256_of
 
 Config = GnnConfig
 BASE_KIND = "distilbert"
