@@ -24,7 +24,7 @@ from streams.app import graph_sink as graphing
 from streams.app import wiring
 from streams.app.catch_up import catch_up, places_of
 from streams.app.journal_sink import JOURNALED
-from streams.app.replay import read_on
+from streams.app.replay import fold_from
 from streams.core.fold import State
 from streams.core.graph_rows import merge
 from streams.local.services import Endpoints
@@ -128,7 +128,7 @@ def fold(bootstrap: str) -> None:
     reader = consumer(bootstrap)
     end = end_offset(reader, JOURNAL.name, partition_of(MODEL))
     outputs, start = 0, time.monotonic()
-    for state, more in read_on(reader, State(model=MODEL), end):
+    for state, more in fold_from(reader, State(model=MODEL), end):
         assert state.next_offset <= end
         outputs += len(more)
     tell(events=end, seconds=time.monotonic() - start, outputs=outputs, rss_mb=_peak_mb())

@@ -28,6 +28,25 @@ class Source(msgspec.Struct, frozen=True):
     timestamp_ms: int = 0
 
 
+def source_partition(source: Source) -> str:
+    """The topic partition of an event, under which readers remember its latest offset.
+
+    >>> source_partition(Source("threat.techniques.v1", 3, 17))
+    'threat.techniques.v1/3'
+    """
+    return f"{source.topic}/{source.partition}"
+
+
+def is_redelivery(source: Source, last_offset: int | None) -> bool:
+    """Whether a journal record repeats an event that an earlier record of the journal was made from.
+
+    Args:
+        source: The event of the record.
+        last_offset: Highest event offset seen in its topic partition; None: none yet.
+    """
+    return last_offset is not None and source.offset <= last_offset
+
+
 class Instruction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that a language model is asked, and the answer: `{"instruction", "input", "output"}`."""
 

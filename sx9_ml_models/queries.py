@@ -18,7 +18,7 @@ from schemas.topics import DEAD_LETTERS, JOURNAL, TOPICS, TRIGGERS, VERSIONS, WI
 from schemas.versions import Manifest, VersionEvent
 from schemas.windows import Declined, Trigger, Window
 from streams.app.catch_up import committed_offsets, places_of
-from streams.app.replay import read_on, state_now
+from streams.app.replay import fold_from, state_now
 from streams.app.wiring import ROLES, TOPICS_OF, Role, group_of
 from streams.core.fold import initial
 from streams.core.projections.examples import PROJECTIONS
@@ -61,7 +61,7 @@ def declined(reader: KafkaConsumer, model: str) -> list[dict[str, Any]]:
     """The decisions not to retrain a model, oldest first: recomputed from its journal."""
     return [
         _plain(output)
-        for _, outputs in read_on(reader, initial(model))
+        for _, outputs in fold_from(reader, initial(model))
         for output in outputs
         if isinstance(output, Declined)
     ]

@@ -8,7 +8,7 @@ from typing import Any
 from schemas.journal import Manual, Promoted, Refused
 from schemas.topics import JOURNAL, partition_of
 from schemas.windows import Trigger
-from streams.app.replay import journal, load_state, read_on
+from streams.app.replay import fold_from, journal, load_state
 from streams.core.fold import initial
 from streams.settings import Settings
 from transport.kafka import RecordProducer, consumer, end_offset, producer
@@ -50,7 +50,7 @@ def waited_for(bootstrap: str, settings: Settings, model: str, asked: dict[str, 
         if state.next_offset > asked["from_offset"]:
             state = initial(model)
         while trigger is None:
-            for later, outputs in read_on(reader, state):
+            for later, outputs in fold_from(reader, state):
                 state = later
                 for output in outputs:
                     if isinstance(output, Trigger) and output.offset >= asked["from_offset"] and not trigger:

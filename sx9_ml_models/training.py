@@ -46,7 +46,7 @@ from trainers.core.metrics import classification as evaluate
 from trainers.models.recipe import recipe
 from trainers.runs import distributed as ranks
 from trainers.runs.progress import Watch, unwatched, watching
-from trainers.runs.train_version import Order, train_version
+from trainers.runs.train_version import TrainingRequest, train_version
 from trainers.settings import load_recipe_config, load_trainer_settings
 from trainers.store.mlflow_mirror import tracker
 from trainers.store.registry import Registry
@@ -210,7 +210,7 @@ def train(
     home = Path(output_dir or Path((config or TrainingConfig()).output_dir) / model).absolute()
     registry = Registry(home.parent, home)
     mirrored = tracker(settings.mlflow_tracking_uri, registry)
-    order = ranks.from_main(_order(registry, model) if is_main_process() else None, Order)
+    order = ranks.from_main(_order(registry, model) if is_main_process() else None, TrainingRequest)
 
     examples = list(_examples(model, threat_content_dir, neo4j_export))
     known = _known(registry, order)
@@ -357,7 +357,7 @@ def _nothing(model: str, content: Folder | None, neo4j_export: Folder | None) ->
     )
 
 
-def _known(registry: Registry, order: Order) -> frozenset[str]:
+def _known(registry: Registry, order: TrainingRequest) -> frozenset[str]:
     """The marks of what the parent and its ancestors were trained or judged on."""
     if not order.parent:
         return frozenset()
@@ -379,7 +379,7 @@ def _labels(data: Dataset) -> tuple[str, ...]:
 # ---- to what
 
 
-def _order(registry: Registry, model: str) -> Order:
+def _order(registry: Registry, model: str) -> TrainingRequest:
     """The next version, from the champion.
 
     Raises:
@@ -394,7 +394,7 @@ def _order(registry: Registry, model: str) -> Order:
             )
     number = max((int(each.version[1:]) for each in versions), default=0) + 1
     version = f"v{number:04d}"
-    return Order(
+    return TrainingRequest(
         model=model,
         version=version,
         parent=registry.champion(model) or "",
@@ -403,7 +403,9 @@ def _order(registry: Registry, model: str) -> Order:
     )
 
 
-def _agree(registry: Registry, order: Order, data: Dataset, base_sha256: str, config: RecipeConfig) -> None:
+def _agree(
+    registry: Registry, order: TrainingRequest, data: Dataset, base_sha256: str, config: RecipeConfig
+) -> None:
     """See that all processes would compute the same."""
     parent = registry.folder(order.model, order.parent) if order.parent else None
     checkpoint = registry.checkpoints(order.model, order.version) / "state.json"

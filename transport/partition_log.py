@@ -1,7 +1,8 @@
-"""One partition of a topic as a log that is read by offset: the seam between Kafka and what is kept of it."""
+"""One partition of a topic as a log that is read by offset, and how to recognise it again."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -12,25 +13,31 @@ from transport.kafka import end_offset, read_range
 
 
 class Message(Protocol):
-    """A record as it lies in a log; `timestamp` is ms since 1970."""
+    """A message of a log; `timestamp` is ms since 1970 UTC, set by the broker."""
 
     offset: int
     timestamp: int
     value: bytes
 
 
-class Log(Protocol):
-    """Records by offset."""
+class PartitionLog(Protocol):
+    """Messages by offset."""
 
     def end(self) -> int:
-        """The offset that the next record will get."""
+        """The offset that the next message will get."""
 
     def read(self, start: int, end: int) -> Iterator[Sequence[Message]]:
-        """The records of the offsets `[start, end)`, in order, in batches."""
+        """The messages with offsets in `[start, end)`, in order, in batches."""
 
 
-class TopicLog:
-    """A partition read by a consumer without a group."""
+class KafkaPartitionLog:
+    """A partition of a Kafka topic.
+
+    Args:
+        reader: A consumer without a group; its assignment is replaced at each read.
+        topic: The topic.
+        partition: Its number.
+    """
 
     def __init__(self, reader: KafkaConsumer, topic: Topic, partition: int) -> None:
         self._reader = reader
@@ -38,9 +45,27 @@ class TopicLog:
         self._partition = partition
 
     def end(self) -> int:
-        """See `Log.end`."""
+        """See `PartitionLog.end`."""
         return end_offset(self._reader, self._topic, self._partition)
 
     def read(self, start: int, end: int) -> Iterator[list[Any]]:
-        """See `Log.read` and `transport.kafka.bulk`."""
+        """See `PartitionLog.read` and `transport.kafka.read_range`."""
         return read_range(self._reader, self._topic, self._partition, start, end)
+
+
+def fingerprint(message: Message) -> str:
+    """32 hex digits that identify a message: the same bytes written at another time have another fingerprint."""
+    stamp = f"{message.offset}:{message.timestamp}:".encode()
+    return hashlib.blake2b(stamp + message.value, digest_size=16).hexdigest()
+
+
+def last_fingerprint(log: PartitionLog, next_offset: int) -> str:
+    """The fingerprint of the message before `next_offset`; empty where the log has none.
+
+    Whoever keeps a position in a log keeps this beside it. If it differs later, the topic was deleted and created
+    again, and the position means nothing.
+    """
+    if not 0 < next_offset <= log.end():
+        return ""
+    last = [message for messages in log.read(next_offset - 1, next_offset) for message in messages]
+    return fingerprint(last[-1]) if last else ""

@@ -20,7 +20,7 @@ from schemas.topics import TRIGGERS, WINDOWS, Topic, partition_of
 from schemas.windows import Declined, Trigger, Window
 from streams import telemetry as metrics
 from streams.app.dead_letters import decoded, rejecter
-from streams.app.replay import load_state, read_on, save_state
+from streams.app.replay import fold_from, load_state, save_state
 from streams.app.sink import Message, Place
 from streams.core.fold import Output, State, step
 from transport.kafka import RecordProducer, end_offset, read_range
@@ -106,7 +106,7 @@ class FoldSink:
     def _fill_gap(self, model: str, end: int) -> None:
         """Fold what another worker had until a rebalance; it sent the outputs that are on the topics."""
         self._see_what_was_sent(model)
-        for state, outputs in read_on(self._reader, self.states[model], end):
+        for state, outputs in fold_from(self._reader, self.states[model], end):
             self.states[model] = state
             self._unsent += outputs
 

@@ -7,7 +7,6 @@ A missing or foreign snapshot costs only reading: the result is the same from th
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,8 @@ from schemas.policy import Policy
 from schemas.topics import JOURNAL, partition_of
 from streams.core.fold import Output, State, initial, restore, snapshot, step
 from transport.files import write_atomically
-from transport.kafka import end_offset, read_range
+from transport.kafka import read_range
+from transport.partition_log import KafkaPartitionLog, last_fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -36,26 +36,26 @@ def load_state(reader: KafkaConsumer, model: str, snapshots_dir: Path) -> State:
     """
     path = snapshots_dir / f"{model}.fold"
     try:
-        mark, _, data = path.read_bytes().partition(b"\n")
+        fingerprint, _, data = path.read_bytes().partition(b"\n")
         state = restore(data)
     except FileNotFoundError:
         return initial(model)
     except Corrupt as error:
         log.warning("%s: %s; reading the journal from its beginning", path, error)
         return initial(model)
-    if mark != _mark(reader, model, state.next_offset):
+    if fingerprint.decode() != _fingerprint(reader, state):
         log.warning("%s is of another journal; reading this one from its beginning", path)
         return initial(model)
     return state
 
 
 def save_state(reader: KafkaConsumer, state: State, snapshots_dir: Path) -> None:
-    """Write a snapshot, with the hash of the last record folded to know the journal by."""
-    mark = _mark(reader, state.model, state.next_offset)
-    write_atomically(snapshots_dir / f"{state.model}.fold", mark + b"\n" + snapshot(state))
+    """Write a snapshot, with the fingerprint of the last record folded."""
+    fingerprint = _fingerprint(reader, state).encode()
+    write_atomically(snapshots_dir / f"{state.model}.fold", fingerprint + b"\n" + snapshot(state))
 
 
-def read_on(
+def fold_from(
     reader: KafkaConsumer, state: State, end: int | None = None, policy: Policy | None = None
 ) -> Iterator[tuple[State, list[Output]]]:
     """Fold the journal from where a state stands.
@@ -77,7 +77,7 @@ def read_on(
 def state_now(reader: KafkaConsumer, model: str, snapshots_dir: Path) -> State:
     """What the fold knows after the last record of a journal."""
     state = load_state(reader, model, snapshots_dir)
-    for later, _ in read_on(reader, state):
+    for later, _ in fold_from(reader, state):
         state = later
     return state
 
@@ -94,10 +94,7 @@ def journal(
                 log.warning("passing over %s/%d/%d: %s", JOURNAL.name, message.partition, message.offset, error)
 
 
-def _mark(reader: KafkaConsumer, model: str, end: int) -> bytes:
-    """Identifies a journal up to `end`: the hash of the record before it, empty where there is none."""
-    partition = partition_of(model)
-    if not 0 < end <= end_offset(reader, JOURNAL.name, partition):
-        return b""
-    last = [m.value for messages in read_range(reader, JOURNAL.name, partition, end - 1, end) for m in messages]
-    return hashlib.blake2b(b"".join(last), digest_size=16).hexdigest().encode()
+def _fingerprint(reader: KafkaConsumer, state: State) -> str:
+    """Identifies the journal that a state was folded from."""
+    log_of_model = KafkaPartitionLog(reader, JOURNAL, partition_of(state.model))
+    return last_fingerprint(log_of_model, state.next_offset)

@@ -28,14 +28,16 @@ from schemas.journal import (
     Tick,
     held_out,
     in_holdout,
+    is_redelivery,
     key_hash,
+    source_partition,
 )
 from schemas.models import model_spec
 from schemas.policy import Policy
 from schemas.windows import Declined, Span, Trigger, Window
 from streams.core.detectors.jensen_shannon import jensen_shannon
-from streams.core.rules.evaluate import Situation, judge
-from streams.core.sampling import BottomK, Strata, pick, pick_spread
+from streams.core.rules.evaluate import RuleInputs, judge
+from streams.core.sampling import BottomK, StratifiedBottomK, pick, pick_spread
 from streams.core.windows import OpenWindow, close, count, due
 
 Output = Window | Trigger | Declined
@@ -86,7 +88,9 @@ class State(msgspec.Struct, kw_only=True):
     drift_due: int = 0
     armed: bool = True
     drift: float = 0.0
-    train_sample: Strata = msgspec.field(default_factory=lambda: Strata(size=Policy().reservoir))
+    train_sample: StratifiedBottomK = msgspec.field(
+        default_factory=lambda: StratifiedBottomK(size=Policy().reservoir)
+    )
     holdout_sample: BottomK = msgspec.field(default_factory=lambda: BottomK(size=Policy().reservoir))
     champion: str = ""
     champion_labels: dict[str, int] = {}
@@ -181,10 +185,10 @@ def _other(state: State, offset: int, record: Record, *, fixed_policy: bool) -> 
 def _learn(state: State, offset: int, example: Example) -> bool:
     """Take in one example; True where a decision is due."""
     source = example.source
-    place = f"{source.topic}/{source.partition}"
-    if source.offset <= state.seen.get(place, -1):
+    partition = source_partition(source)
+    if is_redelivery(source, state.seen.get(partition)):
         return False
-    state.seen[place] = source.offset
+    state.seen[partition] = source.offset
     hashed = key_hash(example.key)
     holdout = held_out(example) if example.group else in_holdout(hashed)  # the same, without hashing twice
     if state.window.empty:
@@ -300,9 +304,9 @@ def _decide(state: State, offset: int) -> list[Output]:
     return [*outputs, trigger]
 
 
-def _situation(state: State) -> Situation:
+def _situation(state: State) -> RuleInputs:
     known = state.champion_labels.keys() | set(state.attempted_labels)
-    return Situation(
+    return RuleInputs(
         now_ms=state.now_ms,
         last_trigger_ms=state.last_trigger_ms,
         champion=state.champion,

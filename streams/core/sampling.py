@@ -1,7 +1,7 @@
 """Bounded samples of the latest version of every key seen: the keys whose hashes are smallest.
 
     BottomK    of all keys, uniform: to judge on
-    Strata     of each stratum its own, the space divided fairly among them: to rehearse
+    StratifiedBottomK     of each stratum its own, the space divided fairly among them: to rehearse
 
 Bottom-k sampling (Cohen & Kaplan, 2007): while nothing is retracted, which keys are in depends on the
 set of keys alone, not on their order or number of edits, so the sample is uniform over keys. A superseded example
@@ -70,7 +70,7 @@ class BottomK(msgspec.Struct):
         return -self.heap[0]
 
 
-class Strata(msgspec.Struct):
+class StratifiedBottomK(msgspec.Struct):
     """At most `size` keys, divided among strata: where there is no room, the largest stratum gives up a key.
 
     A stratum that never was the largest holds all of its keys, so a rare label is not crowded out by a common one.

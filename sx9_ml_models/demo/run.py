@@ -35,7 +35,7 @@ from schemas.topics import JOURNAL, partition_of
 from schemas.versions import VersionEvent
 from schemas.windows import Trigger
 from streams.app.catch_up import committed_offsets, places_of
-from streams.app.replay import load_state, read_on
+from streams.app.replay import fold_from, load_state
 from streams.app.sink import Place
 from streams.app.wiring import TOPICS_OF, Role, group_of
 from streams.core.fold import State
@@ -311,7 +311,7 @@ class Stage:
         return all(committed.get(place, 0) >= end for place, end in ends.items())
 
     def _read_on(self, model: str) -> State:
-        for state, _ in read_on(self._reader, self._states[model]):
+        for state, _ in fold_from(self._reader, self._states[model]):
             self._states[model] = state
         return self._states[model]
 

@@ -29,13 +29,13 @@ from trainers.core.config import DistilbertConfig
 from trainers.models.distilbert import recipe as distilbert
 from trainers.runs import trigger_handler as answering
 from trainers.runs.progress import Step, Stopped, unwatched
-from trainers.runs.trigger_handler import Answering
+from trainers.runs.trigger_handler import TriggerHandler
 from trainers.settings import TrainerSettings, load_trainer_settings
 from trainers.store import manifest as manifests
-from trainers.store.journal_copy import JournalStore
+from trainers.store.journal_copy import JournalCopy
 from trainers.store.manifest import verify
 from trainers.store.registry import Registry
-from trainers.store.version_log import Announced
+from trainers.store.version_log import VersionLog
 
 QUICK = DistilbertConfig(
     base="tiny", epochs=6, batch_size=8, learning_rate=1e-2, head_learning_rate=5e-3, max_tokens=32,
@@ -62,11 +62,11 @@ class World:
         """A trainer starts, with some fields of the recipe's configuration changed, answers a trigger and stops."""
         own = self.settings()
         config = msgspec.structs.replace(QUICK, **recipe)
-        store = JournalStore(own.trainer_dir / "journal.sqlite", self.journal)
+        store = JournalCopy(own.trainer_dir / "journal.sqlite", self.journal)
         logs = {JOURNAL.name: self.journal, VERSIONS.name: self.announcements}
         outbox: Any = MemoryOutbox(logs, dies_at)
-        trainer = Answering(
-            MODEL, own, config, self.base, self.registry, store, Announced(self.announcements), outbox
+        trainer = TriggerHandler(
+            MODEL, own, config, self.base, self.registry, store, VersionLog(self.announcements), outbox
         )
         try:
             trainer.answer(asked, unwatched)
@@ -281,7 +281,7 @@ def test_the_holdout_and_what_supersedes_is_read_from_the_journal(world: World) 
     journal = examples(300)
     edited = next(e for e in journal if not held_out(e))
     journal.append(example(900, ["exfiltration"], key=edited.key))
-    store = JournalStore(world.path / "journal.sqlite", MemoryLog(journal))
+    store = JournalCopy(world.path / "journal.sqlite", MemoryLog(journal))
     store.catch_up()
     data = answering.dataset(store, trigger(journal, 100, 301), 1_000)
     assert not any(held_out(e) for _, e in data.train)
@@ -293,10 +293,10 @@ def test_a_stopped_run_says_nothing(world: World, asked: tuple[Trigger, Trigger]
         raise Stopped
 
     own = world.settings()
-    store = JournalStore(own.trainer_dir / "journal.sqlite", world.journal)
+    store = JournalCopy(own.trainer_dir / "journal.sqlite", world.journal)
     outbox: Any = MemoryOutbox({})
-    trainer = Answering(
-        MODEL, own, QUICK, world.base, world.registry, store, Announced(world.announcements), outbox
+    trainer = TriggerHandler(
+        MODEL, own, QUICK, world.base, world.registry, store, VersionLog(world.announcements), outbox
     )
     with pytest.raises(Stopped):
         trainer.answer(asked[0], stop)

@@ -21,12 +21,12 @@ from tests.trainers.material import MemoryLog, MemoryOutbox, trigger
 from trainers.bases.base_models import resolve
 from trainers.core import gate
 from trainers.runs.progress import unwatched
-from trainers.runs.trigger_handler import Answering
+from trainers.runs.trigger_handler import TriggerHandler
 from trainers.settings import load_trainer_settings
-from trainers.store.journal_copy import JournalStore
+from trainers.store.journal_copy import JournalCopy
 from trainers.store.node_embeddings import property_of, similar, write_embeddings
 from trainers.store.registry import Registry
-from trainers.store.version_log import Announced
+from trainers.store.version_log import VersionLog
 
 NODES = ["T1059", "T1059.001", "T1003", "group--1"]
 VECTORS = [[1.0, 0.0, 0.0, 0.0], [0.9, 0.1, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.9, 0.3]]
@@ -111,10 +111,10 @@ def test_a_promoted_version_is_asked_and_a_refused_one_is_not(
     for gain, answered in ((2.0, "refused"), (-1.0, "promoted")):
         monkeypatch.setattr(gate, "FIRST_GAIN", gain)
         logs = {JOURNAL.name: MemoryLog(journal), VERSIONS.name: MemoryLog([])}
-        store = JournalStore(tmp_path / answered / "journal.sqlite", logs[JOURNAL.name])
-        registry, announced = Registry(tmp_path / answered), Announced(logs[VERSIONS.name])
+        store = JournalCopy(tmp_path / answered / "journal.sqlite", logs[JOURNAL.name])
+        registry, announced = Registry(tmp_path / answered), VersionLog(logs[VERSIONS.name])
         outbox: Any = MemoryOutbox(logs)
-        trainer = Answering(model, settings, CONFIGS[model], base, registry, store, announced, outbox)
+        trainer = TriggerHandler(model, settings, CONFIGS[model], base, registry, store, announced, outbox)
         asked = msgspec.structs.replace(trigger(journal, 0, len(journal)), model=model)
         trainer.answer(asked, unwatched)
         store.close()

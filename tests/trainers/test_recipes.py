@@ -23,7 +23,7 @@ from trainers.core.report import Report
 from trainers.models.recipe import MODULES, recipe
 from trainers.runs import train_version as versions
 from trainers.runs.progress import Step, Stopped, Watch, unwatched
-from trainers.runs.train_version import Order, train_version
+from trainers.runs.train_version import TrainingRequest, train_version
 from trainers.store import manifest as manifests
 from trainers.store.registry import Registry
 
@@ -192,7 +192,9 @@ def test_odd_texts_are_learnt_from_and_judged_like_others(lab: Lab, text: str) -
 
 
 def test_killed_while_saving_the_next_run_makes_the_version(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    order = Order(model=lab.model, version="v0001", trigger="t@1", reason="volume", labels=labels_of(lab.journal))
+    order = TrainingRequest(
+        model=lab.model, version="v0001", trigger="t@1", reason="volume", labels=labels_of(lab.journal)
+    )
     data, limits = split(lab.journal, 10_000, 17), Limits(min_examples=5)
 
     def version(registry: Registry) -> dict[str, str]:
@@ -214,7 +216,7 @@ def test_killed_while_saving_the_next_run_makes_the_version(lab: Lab, monkeypatc
 
 
 def test_nothing_to_train_on_is_a_clear_error(lab: Lab) -> None:
-    order = Order(model=lab.model, version="v0001", trigger="t@1", reason="volume")
+    order = TrainingRequest(model=lab.model, version="v0001", trigger="t@1", reason="volume")
     with pytest.raises(BadConfiguration, match=f"{lab.model} v0001: no example to train on"):
         train_version(
             Registry(lab.path / "models"), order, Dataset(), lab.base, lab.config, Limits(), unwatched

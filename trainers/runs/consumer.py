@@ -33,14 +33,14 @@ from trainers.bases.base_models import Base, resolve
 from trainers.core.config import RecipeConfig
 from trainers.models.recipe import recipe
 from trainers.runs.progress import Stopped, watching
-from trainers.runs.trigger_handler import Answering
+from trainers.runs.trigger_handler import TriggerHandler
 from trainers.settings import TrainerSettings
-from trainers.store.journal_copy import JournalStore
+from trainers.store.journal_copy import JournalCopy
 from trainers.store.registry import Registry
-from trainers.store.version_log import Announced
+from trainers.store.version_log import VersionLog
 from transport.files import LOCK_TIMEOUT_S, lock
 from transport.kafka import RecordProducer, consumer, kafka_errors, producer
-from transport.partition_log import TopicLog
+from transport.partition_log import KafkaPartitionLog
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def _wire(
     config: RecipeConfig,
     base: Base,
     bootstrap: str,
-) -> Answering:
+) -> TriggerHandler:
     """Everything that a trainer works with; closed by the stack."""
     server, serving = start_http_server(settings.metrics_port, addr=settings.bind)
     stack.callback(serving.join)
@@ -117,17 +117,17 @@ def _wire(
     stack.callback(reader.close)
     writer = producer(bootstrap)
     stack.callback(writer.close, timeout=5)
-    journal = TopicLog(reader, JOURNAL, partition_of(model))
-    store = JournalStore(settings.trainer_dir / f"{model}.sqlite", journal)
+    journal = KafkaPartitionLog(reader, JOURNAL, partition_of(model))
+    store = JournalCopy(settings.trainer_dir / f"{model}.sqlite", journal)
     stack.callback(store.close)
     registry = Registry(settings.models_dir)
-    announced = Announced(TopicLog(reader, VERSIONS, 0))
-    answering = Answering(model, settings, config, base, registry, store, announced, RecordProducer(writer))
+    announced = VersionLog(KafkaPartitionLog(reader, VERSIONS, 0))
+    answering = TriggerHandler(model, settings, config, base, registry, store, announced, RecordProducer(writer))
     answering.show_champion()
     return answering
 
 
-def _serve(group: KafkaConsumer, place: TopicPartition, answering: Answering, stop: threading.Event) -> None:
+def _serve(group: KafkaConsumer, place: TopicPartition, answering: TriggerHandler, stop: threading.Event) -> None:
     """Take triggers one by one; those of other models in the shared topic are passed over."""
     while not stop.is_set():
         with kafka_errors("waiting for triggers"):
@@ -152,7 +152,7 @@ def _decoded(message: Any) -> Trigger | None:
 
 
 def _attend(
-    group: KafkaConsumer, place: TopicPartition, answering: Answering, trigger: Trigger, stop: threading.Event
+    group: KafkaConsumer, place: TopicPartition, answering: TriggerHandler, trigger: Trigger, stop: threading.Event
 ) -> bool:
     """Have a trigger answered in a thread, and poll meanwhile.
 

@@ -41,7 +41,7 @@ HISTORY = "history.json"
 """The loss of every step and the scores on the way, as `trainers.core.history.History`."""
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
+class TrainingRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be trained, and why.
 
     Attributes:
@@ -63,7 +63,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 def train_version(
     registry: Registry,
-    order: Order,
+    order: TrainingRequest,
     data: Dataset,
     base: Base,
     config: RecipeConfig,
@@ -117,7 +117,7 @@ def train_version(
 
 
 @contextlib.contextmanager
-def _draft(registry: Registry, order: Order) -> Iterator[Path]:
+def _draft(registry: Registry, order: TrainingRequest) -> Iterator[Path]:
     """The folder that becomes the version; in a process that is not the main one, a folder that goes away."""
     if not is_main_process():
         with tempfile.TemporaryDirectory(prefix="sx9-") as scratch:
@@ -136,7 +136,7 @@ def _write_history(history: History, title: str, folder: Path) -> None:
 
 
 def _manifest(
-    order: Order, data: Dataset, base: Base, config: RecipeConfig, report: Report, limits: gate.Limits
+    order: TrainingRequest, data: Dataset, base: Base, config: RecipeConfig, report: Report, limits: gate.Limits
 ) -> Manifest:
     """All of a manifest but what is known only when the files are written."""
     checks = (

@@ -34,13 +34,13 @@ from trainers.core.dataset import Dataset, build, named_offsets
 from trainers.core.metrics import classification as evaluate
 from trainers.models.recipe import recipe
 from trainers.runs.progress import Step, Stopped, Watch
-from trainers.runs.train_version import Order, train_version
+from trainers.runs.train_version import TrainingRequest, train_version
 from trainers.settings import TrainerSettings
-from trainers.store.journal_copy import JournalStore
+from trainers.store.journal_copy import JournalCopy
 from trainers.store.mlflow_mirror import tracker
 from trainers.store.node_embeddings import NODES, write_version
 from trainers.store.registry import Registry
-from trainers.store.version_log import Announced
+from trainers.store.version_log import VersionLog
 from transport.files import write_atomically
 from transport.kafka import RecordProducer
 from transport.neo4j import driver as neo4j_driver
@@ -48,7 +48,7 @@ from transport.neo4j import driver as neo4j_driver
 log = logging.getLogger(__name__)
 
 
-def dataset(store: JournalStore, trigger: Trigger, max_examples: int, *, context: bool = False) -> Dataset:
+def dataset(store: JournalCopy, trigger: Trigger, max_examples: int, *, context: bool = False) -> Dataset:
     """The examples of the run that a trigger asks for, from a store that has its journal up to its offset.
 
     Args:
@@ -71,7 +71,7 @@ def dataset(store: JournalStore, trigger: Trigger, max_examples: int, *, context
     )
 
 
-class Answering:
+class TriggerHandler:
     """Answers the triggers of one model.
 
     Args:
@@ -92,8 +92,8 @@ class Answering:
         config: RecipeConfig,
         base: Base,
         registry: Registry,
-        store: JournalStore,
-        announced: Announced,
+        store: JournalCopy,
+        announced: VersionLog,
         outbox: RecordProducer,
     ) -> None:
         self._model = model
@@ -185,7 +185,7 @@ class Answering:
         data = dataset(self._store, trigger, self._config.max_examples, context=context)
         if not data.fresh:
             return "no training examples in its windows that are not superseded, retracted or in the holdout"
-        order = Order(
+        order = TrainingRequest(
             model=self._model,
             version=trigger.version,
             parent=trigger.parent,

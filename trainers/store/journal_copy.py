@@ -10,7 +10,6 @@ event at or below the highest offset already seen of its topic and partition.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -18,24 +17,33 @@ from pathlib import Path
 
 from schemas.codec import decode
 from schemas.errors import BadRecord, Corrupt
-from schemas.journal import Example, Promoted, Record, Refused, Score, held_out
+from schemas.journal import (
+    Example,
+    Promoted,
+    Record,
+    Refused,
+    Score,
+    held_out,
+    is_redelivery,
+    source_partition,
+)
 from trainers.core.dataset import Placed, text_hash
-from transport.partition_log import Log, Message
+from transport.partition_log import Message, PartitionLog, fingerprint, last_fingerprint
 
 log = logging.getLogger(__name__)
 
 _TABLES = """
-    CREATE TABLE IF NOT EXISTS position (one INTEGER PRIMARY KEY CHECK (one = 1), next INTEGER, mark BLOB);
+    CREATE TABLE IF NOT EXISTS position (one INTEGER PRIMARY KEY CHECK (one = 1), next INTEGER, fingerprint TEXT);
     CREATE TABLE IF NOT EXISTS examples (offset INTEGER PRIMARY KEY, value BLOB NOT NULL);
-    CREATE TABLE IF NOT EXISTS seen (place TEXT PRIMARY KEY, offset INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS seen (partition TEXT PRIMARY KEY, offset INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS texts (hash INTEGER PRIMARY KEY, first INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS answers (trigger_id TEXT, kind TEXT, PRIMARY KEY (trigger_id, kind)) WITHOUT ROWID;
 """
 _NAMES = ("position", "examples", "seen", "texts", "answers")
-_FORMAT = 1
+_FORMAT = 2
 
 
-class JournalStore:
+class JournalCopy:
     """The copy.
 
     Args:
@@ -43,7 +51,7 @@ class JournalStore:
         journal: The partition of the model.
     """
 
-    def __init__(self, path: Path, journal: Log) -> None:
+    def __init__(self, path: Path, journal: PartitionLog) -> None:
         self._journal = journal
         self._db = _open(path)
 
@@ -61,9 +69,9 @@ class JournalStore:
             RetryLater: The broker does not answer.
             Corrupt: The beginning of the journal was deleted, and the store doesn't have it.
         """
-        before, mark = self._position()
+        before, known = self._position()
         end = self._journal.end()
-        if before and not self._is_same_journal(before, mark, end):
+        if before and last_fingerprint(self._journal, before) != known:
             log.warning("the local copy is of another journal; reading this one from its beginning")
             self._clear()
             before = 0
@@ -119,15 +127,8 @@ class JournalStore:
         query = "SELECT 1 FROM answers WHERE trigger_id = ? AND kind = ?"
         return self._db.execute(query, (trigger, kind)).fetchone() is not None
 
-    def _position(self) -> tuple[int, bytes]:
-        return self._db.execute("SELECT next, mark FROM position").fetchone() or (0, b"")
-
-    def _is_same_journal(self, before: int, mark: bytes, end: int) -> bool:
-        """Whether the journal still has, as its record `before - 1`, the last one that was copied."""
-        if end < before:
-            return False
-        last = [message for messages in self._journal.read(before - 1, before) for message in messages]
-        return bool(last) and _mark(last[-1]) == mark
+    def _position(self) -> tuple[int, str]:
+        return self._db.execute("SELECT next, fingerprint FROM position").fetchone() or (0, "")
 
     def _clear(self) -> None:
         with self._db:
@@ -146,26 +147,20 @@ class JournalStore:
             elif isinstance(record, Score | Promoted | Refused):
                 kind = "score" if isinstance(record, Score) else "answer"
                 self._db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?)", (record.trigger, kind))
-        position = (1, messages[-1].offset + 1, _mark(messages[-1]))
+        position = (1, messages[-1].offset + 1, fingerprint(messages[-1]))
         self._db.execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", position)
 
     def _take_example(self, message: Message, example: Example) -> None:
         source = example.source
-        place = f"{source.topic}/{source.partition}"
-        seen = self._db.execute("SELECT offset FROM seen WHERE place = ?", (place,)).fetchone()
-        if seen and source.offset <= seen[0]:
+        partition = source_partition(source)
+        seen = self._db.execute("SELECT offset FROM seen WHERE partition = ?", (partition,)).fetchone()
+        if is_redelivery(source, seen[0] if seen else None):
             return
-        self._db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?)", (place, source.offset))
+        self._db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?)", (partition, source.offset))
         self._db.execute("INSERT INTO examples VALUES (?, ?)", (message.offset, message.value))
         if example.text and not held_out(example):
             text = (text_hash(example.text), message.offset)
             self._db.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", text)
-
-
-def _mark(message: Message) -> bytes:
-    """Knows a record again: the same bytes written another time have another timestamp."""
-    stamp = f"{message.offset}:{message.timestamp}:".encode()
-    return hashlib.blake2b(stamp + message.value, digest_size=16).digest()
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -7,12 +7,12 @@ import logging
 from schemas.codec import decode
 from schemas.errors import BadRecord
 from schemas.versions import VersionEvent
-from transport.partition_log import Log
+from transport.partition_log import PartitionLog
 
 log = logging.getLogger(__name__)
 
 
-class Announced:
+class VersionLog:
     """The announcements read so far.
 
     Args:
@@ -23,7 +23,7 @@ class Announced:
         promoted: Model -> its latest promotion.
     """
 
-    def __init__(self, versions: Log) -> None:
+    def __init__(self, versions: PartitionLog) -> None:
         self._versions = versions
         self._next = 0
         self.ids: set[str] = set()

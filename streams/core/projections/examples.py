@@ -55,7 +55,7 @@ def clean_text(text: str) -> str:
     return " ".join(text.split())[:MAX_TEXT_CHARS]
 
 
-class Lesson(msgspec.Struct, frozen=True, kw_only=True):
+class Projection(msgspec.Struct, frozen=True, kw_only=True):
     """What an example says beside its source; the fields are those of `schemas.journal.Example`."""
 
     key: str
@@ -68,7 +68,7 @@ class Lesson(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[str, ...] = ()
 
 
-_NOTHING = Lesson(key="", retracted=True)
+_NOTHING = Projection(key="", retracted=True)
 """What a retraction says."""
 
 
@@ -110,9 +110,9 @@ def _taxonomy(event: Event) -> str:
     return event.feed
 
 
-def _tactics_or_severity(event: Event) -> Lesson | None:
+def _tactics_or_severity(event: Event) -> Projection | None:
     if isinstance(event, Technique):
-        return Lesson(
+        return Projection(
             key=f"technique:{event.id}",
             text=f"{event.name}. {clean_text(event.text)}",
             labels=event.tactics,
@@ -121,14 +121,14 @@ def _tactics_or_severity(event: Event) -> Lesson | None:
     if isinstance(event, Relationship) and event.relation == "uses" and event.target.kind == "technique":
         text = clean_text(event.text)
         retracted = event.status != "active" or event.target.status != "active"
-        return Lesson(
+        return Projection(
             key=f"relationship:{event.id}",
             text=text,
             labels=event.target.tactics,
             retracted=retracted or not event.target.tactics or not text,
         )
     if isinstance(event, Template):
-        return Lesson(
+        return Projection(
             key=f"template:{event.id}",
             text=clean_text(f"{event.name}. Tags: {', '.join(event.tags)}. {event.text}"),
             labels=(severity_label(event.severity),),
@@ -141,22 +141,24 @@ _TAUGHT_BY = {"mitigates": instructions.of_mitigation, "detects": instructions.o
 """Relation to a technique -> the instructions in it."""
 
 
-def _instructions(event: Event) -> Lesson | None:
+def _instructions(event: Event) -> Projection | None:
     if isinstance(event, Technique):
         key = f"technique:{event.id}"
         retracted = event.status != "active" or not event.tactics
         taught = () if retracted else instructions.of_technique(key, event, clean_text)
-        return Lesson(key=key, group=key, instructions=taught, labels=event.tactics, retracted=retracted)
+        return Projection(key=key, group=key, instructions=taught, labels=event.tactics, retracted=retracted)
     if isinstance(event, Relationship) and event.relation in _TAUGHT_BY and event.target.kind == "technique":
         key = f"relationship:{event.id}"
         retracted = _one_is_gone(event) or not event.target.tactics
         taught = () if retracted else _TAUGHT_BY[event.relation](key, event, clean_text)
         group = f"technique:{event.target.id}"
-        return Lesson(key=key, group=group, instructions=taught, labels=event.target.tactics, retracted=retracted)
+        return Projection(
+            key=key, group=group, instructions=taught, labels=event.target.tactics, retracted=retracted
+        )
     return None
 
 
-def _graph(event: Event) -> Lesson | None:
+def _graph(event: Event) -> Projection | None:
     if isinstance(event, Technique):
         return _node(event, "technique", event.tactics)
     if isinstance(event, Entity) and event.kind in NODE_KINDS:
@@ -170,20 +172,20 @@ def _graph(event: Event) -> Lesson | None:
             target_kind=event.target.kind,
         )
         labels = (f"{event.relation}:{event.source.kind}",)
-        return Lesson(key=f"link:{event.id}", link=link, labels=labels, retracted=_one_is_gone(event))
+        return Projection(key=f"link:{event.id}", link=link, labels=labels, retracted=_one_is_gone(event))
     return None
 
 
-def _node(event: Technique | Entity, kind: str, labels: tuple[str, ...]) -> Lesson:
+def _node(event: Technique | Entity, kind: str, labels: tuple[str, ...]) -> Projection:
     node = Node(id=event.id, kind=kind, name=event.name, text=clean_text(event.text))
-    return Lesson(key=f"node:{event.id}", node=node, labels=labels, retracted=event.status != "active")
+    return Projection(key=f"node:{event.id}", node=node, labels=labels, retracted=event.status != "active")
 
 
 def _one_is_gone(event: Relationship) -> bool:
     return {event.status, event.source.status, event.target.status} != {"active"}
 
 
-def _content(lesson: Lesson) -> str:
+def _content(lesson: Projection) -> str:
     """Everything that can be learnt from an example but its labels."""
     content = lesson.instructions or lesson.node or lesson.link
     return msgspec.json.encode(content).decode() if content else lesson.text
@@ -194,7 +196,7 @@ def _hash(content: str, labels: tuple[str, ...], retracted: bool) -> str:
     return hashlib.blake2b(parts.encode(), digest_size=8).hexdigest()
 
 
-PROJECTIONS: Mapping[str, Callable[[Event], Lesson | None]] = {
+PROJECTIONS: Mapping[str, Callable[[Event], Projection | None]] = {
     "distilbert-mitre": _tactics_or_severity,
     "phi3-mitre-lora": _instructions,
     "gnn-threat": _graph,

@@ -27,7 +27,7 @@ if set(REASONS) != set(get_args(Reason)):
     raise AssertionError("every reason of schemas.windows.Reason has its place in the order")
 
 
-class Situation(msgspec.Struct, frozen=True, kw_only=True):
+class RuleInputs(msgspec.Struct, frozen=True, kw_only=True):
     """What the rules look at.
 
     Attributes:
@@ -54,7 +54,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     request: str
 
 
-def judge(now: Situation, policy: Policy) -> tuple[Reason | None, tuple[Measure, ...], str]:
+def judge(now: RuleInputs, policy: Policy) -> tuple[Reason | None, tuple[Measure, ...], str]:
     """Decide whether to retrain.
 
     Returns:
@@ -75,7 +75,7 @@ def judge(now: Situation, policy: Policy) -> tuple[Reason | None, tuple[Measure,
     return reason, measures, "" if reason else "no rule tripped"
 
 
-def _hindrance(now: Situation, policy: Policy, reason: Reason | None) -> str:
+def _hindrance(now: RuleInputs, policy: Policy, reason: Reason | None) -> str:
     if now.waiting:
         return f"trigger {now.waiting} is not answered yet"
     if not now.pending:
@@ -86,13 +86,13 @@ def _hindrance(now: Situation, policy: Policy, reason: Reason | None) -> str:
     return ""
 
 
-def _taxonomy(now: Situation, policy: Policy) -> Measure:
+def _taxonomy(now: RuleInputs, policy: Policy) -> Measure:
     label, most = max(now.new_labels.items(), key=lambda item: (item[1], item[0]), default=("", 0))
     tripped = bool(now.champion) and most >= policy.taxonomy_examples
     return Measure("taxonomy", float(most), float(policy.taxonomy_examples), tripped, label)
 
 
-def _drift(now: Situation, policy: Policy) -> Measure:
+def _drift(now: RuleInputs, policy: Policy) -> Measure:
     supported = bool(now.champion) and now.recent >= policy.drift_min_support
     tripped = supported and now.armed and now.drift >= policy.drift_threshold
     detail = f"over {now.recent} examples" if supported else f"only {now.recent} examples"
@@ -101,12 +101,12 @@ def _drift(now: Situation, policy: Policy) -> Measure:
     )
 
 
-def _volume(now: Situation, policy: Policy) -> Measure:
+def _volume(now: RuleInputs, policy: Policy) -> Measure:
     limit = policy.retrain_examples if now.champion else policy.bootstrap_examples
     return Measure("volume", float(now.fresh), float(limit), now.fresh >= limit)
 
 
-def _staleness(now: Situation, policy: Policy) -> Measure:
+def _staleness(now: RuleInputs, policy: Policy) -> Measure:
     age_s = (now.now_ms - now.last_trigger_ms) / 1000 if now.champion else 0.0
     tripped = age_s >= policy.champion_age_s and now.fresh >= policy.staleness_examples
     return Measure("staleness", age_s, policy.champion_age_s, tripped, f"{now.fresh} new examples")

@@ -25,7 +25,7 @@ from schemas.errors import BadConfiguration, BadRecord
 from schemas.events import Event
 from schemas.topics import DEAD_LETTERS
 from streams.fetchers.base.diff import Entry, entry_of
-from streams.fetchers.base.feed import Memo, OnProgress
+from streams.fetchers.base.feed import FeedState, OnProgress
 from transport import kafka as wire
 from transport.files import write_atomically
 
@@ -39,7 +39,7 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
     offsets: tuple[int, ...]
 
 
-class Standing(msgspec.Struct, frozen=True):
+class LastCounts(msgspec.Struct, frozen=True):
     """The counts of the last complete run, which still hold if the source did not change."""
 
     counts: dict[str, int]
@@ -64,8 +64,8 @@ class Published(msgspec.Struct, kw_only=True):
     marks: dict[str, Mark] = {}
     entries: dict[str, dict[str, Entry]] = {}
     letters: dict[str, str] = {}
-    memo: Memo = Memo()
-    standing: Standing | None = None
+    memo: FeedState = FeedState()
+    standing: LastCounts | None = None
 
 
 @functools.cache

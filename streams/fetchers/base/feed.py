@@ -53,7 +53,7 @@ class KnownFile(msgspec.Struct, frozen=True, array_like=True):
     reason: str = ""
 
 
-class Memo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class FeedState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a feed wants to know again at its next run.
 
     Attributes:
@@ -85,11 +85,11 @@ class Batch:
 
     release: str
     outcomes: Sequence[Outcome] | None
-    memo: Memo
+    memo: FeedState
     refused: BadRecord | None = None
 
 
-Read = Callable[[str, Memo, Path, OnProgress], Batch]
+Read = Callable[[str, FeedState, Path, OnProgress], Batch]
 """(source, memo, cache folder, progress) -> batch."""
 
 
@@ -117,4 +117,4 @@ def fitting(event: Event) -> Event:
 
 def refusal(origin: str, error: BadRecord, payload: bytes) -> Batch:
     """The batch of a source that can't be used at all."""
-    return Batch(release="", outcomes=[Rejected(origin, error, payload)], memo=Memo(), refused=error)
+    return Batch(release="", outcomes=[Rejected(origin, error, payload)], memo=FeedState(), refused=error)

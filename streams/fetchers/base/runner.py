@@ -21,9 +21,9 @@ from schemas.errors import BadConfiguration, BadRecord
 from schemas.events import Event
 from schemas.topics import DEAD_LETTERS, topic_of
 from streams import telemetry as metrics
-from streams.fetchers.base.cursor import Published, Standing, caught_up, load, save
+from streams.fetchers.base.cursor import LastCounts, Published, caught_up, load, save
 from streams.fetchers.base.diff import PUBLISHED_KINDS, STANDING_KINDS, Plan, plan
-from streams.fetchers.base.feed import Batch, Feed, Memo, OnProgress, Rejected, Unchanged
+from streams.fetchers.base.feed import Batch, Feed, FeedState, OnProgress, Rejected, Unchanged
 from streams.fetchers.base.publish import Outgoing, outgoing_event, outgoing_letter, publish
 from streams.fetchers.feeds import attack, nuclei
 from streams.fetchers.sources.http import shown
@@ -89,7 +89,7 @@ def parse_events(
     """
     chosen = feed_named(feed)
     place = source or chosen.default_source
-    batch = chosen.read(place, Memo(), settings.cache_dir, on_progress or _silent)
+    batch = chosen.read(place, FeedState(), settings.cache_dir, on_progress or _silent)
     if batch.refused:
         raise _named(batch.refused, place)
     for outcome in batch.outcomes or ():
@@ -134,7 +134,7 @@ def fetch(
             publish(bootstrap, messages, report_to)
             state = caught_up(state, bootstrap, topics, report_to)
         if batch.refused is None:
-            state.standing = Standing(todo.counts, todo.rejected)
+            state.standing = LastCounts(todo.counts, todo.rejected)
             state.memo = msgspec.structs.replace(batch.memo, source=shown(place))
         save(state, cursor)
     _count_letters(todo, feed)
@@ -149,9 +149,9 @@ def _named(error: BadRecord, source: str) -> BadRecord:
     return BadRecord(error.reason, f"{error.detail}; nothing of {shown(source)} can be used")
 
 
-def _memo_of(state: Published, source: str) -> Memo:
+def _memo_of(state: Published, source: str) -> FeedState:
     """What was remembered of this source; nothing, if it was another one."""
-    return state.memo if state.standing and state.memo.source == shown(source) else Memo()
+    return state.memo if state.standing and state.memo.source == shown(source) else FeedState()
 
 
 def _plan(batch: Batch, feed: Feed, state: Published, observed_ms: int) -> Plan:

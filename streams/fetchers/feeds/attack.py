@@ -24,7 +24,7 @@ from schemas.events import Entity, Event, NodeRef, Relationship, Technique
 from schemas.taxonomy import release_order
 from schemas.topics import ENTITIES, RELATIONSHIPS, TECHNIQUES
 from streams.fetchers.base import limits
-from streams.fetchers.base.feed import Batch, Feed, Memo, OnProgress, Outcome, Read, Rejected, fitting, refusal
+from streams.fetchers.base.feed import Batch, Feed, FeedState, OnProgress, Outcome, Read, Rejected, fitting, refusal
 from streams.fetchers.formats import stix
 from streams.fetchers.formats import stix_bundle as bundle
 from streams.fetchers.formats.stix import Domain, StixObject
@@ -69,7 +69,7 @@ class _Context:
 # collect
 
 
-def collect(source: str, domain: Domain, memo: Memo, on_progress: OnProgress) -> Download | None:
+def collect(source: str, domain: Domain, memo: FeedState, on_progress: OnProgress) -> Download | None:
     """The bundle's bytes with their name; None if the server says that nothing changed since `memo`.
 
     Args:
@@ -347,7 +347,9 @@ def feed_name(domain: Domain) -> str:
     return f"attack-{domain.removesuffix('-attack')}"
 
 
-def _read(domain: Domain, feed: str, source: str, memo: Memo, _cache_dir: Path, on_progress: OnProgress) -> Batch:
+def _read(
+    domain: Domain, feed: str, source: str, memo: FeedState, _cache_dir: Path, on_progress: OnProgress
+) -> Batch:
     origin = f"{feed}:{shown(source)}"
     try:
         got = collect(source, domain, memo, on_progress)

@@ -24,8 +24,8 @@ from streams.fetchers.base import limits
 from streams.fetchers.base.feed import (
     Batch,
     Feed,
+    FeedState,
     KnownFile,
-    Memo,
     OnProgress,
     Outcome,
     Rejected,
@@ -265,7 +265,7 @@ def _matches(pattern: re.Pattern[str], texts: Iterable[str]) -> tuple[str, ...]:
 # the feed
 
 
-def read(source: str, memo: Memo, cache_dir: Path, on_progress: OnProgress) -> Batch:
+def read(source: str, memo: FeedState, cache_dir: Path, on_progress: OnProgress) -> Batch:
     """Read the templates from a git address or a folder.
 
     Raises:
@@ -282,7 +282,7 @@ def read(source: str, memo: Memo, cache_dir: Path, on_progress: OnProgress) -> B
     return _batch(folder_files(root), memo, "", on_progress)
 
 
-def _read_git(url: str, memo: Memo, mirror: Path, on_progress: OnProgress) -> Batch:
+def _read_git(url: str, memo: FeedState, mirror: Path, on_progress: OnProgress) -> Batch:
     on_progress("collect", 0, None)
     commit = git.fetch(url, mirror)
     if commit == memo.release:
@@ -291,9 +291,9 @@ def _read_git(url: str, memo: Memo, mirror: Path, on_progress: OnProgress) -> Ba
         return _batch(git_files(git.tree(mirror, commit), blobs.read), memo, commit, on_progress)
 
 
-def _batch(files: Iterable[File], memo: Memo, release: str, on_progress: OnProgress) -> Batch:
+def _batch(files: Iterable[File], memo: FeedState, release: str, on_progress: OnProgress) -> Batch:
     parsed = parse(_counted(files, on_progress), memo.files, release)
-    return Batch(release, parsed.outcomes, Memo(release=release, files=parsed.files))
+    return Batch(release, parsed.outcomes, FeedState(release=release, files=parsed.files))
 
 
 def _counted(files: Iterable[File], on_progress: OnProgress) -> Iterator[File]:

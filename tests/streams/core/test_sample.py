@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.core.sampling import BottomK, Strata, pick, pick_spread
+from streams.core.sampling import BottomK, StratifiedBottomK, pick, pick_spread
 
 Step = tuple[str, int, str]
 """`put` or `drop`, a key, a stratum."""
@@ -20,14 +20,14 @@ STEPS = st.lists(
 )
 
 
-def after(steps: list[Step], size: int = 10) -> Strata:
-    sample = Strata(size=size)
+def after(steps: list[Step], size: int = 10) -> StratifiedBottomK:
+    sample = StratifiedBottomK(size=size)
     for offset, step in enumerate(steps):
         taken(sample, offset, step)
     return sample
 
 
-def taken(sample: Strata, offset: int, step: Step) -> None:
+def taken(sample: StratifiedBottomK, offset: int, step: Step) -> None:
     action, key, stratum = step
     if action == "put":
         sample.put(key, offset, stratum)
@@ -68,7 +68,7 @@ def test_each_stratum_holds_its_smallest_hashes_and_no_one_is_crowded_out_by_a_l
 @given(STEPS, st.integers(0, 200))
 @settings(max_examples=100, deadline=None)
 def test_a_restart_from_any_snapshot_changes_nothing(steps: list[Step], at: int) -> None:
-    again = msgspec.json.decode(msgspec.json.encode(after(steps[:at])), type=Strata)
+    again = msgspec.json.decode(msgspec.json.encode(after(steps[:at])), type=StratifiedBottomK)
     for offset, step in list(enumerate(steps))[at:]:
         taken(again, offset, step)
     assert msgspec.json.encode(again) == msgspec.json.encode(after(steps))

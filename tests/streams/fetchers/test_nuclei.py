@@ -13,7 +13,7 @@ import pytest
 from schemas.errors import BadConfiguration, RetryLater
 from schemas.events import Template
 from streams.fetchers.base import limits
-from streams.fetchers.base.feed import Batch, Memo, Rejected, Unchanged
+from streams.fetchers.base.feed import Batch, FeedState, Rejected, Unchanged
 from streams.fetchers.feeds import nuclei
 from streams.fetchers.sources import git
 
@@ -50,8 +50,8 @@ def put(root: Path, files: dict[str, Any]) -> Path:
     return root
 
 
-def read(source: Any, memo: Memo | None = None, cache: Path = Path("unused")) -> Batch:
-    return nuclei.read(str(source), memo or Memo(), cache, lambda *_: None)
+def read(source: Any, memo: FeedState | None = None, cache: Path = Path("unused")) -> Batch:
+    return nuclei.read(str(source), memo or FeedState(), cache, lambda *_: None)
 
 
 def ids(batch: Batch) -> list[str]:
