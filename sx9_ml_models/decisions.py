@@ -12,7 +12,7 @@ from schemas.topics import TRIGGERS, VERSIONS, WINDOWS
 from schemas.versions import VersionEvent
 from schemas.windows import Trigger, Window
 from sx9_ml_models.render import against
-from trainers.core.metrics.classification import summary
+from trainers.reporting.summary import headline
 from transport.kafka import kafka_errors
 
 Decision = Window | Trigger | VersionEvent
@@ -75,5 +75,5 @@ def numbers(decided: Any) -> str:
 def _scores(event: VersionEvent) -> str:
     if event.outcome == "refused":
         return f": {event.detail}"
-    said = summary(event.scores, event.parent_scores)
+    said = headline(event.evaluation, event.parent_evaluation)
     return f": {said}" if event.outcome == "promoted" and said else ""

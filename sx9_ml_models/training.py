@@ -9,7 +9,7 @@ holdout, gate, card and manifest. Only where examples come from differs.
     from sx9_ml_models.training import TrainingConfig, train_distilbert
 
     result = train_distilbert("output/threat_content", "models/distilbert-mitre")
-    print(result.version, result.promoted, result.scores["holdout_micro_f1"])
+    print(result.version, result.promoted, result.evaluation["tactics"]["holdout"].metrics["micro_f1"])
 
 A second call on the same `output_dir` goes on where the champion is: see `train_distilbert`. Under `accelerate
 launch` or `torchrun` the processes share the work, and one version is written: docs/training.md.
@@ -31,6 +31,7 @@ import msgspec
 from schemas.errors import BadConfiguration
 from schemas.journal import Example, Source, key_hash
 from schemas.models import model_spec
+from schemas.scores import Evaluation
 from schemas.topics import topic_of
 from schemas.versions import Manifest
 from streams.content.events_folder import read_events
@@ -42,8 +43,8 @@ from trainers.core import gate
 from trainers.core.config import CONFIGS, RecipeConfig, changed
 from trainers.core.dataset import Dataset, identity, mark, split
 from trainers.core.loop import device_of, is_main_process
-from trainers.core.metrics import classification as evaluate
 from trainers.models.recipe import recipe
+from trainers.reporting.summary import headline
 from trainers.runs import distributed as ranks
 from trainers.runs.progress import Watch, unwatched, watching
 from trainers.runs.train_version import TrainingRequest, train_version
@@ -100,9 +101,9 @@ class TrainingResult(msgspec.Struct, frozen=True, kw_only=True):
         folder: The version's; it is complete, and never changed again.
         promoted: Whether it serves now: `output_dir` itself then loads as this version.
         refused: Why it doesn't serve, with the numbers; empty if it does.
-        scores: On the holdout, by name (`holdout_micro_f1`, ...).
-        parent_scores: The parent's on the same examples; empty without a parent.
-        baselines: Simple baseline trained on the same examples -> its scores.
+        evaluation: Task -> split -> scores, see `schemas.scores`.
+        parent_evaluation: The parent's on the same examples; empty without a parent.
+        baselines: Simple baseline, trained on the same examples -> its scores.
         examples: How many it was trained on, rehearsed ones included.
         left_out: New examples beyond `max_examples`; the next call takes them.
         seconds: How long it took.
@@ -114,9 +115,9 @@ class TrainingResult(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path
     promoted: bool
     refused: str
-    scores: dict[str, float]
-    parent_scores: dict[str, float]
-    baselines: dict[str, dict[str, float]]
+    evaluation: Evaluation
+    parent_evaluation: Evaluation
+    baselines: dict[str, Evaluation]
     examples: int
     left_out: int
     seconds: float
@@ -260,7 +261,7 @@ def command(
         tables.as_json(msgspec.structs.asdict(result) | {"folder": str(result.folder)})
         return
     serves = "promoted" if result.promoted else f"written, but not promoted: {result.refused}"
-    scores = evaluate.summary(result.scores, result.parent_scores)
+    scores = headline(result.evaluation, result.parent_evaluation)
     tables.out().print(f"{result.folder}: {serves}; {result.examples} examples; {scores}", markup=False)
 
 
@@ -429,7 +430,7 @@ def _shown(title: str, progress: bool) -> Iterator[Watch]:
 
 def _serve(registry: Registry, manifest: Manifest) -> None:
     """Promote a version that passed, and say what came out."""
-    scores = evaluate.summary(manifest.scores, manifest.parent_scores)
+    scores = headline(manifest.evaluation, manifest.parent_evaluation)
     if manifest.promoted:
         registry.promote(manifest.model, manifest.version)
         log.info("%s %s: promoted; %s", manifest.model, manifest.version, scores)
@@ -446,9 +447,9 @@ def _result(registry: Registry, manifest: Manifest) -> TrainingResult:
         folder=registry.folder(manifest.model, manifest.version),
         promoted=manifest.promoted,
         refused=gate.why_refused(manifest.gate),
-        scores=manifest.scores,
-        parent_scores=manifest.parent_scores,
-        baselines=manifest.baseline_scores,
+        evaluation=manifest.evaluation,
+        parent_evaluation=manifest.parent_evaluation,
+        baselines=manifest.baselines,
         examples=manifest.examples_trained,
         left_out=manifest.examples_left_out,
         seconds=manifest.seconds,

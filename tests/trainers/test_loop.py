@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from schemas.errors import BadConfiguration
+from schemas.scores import TaskScores
 from trainers.core.config import RecipeConfig
 from trainers.core.history import History
 from trainers.core.loop import fit, make_deterministic, rate
@@ -123,12 +124,12 @@ def test_scores_come_every_so_many_steps_and_at_the_end() -> None:
     line = Line()
     modes = []
 
-    def evaluate() -> dict[str, float]:
+    def evaluate() -> dict[str, TaskScores]:
         modes.append(line.model.training)
-        return {"score": 0.5}
+        return {"line": TaskScores(examples=1, metrics={"score": 0.5})}
 
     history = line.fit(evaluate=evaluate)
-    assert history.scores == {step: {"score": 0.5} for step in (5, 10, 15, 18)}
+    assert history.scores == {step: {"line": {"score": 0.5}} for step in (5, 10, 15, 18)}
     assert not any(modes)
 
 
@@ -207,7 +208,7 @@ import msgspec
 from torch import nn
 from tests.trainers.test_loop import CONFIG, Line, losses
 from trainers.core.loop import is_main_process
-from trainers.ranks import join
+from trainers.runs.distributed import join
 
 join(CONFIG)
 line = Line()

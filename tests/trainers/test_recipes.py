@@ -83,9 +83,10 @@ def losses(report: Report) -> list[float]:
 
 
 def values(report: Report) -> list[float]:
-    """Every figure of a report."""
-    splits = [report.candidate, report.champion, report.floor, *report.baselines.values()]
-    return [value for scores in splits for one in scores.values() for value in one.figures.values()]
+    """Every metric of a report."""
+    evaluations = [report.candidate, report.champion, report.trivial_baseline, *report.baselines.values()]
+    scores = [each for evaluation in evaluations for splits in evaluation.values() for each in splits.values()]
+    return [value for each in scores for value in each.metrics.values()]
 
 
 def stops_after(number: int) -> Watch:
@@ -107,11 +108,10 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(lab: Lab) ->
 
 def test_its_report_has_what_every_report_has(lab: Lab) -> None:
     report = lab.run("version", lab.journal)
-    tasks = [name.removeprefix("holdout") for name in report.candidate if name.startswith("holdout")]
-    assert tasks
-    for task in tasks:
-        assert {f"old{task}", f"recent{task}"} <= report.candidate.keys()
-        assert report.floor[f"holdout{task}"].figures.keys() == report.candidate[f"holdout{task}"].figures.keys()
+    assert report.candidate
+    for task, splits in report.candidate.items():
+        assert splits.keys() == {"old", "recent", "holdout"}
+        assert report.trivial_baseline[task]["holdout"].metrics.keys() == splits["holdout"].metrics.keys()
     assert report.baselines, "the simple baseline stands beside it"
     assert all(0.0 <= value <= 1.0 for value in values(report))
     assert all(map(math.isfinite, losses(report)))
@@ -142,6 +142,7 @@ def test_a_child_starts_from_its_parent_and_leaves_it_as_it_is(lab: Lab) -> None
     lab.run("orphan", data)
     assert lab.weights("child") != lab.weights("orphan")
     assert report.champion.keys() >= report.candidate.keys()
+    assert all(report.champion[task].keys() >= splits.keys() for task, splits in report.candidate.items())
     assert any(name.startswith("prequential") for name in report.champion), "the parent is asked before it learns"
 
 

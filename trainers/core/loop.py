@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from schemas.errors import BadConfiguration
+from schemas.scores import TaskScores
 from trainers.core.config import RecipeConfig
 from trainers.core.history import History, Point
 from trainers.runs.checkpoints import load_checkpoint, save_checkpoint
@@ -49,7 +50,7 @@ def fit(
     weight: Callable[[Indices], float] = len,
     checkpoints: Path | None = None,
     identity: str = "",
-    evaluate: Callable[[], Mapping[str, float]] | None = None,
+    evaluate: Callable[[], Mapping[str, TaskScores]] | None = None,
 ) -> History:
     """Train a model in place.
 
@@ -64,7 +65,7 @@ def fit(
         weight: What the losses of a step are divided by: that of all its examples.
         checkpoints: Folder for the latest checkpoint; None for none.
         identity: What run it is; a checkpoint of another one is passed over.
-        evaluate: Scores for the curve, on whatever the recipe likes.
+        evaluate: Returns task -> scores on the holdout, for the curve.
 
     Raises:
         ArithmeticError: The loss is not a finite number any more.
@@ -97,7 +98,7 @@ def fit(
             log.info("step %d of %d, epoch %d: loss %.4f", step, len(steps), epoch, found_loss)
         if evaluate and (step % config.eval_steps == 0 or step == len(steps)):
             model.eval()
-            history.scores[step] = dict(evaluate())
+            history.scores[step] = {task: dict(scores.metrics) for task, scores in evaluate().items()}
             model.train()
         if checkpoints and step % config.save_steps == 0 and step < len(steps) and accelerator.is_main_process:
             save_checkpoint(checkpoints, identity, model, optimizer, history)

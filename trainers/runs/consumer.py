@@ -28,7 +28,7 @@ from schemas.codec import decode
 from schemas.errors import BadRecord
 from schemas.topics import JOURNAL, TRIGGERS, VERSIONS, partition_of
 from schemas.windows import Trigger
-from trainers import telemetry as metrics
+from trainers import telemetry
 from trainers.bases.base_models import Base, resolve
 from trainers.core.config import RecipeConfig
 from trainers.models.recipe import recipe
@@ -146,7 +146,7 @@ def _decoded(message: Any) -> Trigger | None:
         trigger: Trigger = decode(message.value, Trigger)
     except BadRecord as error:
         log.error("passing over the trigger at offset %d: %s", message.offset, error)
-        metrics.FAILURES.labels(model="", error="BadRecord").inc()
+        telemetry.FAILURES.labels(model="", error="BadRecord").inc()
         return None
     return trigger
 

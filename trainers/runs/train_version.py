@@ -27,7 +27,6 @@ from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset
 from trainers.core.history import History
 from trainers.core.loop import is_main_process
-from trainers.core.metrics import classification as evaluate
 from trainers.core.report import Report
 from trainers.models.recipe import recipe
 from trainers.reporting.card import card
@@ -142,7 +141,7 @@ def _manifest(
     checks = (
         gate.compare(report.candidate, report.champion, limits)
         if order.parent
-        else gate.first(report.candidate, report.floor, limits)
+        else gate.compare_first(report.candidate, report.trivial_baseline, limits)
     )
     return Manifest(
         model=order.model,
@@ -162,11 +161,10 @@ def _manifest(
         taxonomies=data.taxonomies,
         libraries=manifests.libraries(),
         machine=platform.machine(),
-        scores=evaluate.flat(report.candidate),
-        parent_scores=evaluate.flat(report.champion),
-        baseline_scores={name: evaluate.flat(splits) for name, splits in report.baselines.items()},
+        evaluation=report.candidate,
+        parent_evaluation=report.champion,
+        baselines=dict(report.baselines),
         report=report.details,
-        per_label=evaluate.per_label(report.candidate),
         gate=checks,
         promoted=all(check.passed for check in checks),
     )

@@ -17,22 +17,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
 
 import msgspec
 
+from schemas import scores
 from schemas.errors import BadConfiguration, Sx9Error
 from schemas.journal import Promoted, Record, Refused, Score
 from schemas.topics import JOURNAL, VERSIONS, partition_of
 from schemas.versions import Manifest, Outcome, VersionEvent
 from schemas.windows import Trigger
-from trainers import telemetry as metrics
+from trainers import telemetry
 from trainers.bases.base_models import Base
 from trainers.core import gate
 from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset, build, named_offsets
-from trainers.core.metrics import classification as evaluate
 from trainers.models.recipe import recipe
+from trainers.reporting.summary import headline
 from trainers.runs.progress import Step, Stopped, Watch
 from trainers.runs.train_version import TrainingRequest, train_version
 from trainers.settings import TrainerSettings
@@ -111,7 +111,7 @@ class TriggerHandler:
         """Put what serves already into the metrics."""
         self._announced.catch_up()
         if event := self._announced.promoted.get(self._model):
-            metrics.show_champion(event.model, event.version, event.time_ms, event.newest_event_ms)
+            telemetry.show_champion(event.model, event.version, event.time_ms, event.newest_event_ms)
 
     def answer(self, trigger: Trigger, watch: Watch) -> None:
         """Answer one trigger; see the module. A second call does nothing.
@@ -163,10 +163,10 @@ class TriggerHandler:
             except Stopped:
                 raise
             except (Sx9Error, OSError) as error:  # a person or time must help; another attempt does not
-                metrics.FAILURES.labels(model=self._model, error=type(error).__name__).inc()
+                telemetry.FAILURES.labels(model=self._model, error=type(error).__name__).inc()
                 raise
             except Exception as error:
-                metrics.FAILURES.labels(model=self._model, error=type(error).__name__).inc()
+                telemetry.FAILURES.labels(model=self._model, error=type(error).__name__).inc()
                 log.exception("%s: attempt %d at trigger %s failed", self._model, len(errors) + 1, trigger.id)
                 errors.append(f"{type(error).__name__}: {error}")
                 write_atomically(self._attempts, msgspec.json.encode({trigger.id: errors}))
@@ -196,7 +196,7 @@ class TriggerHandler:
         )
         config = msgspec.structs.replace(self._config, seed=trigger.seed)
         manifest = train_version(self._registry, order, data, self._base, config, self._settings.limits, watch)
-        metrics.TRAINING_SECONDS.labels(model=self._model).observe(manifest.seconds)
+        telemetry.TRAINING_SECONDS.labels(model=self._model).observe(manifest.seconds)
         return manifest
 
     # ---- 4, 5, 6
@@ -215,8 +215,8 @@ class TriggerHandler:
             reason=trigger.reason,
             parent=manifest.parent,
             examples=manifest.examples_trained,
-            scores=manifest.scores,
-            parent_scores=manifest.parent_scores,
+            evaluation=scores.summary(manifest.evaluation),
+            parent_evaluation=scores.summary(manifest.parent_evaluation),
             seconds=manifest.seconds,
             time_ms=manifest.created_ms,
             newest_event_ms=manifest.newest_event_ms,
@@ -230,10 +230,10 @@ class TriggerHandler:
             self._journal(Promoted(trigger=trigger.id, version=manifest.version, time_ms=now_ms))
         else:
             self._journal(Refused(trigger=trigger.id, version=manifest.version, reason=detail, time_ms=now_ms))
-        metrics.ANSWERED.labels(model=self._model, outcome=outcome).inc()
-        metrics.show_scores(manifest)
+        telemetry.ANSWERED.labels(model=self._model, outcome=outcome).inc()
+        telemetry.show_scores(manifest)
         if manifest.promoted:
-            metrics.show_champion(self._model, manifest.version, now_ms, manifest.newest_event_ms)
+            telemetry.show_champion(self._model, manifest.version, now_ms, manifest.newest_event_ms)
         log.info("%s", _summary(manifest, detail))
         self._mirror()
 
@@ -266,7 +266,7 @@ class TriggerHandler:
             )
         )
         self._journal(Refused(trigger=trigger.id, version=trigger.version, reason=why, time_ms=now_ms))
-        metrics.ANSWERED.labels(model=self._model, outcome="refused").inc()
+        telemetry.ANSWERED.labels(model=self._model, outcome="refused").inc()
         log.warning("%s %s: refused without a version: %s", self._model, trigger.version, why)
 
     def _announce(self, event: VersionEvent) -> None:
@@ -276,16 +276,16 @@ class TriggerHandler:
 
     def _journal_score(self, trigger: Trigger, manifest: Manifest, now_ms: int) -> None:
         """The champion's score on the examples that were new to it, where there was a champion."""
-        scores = manifest.parent_scores
+        prequential = scores.of_split(manifest.parent_evaluation, scores.PREQUENTIAL)
         if not manifest.parent or self._store.scored(trigger.id):
             return
         self._journal(
             Score(
                 trigger=trigger.id,
                 version=manifest.parent,
-                examples=sum(int(n) for name, n in scores.items() if _is_number_of(name, "prequential")),
-                scores=_prequential(scores),
+                examples=sum(task_scores.examples for task_scores in prequential.values()),
                 time_ms=now_ms,
+                evaluation=scores.summary({task: {scores.PREQUENTIAL: s} for task, s in prequential.items()}),
             )
         )
 
@@ -294,22 +294,11 @@ class TriggerHandler:
         self._outbox.flush()
 
 
-def _prequential(scores: Mapping[str, float]) -> dict[str, float]:
-    """The champion's scores on the new examples, by their names without the split."""
-    names = (name for name in scores if name.startswith("prequential_") and not name.endswith("_examples"))
-    return {name.removeprefix("prequential_"): scores[name] for name in names}
-
-
-def _is_number_of(name: str, split: str) -> bool:
-    """Whether a score is the number of examples of a task of a split."""
-    return name.startswith(f"{split}_") and name.endswith("_examples")
-
-
 def _summary(manifest: Manifest, detail: str) -> str:
     """One line about a run."""
     outcome = "promoted" if manifest.promoted else f"refused, {detail}"
     return (
         f"{manifest.model} {manifest.version}: {outcome}; {manifest.reason}; {manifest.examples_trained} examples, "
-        f"{manifest.examples_left_out} left out; {evaluate.summary(manifest.scores, manifest.parent_scores)}; "
+        f"{manifest.examples_left_out} left out; {headline(manifest.evaluation, manifest.parent_evaluation)}; "
         f"{manifest.seconds:.0f} s"
     )

@@ -40,6 +40,17 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import DistilBertConfig, DistilBertModel
 
+from schemas.scores import (
+    HOLDOUT,
+    OLD,
+    PREQUENTIAL,
+    RECENT,
+    SEVERITY,
+    TACTICS,
+    Evaluation,
+    TaskScores,
+    merge,
+)
 from schemas.taxonomy import is_severity
 from schemas.versions import Manifest
 from trainers.bases.base_models import TOKENIZER_FILES, quiet_transformers
@@ -58,7 +69,14 @@ from trainers.core.config import DistilbertConfig
 from trainers.core.dataset import Dataset, Placed, identity
 from trainers.core.history import History
 from trainers.core.loop import device_of, fit, make_deterministic
-from trainers.core.metrics.classification import TASKS, Marks, Scores, all_labels, marks, most_frequent, score
+from trainers.core.metrics.classification import (
+    TASKS,
+    LabelMatrix,
+    classification_scores,
+    extend_labels,
+    label_matrix,
+    most_frequent_labels,
+)
 from trainers.core.report import Report
 from trainers.models.distilbert import text_regression as words
 from trainers.models.distilbert.hidden_states import Above, Inputs, by_length
@@ -130,8 +148,8 @@ def run(
     fresh = bisect_left(whose, len(data.fresh))
 
     # 2 score the parent
-    champion: dict[str, Scores] = {}
-    targets = torch.from_numpy(marks(_label_sets(train), known)[whose]).float()  # (pieces, labels)
+    champion: Evaluation = {}
+    targets = torch.from_numpy(label_matrix(_label_sets(train), known)[whose]).float()  # (pieces, labels)
     if parent:
         cells = _for_the_parent_to_say(targets, known, _known_to(parent))
         asked = range(len(pieces) if cells.any() or config.distillation else fresh)
@@ -139,8 +157,10 @@ def run(
         texts = [*asked, *judged]
         before = _predict(above, inputs, texts, "scoring the champion", watch) + _words_say(model, features[texts])
         first = [bisect_left(whose, example) for example in range(len(data.fresh))]
-        champion |= _prequential(before[first], data.fresh, known, parent, config)
-        champion |= _judge(before[len(asked) :], data, known, config)
+        champion = merge(
+            _judge(before[len(asked) :], data, known, config),
+            _prequential(before[first], data.fresh, known, parent, config),
+        )
         said = torch.from_numpy(_probabilities(before[: len(asked)], known)).float()
         targets[: len(asked)][cells[: len(asked)]] = said[cells[: len(asked)]]
         targets[fresh : len(asked)].lerp_(said[fresh:], config.distillation)
@@ -155,11 +175,10 @@ def run(
     above = Above(model, config.frozen_layers)
     latest: dict[str, Logits] = {}
 
-    def evaluate() -> Mapping[str, float]:
+    def evaluate() -> Mapping[str, TaskScores]:
         latest["holdout"] = _predict(above, inputs, judged, "scoring the candidate", watch) + by_words
         probabilities, predicted = _cross_fitted(latest["holdout"], holdout, known, config)
-        scores = _scores("holdout", predicted, probabilities, holdout, known)
-        return {f"{split}_{name}": value for split, one in scores.items() for name, value in one.figures.items()}
+        return _scores(predicted, probabilities, holdout, known)
 
     run_id = identity(data, labels, parent, config)
     history = _fit(above, inputs, targets, known, config, watch, checkpoints, run_id, evaluate, parent)
@@ -167,7 +186,7 @@ def run(
     # 5 evaluate
     logits = latest["holdout"]
     candidate = _judge(logits, data, known, config)
-    floor = _scores("holdout", _most_frequent(train, holdout, known), None, holdout, known)
+    trivial = _scores(_most_frequent(train, holdout, known), None, holdout, known)
     baseline = _cross_fitted(_tfidf(train, holdout, known, config), holdout, known, config)
 
     # 6 save
@@ -179,12 +198,12 @@ def run(
         labels=known,
         candidate=candidate,
         champion=champion,
-        floor=floor,
-        baselines={"tf-idf": _scores("holdout", baseline[1], baseline[0], holdout, known)},
+        trivial_baseline=_on(HOLDOUT, trivial),
+        baselines={"tf-idf": _on(HOLDOUT, _scores(baseline[1], baseline[0], holdout, known))},
         history=history,
         details={
             "retired_labels": sorted(retired),
-            "calibration": {task or "tactics": msgspec.to_builtins(c) for task, c in calibrations.items()},
+            "calibration": {task: msgspec.to_builtins(c) for task, c in calibrations.items()},
         },
     )
 
@@ -215,7 +234,7 @@ def _load_parent(parent: Path, labels: Sequence[str], config: Config) -> DistilB
             parent, use_safetensors=True, local_files_only=True, **_dropouts(config)
         )
     known = _labels(model)
-    wanted = all_labels(known, [labels])
+    wanted = extend_labels(known, [labels])
     grown = nn.Linear(model.config.dim, len(wanted))  # (labels, dim)
     _initialise(grown, BIAS_OF_NEW_LABEL, config)
     with torch.no_grad():
@@ -383,11 +402,11 @@ def _fit_words(
     groups: list[tuple[Sequence[int], Sequence[int]]] = []
     for task, columns in _columns(labels).items():
         rows = _rows(placed, task)
-        groups += [(columns, rows)] if task else [([column], rows) for column in columns]
+        groups += [(columns, rows)] if task == SEVERITY else [([column], rows) for column in columns]
     found = before
     if config.words:
         found = words.fit(
-            features, marks(_label_sets(placed), labels), groups, before, fresh,
+            features, label_matrix(_label_sets(placed), labels), groups, before, fresh,
             lambda done, of: watch(Step("weighing words", done, of)),
         )  # fmt: skip
     _set(model.words.weight, found.mean[:-1])
@@ -533,7 +552,7 @@ def _predict(above: Above, inputs: Inputs, texts: Sequence[int], phase: str, wat
     return out
 
 
-Decisions = tuple[npt.NDArray[np.float64], Marks]
+Decisions = tuple[npt.NDArray[np.float64], LabelMatrix]
 """Probabilities, and what is predicted, of some texts: both (texts, labels)."""
 Calibrations = Mapping[str, Calibration]
 """By task."""
@@ -552,11 +571,11 @@ def _rows(placed: Sequence[Placed], task: str) -> list[int]:
 
 def _calibrate(logits: Logits, placed: Sequence[Placed], labels: Sequence[str], config: Config) -> Calibrations:
     """Fit each task on the examples that have labels of it."""
-    truth = marks(_label_sets(placed), labels)
+    truth = label_matrix(_label_sets(placed), labels)
     out: dict[str, Calibration] = {}
     for task, columns in _columns(labels).items():
         cells = np.ix_(_rows(placed, task), columns)
-        if task:
+        if task == SEVERITY:
             cells = np.ix_([row for row in _rows(placed, task) if truth[row, columns].any()], columns)
             out[task] = fit_softmax(logits[cells], truth[cells])
         else:
@@ -570,7 +589,7 @@ def _decide(logits: Logits, labels: Sequence[str], calibrations: Calibrations) -
     for task, columns in _columns(labels).items():
         fitted = calibrations[task]
         scaled = fitted.scale * logits[:, columns] + fitted.shift
-        if task:
+        if task == SEVERITY:
             probabilities[:, columns] = softmax(scaled)
             predicted[np.arange(len(logits)), np.array(columns)[scaled.argmax(1)]] = True
         else:
@@ -590,65 +609,68 @@ def _cross_fitted(logits: Logits, placed: Sequence[Placed], labels: Sequence[str
     return probabilities, predicted
 
 
-def _judge(logits: Logits, data: Dataset, labels: Sequence[str], config: Config) -> dict[str, Scores]:
+def _judge(logits: Logits, data: Dataset, labels: Sequence[str], config: Config) -> Evaluation:
     """Scores of the splits, from the logits of the old holdout examples and then the recent ones."""
     holdout = data.old + data.recent
     probabilities, predicted = _cross_fitted(logits, holdout, labels, config)
-    out: dict[str, Scores] = {}
-    for split, part in (
-        ("old", slice(len(data.old))),
-        ("recent", slice(len(data.old), None)),
-        ("holdout", slice(None)),
-    ):
-        out |= _scores(split, predicted[part], probabilities[part], holdout[part], labels)
-    return out
+    splits = {OLD: slice(len(data.old)), RECENT: slice(len(data.old), None), HOLDOUT: slice(None)}
+    return merge(
+        *(
+            _on(split, _scores(predicted[part], probabilities[part], holdout[part], labels))
+            for split, part in splits.items()
+        )
+    )
 
 
 def _prequential(
     logits: Logits, placed: Sequence[Placed], labels: Sequence[str], parent: Path, config: Config
-) -> dict[str, Scores]:
+) -> Evaluation:
     """Scores of the parent, as it serves, on examples that it never saw."""
     saved = _thresholds(DistilBertConfig.from_pretrained(parent))
     thresholds = tuple(saved.get(label, config.threshold) for label in labels if not is_severity(label))
-    serves = {task: Calibration(thresholds=() if task else thresholds) for task in TASKS}
+    serves = {TACTICS: Calibration(thresholds=thresholds), SEVERITY: Calibration()}
     probabilities, predicted = _decide(logits, labels, serves)
-    return _scores("prequential", predicted, probabilities, placed, labels)
+    return _on(PREQUENTIAL, _scores(predicted, probabilities, placed, labels))
+
+
+def _on(split: str, scores: Mapping[str, TaskScores]) -> Evaluation:
+    """The scores of one split as an evaluation."""
+    return {task: {split: found} for task, found in scores.items()}
 
 
 def _scores(
-    split: str,
-    predicted: Marks,
+    predicted: LabelMatrix,
     probabilities: npt.NDArray[np.float64] | None,
     placed: Sequence[Placed],
     labels: Sequence[str],
-) -> dict[str, Scores]:
-    """Scores of one split in each task that the model knows labels of; with probabilities, their error too."""
+) -> dict[str, TaskScores]:
+    """Scores of some examples in each task that the model knows labels of; with probabilities, their error too."""
     truth = _label_sets(placed)
-    out: dict[str, Scores] = {}
+    out: dict[str, TaskScores] = {}
     for task, columns in _columns(labels).items():
         rows = _rows(placed, task)
         wanted = [[name for name in truth[row] if TASKS[task](name)] for row in rows]
-        everything = all_labels([labels[i] for i in columns], wanted)
-        true = marks(wanted, everything)
+        everything = extend_labels([labels[i] for i in columns], wanted)
+        true = label_matrix(wanted, everything)
         said = np.zeros(true.shape, dtype=np.bool_)
         said[:, : len(columns)] = predicted[np.ix_(rows, columns)]
-        found = score(true, said, everything)
+        found = classification_scores(true, said, everything)
         if probabilities is not None and rows:
             sure, right = probabilities[np.ix_(rows, columns)], true[:, : len(columns)]
-            if task:
+            if task == SEVERITY:
                 sure, right = sure[said[:, : len(columns)]], right[said[:, : len(columns)]]
             found = msgspec.structs.replace(found, extra={"ece": expected_calibration_error(sure, right)})
-        out[split + task] = found
+        out[task] = found
     return out
 
 
-def _most_frequent(train: Sequence[Placed], holdout: Sequence[Placed], labels: Sequence[str]) -> Marks:
+def _most_frequent(train: Sequence[Placed], holdout: Sequence[Placed], labels: Sequence[str]) -> LabelMatrix:
     """What names the most frequent labels of each task for everything."""
     frequent: list[str] = []
     for belongs in TASKS.values():
         of_task = [[label for label in names if belongs(label)] for names in _label_sets(train)]
-        frequent += most_frequent(names for names in of_task if names)
-    return marks([frequent] * len(holdout), labels)
+        frequent += most_frequent_labels(names for names in of_task if names)
+    return label_matrix([frequent] * len(holdout), labels)
 
 
 def _tfidf(train: Sequence[Placed], holdout: Sequence[Placed], labels: Sequence[str], config: Config) -> Logits:
@@ -657,7 +679,7 @@ def _tfidf(train: Sequence[Placed], holdout: Sequence[Placed], labels: Sequence[
     counts = np.zeros((len(train), len(labels)), dtype=np.bool_)
     for task, columns in _columns(labels).items():
         counts[np.ix_(_rows(train, task), columns)] = True
-    return tfidf.logits_of(_texts(train), marks(sets, labels), counts, _texts(holdout), config.seed)
+    return tfidf.logits_of(_texts(train), label_matrix(sets, labels), counts, _texts(holdout), config.seed)
 
 
 def _label_sets(placed: Sequence[Placed]) -> list[tuple[str, ...]]:
@@ -672,7 +694,7 @@ def _probabilities(logits: Logits, labels: Sequence[str]) -> npt.NDArray[np.floa
     """As they are learnt, a tactic by itself, without a calibration."""
     out = np.zeros(logits.shape)
     for task, columns in _columns(labels).items():
-        out[:, columns] = softmax(logits[:, columns]) if task else sigmoid(logits[:, columns])
+        out[:, columns] = softmax(logits[:, columns]) if task == SEVERITY else sigmoid(logits[:, columns])
     return out
 
 
@@ -713,11 +735,10 @@ def _draw(
     probabilities: npt.NDArray[np.float64], placed: Sequence[Placed], labels: Sequence[str], folder: Path
 ) -> None:
     panels = []
-    truth = marks(_label_sets(placed), labels)
+    truth = label_matrix(_label_sets(placed), labels)
     for task, columns in _columns(labels).items():
         cells = np.ix_(_rows(placed, task), columns)
-        title = task.removeprefix("_") or "tactics"
-        panels.append(Panel(title, [labels[i] for i in columns], probabilities[cells], truth[cells]))
+        panels.append(Panel(task, [labels[i] for i in columns], probabilities[cells], truth[cells]))
     save_precision_recall(panels, folder)
 
 
@@ -749,7 +770,7 @@ class Classifier:
         above = Above(self._model, self._config.frozen_layers)
         logits = _predict(above, inputs, range(len(texts)), "classifying", watch)
         logits += _words_say(self._model, _features(self._model, tokens))
-        serves = {task: Calibration(thresholds=() if task else self._thresholds) for task in TASKS}
+        serves = {TACTICS: Calibration(thresholds=self._thresholds), SEVERITY: Calibration()}
         return _decide(logits, self.labels, serves)
 
 

@@ -32,12 +32,12 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from schemas.errors import BadConfiguration
 from schemas.journal import Instruction
+from schemas.scores import ANSWERS, HOLDOUT, OLD, PREQUENTIAL, RECENT, TaskScores
 from schemas.versions import Manifest
 from trainers.bases.base_models import STAND_INS, quiet_transformers
 from trainers.core.config import Phi3LoraConfig
 from trainers.core.dataset import Dataset, Placed, identity
 from trainers.core.loop import device_of, fit, make_deterministic
-from trainers.core.metrics.classification import Scores
 from trainers.core.report import Report
 from trainers.models.phi3_lora.answer_loss import Told, answer_loss, answer_scores, told
 from trainers.models.phi3_lora.chat import Chat, question
@@ -108,20 +108,20 @@ def run(
     holdout = Holdout(*map(chat.pieces, _judged(data, config.eval_examples)))
 
     # 3 score
-    champion: dict[str, Scores] = {}
+    champion: dict[str, TaskScores] = {}
     if parent:
         fresh = chat.pieces(_sampled(data.fresh, max(1, config.eval_examples // 4)))
-        champion["prequential"] = asked.scores(fresh, "scoring the champion", watch)
+        champion[PREQUENTIAL] = asked.scores(fresh, "scoring the champion", watch)
         champion |= holdout.scores(asked, "scoring the champion", watch)
     with model.disable_adapter():
         untuned = holdout.scores(asked, "scoring the base", watch)
 
     # 4 fit
-    on_the_way: list[dict[str, Scores]] = []  # the last of them after the last step
+    on_the_way: list[dict[str, TaskScores]] = []  # the last of them after the last step
 
-    def evaluate() -> Mapping[str, float]:
+    def evaluate() -> Mapping[str, TaskScores]:
         on_the_way.append(holdout.scores(asked, "scoring the candidate", watch))
-        return on_the_way[-1]["holdout"].figures
+        return {ANSWERS: on_the_way[-1][HOLDOUT]}
 
     history = fit(
         asked,
@@ -143,8 +143,8 @@ def run(
     after = _answer(asked, chat, quizzes, config, "answering", watch)
     with model.disable_adapter():
         before = _answer(asked, chat, quizzes, config, "the base answering", watch)
-    candidate["holdout"].extra.update(named_shares(quizzes, after))
-    untuned["holdout"].extra.update(named_shares(quizzes, before))
+    candidate[HOLDOUT].extra.update(named_shares(quizzes, after))
+    untuned[HOLDOUT].extra.update(named_shares(quizzes, before))
     samples = _samples(quizzes, before, after)
 
     # 6 save
@@ -152,10 +152,10 @@ def run(
     (folder / SAMPLES).write_text(_page(samples), encoding="utf-8")
     return Report(
         labels=tuple(labels),
-        candidate=candidate,
-        champion=champion,
-        floor=untuned,
-        baselines={"untuned base": untuned},
+        candidate={ANSWERS: candidate},
+        champion={ANSWERS: champion} if parent else {},
+        trivial_baseline={ANSWERS: untuned},
+        baselines={"untuned base": {ANSWERS: untuned}},
         history=history,
         details={
             "samples": samples,
@@ -245,7 +245,7 @@ class Asked(nn.Module):
         """The precision of whatever is computed."""
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16)
 
-    def scores(self, pieces: Sequence[Piece], phase: str, watch: Watch) -> Scores:
+    def scores(self, pieces: Sequence[Piece], phase: str, watch: Watch) -> TaskScores:
         """The figures of some answers."""
         return answer_scores(self.told(pieces, phase, watch), len(self._vocabulary))
 
@@ -319,11 +319,11 @@ class Holdout(NamedTuple):
     old: list[Piece]
     recent: list[Piece]
 
-    def scores(self, asked: Asked, phase: str, watch: Watch) -> dict[str, Scores]:
+    def scores(self, asked: Asked, phase: str, watch: Watch) -> dict[str, TaskScores]:
         """The splits `old`, `recent` and `holdout`."""
         found = asked.told([*self.old, *self.recent], phase, watch)
         words = asked.model.config.vocab_size
-        splits = {"old": found[: len(self.old)], "recent": found[len(self.old) :], "holdout": found}
+        splits = {OLD: found[: len(self.old)], RECENT: found[len(self.old) :], HOLDOUT: found}
         return {name: answer_scores(part, words) for name, part in splits.items()}
 
 
@@ -449,7 +449,7 @@ def introduction(manifest: Manifest) -> str:
     imports, folder = "", f'"{base}"'
     if base in STAND_INS:
         imports = """
-from trainers.base_models import resolve
+from trainers.bases.base_models import resolve
 from trainers.settings import load_trainer_settings
 """
         folder = f'resolve("{base}", load_trainer_settings().cache_dir, "phi3").folder'
