@@ -40,15 +40,16 @@ from streams.core.sampling import pick_spread
 from sx9_ml_models import render as tables
 from trainers.bases.base_models import resolve
 from trainers.core import gate
-from trainers.core.config import CONFIGS, RecipeConfig, changed
-from trainers.core.dataset import Dataset, identity, mark, split
+from trainers.core.config import RecipeConfig, with_values
+from trainers.core.dataset import Dataset, mark, split
 from trainers.core.loop import device_of, is_main_process
+from trainers.core.progress import ProgressCallback, no_progress
 from trainers.models.recipe import recipe
 from trainers.reporting.summary import headline
 from trainers.runs import distributed as ranks
-from trainers.runs.progress import Watch, unwatched, watching
-from trainers.runs.train_version import TrainingRequest, train_version
-from trainers.settings import load_recipe_config, load_trainer_settings
+from trainers.runs.progress import progress_bars
+from trainers.runs.train_version import TrainingRequest, run_id_of, train_version
+from trainers.settings import config_class, load_recipe_config, load_trainer_settings
 from trainers.store.mlflow_mirror import tracker
 from trainers.store.registry import Registry
 
@@ -227,8 +228,8 @@ def train(
     log.info(
         "%s %s: %d examples to train on, %d of them new", model, order.version, len(data.train), len(data.fresh)
     )
-    with _shown(f"{model} {order.version}", progress) as watch:
-        manifest = train_version(registry, order, data, base, resolved, settings.limits, watch, more)
+    with _shown(f"{model} {order.version}", progress) as on_progress:
+        manifest = train_version(registry, order, data, base, resolved, settings.limits, on_progress, more)
     if is_main_process():
         _serve(registry, manifest)
         if mirrored:
@@ -276,14 +277,14 @@ def _resolved(model: str, config: TrainingConfig | None, fields: dict[str, Any])
         said = {name: value for name, value in msgspec.structs.asdict(config).items() if value is not None}
         said.pop("output_dir")
         for name, value in said.items():
-            resolved = changed(resolved, f"TrainingConfig: {name}", {name: value})
-    known = {field.name for field in msgspec.structs.fields(CONFIGS[model])}
+            resolved = with_values(resolved, f"TrainingConfig: {name}", {name: value})
+    known = {field.name for field in msgspec.structs.fields(config_class(model))}
     for name, value in fields.items():
         if name not in known:
             raise BadConfiguration(
                 f"{model} has no option {name!r}: correct it; there are {', '.join(sorted(known))}"
             )
-        resolved = changed(resolved, name, {name: value})
+        resolved = with_values(resolved, name, {name: value})
     return resolved
 
 
@@ -408,10 +409,9 @@ def _agree(
     registry: Registry, order: TrainingRequest, data: Dataset, base_sha256: str, config: RecipeConfig
 ) -> None:
     """See that all processes would compute the same."""
-    parent = registry.folder(order.model, order.parent) if order.parent else None
     checkpoint = registry.checkpoints(order.model, order.version) / "state.json"
     seen = (
-        identity(data, order.labels, parent, config),
+        run_id_of(registry, order, data, config),
         base_sha256,
         checkpoint.read_text() if checkpoint.is_file() else "",
     )
@@ -419,13 +419,13 @@ def _agree(
 
 
 @contextlib.contextmanager
-def _shown(title: str, progress: bool) -> Iterator[Watch]:
+def _shown(title: str, progress: bool) -> Iterator[ProgressCallback]:
     """Bars on a terminal, of the main process alone."""
     if not progress or not is_main_process():
-        yield unwatched
+        yield no_progress
         return
-    with watching(title, threading.Event()) as watch:
-        yield watch
+    with progress_bars(title, threading.Event()) as on_progress:
+        yield on_progress
 
 
 def _serve(registry: Registry, manifest: Manifest) -> None:

@@ -48,8 +48,7 @@ from sx9_ml_models.decisions import Decision, Follower, sentence
 from sx9_ml_models.demo.history import Chunk, history, play, played
 from sx9_ml_models.processes import Children, running
 from sx9_ml_models.system import only_one, system
-from trainers.core.config import variable_prefix
-from trainers.settings import load_trainer_settings
+from trainers.settings import load_trainer_settings, variable_prefix
 from transport.kafka import RecordProducer, consumer, end_offset, kafka_errors, producer
 from transport.retry import retry
 from transport.topics import create_topics

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from schemas.codec import encode
 from schemas.errors import BadConfiguration
 from schemas.events import Event, NodeRef, Relationship, Technique
+from schemas.models import MODELS
 from schemas.scores import of_split
 from schemas.topics import topic_of
 from sx9_ml_models import training
@@ -27,10 +28,11 @@ from sx9_ml_models.cli.app import app
 from sx9_ml_models.training import TrainingConfig, TrainingResult, train_distilbert, train_gnn, train_phi_lora
 from tests.trainers.material import examples
 from trainers.core import loop
-from trainers.core.config import CONFIGS, DistilbertConfig, variable_prefix
 from trainers.core.history import History
-from trainers.runs.progress import Step, Watch
+from trainers.core.progress import ProgressCallback, RunProgress
+from trainers.models.distilbert.config import DistilbertConfig
 from trainers.runs.train_version import HISTORY
+from trainers.settings import variable_prefix
 from trainers.store.manifest import MANIFEST, read, verify, write
 from trainers.store.registry import Registry
 
@@ -277,12 +279,12 @@ def test_a_call_that_was_killed_goes_on_when_it_is_made_again(
     straight = train_distilbert(folder, tmp_path / "straight", **fields)
 
     @contextlib.contextmanager
-    def killing(*_: object) -> Iterator[Watch]:
-        def watch(step: Step) -> None:
+    def killing(*_: object) -> Iterator[ProgressCallback]:
+        def on_progress(step: RunProgress) -> None:
             if step.phase == "training" and step.step == 13:
                 raise KeyboardInterrupt
 
-        yield watch
+        yield on_progress
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "_shown", killing)
@@ -294,7 +296,7 @@ def test_a_call_that_was_killed_goes_on_when_it_is_made_again(
     assert files(resumed) == files(straight)
 
 
-@pytest.mark.parametrize("model", CONFIGS)
+@pytest.mark.parametrize("model", MODELS)
 def test_each_model_has_its_call(tmp_path: Path, model: str) -> None:
     folder = content(tmp_path / "content", techniques(60))
     base = "tiny-phi3" if model == "phi3-mitre-lora" else "tiny"
@@ -354,7 +356,7 @@ NEAR = {"distilbert-mitre": 1e-4, "phi3-mitre-lora": 1e-4, "gnn-threat": 0.05}
 """How near the losses are. The graph model leaves out the edges of all sources that are computed together."""
 
 
-@pytest.mark.parametrize("model", CONFIGS)
+@pytest.mark.parametrize("model", MODELS)
 def test_two_processes_compute_what_one_does_and_write_one_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:

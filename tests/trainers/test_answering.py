@@ -25,10 +25,10 @@ from tests.trainers.material import (
     trigger,
 )
 from trainers.bases.base_models import Base
-from trainers.core.config import DistilbertConfig
+from trainers.core.progress import Cancelled, RunProgress, no_progress
 from trainers.models.distilbert import recipe as distilbert
+from trainers.models.distilbert.config import DistilbertConfig
 from trainers.runs import trigger_handler as answering
-from trainers.runs.progress import Step, Stopped, unwatched
 from trainers.runs.trigger_handler import TriggerHandler
 from trainers.settings import TrainerSettings, load_trainer_settings
 from trainers.store import manifest as manifests
@@ -69,7 +69,7 @@ class World:
             MODEL, own, config, self.base, self.registry, store, VersionLog(self.announcements), outbox
         )
         try:
-            trainer.answer(asked, unwatched)
+            trainer.answer(asked, no_progress)
         finally:
             store.close()
 
@@ -290,8 +290,8 @@ def test_the_holdout_and_what_supersedes_is_read_from_the_journal(world: World) 
 
 
 def test_a_stopped_run_says_nothing(world: World, asked: tuple[Trigger, Trigger]) -> None:
-    def stop(step: Step) -> None:
-        raise Stopped
+    def stop(step: RunProgress) -> None:
+        raise Cancelled
 
     own = world.settings()
     store = JournalCopy(own.trainer_dir / "journal.sqlite", world.journal)
@@ -299,7 +299,7 @@ def test_a_stopped_run_says_nothing(world: World, asked: tuple[Trigger, Trigger]
     trainer = TriggerHandler(
         MODEL, own, QUICK, world.base, world.registry, store, VersionLog(world.announcements), outbox
     )
-    with pytest.raises(Stopped):
+    with pytest.raises(Cancelled):
         trainer.answer(asked[0], stop)
     assert world.registry.versions(MODEL) == []
     store.close()

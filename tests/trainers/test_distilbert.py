@@ -17,9 +17,9 @@ from schemas.journal import Example
 from tests.trainers.material import ALL_LABELS, LABELS, example, examples, held_out
 from trainers.bases.base_models import Base
 from trainers.core.dataset import Dataset
+from trainers.core.progress import Cancelled, ProgressCallback, RunProgress, no_progress
 from trainers.models.distilbert.onnx_export import export_onnx, largest_difference
 from trainers.models.distilbert.recipe import PRECISION, Classifier, Config, Report, run
-from trainers.runs.progress import Step, Stopped, Watch, unwatched
 
 TINY = Config(
     epochs=6,
@@ -50,11 +50,11 @@ def trained(
     labels: tuple[str, ...] = LABELS,
     parent: Path | None = None,
     config: Config = TINY,
-    watch: Watch = unwatched,
+    on_progress: ProgressCallback = no_progress,
 ) -> Report:
     """One run into a new folder."""
     folder.mkdir()
-    return run(data_of(journal), labels, base.folder, parent, config, folder, watch)
+    return run(data_of(journal), labels, base.folder, parent, config, folder, on_progress)
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -235,7 +235,7 @@ def test_a_window_of_severities_alone_does_not_make_it_forget_the_tactics(
     ]
     data = data_of([*severe, *(one for one in examples(400) if held_out(one))])
     (tmp_path / "child").mkdir()
-    report = run(data, (*LABELS, *words), tiny.folder, parent, TINY, tmp_path / "child", unwatched)
+    report = run(data, (*LABELS, *words), tiny.folder, parent, TINY, tmp_path / "child", no_progress)
     assert (
         report.candidate["severity"]["holdout"].metrics["macro_f1"]
         > report.champion["severity"]["holdout"].metrics["macro_f1"] + 0.3
@@ -271,15 +271,15 @@ def test_odd_examples_are_trained_on(tiny: Base, tmp_path: Path, journal: list[E
 
 
 def test_a_run_ends_where_its_watch_says_so(tiny: Base, tmp_path: Path) -> None:
-    seen: list[Step] = []
+    seen: list[RunProgress] = []
 
-    def watch(step: Step) -> None:
+    def on_progress(step: RunProgress) -> None:
         seen.append(step)
         if (step.phase, step.step) == ("training", 3):
-            raise Stopped
+            raise Cancelled
 
-    with pytest.raises(Stopped):
-        trained(tmp_path / "v1", tiny, examples(100), watch=watch)
+    with pytest.raises(Cancelled):
+        trained(tmp_path / "v1", tiny, examples(100), on_progress=on_progress)
     trained_on = [s for s in seen if s.phase not in ("reading", "weighing words")]
     assert [(s.phase, s.epoch, s.step) for s in trained_on] == [("training", 1, n) for n in (1, 2, 3)]
     assert seen[-1].loss > 0
@@ -302,7 +302,7 @@ def test_a_label_that_nothing_stands_for_leaves_the_head(
     for name, given in (("rehearsed", rehearsal), ("alone", ())):
         (tmp_path / name).mkdir()
         run_on = msgspec.structs.replace(data, rehearsal=given)
-        results[name] = run(run_on, LABELS, tiny.folder, first[0], TINY, tmp_path / name, unwatched)
+        results[name] = run(run_on, LABELS, tiny.folder, first[0], TINY, tmp_path / name, no_progress)
     assert results["rehearsed"].labels == stands, "the trigger still names it, but no example has it"
     assert results["rehearsed"].details["retired_labels"] == [LABELS[0]]
     assert results["alone"].labels == LABELS, "without a rehearsal nobody knows what stands"

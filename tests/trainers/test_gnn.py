@@ -15,13 +15,13 @@ from schemas.journal import Example, Link, held_out
 from tests.trainers.lessons import CONFIGS, graph, labels_of, later
 from tests.trainers.material import LABELS
 from trainers.bases.base_models import resolve
-from trainers.core.config import GnnConfig
 from trainers.core.dataset import Dataset, split
 from trainers.core.metrics.ranking import item_cosine, ranked, ranking_scores
+from trainers.core.progress import no_progress
 from trainers.core.report import Report
 from trainers.models.gnn import recipe as gnn
+from trainers.models.gnn.config import GnnConfig
 from trainers.models.gnn.graph import graph_of, induced, load_export, rows_of, sample
-from trainers.runs.progress import unwatched
 
 CONFIG = msgspec.convert(msgspec.to_builtins(CONFIGS["gnn-threat"]), GnnConfig)
 
@@ -31,7 +31,7 @@ def trained(
 ) -> Report:
     folder.mkdir()
     labels = labels_of([example for _, example in data.train])
-    return gnn.run(data, labels, resolve("tiny", models_cache).folder, parent, config, folder, unwatched)
+    return gnn.run(data, labels, resolve("tiny", models_cache).folder, parent, config, folder, no_progress)
 
 
 def world(number: int = 240) -> Dataset:

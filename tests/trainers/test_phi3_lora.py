@@ -20,13 +20,14 @@ from schemas.journal import Example, Instruction, Source
 from schemas.versions import Manifest
 from trainers.bases.base_models import Base, resolve
 from trainers.core.dataset import Dataset
+from trainers.core.progress import ProgressCallback, RunProgress, no_progress
 from trainers.core.report import Report
 from trainers.models.phi3_lora import recipe as phi3_lora
 from trainers.models.phi3_lora.answer_loss import CHUNK, Told, answer_loss, answer_scores, told
 from trainers.models.phi3_lora.chat import Chat
 from trainers.models.phi3_lora.packing import Piece, pack
 from trainers.models.phi3_lora.recipe import Asked, Config, run
-from trainers.runs.progress import Step, Watch, unwatched
+from trainers.runs.checkpoints import FolderCheckpointer
 from transport.files import sha256_of
 
 TINY = Config(
@@ -84,11 +85,11 @@ def trained(
     folder: Path,
     parent: Path | None = None,
     config: Config = TINY,
-    watch: Watch = unwatched,
+    on_progress: ProgressCallback = no_progress,
 ) -> Report:
     """A run into a folder that it makes."""
     folder.mkdir()
-    return run(some, TACTICS, base.folder, parent, config, folder, watch)
+    return run(some, TACTICS, base.folder, parent, config, folder, on_progress)
 
 
 @pytest.fixture(scope="module")
@@ -338,7 +339,7 @@ class Killed(BaseException):
 def test_a_killed_run_with_dropout_goes_on_to_the_same_weights(tiny_phi3: Base, tmp_path: Path) -> None:
     config = replace(TINY, dropout=0.3, epochs=2, save_steps=2)
 
-    def killer(step: Step) -> None:
+    def killer(step: RunProgress) -> None:
         if step.phase == "training" and step.step == 5:
             raise Killed
 
@@ -347,12 +348,12 @@ def test_a_killed_run_with_dropout_goes_on_to_the_same_weights(tiny_phi3: Base, 
     parts = (data(range(24)), TACTICS, tiny_phi3.folder, None, config, resumed)
     resumed.mkdir()
     with pytest.raises(Killed):
-        run(*parts, killer, checkpoints=tmp_path / "checkpoints")
+        run(*parts, killer, checkpointer=FolderCheckpointer(tmp_path / "checkpoints", "it"))
     seen: list[int] = []
     again = run(
         *parts,
         lambda step: seen.append(step.step) if step.phase == "training" else None,
-        checkpoints=tmp_path / "checkpoints",
+        checkpointer=FolderCheckpointer(tmp_path / "checkpoints", "it"),
     )
     assert seen[0] == 5, "from the checkpoint after the fourth step"
     assert again.history.points == report.history.points

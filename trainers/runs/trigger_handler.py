@@ -31,9 +31,9 @@ from trainers.bases.base_models import Base
 from trainers.core import gate
 from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset, build, named_offsets
+from trainers.core.progress import Cancelled, ProgressCallback, RunProgress
 from trainers.models.recipe import recipe
 from trainers.reporting.summary import headline
-from trainers.runs.progress import Step, Stopped, Watch
 from trainers.runs.train_version import TrainingRequest, train_version
 from trainers.settings import TrainerSettings
 from trainers.store.journal_copy import JournalCopy
@@ -113,11 +113,11 @@ class TriggerHandler:
         if event := self._announced.promoted.get(self._model):
             telemetry.show_champion(event.model, event.version, event.time_ms, event.newest_event_ms)
 
-    def answer(self, trigger: Trigger, watch: Watch) -> None:
+    def answer(self, trigger: Trigger, on_progress: ProgressCallback) -> None:
         """Answer one trigger; see the module. A second call does nothing.
 
         Args:
-            watch: Called after every step of the run; what it raises ends the run, which a later call repeats.
+            on_progress: Called after every step of the run; what it raises ends the run, which a later call repeats.
 
         Raises:
             RetryLater: Kafka or Neo4j does not answer, or another process is training this model.
@@ -130,8 +130,8 @@ class TriggerHandler:
             log.info("%s: trigger %s is answered already", self._model, trigger.id)
             self._mirror()
             return
-        manifest = self._existing(trigger) or self._train(trigger, watch)  # 2, 3
-        watch(Step("answering", 0, 1))
+        manifest = self._existing(trigger) or self._train(trigger, on_progress)  # 2, 3
+        on_progress(RunProgress("answering", 0, 1))
         if isinstance(manifest, Manifest):
             self._publish(trigger, manifest)
         else:
@@ -154,13 +154,13 @@ class TriggerHandler:
 
     # ---- 3
 
-    def _train(self, trigger: Trigger, watch: Watch) -> Manifest | str:
+    def _train(self, trigger: Trigger, on_progress: ProgressCallback) -> Manifest | str:
         """The new version, or why there is none."""
         errors = self._errors(trigger)
         while len(errors) < self._settings.max_attempts:
             try:
-                return self._attempt(trigger, watch)
-            except Stopped:
+                return self._attempt(trigger, on_progress)
+            except Cancelled:
                 raise
             except (Sx9Error, OSError) as error:  # a person or time must help; another attempt does not
                 telemetry.FAILURES.labels(model=self._model, error=type(error).__name__).inc()
@@ -180,7 +180,7 @@ class TriggerHandler:
             return []
         return found.get(trigger.id, [])
 
-    def _attempt(self, trigger: Trigger, watch: Watch) -> Manifest | str:
+    def _attempt(self, trigger: Trigger, on_progress: ProgressCallback) -> Manifest | str:
         context = recipe(self._model).CONTEXT
         data = dataset(self._store, trigger, self._config.max_examples, context=context)
         if not data.fresh:
@@ -195,7 +195,9 @@ class TriggerHandler:
             labels=trigger.labels,
         )
         config = msgspec.structs.replace(self._config, seed=trigger.seed)
-        manifest = train_version(self._registry, order, data, self._base, config, self._settings.limits, watch)
+        manifest = train_version(
+            self._registry, order, data, self._base, config, self._settings.limits, on_progress
+        )
         telemetry.TRAINING_SECONDS.labels(model=self._model).observe(manifest.seconds)
         return manifest
 

@@ -65,10 +65,9 @@ from trainers.core.calibration import (
     sigmoid,
     softmax,
 )
-from trainers.core.config import DistilbertConfig
-from trainers.core.dataset import Dataset, Placed, identity
+from trainers.core.dataset import Dataset, OffsetExample
 from trainers.core.history import History
-from trainers.core.loop import device_of, fit, make_deterministic
+from trainers.core.loop import Checkpointer, device_of, fit, make_deterministic
 from trainers.core.metrics.classification import (
     TASKS,
     LabelMatrix,
@@ -77,12 +76,13 @@ from trainers.core.metrics.classification import (
     label_matrix,
     most_frequent_labels,
 )
+from trainers.core.progress import ProgressCallback, RunProgress, no_progress
 from trainers.core.report import Report
 from trainers.models.distilbert import text_regression as words
+from trainers.models.distilbert.config import DistilbertConfig
 from trainers.models.distilbert.hidden_states import Above, Inputs, by_length
 from trainers.models.distilbert.network import DistilBertWithWords, Words
 from trainers.reporting.precision_recall import Panel, save_precision_recall
-from trainers.runs.progress import Step, Watch, unwatched
 
 Tokens = list[list[int]]
 """Token ids of each text, from [CLS] to [SEP], not padded."""
@@ -112,9 +112,9 @@ def run(
     parent: Path | None,
     config: Config,
     folder: Path,
-    watch: Watch,
+    on_progress: ProgressCallback,
     *,
-    checkpoints: Path | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> Report:
     """Train one version.
 
@@ -125,8 +125,8 @@ def run(
         parent: Folder of the version to start from, or None. It is not changed.
         config: See `DistilbertConfig`.
         folder: Where the version is written; exists and is empty.
-        watch: Called after every step; what it raises ends the run.
-        checkpoints: Where a killed run left its checkpoint and goes on; None for none.
+        on_progress: Called after every step; what it raises ends the run.
+        checkpointer: Loads and saves the checkpoint of a killed run; None for none.
 
     Raises:
         ArithmeticError: The loss is not a finite number any more.
@@ -142,7 +142,7 @@ def run(
     tokenizer = _tokenizer(source, min(config.max_tokens, model.config.max_position_embeddings))
     pieces, whose = _pieces(_encode(tokenizer, _texts(train)), tokenizer.max_tokens, config.pieces)
     tokens = pieces + _cut(_encode(tokenizer, _texts(holdout)), tokenizer.max_tokens)
-    inputs = _inputs(model, tokens, config, watch)
+    inputs = _inputs(model, tokens, config, on_progress)
     judged = range(len(pieces), len(tokens))
     features = _features(model, tokens, idf_of=0 if parent else len(pieces))
     fresh = bisect_left(whose, len(data.fresh))
@@ -155,7 +155,9 @@ def run(
         asked = range(len(pieces) if cells.any() or config.distillation else fresh)
         above = Above(model, config.frozen_layers)
         texts = [*asked, *judged]
-        before = _predict(above, inputs, texts, "scoring the champion", watch) + _words_say(model, features[texts])
+        before = _predict(above, inputs, texts, "scoring the champion", on_progress) + _words_say(
+            model, features[texts]
+        )
         first = [bisect_left(whose, example) for example in range(len(data.fresh))]
         champion = merge(
             _judge(before[len(asked) :], data, known, config),
@@ -170,18 +172,19 @@ def run(
     kept = [i for i, label in enumerate(known) if label not in retired]
     _keep_rows(model, kept)
     known, targets = _labels(model), targets[:, kept]
-    precision = _fit_words(model, features[: len(pieces)], [train[i] for i in whose], fresh, parent, config, watch)
+    precision = _fit_words(
+        model, features[: len(pieces)], [train[i] for i in whose], fresh, parent, config, on_progress
+    )
     by_words = _words_say(model, features[len(pieces) :])
     above = Above(model, config.frozen_layers)
     latest: dict[str, Logits] = {}
 
     def evaluate() -> Mapping[str, TaskScores]:
-        latest["holdout"] = _predict(above, inputs, judged, "scoring the candidate", watch) + by_words
+        latest["holdout"] = _predict(above, inputs, judged, "scoring the candidate", on_progress) + by_words
         probabilities, predicted = _cross_fitted(latest["holdout"], holdout, known, config)
         return _scores(predicted, probabilities, holdout, known)
 
-    run_id = identity(data, labels, parent, config)
-    history = _fit(above, inputs, targets, known, config, watch, checkpoints, run_id, evaluate, parent)
+    history = _fit(above, inputs, targets, known, config, on_progress, checkpointer, evaluate, parent)
 
     # 5 evaluate
     logits = latest["holdout"]
@@ -350,10 +353,18 @@ def _pieces(tokens: Tokens, max_tokens: int, pieces: int) -> tuple[Tokens, list[
 
 
 def _inputs(
-    model: DistilBertWithWords, tokens: Tokens, config: Config, watch: Watch, phase: str = "reading"
+    model: DistilBertWithWords,
+    tokens: Tokens,
+    config: Config,
+    on_progress: ProgressCallback,
+    phase: str = "reading",
 ) -> Inputs:
     return Inputs(
-        model, config.frozen_layers, tokens, PREDICTION_BATCH, lambda done, of: watch(Step(phase, done, of))
+        model,
+        config.frozen_layers,
+        tokens,
+        PREDICTION_BATCH,
+        lambda done, of: on_progress(RunProgress(phase, done, of)),
     )
 
 
@@ -375,11 +386,11 @@ def _features(model: DistilBertWithWords, tokens: Tokens, idf_of: int = 0) -> wo
 def _fit_words(
     model: DistilBertWithWords,
     features: words.Features,
-    placed: Sequence[Placed],
+    placed: Sequence[OffsetExample],
     fresh: int,
     parent: Path | None,
     config: Config,
-    watch: Watch,
+    on_progress: ProgressCallback,
 ) -> torch.Tensor:
     """Fit the regression on words in place.
 
@@ -407,7 +418,7 @@ def _fit_words(
     if config.words:
         found = words.fit(
             features, label_matrix(_label_sets(placed), labels), groups, before, fresh,
-            lambda done, of: watch(Step("weighing words", done, of)),
+            lambda done, of: on_progress(RunProgress("weighing words", done, of)),
         )  # fmt: skip
     _set(model.words.weight, found.mean[:-1])
     _set(model.words.bias, found.mean[-1])
@@ -445,9 +456,8 @@ def _fit(
     targets: torch.Tensor,
     labels: Sequence[str],
     config: Config,
-    watch: Watch,
-    checkpoints: Path | None,
-    run_id: str,
+    on_progress: ProgressCallback,
+    checkpointer: Checkpointer | None,
     evaluate: Callable[[], Mapping[str, float]],
     parent: Path | None,
 ) -> History:
@@ -461,8 +471,8 @@ def _fit(
         return _loss(logits, targets[list(batch)].to(logits.device), severity.to(logits.device))
 
     return fit(
-        above, plan, loss, _parameter_groups(above, config, parent), config, watch,
-        checkpoints=checkpoints, identity=run_id, evaluate=evaluate,
+        above, plan, loss, _parameter_groups(above, config, parent), config, on_progress,
+        checkpointer=checkpointer, evaluate=evaluate,
     )  # fmt: skip
 
 
@@ -509,7 +519,7 @@ def _severity_columns(labels: Sequence[str]) -> torch.Tensor:
 
 def _parameter_groups(above: Above, config: Config, parent: Path | None) -> list[dict[str, object]]:
     """The layers above the frozen ones, and the head, each with its learning rate."""
-    share = config.child_rate if parent else 1.0
+    share = config.warm_start_lr_scale if parent else 1.0
     layers = list(above.layers.parameters())
     head = [*above.pre_classifier.parameters(), *above.classifier.parameters()]
     return [
@@ -540,7 +550,9 @@ def _forward(above: nn.Module, inputs: Inputs, batch: Sequence[int]) -> torch.Te
 # ---- evaluate
 
 
-def _predict(above: Above, inputs: Inputs, texts: Sequence[int], phase: str, watch: Watch) -> Logits:
+def _predict(
+    above: Above, inputs: Inputs, texts: Sequence[int], phase: str, on_progress: ProgressCallback
+) -> Logits:
     """Logits of some texts of the inputs, in their order."""
     out = np.zeros((len(texts), above.classifier.out_features))
     batches = by_length([inputs.lengths[i] for i in texts], PREDICTION_BATCH)
@@ -548,7 +560,7 @@ def _predict(above: Above, inputs: Inputs, texts: Sequence[int], phase: str, wat
     with torch.inference_mode():
         for step, batch in enumerate(batches, 1):
             out[batch] = _forward(above, inputs, [texts[i] for i in batch]).cpu().numpy()
-            watch(Step(phase, step, len(batches)))
+            on_progress(RunProgress(phase, step, len(batches)))
     return out
 
 
@@ -564,12 +576,14 @@ def _columns(labels: Sequence[str]) -> dict[str, list[int]]:
     return {task: columns for task, columns in found.items() if columns}
 
 
-def _rows(placed: Sequence[Placed], task: str) -> list[int]:
+def _rows(placed: Sequence[OffsetExample], task: str) -> list[int]:
     """The examples that have a label of a task."""
     return [row for row, names in enumerate(_label_sets(placed)) if any(map(TASKS[task], names))]
 
 
-def _calibrate(logits: Logits, placed: Sequence[Placed], labels: Sequence[str], config: Config) -> Calibrations:
+def _calibrate(
+    logits: Logits, placed: Sequence[OffsetExample], labels: Sequence[str], config: Config
+) -> Calibrations:
     """Fit each task on the examples that have labels of it."""
     truth = label_matrix(_label_sets(placed), labels)
     out: dict[str, Calibration] = {}
@@ -598,7 +612,9 @@ def _decide(logits: Logits, labels: Sequence[str], calibrations: Calibrations) -
     return probabilities, predicted
 
 
-def _cross_fitted(logits: Logits, placed: Sequence[Placed], labels: Sequence[str], config: Config) -> Decisions:
+def _cross_fitted(
+    logits: Logits, placed: Sequence[OffsetExample], labels: Sequence[str], config: Config
+) -> Decisions:
     """What logits of the holdout say, each half of it calibrated on the other."""
     half = folds([example.key for _, example in placed])
     probabilities, predicted = np.zeros(logits.shape), np.zeros(logits.shape, dtype=np.bool_)
@@ -623,7 +639,7 @@ def _judge(logits: Logits, data: Dataset, labels: Sequence[str], config: Config)
 
 
 def _prequential(
-    logits: Logits, placed: Sequence[Placed], labels: Sequence[str], parent: Path, config: Config
+    logits: Logits, placed: Sequence[OffsetExample], labels: Sequence[str], parent: Path, config: Config
 ) -> Evaluation:
     """Scores of the parent, as it serves, on examples that it never saw."""
     saved = _thresholds(DistilBertConfig.from_pretrained(parent))
@@ -641,7 +657,7 @@ def _on(split: str, scores: Mapping[str, TaskScores]) -> Evaluation:
 def _scores(
     predicted: LabelMatrix,
     probabilities: npt.NDArray[np.float64] | None,
-    placed: Sequence[Placed],
+    placed: Sequence[OffsetExample],
     labels: Sequence[str],
 ) -> dict[str, TaskScores]:
     """Scores of some examples in each task that the model knows labels of; with probabilities, their error too."""
@@ -664,7 +680,9 @@ def _scores(
     return out
 
 
-def _most_frequent(train: Sequence[Placed], holdout: Sequence[Placed], labels: Sequence[str]) -> LabelMatrix:
+def _most_frequent(
+    train: Sequence[OffsetExample], holdout: Sequence[OffsetExample], labels: Sequence[str]
+) -> LabelMatrix:
     """What names the most frequent labels of each task for everything."""
     frequent: list[str] = []
     for belongs in TASKS.values():
@@ -673,7 +691,9 @@ def _most_frequent(train: Sequence[Placed], holdout: Sequence[Placed], labels: S
     return label_matrix([frequent] * len(holdout), labels)
 
 
-def _tfidf(train: Sequence[Placed], holdout: Sequence[Placed], labels: Sequence[str], config: Config) -> Logits:
+def _tfidf(
+    train: Sequence[OffsetExample], holdout: Sequence[OffsetExample], labels: Sequence[str], config: Config
+) -> Logits:
     """Logits of the holdout by TF-IDF and logistic regressions, trained on the same examples."""
     sets = _label_sets(train)
     counts = np.zeros((len(train), len(labels)), dtype=np.bool_)
@@ -682,11 +702,11 @@ def _tfidf(train: Sequence[Placed], holdout: Sequence[Placed], labels: Sequence[
     return tfidf.logits_of(_texts(train), label_matrix(sets, labels), counts, _texts(holdout), config.seed)
 
 
-def _label_sets(placed: Sequence[Placed]) -> list[tuple[str, ...]]:
+def _label_sets(placed: Sequence[OffsetExample]) -> list[tuple[str, ...]]:
     return [example.labels for _, example in placed]
 
 
-def _texts(placed: Sequence[Placed]) -> list[str]:
+def _texts(placed: Sequence[OffsetExample]) -> list[str]:
     return [example.text for _, example in placed]
 
 
@@ -732,7 +752,7 @@ def _save(model: DistilBertWithWords, precision: torch.Tensor, source: Path, fol
 
 
 def _draw(
-    probabilities: npt.NDArray[np.float64], placed: Sequence[Placed], labels: Sequence[str], folder: Path
+    probabilities: npt.NDArray[np.float64], placed: Sequence[OffsetExample], labels: Sequence[str], folder: Path
 ) -> None:
     panels = []
     truth = label_matrix(_label_sets(placed), labels)
@@ -763,12 +783,12 @@ class Classifier:
         saved = _thresholds(self._model.config)
         self._thresholds = tuple(saved.get(x, config.threshold) for x in self.labels if not is_severity(x))
 
-    def __call__(self, texts: Sequence[str], watch: Watch = unwatched) -> Decisions:
+    def __call__(self, texts: Sequence[str], on_progress: ProgressCallback = no_progress) -> Decisions:
         """Probabilities of each label, and which are predicted: any number of tactics, one severity."""
         tokens = _cut(_encode(self._tokenizer, texts), self._tokenizer.max_tokens)
-        inputs = _inputs(self._model, tokens, self._config, watch)
+        inputs = _inputs(self._model, tokens, self._config, on_progress)
         above = Above(self._model, self._config.frozen_layers)
-        logits = _predict(above, inputs, range(len(texts)), "classifying", watch)
+        logits = _predict(above, inputs, range(len(texts)), "classifying", on_progress)
         logits += _words_say(self._model, _features(self._model, tokens))
         serves = {TACTICS: Calibration(thresholds=self._thresholds), SEVERITY: Calibration()}
         return _decide(logits, self.labels, serves)

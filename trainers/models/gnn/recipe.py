@@ -42,10 +42,9 @@ from schemas.scores import (
 from schemas.versions import Manifest
 from trainers.bases.text_embedding import embed_texts
 from trainers.core.calibration import at_least_one
-from trainers.core.config import GnnConfig
-from trainers.core.dataset import Dataset, Placed, identity
+from trainers.core.dataset import Dataset, OffsetExample
 from trainers.core.history import History
-from trainers.core.loop import device_of, fit, make_deterministic
+from trainers.core.loop import Checkpointer, device_of, fit, make_deterministic
 from trainers.core.metrics.classification import (
     classification_scores,
     extend_labels,
@@ -53,7 +52,9 @@ from trainers.core.metrics.classification import (
     most_frequent_labels,
 )
 from trainers.core.metrics.ranking import Matrix, item_cosine, popularity, ranking_scores
+from trainers.core.progress import ProgressCallback, RunProgress
 from trainers.core.report import Report
+from trainers.models.gnn.config import GnnConfig
 from trainers.models.gnn.graph import (
     Graph,
     Ints,
@@ -69,7 +70,6 @@ from trainers.models.gnn.graph import (
 )
 from trainers.models.gnn.network import Shape, ThreatGnn, View, asked_of, grown, with_strangers
 from trainers.reporting.plots import picture
-from trainers.runs.progress import Step, Watch
 from transport.files import sha256_of
 
 Config = GnnConfig
@@ -142,9 +142,9 @@ def run(
     parent: Path | None,
     config: Config,
     folder: Path,
-    watch: Watch,
+    on_progress: ProgressCallback,
     *,
-    checkpoints: Path | None = None,
+    checkpointer: Checkpointer | None = None,
     texts_of: Path | None = None,
 ) -> Report:
     """Train one version.
@@ -156,8 +156,8 @@ def run(
         parent: Folder of the version to start from, or None. It is not changed.
         config: See `GnnConfig`.
         folder: Where the version is written; exists and is empty.
-        watch: Called after every step; what it raises ends the run.
-        checkpoints: Where a killed run left its checkpoint and goes on; None for none.
+        on_progress: Called after every step; what it raises ends the run.
+        checkpointer: Loads and saves the checkpoint of a killed run; None for none.
         texts_of: A version whose embedded texts are taken over; the parent where None.
 
     Raises:
@@ -170,7 +170,7 @@ def run(
     judged = _judged_links(data)
     graph = graph_of(_standing(data), judged)
     encoder = sha256_of(base / MODEL)
-    texts, hashes = _texts(graph, base, texts_of or parent, encoder, config, watch)
+    texts, hashes = _texts(graph, base, texts_of or parent, encoder, config, on_progress)
 
     # 2 load
     before = load(parent).network if parent else None
@@ -189,21 +189,20 @@ def run(
     # 3 classification_scores the parent
     champion: Evaluation = {}
     if parent:
-        prequential = _prequential(network, world, data, shape, config, watch)
+        prequential = _prequential(network, world, data, shape, config, on_progress)
         champion = merge(
-            _judge(network, world, data, judged, shape, config, watch, "scoring the champion"), prequential
+            _judge(network, world, data, judged, shape, config, on_progress, "scoring the champion"), prequential
         )
 
     # 4 fit
     def evaluate() -> dict[str, TaskScores]:
-        found = _judge(network, world, data, judged, shape, config, watch, "scoring the candidate")
+        found = _judge(network, world, data, judged, shape, config, on_progress, "scoring the candidate")
         return of_split(found, HOLDOUT)
 
-    run_id = identity(data, labels, parent, config)
-    history = _fit(network, world, data, config, watch, checkpoints, run_id, evaluate, is_child=parent is not None)
+    history = _fit(network, world, data, config, on_progress, checkpointer, evaluate, is_child=parent is not None)
 
     # 5 evaluate
-    candidate = _judge(network, world, data, judged, shape, config, watch, "scoring the candidate")
+    candidate = _judge(network, world, data, judged, shape, config, on_progress, "scoring the candidate")
     trivial, baselines = _simple(world, data, judged, shape)
 
     # 6 save
@@ -237,11 +236,11 @@ def _judged_links(data: Dataset) -> frozenset[Link]:
     return frozenset(e.link for e in [*context, *(e for _, e in data.old + data.recent)] if e.link)
 
 
-def _links(placed: Iterable[Placed]) -> list[Link]:
+def _links(placed: Iterable[OffsetExample]) -> list[Link]:
     return [example.link for _, example in placed if example.link and predicted(example.link)]
 
 
-def _techniques(placed: Iterable[Placed]) -> list[tuple[str, tuple[str, ...]]]:
+def _techniques(placed: Iterable[OffsetExample]) -> list[tuple[str, tuple[str, ...]]]:
     """Id and tactics of the techniques among some examples."""
     return [(example.node.id, example.labels) for _, example in placed if example.node and example.labels]
 
@@ -255,7 +254,7 @@ def _text_hash(text: str, encoder: str, max_tokens: int) -> str:
 
 
 def _texts(
-    graph: Graph, base: Path, parent: Path | None, encoder: str, config: Config, watch: Watch
+    graph: Graph, base: Path, parent: Path | None, encoder: str, config: Config, on_progress: ProgressCallback
 ) -> tuple[torch.Tensor, list[str]]:
     """(nodes, dim), what the encoder makes of each node's text, and its hash; the parent's are taken over."""
     words = [_text_of(node).strip() for node in graph.nodes]
@@ -265,7 +264,7 @@ def _texts(
         nodes = msgspec.json.decode((parent / NODES).read_bytes(), type=list[KnownNode])
         known = {n.text: row for n, row in zip(nodes, load_file(parent / GRAPH)["texts"], strict=True) if n.text}
     new = {key: text for key, text in zip(hashes, words, strict=True) if key and key not in known}
-    vectors = embed_texts(base, list(new.values()), config.max_tokens, device_of(config), watch)
+    vectors = embed_texts(base, list(new.values()), config.max_tokens, device_of(config), on_progress)
     known |= dict(zip(new, vectors, strict=True))
     nothing = torch.zeros(vectors.shape[1])
     return torch.stack([known.get(key, nothing) for key in hashes] or [nothing])[: len(words)], hashes
@@ -359,9 +358,8 @@ def _fit(
     world: _World,
     data: Dataset,
     config: Config,
-    watch: Watch,
-    checkpoints: Path | None,
-    run_id: str,
+    on_progress: ProgressCallback,
+    checkpointer: Checkpointer | None,
     evaluate: Callable[[], dict[str, float]],
     *,
     is_child: bool,
@@ -398,10 +396,10 @@ def _fit(
     def weight(batch: Sequence[int]) -> float:
         return sum(len(rows[i].targets) ** 0.5 if i < len(rows) else 1.0 for i in batch)
 
-    groups = _parameter_groups(network, config, config.child_rate if is_child else 1.0)
+    groups = _parameter_groups(network, config, config.warm_start_lr_scale if is_child else 1.0)
     return fit(
-        network, plan, loss, groups, config, watch,
-        weight=weight, checkpoints=checkpoints, identity=run_id, evaluate=evaluate,
+        network, plan, loss, groups, config, on_progress,
+        weight=weight, checkpointer=checkpointer, evaluate=evaluate,
     )  # fmt: skip
 
 
@@ -515,7 +513,7 @@ def _judge(
     judged: frozenset[Link],
     shape: Shape,
     config: Config,
-    watch: Watch,
+    on_progress: ProgressCallback,
     phase: str,
 ) -> Evaluation:
     """TaskScores of the splits of the holdout, in links and tactics."""
@@ -526,16 +524,16 @@ def _judge(
         out = merge(
             out, {TECHNIQUES: {split: ranked}}, _tactics_split(network, world, split, placed, shape, config)
         )
-        watch(Step(phase, step, 3))
+        on_progress(RunProgress(phase, step, 3))
     return out
 
 
-def _splits(data: Dataset) -> dict[str, tuple[Placed, ...]]:
+def _splits(data: Dataset) -> dict[str, tuple[OffsetExample, ...]]:
     return {OLD: data.old, RECENT: data.recent, HOLDOUT: data.old + data.recent}
 
 
 def _tactics_split(
-    network: ThreatGnn, world: _World, split: str, placed: Sequence[Placed], shape: Shape, config: Config
+    network: ThreatGnn, world: _World, split: str, placed: Sequence[OffsetExample], shape: Shape, config: Config
 ) -> Evaluation:
     if not shape.tactics:
         return {}
@@ -546,14 +544,14 @@ def _tactics_split(
 
 
 def _prequential(
-    network: ThreatGnn, world: _World, data: Dataset, shape: Shape, config: Config, watch: Watch
+    network: ThreatGnn, world: _World, data: Dataset, shape: Shape, config: Config, on_progress: ProgressCallback
 ) -> Evaluation:
     """The parent's scores on the window's links, which its graph doesn't have yet, and techniques."""
     links = _links(data.fresh)
     before = world.less(example.link for _, example in data.fresh if example.link)
     cases = _cases(before, links)
     ranked = ranking_scores(_rank(network, before, cases), cases.known, cases.hidden)
-    watch(Step("scoring the champion", 0, 3))
+    on_progress(RunProgress("scoring the champion", 0, 3))
     tactics = _tactics_split(network, before, PREQUENTIAL, data.fresh, shape, config)
     return merge({TECHNIQUES: {PREQUENTIAL: ranked}}, tactics)
 
