@@ -19,7 +19,7 @@ from schemas.policy import Policy
 from streams.app.policy_file import load_policies
 from streams.settings import PREFIX, Settings
 from tools.config_page import with_tables
-from trainers.settings import FOREIGN, SHARED, TrainerSettings, recipe_variables
+from trainers.settings import FOREIGN, SHARED, TrainerSettings, config_class, recipe_variables
 from trainers.settings import PREFIX as TRAINER_PREFIX
 
 ROOT = Path(__file__).parents[1]
