@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from schemas.events import Event
 from schemas.journal import Example, Link, Node, Source
 from streams.core.ontology import Ontology, ontology
-from streams.core.projections.examples import project
+from streams.core.projections.base import project
 from tests.streams.core.test_examples import GNN, events, relation, technique
 
 
