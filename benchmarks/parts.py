@@ -28,7 +28,7 @@ from schemas.topics import ENTITIES, EVENT_TOPICS, JOURNAL, RELATIONSHIPS, TECHN
 from streams.app.journal_sink import JOURNALED, JournalSink
 from streams.app.sink import Message
 from streams.app.wiring import ROLES, Role
-from streams.core.projections.examples import project
+from streams.core.projections.base import project
 from streams.local.services import Endpoints
 from transport.kafka import RecordProducer, consumer, end_offset, producer, read_range
 

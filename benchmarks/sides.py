@@ -26,7 +26,7 @@ from streams.app.catch_up import catch_up, places_of
 from streams.app.journal_sink import JOURNALED
 from streams.app.replay import fold_from
 from streams.core.fold import State
-from streams.core.graph_rows import merge
+from streams.core.graph_rows import batch_rows
 from streams.local.services import Endpoints
 from streams.settings import Settings, load_settings
 from transport.kafka import consumer, end_offset, read_range
@@ -107,7 +107,7 @@ def driver(feed: str, events: int, neo4j: str, batch: int) -> None:
 
 def _rows(feed: str, events: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     found = copies(sample(read_feed(Path(feed)), events), EVENT_TOPICS)
-    merged = merge((next(found), offset) for offset in range(events))
+    merged = batch_rows((next(found), offset) for offset in range(events))
     for label, nodes in graphing._grouped(merged.nodes, lambda node: node.label):
         yield graphing._NODES % label, [graphing._node_row(node) for node in nodes]
     for kind, edges in graphing._grouped(merged.edges, lambda edge: edge.type):

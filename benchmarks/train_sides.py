@@ -20,7 +20,7 @@ from torch import nn
 
 from schemas.journal import Example, Source
 from schemas.models import MODELS
-from streams.core.projections.examples import project
+from streams.core.projections.base import project
 from streams.fetchers.base.feed import Rejected
 from streams.fetchers.base.runner import parse_events
 from streams.settings import load_settings

@@ -26,7 +26,7 @@ class ModelSpec:
         partition: Its partition in the topics that have one per model; never changed once records exist.
         learns_from: Types of the events that it may learn from.
         policy: The rules of its journal before the first policy record.
-        projection: `(event, text) -> Projection | None`, see `streams.core.projections`.
+        projection: `(event, clean) -> Projection | None`, see `streams.core.projections.base.Project`.
         recipe: The module that trains it, see `trainers.models.recipe`.
         config: The frozen struct that configures the recipe.
         variable: What stands for the recipe in the names of environment variables: `SX9_TRAINER_<variable>_EPOCHS`.

@@ -17,7 +17,7 @@ from schemas.topics import EVENT_TOPICS
 from streams.app.catch_up import places_of
 from streams.content.events_folder import write_events
 from streams.content.graph_export import write_ontology
-from streams.core.ontology import ontology
+from streams.core.ontology import build_ontology
 from streams.fetchers.base.feed import Rejected
 from streams.fetchers.base.runner import feed_named, parse_events
 from streams.settings import Settings
@@ -69,7 +69,7 @@ def events_on_topics(reader: KafkaConsumer, rejected: Counter[str]) -> Iterator[
 
 def export_ontology(events: Iterable[Event], output: Path) -> dict[str, Any]:
     """Write the threat graph; what was written, for people and for JSON."""
-    found = ontology(events)
+    found = build_ontology(events)
     write_ontology(output, found)
     return {"output": str(output), "nodes": len(found.nodes), "edges": len(found.edges)}
 

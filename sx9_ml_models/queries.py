@@ -22,7 +22,6 @@ from streams.app.catch_up import committed_offsets, places_of
 from streams.app.replay import fold_from, state_now
 from streams.app.wiring import ROLES, TOPICS_OF, Role, group_of
 from streams.core.fold import initial
-from streams.core.projections.examples import PROJECTIONS
 from streams.local.services import Endpoints, running
 from streams.settings import Settings
 from trainers.settings import TrainerSettings
@@ -114,7 +113,7 @@ def status(settings: Settings, trainer: TrainerSettings, endpoints: Endpoints | 
             "lag": lags,
             "topics": {topic.name: _messages(reader, topic) for topic in known},
             "dead_letters": dict(Counter(letter.reason for _, letter in _letters(reader, known))),
-            "models": [_model(reader, settings, trainer, model) for model in PROJECTIONS] if lags else [],
+            "models": [_model(reader, settings, trainer, model) for model in MODELS] if lags else [],
         }
     finally:
         admin.close()
@@ -163,8 +162,8 @@ def _model(reader: KafkaConsumer, settings: Settings, trainer: TrainerSettings, 
         "examples_since_trigger": state.fresh_examples,
         "drift": round(state.drift, 4),
         "drift_threshold": state.policy.drift_threshold,
-        "triggers": state.triggers,
-        "waiting": state.waiting.id if state.waiting else "",
+        "triggers": state.trigger_count,
+        "waiting": state.open_trigger.id if state.open_trigger else "",
         "now_ms": state.now_ms,
     }
 

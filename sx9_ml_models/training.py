@@ -32,11 +32,11 @@ from schemas.errors import BadConfiguration
 from schemas.journal import Example, Source, key_hash
 from schemas.models import model_spec
 from schemas.scores import Evaluation
-from schemas.topics import topic_of
+from schemas.topics import topic_of, topics_of
 from schemas.versions import Manifest
 from streams.content.events_folder import read_events
-from streams.core.projections.examples import LEARNS_FROM, project
-from streams.core.sampling import pick_spread
+from streams.core.projections.base import project
+from streams.core.sampling import sample_stratified
 from sx9_ml_models import render as tables
 from trainers.bases.base_models import resolve
 from trainers.core import gate
@@ -352,7 +352,7 @@ def _check(data: Dataset, model: str, content: Folder | None, neo4j_export: Fold
 
 def _nothing(model: str, content: Folder | None, neo4j_export: Folder | None) -> str:
     places = " and ".join(str(place) for place in (content, neo4j_export) if place is not None)
-    topics = ", ".join(topic.name for topic in LEARNS_FROM[model])
+    topics = ", ".join(topic.name for topic in topics_of(model_spec(model)))
     return (
         f"no examples for {model} in {places or 'nothing'}: looked for events of {topics}, or the feeds' own "
         "files; name another threat_content_dir, or fill it with `sx9 export content`"
@@ -370,7 +370,7 @@ def _rehearsing(model: str, data: Dataset, config: RecipeConfig) -> Dataset:
     """The data with a sample of the known examples, as a trigger names it; all of them where nothing is new."""
     candidates = [(key_hash(one.key), offset, next(iter(one.labels), "")) for offset, one in data.rehearsal]
     count = model_spec(model).policy.rehearsal_examples if data.fresh else config.max_examples
-    chosen = set(pick_spread(candidates, count, config.seed, 0))
+    chosen = set(sample_stratified(candidates, count, config.seed, 0))
     return msgspec.structs.replace(data, rehearsal=tuple(at for at in data.rehearsal if at[0] in chosen))
 
 

@@ -26,7 +26,7 @@ from rich.progress import Progress
 from benchmarks.rows import Row, Setup
 from schemas.events import Event
 from schemas.journal import Example, Node, Source
-from streams.core.projections.examples import project
+from streams.core.projections.base import project
 from streams.fetchers.feeds import attack
 from trainers.bases.base_models import resolve
 from trainers.bases.text_embedding import embed_texts

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from benchmarks.rows import Setup
 from schemas.events import Event, Relationship, Technique
 from schemas.journal import Example, Source
-from streams.core.projections.examples import project
+from streams.core.projections.base import project
 from streams.fetchers.feeds import attack, nuclei
 from trainers.core.dataset import Dataset, text_hash
 from trainers.core.metrics.classification import Scores, marks, score

@@ -16,7 +16,7 @@ from rich.progress import Progress
 from benchmarks.rows import Row, Setup
 from schemas.events import Relationship, Technique
 from schemas.journal import Example, Source
-from streams.core.projections.examples import project
+from streams.core.projections.base import project
 from streams.fetchers.base.runner import parse_events
 from streams.settings import load_settings
 from trainers.bases.base_models import resolve

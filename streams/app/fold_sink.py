@@ -151,4 +151,4 @@ def _last(reader: KafkaConsumer, topic: Topic, model: str, otherwise: int) -> in
 def _show(state: State) -> None:
     metrics.OPEN_WINDOW.labels(model=state.model).set(state.window.examples)
     metrics.DRIFT.labels(model=state.model, statistic="jensen_shannon").set(state.drift)
-    metrics.UNANSWERED.labels(model=state.model).set(float(state.waiting is not None))
+    metrics.UNANSWERED.labels(model=state.model).set(float(state.open_trigger is not None))

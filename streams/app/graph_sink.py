@@ -17,7 +17,7 @@ from schemas.errors import BadRecord
 from schemas.events import Event, Relationship, Template
 from streams.app.dead_letters import decoded, rejecter
 from streams.app.sink import Message, Place
-from streams.core.graph_rows import NODE_LABEL, Edge, Node, Rows, merge
+from streams.core.graph_rows import NODE_LABEL, EdgeRow, GraphRows, NodeRow, batch_rows
 from transport.kafka import RecordProducer
 from transport.neo4j import neo4j_errors
 
@@ -83,7 +83,7 @@ class GraphSink:
 
     def take(self, messages: Sequence[Message]) -> None:
         """See `Sink.take`."""
-        batch = merge((event, message.offset) for message, event in self._storable(messages))
+        batch = batch_rows((event, message.offset) for message, event in self._storable(messages))
         with neo4j_errors(f"writing {len(messages)} events"), self._driver.session() as session:
             session.execute_write(_write, batch, _ends(messages))
         self._outbox.flush()
@@ -121,7 +121,7 @@ def _indexed(event: Event) -> tuple[str, ...]:
     return event.id, event.name
 
 
-def _write(transaction: ManagedTransaction, batch: Rows, ends: list[dict[str, Any]]) -> None:
+def _write(transaction: ManagedTransaction, batch: GraphRows, ends: list[dict[str, Any]]) -> None:
     for label, nodes in _grouped(batch.nodes, lambda node: node.label):
         _run(transaction, _NODES % label, [_node_row(node) for node in nodes])
     for kind, edges in _grouped(batch.edges, lambda edge: edge.type):
@@ -130,16 +130,16 @@ def _write(transaction: ManagedTransaction, batch: Rows, ends: list[dict[str, An
 
 
 def _run(transaction: ManagedTransaction, statement: str, rows: list[dict[str, Any]]) -> None:
-    # Labels and types come from streams.core.graph_rows.label_of and type_of, which leave only letters, digits and _.
+    # Labels and types come from streams.core.graph_rows, where they are reduced to letters, digits and _.
     transaction.run(cast(LiteralString, statement), rows=rows).consume()
 
 
-def _node_row(node: Node) -> dict[str, Any]:
+def _node_row(node: NodeRow) -> dict[str, Any]:
     modified_ms, offset = node.revision
     return {"id": node.id, "modified_ms": modified_ms, "offset": offset, "properties": node.properties}
 
 
-def _edge_row(edge: Edge) -> dict[str, Any]:
+def _edge_row(edge: EdgeRow) -> dict[str, Any]:
     modified_ms, offset = edge.revision
     return {
         "id": edge.id,

@@ -12,13 +12,14 @@ from datetime import datetime
 
 from schemas.events import Event
 from schemas.journal import Source
-from schemas.topics import EVENT_TOPICS, JOURNAL, partition_of
+from schemas.models import MODEL_SPECS
+from schemas.topics import EVENT_TOPICS, JOURNAL, partition_of, topics_of
 from streams.app.dead_letters import decoded, rejecter
 from streams.app.sink import Message, Place
-from streams.core.projections.examples import LEARNS_FROM, project
+from streams.core.projections.base import project_all
 from transport.kafka import RecordProducer
 
-JOURNALED = tuple(topic for topic in EVENT_TOPICS if any(topic in topics for topics in LEARNS_FROM.values()))
+JOURNALED = tuple(topic for topic in EVENT_TOPICS if any(topic in topics_of(spec) for spec in MODEL_SPECS))
 """Topics whose events some model learns from."""
 
 
@@ -27,7 +28,7 @@ class JournalSink:
 
     Args:
         outbox: Of a producer with `delivery_timeout_ms=transport.kafka.NO_DELIVERY_TIMEOUT_MS`.
-        seen: For each model, the event offsets its journal holds (`streams.core.fold.State.seen`).
+        seen: For each model, the event offsets its journal holds (`streams.core.fold.State.source_offsets`).
         committed: The group's offsets: how far events were read that gave no example.
     """
 
@@ -50,12 +51,11 @@ class JournalSink:
         for message, event in decoded(messages, Event, self._reject):
             source = Source(message.topic, message.partition, message.offset, message.timestamp_ms)
             observed_ms = _millis(message.observed)
-            for model, held in self._learners((message.topic, message.partition)):
-                if message.offset < held:
-                    continue  # read again for the sake of another model, whose journal is younger
-                example = project(model, event, source, observed_ms)
-                if example is not None:
-                    self._outbox.send(JOURNAL.name, example, key=model, partition=partition_of(model))
+            learners = self._learners((message.topic, message.partition))
+            # The journals of other models may hold the event already: it is read again for the shortest journal.
+            models = [model for model, next_offset in learners if message.offset >= next_offset]
+            for model, example in project_all(event, source, observed_ms, models).items():
+                self._outbox.send(JOURNAL.name, example, key=model, partition=partition_of(model))
         self._outbox.flush()
 
     def _position(self, place: Place) -> int:
@@ -66,7 +66,7 @@ class JournalSink:
         """Each model that learns from a place, with the offset after the last event that its journal held then."""
         if place not in self._known:
             name = f"{place[0]}/{place[1]}"
-            models = [model for model, topics in LEARNS_FROM.items() if any(t.name == place[0] for t in topics)]
+            models = [spec.name for spec in MODEL_SPECS if place[0] in (topic.name for topic in topics_of(spec))]
             self._known[place] = [(model, self._seen.get(model, {}).get(name, -1) + 1) for model in models]
         return self._known[place]
 

@@ -36,7 +36,6 @@ from streams.app.policy_file import load_policies
 from streams.app.replay import state_now
 from streams.app.sink import Sink
 from streams.core.fold import State
-from streams.core.projections.examples import PROJECTIONS
 from streams.local.services import Endpoints
 from streams.settings import Settings
 from transport.kafka import NO_DELIVERY_TIMEOUT_MS, RecordProducer, consumer, kafka_errors, producer
@@ -174,10 +173,10 @@ def faust_app(role: Role, settings: Settings, bootstrap: str) -> faust.App:
 @contextlib.contextmanager
 def _sink(role: Role, settings: Settings, endpoints: Endpoints, kafka: Clients) -> Iterator[Sink]:
     if role == "journal":
-        states = {model: state_now(kafka.reader, model, settings.snapshots_dir) for model in PROJECTIONS}
+        states = {model: state_now(kafka.reader, model, settings.snapshots_dir) for model in MODELS}
         _apply_policies(settings, states, kafka.outbox)  # the rules come before the first example
         kafka.outbox.flush()
-        seen = {model: state.seen for model, state in states.items()}
+        seen = {model: state.source_offsets for model, state in states.items()}
         committed = retry(lambda: committed_offsets(kafka.admin, group_of(role)))
         yield JournalSink(kafka.outbox, seen, committed)
     elif role == "fold":
@@ -194,7 +193,7 @@ def _apply_policies(settings: Settings, states: Mapping[str, State], outbox: Rec
     Without configured rules a journal keeps those it has, and one that has none gets the model's defaults.
     """
     configured = load_policies(settings.policy_file)
-    for model in PROJECTIONS:
+    for model in MODELS:
         state = states[model]
         wanted = configured.get(model, state.policy)
         if not state.has_policy or wanted != state.policy:
@@ -204,7 +203,7 @@ def _apply_policies(settings: Settings, states: Mapping[str, State], outbox: Rec
 
 def _tick(outbox: RecordProducer) -> None:
     now = Tick(int(time.time() * 1000))
-    for model in PROJECTIONS:
+    for model in MODELS:
         outbox.send(JOURNAL.name, now, key=model, partition=partition_of(model))
 
 

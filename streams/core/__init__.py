@@ -1,8 +1,9 @@
-"""Pure: values in, values out. No clock, no environment, no Kafka, Faust, Neo4j or Prometheus.
+"""The pure core of the streams: values in, values out. No clock, environment, Kafka, Faust, Neo4j or Prometheus.
 
-events ── examples.py ──> journal records ── fold.py ──> windows, triggers
-   │                                          ├── windows.py   what the open window holds
-   │                                          ├── drift.py     how far the labels have moved
-   └───── graph.py ─────> rows of the graph   ├── sample.py    which older keys to rehearse or judge on
-                                              └── triggers.py  which rules trip, with their numbers
+    events ─┬─ projections/ ──> journal records ── fold.py ──> windows, triggers
+            ├─ graph_rows.py ─> node and edge rows for Neo4j
+            └─ ontology.py ───> the whole threat graph as one document
+
+The fold uses `windows.py` (the open window), `sampling.py` (bounded samples of older keys), `detectors/` (drift of
+the labels) and `rules/` (which rules trip, with their measures).
 """

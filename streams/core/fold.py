@@ -1,18 +1,18 @@
 """The fold: `(state, record) -> (state, outputs)` over the journal of one model.
 
-    example ──> second delivery? ──> open window, label counts, sample of keys ─┐
+    example ──> redelivery? ──> open window, label counts, samples of keys ─────┐
     tick, manual, promoted, refused, policy ────────────────────────────────────┤
                                                                                 v
                                               window due? ──> Window ──> rules ──> Trigger or Declined
 
-Everything that decides is in the state or in the record. The same fold runs in the Faust app, in a rebuild,
-in a backtest and in the tests. Its size is bounded: it does not grow with the journal.
+Every decision depends only on the state and the record. The same fold runs in the Faust app, in a rebuild, in a
+backtest and in the tests. The size of the state is bounded: it does not grow with the journal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -34,41 +34,51 @@ from schemas.journal import (
 )
 from schemas.models import model_spec
 from schemas.policy import Policy
-from schemas.windows import Declined, Span, Trigger, Window
+from schemas.windows import ClosedBy, Declined, Measure, Reason, Span, Trigger, Window
 from streams.core.detectors.jensen_shannon import jensen_shannon
-from streams.core.rules.evaluate import RuleInputs, judge
-from streams.core.sampling import BottomK, StratifiedBottomK, pick, pick_spread
-from streams.core.windows import OpenWindow, close, count, due
+from streams.core.detectors.label_window import LabelWindow
+from streams.core.label_counts import add_labels
+from streams.core.rules.evaluate import Decision, evaluate_rules
+from streams.core.rules.inputs import RuleInputs
+from streams.core.sampling import BottomK, StratifiedBottomK, sample_stratified, sample_uniform
+from streams.core.windows import OpenWindow, close_window, due_to_close
 
 Output = Window | Trigger | Declined
 
-REMEMBERED_REQUESTS = 64
-"""A manual request delivered again within so many requests is seen for what it is."""
+MAX_RECENT_REQUESTS = 64
+"""A manual request that is delivered again after fewer requests than this has no effect."""
 
 
 class State(msgspec.Struct, kw_only=True):
-    """All that the fold knows after the records before `next_offset`.
+    """What the fold knows after all records before `next_offset`. Times are in ms since 1970 UTC.
 
     Attributes:
-        model: Whose journal.
-        next_offset: The journal offset that comes next; earlier ones were folded already.
-        now_ms: Time of the latest tick.
-        policy: The rules in force; `has_policy`: whether the journal gave them.
-        seen: `topic/partition` -> highest event offset folded: what is at or below is a second delivery.
+        model: The model whose journal is folded.
+        next_offset: The next journal offset to fold; records before it are skipped.
+        now_ms: Time of the latest tick; 0 before the first.
+        policy: The rules in force.
+        has_policy: Whether `policy` comes from the journal; otherwise it is the default of the model.
+        source_offsets: `topic/partition` -> highest event offset folded. An event at or below it is a redelivery.
         window: The open window.
-        pending: Closed windows that the champion was not trained on, oldest first.
-        pending_labels: Label counts of their training examples and of the open window's.
-        pending_examples: How many those are; `fresh_examples` how many since the last trigger.
-        recent: Labels of the latest training examples, a ring of `policy.drift_window`; `recent_labels` counts.
-        recent_at: Next place in the ring; `drift_due` counts down to the next drift measurement.
-        armed: Whether drift may trip.
-        drift: The latest drift statistic.
-        train_sample, holdout_sample: Latest examples of bounded samples of keys; for training by first label.
-        champion: The serving version; `champion_labels` counts what it and its ancestors were trained on.
-        attempted_labels: Labels of the last attempt, until it is promoted.
-        triggers: How many triggers there were; `last_trigger_ms` the tick time of the last.
-        waiting: The unanswered trigger; `waiting_labels` counts its windows' labels.
-        request: Manual request not yet answered by a trigger; `requests` the latest ones seen.
+        pending_spans: Closed windows that the champion was not trained on, oldest first.
+        pending_labels: Label -> training examples in the pending spans and the open window.
+        pending_examples: Training examples in the pending spans and the open window.
+        fresh_examples: Training examples since the latest trigger.
+        recent_labels: Labels of the latest `policy.drift_window` training examples.
+        drift_countdown: Training examples until the next measurement of drift.
+        drift_armed: Whether the drift rule may trip.
+        drift: The latest measurement: Jensen-Shannon distance of the recent labels from the champion's, 0 to 1.
+        train_sample: Keys of training examples, stratified by first label, with their latest journal offset.
+        holdout_sample: Keys of holdout examples, with their latest journal offset.
+        champion: Name of the champion; empty before the first.
+        champion_labels: Label -> training examples of the champion and its ancestors.
+        attempted_labels: Labels of the latest trigger, until its version is promoted.
+        trigger_count: Number of triggers so far, which is the number of the latest.
+        last_trigger_ms: Time of the latest trigger; 0 before the first.
+        open_trigger: The trigger that waits for its verdict, if there is one.
+        open_trigger_labels: Label -> training examples in the spans of the open trigger.
+        manual_request: Id of the manual request that waits for a trigger; empty if there is none.
+        recent_requests: Ids of the latest manual requests, oldest first.
     """
 
     model: str
@@ -76,17 +86,15 @@ class State(msgspec.Struct, kw_only=True):
     now_ms: int = 0
     policy: Policy = msgspec.field(default_factory=Policy)
     has_policy: bool = False
-    seen: dict[str, int] = {}
+    source_offsets: dict[str, int] = {}
     window: OpenWindow = msgspec.field(default_factory=OpenWindow)
-    pending: list[Span] = []
+    pending_spans: list[Span] = []
     pending_labels: dict[str, int] = {}
     pending_examples: int = 0
     fresh_examples: int = 0
-    recent: list[tuple[str, ...]] = []
-    recent_at: int = 0
-    recent_labels: dict[str, int] = {}
-    drift_due: int = 0
-    armed: bool = True
+    recent_labels: LabelWindow = msgspec.field(default_factory=lambda: LabelWindow(size=Policy().drift_window))
+    drift_countdown: int = 0
+    drift_armed: bool = True
     drift: float = 0.0
     train_sample: StratifiedBottomK = msgspec.field(
         default_factory=lambda: StratifiedBottomK(size=Policy().reservoir)
@@ -95,54 +103,63 @@ class State(msgspec.Struct, kw_only=True):
     champion: str = ""
     champion_labels: dict[str, int] = {}
     attempted_labels: list[str] = []
-    triggers: int = 0
+    trigger_count: int = 0
     last_trigger_ms: int = 0
-    waiting: Trigger | None = None
-    waiting_labels: dict[str, int] = {}
-    request: str = ""
-    requests: list[str] = []
+    open_trigger: Trigger | None = None
+    open_trigger_labels: dict[str, int] = {}
+    manual_request: str = ""
+    recent_requests: list[str] = []
 
 
 def initial(model: str) -> State:
-    """The state before the first record of a model's journal."""
+    """The state before the first record of a model's journal, with the default policy of the model.
+
+    Raises:
+        BadConfiguration: There is no such model.
+    """
     state = State(model=model)
     _set_policy(state, model_spec(model).policy)
     return state
 
 
 class _Snapshot(msgspec.Struct, frozen=True):
-    """A state as it is stored. `format` is another number after each change of what the fold remembers."""
+    """A state as it is stored. `format` is increased with each change of the state's fields or their meaning."""
 
-    format: Literal[2]
+    format: Literal[3]
     state: State
 
 
 def snapshot(state: State) -> bytes:
     """The state as bytes; equal states give equal bytes."""
-    return msgspec.json.encode(_Snapshot(2, state))
+    return msgspec.json.encode(_Snapshot(3, state))
 
 
 def restore(data: bytes) -> State:
-    """A state from its snapshot.
+    """The state of a snapshot.
 
     Raises:
-        Corrupt: The bytes are no snapshot of this version of the fold.
+        Corrupt: The bytes are not a snapshot of this version of the fold. The journal can be folded again instead.
     """
     try:
         return msgspec.json.decode(data, type=_Snapshot).state
     except msgspec.DecodeError as error:
-        raise Corrupt(f"fold snapshot of {len(data)} bytes: {error}; delete it, the journal has it all") from error
+        raise Corrupt(
+            f"fold snapshot of {len(data)} bytes: {error}; delete it, it is made again from the journal"
+        ) from error
 
 
 def fold(
     state: State, records: Iterable[tuple[int, Record]], policy: Policy | None = None
 ) -> tuple[State, list[Output]]:
-    """Fold a batch of records; any split into batches gives the same.
+    """Fold a batch of records. The result does not depend on how a journal is split into batches.
 
     Args:
-        state: Consumed: use only what is returned.
-        records: (journal offset, record) in order; offsets below `state.next_offset` are passed over.
-        policy: Rules to try instead of those in the journal (a backtest).
+        state: Modified in place; use only the returned state afterwards.
+        records: (journal offset, record) in order. Offsets below `state.next_offset` are skipped.
+        policy: Rules to use instead of those in the journal, for a backtest.
+
+    Returns:
+        The state after the batch, and the outputs in order. Without records, the same state and no outputs.
     """
     outputs: list[Output] = []
     for offset, record in records:
@@ -153,98 +170,89 @@ def fold(
 
 
 def step(state: State, offset: int, record: Record, policy: Policy | None = None) -> tuple[State, list[Output]]:
-    """Fold one record; see `fold`. For speed the state that comes in is the one that goes out."""
+    """Fold one record; see `fold`. The returned state is the same object, for speed."""
     if offset < state.next_offset:
         return state, []
     state.next_offset = offset + 1
     if policy is not None and state.policy != policy:
         _set_policy(state, policy)
     if isinstance(record, Example):
-        return state, _decide(state, offset) if _learn(state, offset, record) else []
-    return state, _other(state, offset, record, fixed_policy=policy is not None)
+        return state, _decide(state, offset) if _on_example(state, offset, record) else []
+    return state, _on_control_record(state, offset, record, fixed_policy=policy is not None)
 
 
-def _other(state: State, offset: int, record: Record, *, fixed_policy: bool) -> list[Output]:
+def _on_control_record(state: State, offset: int, record: Record, *, fixed_policy: bool) -> list[Output]:
     match record:
         case Tick(time_ms=time_ms):
-            _pass_time(state, time_ms)
-        case Manual(request=request) if request not in state.requests:
-            state.requests = [*state.requests, request][-REMEMBERED_REQUESTS:]
-            state.request = request
+            _on_tick(state, time_ms)
+        case Manual(request=request) if request not in state.recent_requests:
+            state.recent_requests = [*state.recent_requests, request][-MAX_RECENT_REQUESTS:]
+            state.manual_request = request
         case PolicyChange(policy=policy) if not fixed_policy:
             state.has_policy = True
             _set_policy(state, policy)
-        case Promoted() | Refused() if state.waiting and record.trigger == state.waiting.id:
-            _answer(state, record)
+        case Promoted() | Refused() if state.open_trigger and record.trigger == state.open_trigger.id:
+            _on_verdict(state, state.open_trigger, record)
         case Score() | _:
             return []
-    _look_at_drift(state)  # time may have passed since it was measured, and the champion may be another
+    _measure_drift(state)  # examples may have come since the latest measurement, and the champion may have changed
     return _decide(state, offset)
 
 
-def _learn(state: State, offset: int, example: Example) -> bool:
-    """Take in one example; True where a decision is due."""
+def _on_example(state: State, offset: int, example: Example) -> bool:
+    """Add an example to the state. True if a decision is due."""
     source = example.source
     partition = source_partition(source)
-    if is_redelivery(source, state.seen.get(partition)):
+    if is_redelivery(source, state.source_offsets.get(partition)):
         return False
-    state.seen[partition] = source.offset
-    hashed = key_hash(example.key)
-    holdout = held_out(example) if example.group else in_holdout(hashed)  # the same, without hashing twice
-    if state.window.empty:
+    state.source_offsets[partition] = source.offset
+    hashed_key = key_hash(example.key)
+    holdout = held_out(example) if example.group else in_holdout(hashed_key)  # the same, but hashes only once
+    if state.window.is_empty:
         state.window.opened_ms = state.now_ms
     state.window.add(example, holdout=holdout)
-    _keep(state, offset, example, hashed, holdout=holdout)
+    _update_samples(state, offset, example, hashed_key, holdout=holdout)
     if holdout or example.retracted:
         return False
     state.pending_examples += 1
     state.fresh_examples += 1
-    count(state.pending_labels, example.labels, 1)
-    _remember(state, example.labels)
-    return _measure_drift(state) or state.window.examples >= state.policy.window_examples
+    add_labels(state.pending_labels, example.labels, 1)
+    state.recent_labels.add(example.labels)
+    return _measure_drift_if_due(state) or state.window.examples >= state.policy.window_examples
 
 
-def _keep(state: State, offset: int, example: Example, hashed: int, *, holdout: bool) -> None:
-    """Bring the samples up to date. A key whose group is another now leaves the other side."""
+def _update_samples(state: State, offset: int, example: Example, hashed_key: int, *, holdout: bool) -> None:
+    """Put or discard a key. A key whose group changed may have to leave the sample of the other side."""
     if example.group or example.retracted:
-        (state.train_sample if holdout else state.holdout_sample).drop(hashed)
+        (state.train_sample if holdout else state.holdout_sample).discard(hashed_key)
     if example.retracted:
-        (state.holdout_sample if holdout else state.train_sample).drop(hashed)
+        (state.holdout_sample if holdout else state.train_sample).discard(hashed_key)
     elif holdout:
-        state.holdout_sample.put(hashed, offset)
+        state.holdout_sample.put(hashed_key, offset)
     else:
-        state.train_sample.put(hashed, offset, example.labels[0] if example.labels else "")
+        state.train_sample.put(hashed_key, offset, example.labels[0] if example.labels else "")
 
 
-def _remember(state: State, labels: tuple[str, ...]) -> None:
-    if len(state.recent) < state.policy.drift_window:
-        state.recent.append(labels)
-    else:
-        count(state.recent_labels, state.recent[state.recent_at], -1)
-        state.recent[state.recent_at] = labels
-        state.recent_at = (state.recent_at + 1) % len(state.recent)
-    count(state.recent_labels, labels, 1)
+def _measure_drift_if_due(state: State) -> bool:
+    """Measure drift every `policy.drift_every` examples. True if it was measured."""
+    state.drift_countdown -= 1
+    if state.drift_countdown > 0:
+        return False
+    state.drift_countdown = state.policy.drift_every
+    return _measure_drift(state)
 
 
 def _measure_drift(state: State) -> bool:
-    state.drift_due -= 1
-    if state.drift_due > 0:
-        return False
-    state.drift_due = state.policy.drift_every
-    return _look_at_drift(state)
-
-
-def _look_at_drift(state: State) -> bool:
-    """Measure drift; False where there is no champion to compare with."""
+    """Measure drift. False if there is no champion to compare with."""
     if not state.champion_labels:
         return False
-    state.drift = jensen_shannon(state.recent_labels, state.champion_labels)
+    state.drift = jensen_shannon(state.recent_labels.counts, state.champion_labels)
     if state.drift < state.policy.drift_rearm:
-        state.armed = True
+        state.drift_armed = True
     return True
 
 
-def _pass_time(state: State, time_ms: int) -> None:
+def _on_tick(state: State, time_ms: int) -> None:
     if not state.now_ms:
         state.window.opened_ms = time_ms
     state.now_ms = max(state.now_ms, time_ms)
@@ -254,101 +262,118 @@ def _set_policy(state: State, policy: Policy) -> None:
     state.policy = policy
     state.train_sample.resize(policy.reservoir)
     state.holdout_sample.resize(policy.reservoir)
-    oldest_first = state.recent[state.recent_at :] + state.recent[: state.recent_at]
-    state.recent, state.recent_at, state.recent_labels = oldest_first[-policy.drift_window :], 0, {}
-    for labels in state.recent:
-        count(state.recent_labels, labels, 1)
+    state.recent_labels.resize(policy.drift_window)
 
 
-def _answer(state: State, answer: Promoted | Refused) -> None:
-    waiting, state.waiting = state.waiting, None
-    if isinstance(answer, Promoted) and waiting:
-        state.champion = answer.version
-        state.pending = [span for span in state.pending if span.start >= waiting.spans[-1].end]
-        for label, number in state.waiting_labels.items():
-            count(state.champion_labels, (label,), number)
-            count(state.pending_labels, (label,), -number)
-        state.pending_examples -= waiting.examples
+def _on_verdict(state: State, trigger: Trigger, verdict: Promoted | Refused) -> None:
+    """Close the open trigger. A promotion takes its spans and labels from the pending ones."""
+    if isinstance(verdict, Promoted):
+        state.champion = verdict.version
+        state.pending_spans = [span for span in state.pending_spans if span.start >= trigger.spans[-1].end]
+        for label, examples in state.open_trigger_labels.items():
+            add_labels(state.champion_labels, (label,), examples)
+            add_labels(state.pending_labels, (label,), -examples)
+        state.pending_examples -= trigger.examples
         state.attempted_labels = []
-        state.armed = True
-    state.waiting_labels = {}
+        state.drift_armed = True
+    state.open_trigger = None
+    state.open_trigger_labels = {}
 
 
 def _decide(state: State, offset: int) -> list[Output]:
+    """Close the window if it is due, evaluate the rules, and open a trigger if one of them tripped."""
     outputs: list[Output] = []
-    closed_by = due(state.window, state.policy, state.now_ms)
+    closed_by = due_to_close(state.window, state.policy, state.now_ms)
     if closed_by:
-        outputs.append(_close(state, offset + 1, closed_by))
-    reason, measures, why_not = judge(_situation(state), state.policy)
-    if reason is None:
-        return [*outputs, Declined(
-            model=state.model, offset=offset, at_ms=state.now_ms, why=why_not, measures=measures
-        )]  # fmt: skip
-    if not state.window.empty:
-        outputs.append(_close(state, offset + 1, "manual" if reason == "manual" else "trigger"))
-    state.triggers += 1
-    trigger = Trigger(
-        model=state.model,
-        number=state.triggers,
-        offset=offset,
-        reason=reason,
-        at_ms=state.now_ms,
-        parent=state.champion,
-        spans=tuple(state.pending),
-        labels=tuple(sorted(state.champion_labels.keys() | state.pending_labels.keys())),
-        measures=measures,
-        seed=state.policy.seed,
-        **_samples(state),
+        outputs.append(_close_window(state, offset + 1, closed_by))
+    decision = evaluate_rules(_rule_inputs(state), state.policy)
+    if decision.reason is None:
+        outputs.append(_declined(state, offset, decision))
+        return outputs
+    if not state.window.is_empty:
+        outputs.append(_close_window(state, offset + 1, "manual" if decision.reason == "manual" else "trigger"))
+    outputs.append(_open_trigger(state, offset, decision.reason, decision.measures))
+    return outputs
+
+
+def _declined(state: State, offset: int, decision: Decision) -> Declined:
+    return Declined(
+        model=state.model, offset=offset, at_ms=state.now_ms, why=decision.why_not, measures=decision.measures
     )
-    _wait(state, trigger)
-    return [*outputs, trigger]
 
 
-def _situation(state: State) -> RuleInputs:
+def _rule_inputs(state: State) -> RuleInputs:
     known = state.champion_labels.keys() | set(state.attempted_labels)
     return RuleInputs(
         now_ms=state.now_ms,
         last_trigger_ms=state.last_trigger_ms,
         champion=state.champion,
-        fresh=state.fresh_examples,
-        pending=state.pending_examples,
-        recent=min(len(state.recent), state.pending_examples),
+        fresh_examples=state.fresh_examples,
+        pending_examples=state.pending_examples,
         drift=state.drift,
-        armed=state.armed,
+        drift_examples=min(len(state.recent_labels), state.pending_examples),
+        drift_armed=state.drift_armed,
         new_labels={label: n for label, n in state.pending_labels.items() if label not in known},
-        waiting=state.waiting.id if state.waiting else "",
-        request=state.request,
+        open_trigger=state.open_trigger.id if state.open_trigger else "",
+        manual_request=state.manual_request,
     )
 
 
-def _close(state: State, end: int, closed_by: str) -> Window:
-    window = close(state.window, state.model, end, state.now_ms, closed_by)  # type: ignore[arg-type]
-    state.pending.append(Span(window.start, window.end, window.examples, window.digest))
+def _close_window(state: State, end: int, closed_by: ClosedBy) -> Window:
+    window = close_window(state.window, state.model, end, state.now_ms, closed_by)
+    state.pending_spans.append(Span(window.start, window.end, window.examples, window.digest))
     state.window = OpenWindow(start=end, opened_ms=state.now_ms)
     return window
 
 
-def _samples(state: State) -> dict[str, tuple[int, ...]]:
-    start, policy, salt = state.pending[0].start, state.policy, state.triggers
-    older = state.train_sample.before(start)
-    holdout = list(state.holdout_sample.offsets.items())
-
-    def judged(pairs: Iterable[tuple[int, int]]) -> tuple[int, ...]:
-        return pick(pairs, policy.holdout_examples, policy.seed, salt)
-
-    return {
-        "rehearsal": pick_spread(older, policy.rehearsal_examples, policy.seed, salt),
-        "holdout_old": judged(pair for pair in holdout if pair[1] < start),
-        "holdout_recent": judged(pair for pair in holdout if pair[1] >= start),
-    }
-
-
-def _wait(state: State, trigger: Trigger) -> None:
-    state.waiting = trigger
-    state.waiting_labels = dict(state.pending_labels)
+def _open_trigger(state: State, offset: int, reason: Reason, measures: tuple[Measure, ...]) -> Trigger:
+    """Make a trigger of the pending spans, and wait for its verdict."""
+    state.trigger_count += 1
+    samples = _draw_samples(state)
+    trigger = Trigger(
+        model=state.model,
+        number=state.trigger_count,
+        offset=offset,
+        reason=reason,
+        at_ms=state.now_ms,
+        parent=state.champion,
+        spans=tuple(state.pending_spans),
+        rehearsal=samples.rehearsal,
+        holdout_old=samples.holdout_old,
+        holdout_recent=samples.holdout_recent,
+        labels=tuple(sorted(state.champion_labels.keys() | state.pending_labels.keys())),
+        measures=measures,
+        seed=state.policy.seed,
+    )
+    state.open_trigger = trigger
+    state.open_trigger_labels = dict(state.pending_labels)
     state.attempted_labels = list(trigger.labels)
     state.fresh_examples = 0
     state.last_trigger_ms = state.now_ms
-    state.request = ""
-    if trigger.reason == "drift":
-        state.armed = False
+    state.manual_request = ""
+    if reason == "drift":
+        state.drift_armed = False
+    return trigger
+
+
+class _Samples(NamedTuple):
+    """Journal offsets; see `schemas.windows.Trigger`."""
+
+    rehearsal: tuple[int, ...]
+    holdout_old: tuple[int, ...]
+    holdout_recent: tuple[int, ...]
+
+
+def _draw_samples(state: State) -> _Samples:
+    """Samples for the next trigger. The number of the trigger is the salt, so each trigger has its own."""
+    policy, salt, start = state.policy, state.trigger_count, state.pending_spans[0].start
+    holdout = list(state.holdout_sample.offsets.items())
+
+    def sample_holdout(candidates: Iterable[tuple[int, int]]) -> tuple[int, ...]:
+        return sample_uniform(candidates, policy.holdout_examples, policy.seed, salt)
+
+    return _Samples(
+        rehearsal=sample_stratified(state.train_sample.before(start), policy.rehearsal_examples, policy.seed, salt),
+        holdout_old=sample_holdout(pair for pair in holdout if pair[1] < start),
+        holdout_recent=sample_holdout(pair for pair in holdout if pair[1] >= start),
+    )

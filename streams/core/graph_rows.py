@@ -1,113 +1,126 @@
-"""The graph that events describe: `rows(event, offset)` gives node and edge rows, `merge` the newest of each.
+"""The rows that events write to the graph: `event_rows` for one event, `batch_rows` for a batch.
 
     technique      (:Entity:Technique {id: "T1059.001"})
     template       (:Entity:Template {id}) -[:REFERENCES]-> technique, vulnerability
     entity         (:Entity:Group|Malware|... {id: STIX id})
     relationship   (source) -[:USES|MITIGATES|... {id}]-> (target)
 
-A row has a revision: the feed's own time of change, then the event's offset. The sink writes a row only where
-nothing newer stands, so a second delivery or an older release changes nothing. Nothing is deleted: what a
-feed revokes stays and says so in `status`. An end that has not been seen yet is a bare node until it is.
+A row has a revision: the feed's own time of modification, then the offset of the event. The sink writes a row only
+if the graph has no newer revision, so a redelivery or an older release changes nothing. Nothing is deleted: what a
+feed revokes stays, and its `status` says so. If an edge comes before one of its nodes, the sink creates a node that
+has only an id; the event of the node completes it later.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 
 from schemas.events import Entity, Event, Relationship, Technique, Template
 
 NODE_LABEL = "Entity"
-"""Every node carries it; its `id` is unique."""
+"""A label of every node. The `id` of a node is unique within it."""
 
-Kind = str
-_WORD = re.compile(r"[^a-z0-9]+")
+Revision = tuple[int, int]
+"""Time of modification in ms since 1970 UTC (0: unknown), then the offset of the event."""
+
+Properties = dict[str, str | int | list[str]]
+
+_SEPARATORS = re.compile(r"[^a-z0-9]+")
 
 
-class Node(msgspec.Struct, frozen=True):
-    """One node: `label` beside `Entity`, its key, its revision and its properties."""
+class NodeRow(msgspec.Struct, frozen=True):
+    """One node: its `label` in addition to `NODE_LABEL`, its id, its revision and its properties."""
 
-    label: Kind
+    label: str
     id: str
-    revision: tuple[int, int]
-    properties: dict[str, Any]
+    revision: Revision
+    properties: Properties
 
 
-class Edge(msgspec.Struct, frozen=True):
-    """One edge between two keys: `type` in upper case."""
+class EdgeRow(msgspec.Struct, frozen=True):
+    """One edge: its `type` in upper case, its id, the ids of its nodes, its revision and its properties."""
 
-    type: Kind
+    type: str
     id: str
     source: str
     target: str
-    revision: tuple[int, int]
-    properties: dict[str, Any]
+    revision: Revision
+    properties: Properties
 
 
-class Rows(msgspec.Struct, frozen=True):
-    """What a batch of events says of the graph."""
+class GraphRows(msgspec.Struct, frozen=True):
+    """The rows of one event or of a batch."""
 
-    nodes: tuple[Node, ...]
-    edges: tuple[Edge, ...]
+    nodes: tuple[NodeRow, ...] = ()
+    edges: tuple[EdgeRow, ...] = ()
 
 
-def label_of(kind: str) -> Kind:
-    """A kind as a node label: only letters and digits are left of it.
+def node_label(kind: str) -> str:
+    """The node label of a kind of entity: only letters and digits; `Unknown` if none are left.
 
-    >>> label_of("data-component")
+    >>> node_label("data-component")
     'DataComponent'
     """
-    return "".join(word.capitalize() for word in _WORD.split(kind.lower()) if word) or "Unknown"
+    return "".join(word.capitalize() for word in _SEPARATORS.split(kind.lower()) if word) or "Unknown"
 
 
-def type_of(relation: str) -> Kind:
-    """A STIX relationship type as an edge type.
+def edge_type(relation: str) -> str:
+    """The edge type of a STIX relationship type: only letters, digits and `_`; `RELATED_TO` if none are left.
 
-    >>> type_of("subtechnique-of")
+    >>> edge_type("subtechnique-of")
     'SUBTECHNIQUE_OF'
     """
-    return "_".join(word.upper() for word in _WORD.split(relation.lower()) if word) or "RELATED_TO"
+    return "_".join(word.upper() for word in _SEPARATORS.split(relation.lower()) if word) or "RELATED_TO"
 
 
-def rows(event: Event, offset: int) -> Rows:
-    """The nodes and edges that one event says, `offset` being its offset in its topic partition."""
+def event_rows(event: Event, offset: int) -> GraphRows:
+    """The rows of one event.
+
+    Args:
+        event: Any event.
+        offset: Its offset in its topic partition.
+    """
     revision = (event.modified_ms, offset)
-    if isinstance(event, Relationship):
-        return Rows((), (_relationship(event, revision),))
-    if isinstance(event, Template):
-        references = (*event.techniques, *event.cves)
-        return Rows(
-            (Node("Template", event.id, revision, _properties(event, ("severity", "tags", "path"))),),
-            tuple(_reference(event, target, revision) for target in dict.fromkeys(references)),
-        )
-    if isinstance(event, Technique):
-        extra = ("stix_id", "tactics", "platforms", "domain")
-        return Rows((Node("Technique", event.id, revision, _properties(event, extra)),), ())
-    return Rows(
-        (Node(label_of(event.kind), event.id, revision, _properties(event, ("external_id", "aliases"))),), ()
-    )
+    match event:
+        case Relationship():
+            return GraphRows(edges=(_relationship(event, revision),))
+        case Template():
+            node = NodeRow("Template", event.id, revision, _properties(event, ("severity", "tags", "path")))
+            references = dict.fromkeys((*event.techniques, *event.cves))
+            return GraphRows((node,), tuple(_reference(event, target, revision) for target in references))
+        case Technique():
+            properties = _properties(event, ("stix_id", "tactics", "platforms", "domain"))
+            return GraphRows((NodeRow("Technique", event.id, revision, properties),))
+        case Entity():
+            properties = _properties(event, ("external_id", "aliases"))
+            return GraphRows((NodeRow(node_label(event.kind), event.id, revision, properties),))
 
 
-def merge(events: Iterable[tuple[Event, int]]) -> Rows:
-    """The rows of a batch of (event, offset), only the newest revision of each key, in order of first sight."""
-    nodes: dict[str, Node] = {}
-    edges: dict[str, Edge] = {}
+def batch_rows(events: Iterable[tuple[Event, int]]) -> GraphRows:
+    """The rows of a batch: the newest revision of each node and edge, in the order of their first event.
+
+    Args:
+        events: (event, offset in its topic partition). An empty batch has no rows.
+    """
+    nodes: dict[str, NodeRow] = {}
+    edges: dict[str, EdgeRow] = {}
     for event, offset in events:
-        found = rows(event, offset)
-        for node in found.nodes:
+        rows = event_rows(event, offset)
+        for node in rows.nodes:
             if node.id not in nodes or nodes[node.id].revision <= node.revision:
                 nodes[node.id] = node
-        for edge in found.edges:
+        for edge in rows.edges:
             if edge.id not in edges or edges[edge.id].revision <= edge.revision:
                 edges[edge.id] = edge
-    return Rows(tuple(nodes.values()), tuple(edges.values()))
+    return GraphRows(tuple(nodes.values()), tuple(edges.values()))
 
 
-def _properties(event: Technique | Template | Entity, names: tuple[str, ...]) -> dict[str, Any]:
-    properties: dict[str, Any] = {
+def _properties(event: Technique | Template | Entity, extra: tuple[str, ...]) -> Properties:
+    """The properties of all nodes, and some fields of the event."""
+    properties: Properties = {
         "name": event.name,
         "text": event.text,
         "feed": event.feed,
@@ -116,23 +129,23 @@ def _properties(event: Technique | Template | Entity, names: tuple[str, ...]) ->
         "revoked_by": event.revoked_by,
         "created_ms": event.created_ms,
     }
-    for name in names:
+    for name in extra:
         value = getattr(event, name)
         properties[name] = list(value) if isinstance(value, tuple) else value
     return properties
 
 
-def _relationship(event: Relationship, revision: tuple[int, int]) -> Edge:
-    properties = {
+def _relationship(event: Relationship, revision: Revision) -> EdgeRow:
+    properties: Properties = {
         "text": event.text,
         "feed": event.feed,
         "release": event.release,
         "status": event.status,
         "created_ms": event.created_ms,
     }
-    return Edge(type_of(event.relation), event.id, event.source.id, event.target.id, revision, properties)
+    return EdgeRow(edge_type(event.relation), event.id, event.source.id, event.target.id, revision, properties)
 
 
-def _reference(template: Template, target: str, revision: tuple[int, int]) -> Edge:
-    properties = {"feed": template.feed, "status": template.status}
-    return Edge("REFERENCES", f"{template.id}>{target}", template.id, target, revision, properties)
+def _reference(template: Template, target: str, revision: Revision) -> EdgeRow:
+    properties: Properties = {"feed": template.feed, "status": template.status}
+    return EdgeRow("REFERENCES", f"{template.id}>{target}", template.id, target, revision, properties)

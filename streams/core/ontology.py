@@ -1,8 +1,8 @@
-"""The threat graph as one document: what stands after the last event, as `gnn-threat` learns it.
+"""The threat graph as one document: the nodes and edges that `gnn-threat` has learned after the last event.
 
-    events ──project──> nodes and links ──the latest of each key, without what was taken back──> Ontology
+    events ──project──> nodes and links ──latest of each key, without retracted ones──> Ontology
 
-A node or edge here is an example of the journal in other words: same key, same text, same labels.
+Each node or edge corresponds to an example of the journal, with the same key, text and labels.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from collections.abc import Iterable
 import msgspec
 
 from schemas.events import Event
-from schemas.journal import Example, Source
-from streams.core.projections.examples import project
+from schemas.journal import Example, Link, Node, Source
+from streams.core.projections.base import project
 
 _MODEL = "gnn-threat"
-_NOWHERE = Source("", 0, 0)
+_NO_SOURCE = Source("", 0, 0)
 
 
 class OntologyNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A technique (with its tactics) or another entity; `kind` as in `schemas.events.Entity`, or `technique`."""
+    """A technique with its tactics, or an entity; `kind` is as in `schemas.events.Entity`, or `technique`."""
 
     id: str
     kind: str
@@ -30,7 +30,7 @@ class OntologyNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class OntologyEdge(msgspec.Struct, frozen=True, kw_only=True):
-    """A typed edge between two nodes' ids."""
+    """A typed edge between the ids of two nodes."""
 
     id: str
     source: str
@@ -41,34 +41,42 @@ class OntologyEdge(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ontology(msgspec.Struct, frozen=True):
-    """Nodes sorted by id, edges too."""
+    """The threat graph: nodes and edges, each sorted by id."""
 
     nodes: tuple[OntologyNode, ...] = ()
     edges: tuple[OntologyEdge, ...] = ()
 
 
-def ontology(events: Iterable[Event]) -> Ontology:
-    """The graph after events; the later of two that say something of the same thing counts."""
-    standing: dict[str, Example] = {}
+def build_ontology(events: Iterable[Event]) -> Ontology:
+    """The threat graph after a sequence of events. Without events it is empty.
+
+    Args:
+        events: In order; a later event with the same key replaces the earlier.
+    """
+    latest: dict[str, Example] = {}
     for event in events:
-        example = project(_MODEL, event, _NOWHERE)
+        example = project(_MODEL, event, _NO_SOURCE)
         if example is None:
             continue
         if example.retracted:
-            standing.pop(example.key, None)
+            latest.pop(example.key, None)
         else:
-            standing[example.key] = example
-    nodes = (_node(example) for example in standing.values() if example.node)
-    edges = (_edge(example) for example in standing.values() if example.link)
-    return Ontology(tuple(sorted(nodes, key=lambda n: n.id)), tuple(sorted(edges, key=lambda e: e.id)))
+            latest[example.key] = example
+    nodes = [_node(example, example.node) for example in latest.values() if example.node]
+    edges = [_edge(example, example.link) for example in latest.values() if example.link]
+    return Ontology(tuple(sorted(nodes, key=lambda node: node.id)), tuple(sorted(edges, key=lambda edge: edge.id)))
 
 
-def _node(example: Example) -> OntologyNode:
-    assert example.node
-    node = example.node
+def _node(example: Example, node: Node) -> OntologyNode:
     return OntologyNode(id=node.id, kind=node.kind, name=node.name, text=node.text, tactics=example.labels)
 
 
-def _edge(example: Example) -> OntologyEdge:
-    assert example.link
-    return OntologyEdge(id=example.key.partition(":")[2], **msgspec.structs.asdict(example.link))
+def _edge(example: Example, link: Link) -> OntologyEdge:
+    return OntologyEdge(
+        id=example.key.partition(":")[2],
+        source=link.source,
+        source_kind=link.source_kind,
+        relation=link.relation,
+        target=link.target,
+        target_kind=link.target_kind,
+    )

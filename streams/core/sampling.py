@@ -1,12 +1,12 @@
-"""Bounded samples of the latest version of every key seen: the keys whose hashes are smallest.
+"""Bounded samples of the keys of a journal, and seeded samples of their examples.
 
-    BottomK    of all keys, uniform: to judge on
-    StratifiedBottomK     of each stratum its own, the space divided fairly among them: to rehearse
+    BottomK              a uniform sample of all keys               ──> sample_uniform      holdout of a trigger
+    StratifiedBottomK    a sample with a fair share per stratum     ──> sample_stratified   rehearsal of a trigger
 
-Bottom-k sampling (Cohen & Kaplan, 2007): while nothing is retracted, which keys are in depends on the
-set of keys alone, not on their order or number of edits, so the sample is uniform over keys. A superseded example
-is replaced in place; a retracted one leaves, and its place goes to the next key that comes. The same records
-always give the same sample.
+Bottom-k sampling (Cohen & Kaplan, 2007) keeps the keys with the smallest hashes. While nothing is retracted, the
+sample depends only on the set of keys, not on their order or on how often they are edited, so it is uniform over
+keys. A later example of a key replaces the earlier. The key of a retracted example leaves the sample, and the next
+new key takes its place. The same records always give the same sample.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ import msgspec
 
 T = TypeVar("T")
 
-AGES = 4
-"""Into so many parts `pick_spread` divides the candidates by age, of equal size."""
+AGE_BINS = 4
+"""`sample_stratified` divides the candidates by age into this many bins of equal size."""
 
 
 class BottomK(msgspec.Struct):
-    """At most `size` keys with the journal offset of their latest example.
+    """The `size` keys with the smallest hashes, each with the journal offset of its latest example.
 
     Attributes:
-        size: Bound.
-        offsets: key hash -> offset.
-        heap: Negated key hashes, a max-heap of what may have to leave; may name keys that already left.
+        size: How many keys it holds at most, at least 1.
+        offsets: Key hash -> offset.
+        heap: Negated key hashes as a max-heap, to find the largest. It may still hold keys that have left.
     """
 
     size: int
@@ -38,24 +38,24 @@ class BottomK(msgspec.Struct):
     heap: list[int] = []
 
     def put(self, key_hash: int, offset: int) -> None:
-        """The latest example of a key is at `offset`."""
+        """Record the latest example of a key."""
         if key_hash in self.offsets:
             self.offsets[key_hash] = offset
         elif len(self.offsets) < self.size:
             self._add(key_hash, offset)
-        elif key_hash < self._largest():
+        elif key_hash < self._largest_hash():
             del self.offsets[-heapq.heappop(self.heap)]
             self._add(key_hash, offset)
 
-    def drop(self, key_hash: int) -> None:
-        """The key no longer counts."""
+    def discard(self, key_hash: int) -> None:
+        """Remove a key, if it is in the sample."""
         self.offsets.pop(key_hash, None)
 
     def resize(self, size: int) -> None:
-        """Another bound from here on; growing can't bring back keys that left."""
+        """Set another size. Keys that left a smaller sample don't come back to a larger one."""
         self.size = size
         while len(self.offsets) > size:
-            self._largest()
+            self._largest_hash()
             del self.offsets[-heapq.heappop(self.heap)]
 
     def _add(self, key_hash: int, offset: int) -> None:
@@ -64,137 +64,143 @@ class BottomK(msgspec.Struct):
         if len(self.heap) > 2 * self.size + 64:
             self.heap = sorted(-key for key in self.offsets)
 
-    def _largest(self) -> int:
+    def _largest_hash(self) -> int:
+        """The largest key hash, which is at the top of the heap afterwards."""
         while -self.heap[0] not in self.offsets:
             heapq.heappop(self.heap)
         return -self.heap[0]
 
 
 class StratifiedBottomK(msgspec.Struct):
-    """At most `size` keys, divided among strata: where there is no room, the largest stratum gives up a key.
+    """At most `size` keys of all strata. When it is full, the largest stratum evicts the key with the largest hash.
 
-    A stratum that never was the largest holds all of its keys, so a rare label is not crowded out by a common one.
+    A stratum that was never the largest holds all of its keys, so frequent labels don't crowd out rare ones.
 
     Attributes:
-        size: Bound on the keys of all strata together.
-        places: key hash -> (journal offset of its latest example, stratum).
-        heaps: Stratum -> negated key hashes, a max-heap of what may have to leave; as in `BottomK`.
-        bars: Stratum -> the smallest key hash that it has given up: while there is no room, only smaller ones come
-            in, so that what it holds are always its smallest.
+        size: How many keys it holds at most, of all strata together, at least 1.
+        entries: Key hash -> (journal offset of its latest example, stratum).
+        heaps: Stratum -> negated key hashes as a max-heap; as in `BottomK`.
+        eviction_thresholds: Stratum -> smallest key hash that it has evicted. While the sample is full, only keys
+            with a smaller hash are added, so that a stratum always holds its smallest hashes.
         counts: Stratum -> how many keys it holds, never 0.
-        most: The largest count.
+        max_count: The largest count; 0 if the sample is empty.
     """
 
     size: int
-    places: dict[int, tuple[int, str]] = {}
+    entries: dict[int, tuple[int, str]] = {}
     heaps: dict[str, list[int]] = {}
-    bars: dict[str, int] = {}
+    eviction_thresholds: dict[str, int] = {}
     counts: dict[str, int] = {}
-    most: int = 0
+    max_count: int = 0
 
     def put(self, key_hash: int, offset: int, stratum: str) -> None:
-        """The latest example of a key is at `offset`, and in `stratum` now."""
-        there = self.places.get(key_hash)
-        if there is not None:
-            if there[1] == stratum:
-                self.places[key_hash] = (offset, stratum)
+        """Record the latest example of a key and its stratum, which may have changed."""
+        entry = self.entries.get(key_hash)
+        if entry is not None:
+            if entry[1] == stratum:
+                self.entries[key_hash] = (offset, stratum)
                 return
-            self.drop(key_hash)
-        if len(self.places) < self.size:
+            self.discard(key_hash)
+        if len(self.entries) < self.size:
             self._add(key_hash, offset, stratum)
-        elif stratum not in self.bars or key_hash < self.bars[stratum]:
+        elif stratum not in self.eviction_thresholds or key_hash < self.eviction_thresholds[stratum]:
             self._add(key_hash, offset, stratum)
-            self._give_up(self._largest_stratum())
+            self._evict(self._largest_stratum())
 
-    def drop(self, key_hash: int) -> None:
-        """The key no longer counts."""
-        there = self.places.pop(key_hash, None)
-        if there is not None:
-            self._uncount(there[1])
+    def discard(self, key_hash: int) -> None:
+        """Remove a key, if it is in the sample."""
+        entry = self.entries.pop(key_hash, None)
+        if entry is not None:
+            self._decrement_count(entry[1])
 
     def resize(self, size: int) -> None:
-        """Another bound from here on; growing can't bring back keys that left."""
+        """Set another size. Keys that left a smaller sample don't come back to a larger one."""
         self.size = size
-        while len(self.places) > size:
-            self._give_up(self._largest_stratum())
+        while len(self.entries) > size:
+            self._evict(self._largest_stratum())
 
-    def before(self, offset: int) -> list[tuple[int, int, str]]:
-        """(key hash, offset, stratum) of the keys whose latest example is before an offset."""
-        return [(key, at, stratum) for key, (at, stratum) in self.places.items() if at < offset]
+    def before(self, end: int) -> list[tuple[int, int, str]]:
+        """(key hash, offset, stratum) of the keys whose latest example is before the journal offset `end`."""
+        return [(key, offset, stratum) for key, (offset, stratum) in self.entries.items() if offset < end]
 
     def _add(self, key_hash: int, offset: int, stratum: str) -> None:
-        self.places[key_hash] = (offset, stratum)
+        self.entries[key_hash] = (offset, stratum)
         heap = self.heaps.setdefault(stratum, [])
         heapq.heappush(heap, -key_hash)
         count = self.counts[stratum] = self.counts.get(stratum, 0) + 1
-        self.most = max(self.most, count)
+        self.max_count = max(self.max_count, count)
         if len(heap) > 2 * count + 64:
-            self.heaps[stratum] = sorted(-key for key, place in self.places.items() if place[1] == stratum)
+            self.heaps[stratum] = sorted(-key for key, entry in self.entries.items() if entry[1] == stratum)
 
-    def _give_up(self, stratum: str) -> None:
-        """Let the largest key hash of a stratum go."""
+    def _evict(self, stratum: str) -> None:
+        """Remove the key of a stratum that has the largest hash."""
         heap = self.heaps[stratum]
-        while (place := self.places.get(-heap[0])) is None or place[1] != stratum:
+        while (entry := self.entries.get(-heap[0])) is None or entry[1] != stratum:
             heapq.heappop(heap)
-        gone = -heapq.heappop(heap)
-        del self.places[gone]
-        self.bars[stratum] = min(gone, self.bars.get(stratum, gone))
-        self._uncount(stratum)
+        evicted = -heapq.heappop(heap)
+        del self.entries[evicted]
+        self.eviction_thresholds[stratum] = min(evicted, self.eviction_thresholds.get(stratum, evicted))
+        self._decrement_count(stratum)
 
-    def _uncount(self, stratum: str) -> None:
+    def _decrement_count(self, stratum: str) -> None:
         count = self.counts[stratum]
         if count > 1:
             self.counts[stratum] = count - 1
         else:
             del self.counts[stratum], self.heaps[stratum]
-        if count == self.most:
-            self.most = max(self.counts.values(), default=0)
+        if count == self.max_count:
+            self.max_count = max(self.counts.values(), default=0)
 
     def _largest_stratum(self) -> str:
-        return min(stratum for stratum, count in self.counts.items() if count == self.most)
+        """The stratum with the most keys, the first in alphabetical order of several."""
+        return min(stratum for stratum, count in self.counts.items() if count == self.max_count)
 
 
-def pick(candidates: Iterable[tuple[int, int]], count: int, seed: int, salt: int) -> tuple[int, ...]:
-    """A seeded sample without replacement.
-
-    Args:
-        candidates: (key hash, offset) pairs in any order.
-        count: How many at most.
-        seed, salt: The same pair gives the same sample; another salt, another sample.
-
-    Returns:
-        Offsets, ascending.
-    """
-    rank = _ranking(seed, salt)
-    chosen = heapq.nsmallest(count, candidates, key=lambda pair: rank(_bytes(pair[0])))
-    return tuple(sorted(offset for _, offset in chosen))
-
-
-def pick_spread(candidates: Iterable[tuple[int, int, str]], count: int, seed: int, salt: int) -> tuple[int, ...]:
-    """A seeded sample without replacement, spread evenly over strata and, within each, over ages.
+def sample_uniform(candidates: Iterable[tuple[int, int]], count: int, seed: int, salt: int) -> tuple[int, ...]:
+    """Draw a seeded uniform sample without replacement.
 
     Args:
-        candidates: (key hash, offset, stratum) in any order.
-        count: How many at most.
-        seed, salt: As for `pick`.
+        candidates: (key hash, offset) in any order.
+        count: Size of the sample, 0 or more. If there are fewer candidates, all are drawn.
+        seed, salt: Together they determine the sample.
 
     Returns:
-        Offsets, ascending. Two strata give the same number, and within one two ages, as far as they have so many.
+        Offsets in ascending order.
     """
-    rank = _ranking(seed, salt)
+    rank = _seeded_hash(seed, salt)
+    drawn = heapq.nsmallest(count, candidates, key=lambda candidate: rank(_to_bytes(candidate[0])))
+    return tuple(sorted(offset for _, offset in drawn))
+
+
+def sample_stratified(
+    candidates: Iterable[tuple[int, int, str]], count: int, seed: int, salt: int
+) -> tuple[int, ...]:
+    """Draw a seeded sample without replacement, stratified by label and, within each stratum, by age.
+
+    Args:
+        candidates: (key hash, offset, stratum) in any order. The offset gives the age.
+        count: Size of the sample, 0 or more. If there are fewer candidates, all are drawn.
+        seed, salt: Together they determine the sample.
+
+    Returns:
+        Offsets in ascending order. All strata have the same share, and so do the `AGE_BINS` bins of a stratum. A
+        stratum or bin that is too small gives all that it has, and the others share the rest.
+    """
+    rank = _seeded_hash(seed, salt)
     by_age = sorted(candidates, key=lambda candidate: candidate[1])
     cells: dict[tuple[str, int], list[tuple[bytes, int]]] = {}
-    for place, (key_hash, offset, stratum) in enumerate(by_age):
-        cell = (stratum, place * AGES // len(by_age))
-        cells.setdefault(cell, []).append((rank(_bytes(key_hash)), offset))
-    order = sorted(cells, key=lambda cell: rank(f"{cell[0]}/{cell[1]}".encode()))
-    strata = [[sorted(cells[cell]) for cell in order if cell[0] == stratum] for stratum in _firsts(order)]
-    turns = round_robin([round_robin(ages) for ages in strata])
-    return tuple(sorted(offset for _, offset in turns[:count]))
+    for position, (key_hash, offset, stratum) in enumerate(by_age):
+        cell = (stratum, position * AGE_BINS // len(by_age))
+        cells.setdefault(cell, []).append((rank(_to_bytes(key_hash)), offset))
+    cell_order = sorted(cells, key=lambda cell: rank(f"{cell[0]}/{cell[1]}".encode()))
+    strata = dict.fromkeys(stratum for stratum, _ in cell_order)
+    queues = [[sorted(cells[cell]) for cell in cell_order if cell[0] == stratum] for stratum in strata]
+    drawn = round_robin([round_robin(bins) for bins in queues])[:count]
+    return tuple(sorted(offset for _, offset in drawn))
 
 
 def round_robin(queues: Sequence[Sequence[T]]) -> list[T]:
-    """One of each queue, then a second of each, and so on.
+    """The first item of each queue, then the second of each, and so on. Shorter queues are skipped at their end.
 
     >>> round_robin(["abc", "", "d"])
     ['a', 'd', 'b', 'c']
@@ -203,14 +209,10 @@ def round_robin(queues: Sequence[Sequence[T]]) -> list[T]:
     return [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]
 
 
-def _firsts(cells: Iterable[tuple[str, int]]) -> list[str]:
-    return list(dict.fromkeys(stratum for stratum, _ in cells))
-
-
-def _ranking(seed: int, salt: int) -> Callable[[bytes], bytes]:
+def _seeded_hash(seed: int, salt: int) -> Callable[[bytes], bytes]:
     prefix = f"{seed}:{salt}:".encode()
     return lambda name: hashlib.blake2b(prefix + name, digest_size=8).digest()
 
 
-def _bytes(key_hash: int) -> bytes:
+def _to_bytes(key_hash: int) -> bytes:
     return key_hash.to_bytes(8, "big")

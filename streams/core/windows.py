@@ -1,4 +1,4 @@
-"""The open window: what has come since the last one closed, and when it closes."""
+"""The open window: the examples since the latest window closed, and when it closes itself."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ import msgspec
 from schemas.journal import Example
 from schemas.policy import Policy
 from schemas.windows import ClosedBy, Window
+from streams.core.label_counts import add_labels
 
 
 class OpenWindow(msgspec.Struct):
-    """Counts of the window that begins at offset `start`; see `schemas.windows.Window` for the fields."""
+    """Counts of the window that begins at the journal offset `start`.
+
+    The fields are those of `schemas.windows.Window`. `opened_ms` is 0 before the first tick.
+    """
 
     start: int = 0
     opened_ms: int = 0
@@ -23,26 +27,40 @@ class OpenWindow(msgspec.Struct):
     digest: str = ""
 
     @property
-    def empty(self) -> bool:
-        """Nothing in it that a training run would notice."""
+    def is_empty(self) -> bool:
+        """Whether it holds no example and no retraction."""
         return not (self.examples or self.holdout or self.retracted)
 
     def add(self, example: Example, *, holdout: bool) -> None:
-        """Count one example and chain it into the digest."""
-        link = f"{self.digest}|{example.key}|{example.hash}".encode()
-        self.digest = hashlib.blake2b(link, digest_size=16).hexdigest()
+        """Count an example and chain its key and content hash into the digest.
+
+        Args:
+            example: An example or a retraction.
+            holdout: Whether it is in the holdout, whose labels are not counted.
+        """
+        chained = f"{self.digest}|{example.key}|{example.hash}".encode()
+        self.digest = hashlib.blake2b(chained, digest_size=16).hexdigest()
         if example.retracted:
             self.retracted += 1
         elif holdout:
             self.holdout += 1
         else:
             self.examples += 1
-            count(self.labels, example.labels, 1)
+            add_labels(self.labels, example.labels, 1)
 
 
-def due(window: OpenWindow, policy: Policy, now_ms: int) -> ClosedBy | None:
-    """Whether the rules close the window now, and which of them; an empty window stays open."""
-    if window.empty:
+def due_to_close(window: OpenWindow, policy: Policy, now_ms: int) -> ClosedBy | None:
+    """Why the window has to close now.
+
+    Args:
+        window: The open window.
+        policy: Gives the number of examples and the age at which it closes.
+        now_ms: Time of the latest tick, in ms since 1970 UTC.
+
+    Returns:
+        `volume`, `age`, or None if it stays open. An empty window stays open.
+    """
+    if window.is_empty:
         return None
     if window.examples >= policy.window_examples:
         return "volume"
@@ -51,8 +69,16 @@ def due(window: OpenWindow, policy: Policy, now_ms: int) -> ClosedBy | None:
     return None
 
 
-def close(window: OpenWindow, model: str, end: int, now_ms: int, closed_by: ClosedBy) -> Window:
-    """The open window as a closed one, ending before offset `end`."""
+def close_window(window: OpenWindow, model: str, end: int, now_ms: int, closed_by: ClosedBy) -> Window:
+    """The open window as a closed one.
+
+    Args:
+        window: The open window.
+        model: The model whose journal it is part of.
+        end: Journal offset after the last record of the window.
+        now_ms: Time of the latest tick, in ms since 1970 UTC.
+        closed_by: Why it closes.
+    """
     return Window(
         model=model,
         start=window.start,
@@ -66,13 +92,3 @@ def close(window: OpenWindow, model: str, end: int, now_ms: int, closed_by: Clos
         labels=dict(sorted(window.labels.items())),
         digest=window.digest,
     )
-
-
-def count(counts: dict[str, int], labels: tuple[str, ...], by: int) -> None:
-    """Add `by` to the count of each label, and forget labels that reach zero."""
-    for label in labels:
-        total = counts.get(label, 0) + by
-        if total:
-            counts[label] = total
-        else:
-            counts.pop(label, None)

@@ -261,7 +261,7 @@ class Stage:
     def _is_free(self, model: str, time_ms: float = math.inf) -> bool:
         """Whether a model has no trigger waiting, or still cools down from it at a time."""
         state = self._read_on(model)
-        return state.waiting is None or time_ms < state.last_trigger_ms + state.policy.cooldown_s * 1000
+        return state.open_trigger is None or time_ms < state.last_trigger_ms + state.policy.cooldown_s * 1000
 
     def wait_for_answers(self) -> None:
         """Wait until every trigger is answered."""

@@ -8,7 +8,7 @@ from typing import Any
 from neo4j import Driver
 
 from schemas.events import Event
-from streams.core.graph_rows import merge
+from streams.core.graph_rows import batch_rows
 
 Node = tuple[str, tuple[str, ...], int, str]
 """Id, labels beside Entity, time of the revision, status; a bare node has none of the last three."""
@@ -33,7 +33,7 @@ def _node(id_: str, labels: list[str], modified_ms: int | None, status: str | No
 
 def as_said(events: Iterable[tuple[Event, int]]) -> tuple[list[Node], list[Edge]]:
     """What (event, offset) pairs say, each thing once and in its newest revision."""
-    rows = merge(events)
+    rows = batch_rows(events)
     nodes: dict[str, Any] = {end: (end, (), 0, "") for e in rows.edges for end in (e.source, e.target)}
     for n in rows.nodes:
         nodes[n.id] = (n.id, (n.label,), n.revision[0], n.properties["status"])

@@ -19,7 +19,7 @@ from schemas.windows import Trigger
 from streams.app.catch_up import places_of
 from streams.app.wiring import ROLES, group_of
 from streams.core.fold import Output, State, fold
-from streams.core.projections.examples import project
+from streams.core.projections.base import project
 from streams.fetchers.base.publish import outgoing_event, publish
 from streams.local.services import Endpoints
 from tests.flow.roles import role, until

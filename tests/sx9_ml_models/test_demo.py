@@ -21,7 +21,7 @@ from schemas.topics import EVENT_TOPICS, JOURNAL, TRIGGERS, VERSIONS, WINDOWS, p
 from schemas.windows import Trigger, Window
 from streams.app.catch_up import places_of
 from streams.core.fold import fold, initial
-from streams.core.projections.examples import project
+from streams.core.projections.base import project
 from streams.local.services import services
 from streams.settings import load_settings
 from sx9_ml_models.demo.history import history

@@ -1,4 +1,4 @@
-"""How far the labels of recent examples have moved from what the champion was trained on."""
+"""The distance of two label distributions."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from collections.abc import Mapping
 
 
 def jensen_shannon(p: Mapping[str, int], q: Mapping[str, int]) -> float:
-    """Jensen-Shannon distance (base 2) of two count distributions, 0 (equal) to 1 (disjoint).
+    """Jensen-Shannon distance of two distributions, given as counts.
 
-    The square root of the divergence of Lin (1991), "Divergence measures based on the Shannon entropy".
-    Two empty distributions are equal; an empty and a non-empty one are at distance 1.
+    It is the square root of the divergence of Lin (1991), "Divergence measures based on the Shannon entropy", with
+    logarithms of base 2.
+
+    Args:
+        p, q: Label -> count, 0 or more.
+
+    Returns:
+        0 (equal) to 1 (disjoint). 0 if both are empty, 1 if one of them is.
 
     >>> jensen_shannon({"a": 1}, {"b": 5})
     1.0
@@ -23,7 +29,7 @@ def jensen_shannon(p: Mapping[str, int], q: Mapping[str, int]) -> float:
     divergence = 0.0
     for label in sorted(p.keys() | q.keys()):
         a, b = p.get(label, 0) / total_p, q.get(label, 0) / total_q
-        middle = (a + b) / 2
-        divergence += (a * math.log2(a / middle) if a else 0.0) / 2
-        divergence += (b * math.log2(b / middle) if b else 0.0) / 2
+        mean = (a + b) / 2
+        divergence += (a * math.log2(a / mean) if a else 0.0) / 2
+        divergence += (b * math.log2(b / mean) if b else 0.0) / 2
     return math.sqrt(min(max(divergence, 0.0), 1.0))

@@ -1,31 +1,32 @@
-"""What `phi3-mitre-lora` is asked and answers: instructions made of one event, in the words that people use.
+"""What `phi3-mitre-lora` learns from an event: instructions and their answers.
 
-    technique                   explanation, and detection guidance where the event has it
+    event                       instructions
+    technique                   its explanation, and its detection guidance if the event has any
     mitigates relationship      what mitigates the technique, and how
     detects relationship        what detects it (a data component, a detection strategy), and how
 
-A question has many wordings; which one a key gets follows from its hash, so an edit of the answer keeps the
-question. Answers are plain prose that names the technique, its tactics, and what mitigates or detects it.
+Each instruction has many wordings. The hash of the key selects one, so an edited answer keeps its instruction.
+Answers are plain prose that names the technique, its tactics, and what mitigates or detects it. All examples of a
+technique are in one group, so that they are all in the holdout or all in the training set.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from schemas.events import Relationship, Technique
+from schemas.events import Event, Relationship, Technique
 from schemas.journal import Instruction, key_hash
+from streams.core.projections.base import Projection, any_end_inactive
+from streams.core.projections.text import CleanText
 
 MAX_ANSWER_CHARS = 1_500
-"""Of the prose of a feed in an answer; it is cut at the end of a sentence."""
+"""Limit for the text of the feed in an answer, in characters."""
 
-Clean = Callable[[str], str]
-"""Prose of a feed without its markup."""
+Prompt = tuple[str, str]
+"""Templates of an instruction and its input, with the fields `{name}`, `{id}` and `{by}`."""
 
-Asked = tuple[str, str]
-"""Instruction and input, with `{name}`, `{id}` and `{by}` to be filled in."""
-
-EXPLAIN: Sequence[Asked] = (
+EXPLAIN_PROMPTS: Sequence[Prompt] = (
     ("What is {name} ({id})?", ""),
     ("Explain the ATT&CK technique {id}, {name}.", ""),
     ("Explain this ATT&CK technique.", "{id} {name}"),
@@ -36,14 +37,14 @@ EXPLAIN: Sequence[Asked] = (
     ("An alert mentions {id}. What does it mean?", ""),
     ("Summarize the technique for an incident report.", "{name} ({id})"),
 )
-DETECT: Sequence[Asked] = (
+DETECT_PROMPTS: Sequence[Prompt] = (
     ("How can I detect {name} ({id})?", ""),
     ("How do defenders notice {name}?", ""),
     ("Give detection guidance for this ATT&CK technique.", "{id} {name}"),
     ("What are signs of {name} ({id})?", ""),
     ("We want to hunt for {id}, {name}. What do we look for?", ""),
 )
-DETECT_BY: Sequence[Asked] = (
+DETECT_BY_PROMPTS: Sequence[Prompt] = (
     ("Which data helps to detect {name} ({id})?", ""),
     ("How can I detect {name} ({id})?", ""),
     ("What should we monitor to find {name}?", ""),
@@ -52,7 +53,7 @@ DETECT_BY: Sequence[Asked] = (
     ("How does {by} help to detect {name} ({id})?", ""),
     ("How do I use this to detect {name} ({id})?", "{by}"),
 )
-MITIGATE: Sequence[Asked] = (
+MITIGATE_PROMPTS: Sequence[Prompt] = (
     ("How can {name} ({id}) be mitigated?", ""),
     ("How do we protect ourselves against {name}?", ""),
     ("Name a mitigation for this ATT&CK technique and explain it.", "{id} {name}"),
@@ -64,92 +65,145 @@ MITIGATE: Sequence[Asked] = (
 )
 
 _QUERIES = re.compile(r"\bAnalytic \d+\b")
-"""From here on a detection text of ATT&CK has queries of search engines, not prose."""
+"""Where the search queries begin in a detection text of ATT&CK; the prose is before them."""
 _DOMAINS = {"ics-attack": "ATT&CK for ICS", "mobile-attack": "ATT&CK for Mobile"}
-_BY = {"data-component": "data from {by}", "detection-strategy": "the detection strategy {by}"}
+_DETECTED_BY = {"data-component": "data from {by}", "detection-strategy": "the detection strategy {by}"}
 
 
-def of_technique(key: str, technique: Technique, clean: Clean) -> tuple[Instruction, ...]:
-    """What an active technique with tactics teaches."""
-    sort = "sub-technique" if "." in technique.id else "technique"
-    lead = (
-        f"{technique.name} ({technique.id}) is a {sort} of {_DOMAINS.get(technique.domain, 'ATT&CK')} that serves "
-        f"{tactics_in_words(technique.tactics)}."
+def project(event: Event, clean: CleanText) -> Projection | None:
+    """The instructions of an event, in the group of their technique.
+
+    Args:
+        event: Any event.
+        clean: Removes the markup of a text.
+
+    Returns:
+        The projection, or None for other events than those above. It is retracted if the event or one of its ends
+        is not active, or if the technique has no tactics.
+    """
+    if isinstance(event, Technique):
+        return _technique(event, clean)
+    if isinstance(event, Relationship) and event.relation in _OF_RELATION and event.target.kind == "technique":
+        return _relationship(event, clean)
+    return None
+
+
+def _technique(event: Technique, clean: CleanText) -> Projection:
+    key = f"technique:{event.id}"
+    retracted = event.status != "active" or not event.tactics
+    instructions = () if retracted else _explanation_and_detection(key, event, clean)
+    return Projection(key=key, group=key, instructions=instructions, labels=event.tactics, retracted=retracted)
+
+
+def _relationship(event: Relationship, clean: CleanText) -> Projection:
+    key = f"relationship:{event.id}"
+    retracted = any_end_inactive(event) or not event.target.tactics
+    return Projection(
+        key=key,
+        group=f"technique:{event.target.id}",
+        instructions=() if retracted else (_OF_RELATION[event.relation](key, event, clean),),
+        labels=event.target.tactics,
+        retracted=retracted,
     )
+
+
+def _explanation_and_detection(key: str, technique: Technique, clean: CleanText) -> tuple[Instruction, ...]:
+    explanation = _instruction(
+        EXPLAIN_PROMPTS, key, technique, answer=_answer(clean, _definition(technique), technique.text)
+    )
+    if not technique.detection.strip():
+        return (explanation,)
+    lead = (
+        f"{technique.name} ({technique.id}), which serves {describe_tactics(technique.tactics)}, "
+        "can be detected as follows."
+    )
+    answer = _answer(clean, lead, technique.detection)
+    return explanation, _instruction(DETECT_PROMPTS, key, technique, answer=answer)
+
+
+def _definition(technique: Technique) -> str:
+    kind = "sub-technique" if "." in technique.id else "technique"
+    domain = _DOMAINS.get(technique.domain, "ATT&CK")
+    tactics = describe_tactics(technique.tactics)
+    definition = f"{technique.name} ({technique.id}) is a {kind} of {domain} that serves {tactics}."
     platforms = [platform for platform in technique.platforms if platform != "PRE"]
-    where = f" It concerns {listed(platforms)}." if platforms else ""
-    found = [_asked(EXPLAIN, key, technique, answer=_prose(clean, lead + where, technique.text))]
-    if technique.detection.strip():
-        lead = (
-            f"{technique.name} ({technique.id}), which serves {tactics_in_words(technique.tactics)}, "
-            "can be detected as follows."
-        )
-        found.append(_asked(DETECT, key, technique, answer=_prose(clean, lead, technique.detection)))
-    return tuple(found)
+    return f"{definition} It concerns {enumerate_words(platforms)}." if platforms else definition
 
 
-def of_mitigation(key: str, relation: Relationship, clean: Clean) -> tuple[Instruction, ...]:
-    """What an active `mitigates` relationship to a technique teaches."""
-    lead = f"ATT&CK lists the mitigation {relation.source.name} against {_target(relation)}."
-    return (_asked(MITIGATE, key, relation, answer=_prose(clean, lead, relation.text)),)
+def _mitigation(key: str, relationship: Relationship, clean: CleanText) -> Instruction:
+    lead = f"ATT&CK lists the mitigation {relationship.source.name} against {_target(relationship)}."
+    return _instruction(MITIGATE_PROMPTS, key, relationship, answer=_answer(clean, lead, relationship.text))
 
 
-def of_detection(key: str, relation: Relationship, clean: Clean) -> tuple[Instruction, ...]:
-    """What an active `detects` relationship to a technique teaches."""
-    by = _BY.get(relation.source.kind, "{by}").format(by=relation.source.name)
-    lead = f"{_target(relation)}, can be detected with {by}."
-    return (_asked(DETECT_BY, key, relation, answer=_prose(clean, lead, relation.text)),)
+def _detection(key: str, relationship: Relationship, clean: CleanText) -> Instruction:
+    by = _DETECTED_BY.get(relationship.source.kind, "{by}").format(by=relationship.source.name)
+    lead = f"{_target(relationship)}, can be detected with {by}."
+    return _instruction(DETECT_BY_PROMPTS, key, relationship, answer=_answer(clean, lead, relationship.text))
 
 
-def tactics_in_words(tactics: Sequence[str]) -> str:
-    """Tactics as a sentence says them.
+_OF_RELATION: Mapping[str, Callable[[str, Relationship, CleanText], Instruction]] = {
+    "mitigates": _mitigation,
+    "detects": _detection,
+}
+"""Type of a relationship to a technique -> its instruction."""
 
-    >>> tactics_in_words(("command-and-control",)), tactics_in_words(("impact", "defense-evasion"))
+
+def describe_tactics(tactics: Sequence[str]) -> str:
+    """Tactics as they are written in a sentence. There must be at least one.
+
+    >>> describe_tactics(("command-and-control",)), describe_tactics(("impact", "defense-evasion"))
     ('the tactic command and control', 'the tactics impact and defense evasion')
     """
     words = [tactic.replace("-", " ") for tactic in tactics]
-    return f"the tactic{'s' if len(words) > 1 else ''} {listed(words)}"
+    return f"the tactic{'s' if len(words) > 1 else ''} {enumerate_words(words)}"
 
 
-def listed(words: Sequence[str]) -> str:
-    """Words as a sentence lists them.
+def enumerate_words(words: Sequence[str]) -> str:
+    """Words as they are listed in a sentence. There must be at least one.
 
-    >>> listed(["a", "b", "c"])
+    >>> enumerate_words(["a", "b", "c"])
     'a, b and c'
     """
-    *most, last = words
-    return f"{', '.join(most)} and {last}" if most else last
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
 
 
-def cut(text: str, most: int = MAX_ANSWER_CHARS) -> str:
-    """Prose of at most so many characters that ends with a sentence; where no sentence ends, with a word.
+def truncate(text: str, max_chars: int = MAX_ANSWER_CHARS) -> str:
+    """Truncate a text after its last whole sentence, or after its last whole word if no sentence fits.
 
-    >>> cut("One is short. Two is longer.", 20), cut("no sentence ends here", 12)
+    Args:
+        text: Any text; one that fits is returned as it is.
+        max_chars: Limit in characters, at least 1. The ` ...` after a truncated sentence is not counted.
+
+    >>> truncate("One is short. Two is longer.", 20), truncate("no sentence ends here", 12)
     ('One is short.', 'no sentence ...')
     """
-    if len(text) <= most:
+    if len(text) <= max_chars:
         return text
-    head = text[: most + 1]
-    end = max(head.rfind(mark) for mark in (". ", "! ", "? ", ".) "))
-    if end > 0:
-        return head[: end + 1].rstrip()
-    return f"{head[: max(head.rfind(' '), 0)] or head[:most]} ..."
+    head = text[: max_chars + 1]
+    sentence_end = max(head.rfind(ending) for ending in (". ", "! ", "? ", ".) "))
+    if sentence_end > 0:
+        return head[: sentence_end + 1].rstrip()
+    return f"{head[: max(head.rfind(' '), 0)] or head[:max_chars]} ..."
 
 
-def _target(relation: Relationship) -> str:
-    target = relation.target
-    return f"{target.name or target.id} ({target.id}), which serves {tactics_in_words(target.tactics)}"
+def _target(relationship: Relationship) -> str:
+    target = relationship.target
+    return f"{target.name or target.id} ({target.id}), which serves {describe_tactics(target.tactics)}"
 
 
-def _prose(clean: Clean, lead: str, text: str) -> str:
-    said = cut(_QUERIES.split(clean(text), maxsplit=1)[0].rstrip())
-    if said and said[-1] not in ".!?:)":
-        said += "."
-    return " ".join(part for part in (lead, said) if part)
+def _answer(clean: CleanText, lead: str, text: str) -> str:
+    """The lead, then the prose of the feed, truncated and ended as a sentence."""
+    prose = truncate(_QUERIES.split(clean(text), maxsplit=1)[0].rstrip())
+    if prose and prose[-1] not in ".!?:)":
+        prose += "."
+    return " ".join(part for part in (lead, prose) if part)
 
 
-def _asked(wordings: Sequence[Asked], key: str, event: Technique | Relationship, *, answer: str) -> Instruction:
-    instruction, given = wordings[key_hash(f"{wordings[0][0]} {key}") % len(wordings)]
-    end, by = (event.target, event.source.name) if isinstance(event, Relationship) else (event, "")
-    words = {"name": end.name or end.id, "id": end.id, "by": by}
-    return Instruction(instruction=instruction.format_map(words), input=given.format_map(words), output=answer)
+def _instruction(
+    prompts: Sequence[Prompt], key: str, event: Technique | Relationship, *, answer: str
+) -> Instruction:
+    instruction, given = prompts[key_hash(f"{prompts[0][0]} {key}") % len(prompts)]
+    technique, by = (event.target, event.source.name) if isinstance(event, Relationship) else (event, "")
+    fields = {"name": technique.name or technique.id, "id": technique.id, "by": by}
+    return Instruction(instruction=instruction.format_map(fields), input=given.format_map(fields), output=answer)

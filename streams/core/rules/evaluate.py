@@ -1,112 +1,76 @@
-"""Which rules of the policy call for a retrain, with the numbers of all of them.
+"""The decision to retrain, with the measures of all rules.
 
-    rule        trips when
-    manual      a person asked
+    rule        trips if
+    manual      a person asked for a retrain
     taxonomy    a label that the champion does not know has enough examples
-    drift       the Jensen-Shannon distance of recent labels is at the threshold, and had been below the
-                re-arm level since it last tripped
-    volume      enough training examples since the last trigger (or for the first version)
-    staleness   the last trigger is old, and something has come since
+    drift       the labels of recent examples are far from those of the champion
+    volume      there are enough training examples since the latest trigger, or for the first version
+    staleness   the latest trigger is old, and there are new examples
 
-The first that trips, in this order, is the reason. While a trigger is unanswered nothing trips; within the
-cool-down only a manual request does.
+The reason is the first rule of this table that tripped. No rule counts while a trigger waits for its verdict or
+there are no pending examples. Within the cool-down only a manual request counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import get_args
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from schemas.policy import Policy
 from schemas.windows import Measure, Reason
+from streams.core.rules.drift import drift
+from streams.core.rules.inputs import RuleInputs
+from streams.core.rules.manual import manual
+from streams.core.rules.staleness import staleness
+from streams.core.rules.taxonomy import taxonomy
+from streams.core.rules.volume import volume
 
-REASONS: tuple[Reason, ...] = ("manual", "taxonomy", "drift", "volume", "staleness")
-if set(REASONS) != set(get_args(Reason)):
-    raise AssertionError("every reason of schemas.windows.Reason has its place in the order")
+RULES: Mapping[Reason, Callable[[RuleInputs, Policy], Measure]] = {
+    "manual": manual,
+    "taxonomy": taxonomy,
+    "drift": drift,
+    "volume": volume,
+    "staleness": staleness,
+}
+"""All rules, in order of precedence."""
 
 
-class RuleInputs(msgspec.Struct, frozen=True, kw_only=True):
-    """What the rules look at.
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether to retrain.
 
     Attributes:
-        now_ms, last_trigger_ms: Tick times; `last_trigger_ms` is 0 before the first trigger.
-        champion: Name of the serving version, empty before the first.
-        fresh: Training examples since the last trigger; `pending` since the champion's windows.
-        recent: How many examples the drift statistic is over, and `drift` its value.
-        armed: Whether drift may trip.
-        new_labels: Label -> pending examples, for labels that neither the champion nor the last attempt knew.
-        waiting: Id of the unanswered trigger, or empty.
-        request: Id of the manual request waiting, or empty.
+        reason: The rule that decided to retrain; None: don't retrain.
+        measures: The measures of all rules, in the order of `RULES`.
+        why_not: A sentence that says why not to retrain; empty if there is a reason.
     """
 
-    now_ms: int
-    last_trigger_ms: int
-    champion: str
-    fresh: int
-    pending: int
-    recent: int
-    drift: float
-    armed: bool
-    new_labels: Mapping[str, int]
-    waiting: str
-    request: str
+    reason: Reason | None
+    measures: tuple[Measure, ...]
+    why_not: str
 
 
-def judge(now: RuleInputs, policy: Policy) -> tuple[Reason | None, tuple[Measure, ...], str]:
-    """Decide whether to retrain.
+def evaluate_rules(inputs: RuleInputs, policy: Policy) -> Decision:
+    """Decide whether to retrain."""
+    measures = {reason: rule(inputs, policy) for reason, rule in RULES.items()}
+    reason = next((reason for reason, measure in measures.items() if measure.tripped), None)
+    why_not = blocked_reason(inputs, policy, reason) or ("" if reason else "no rule tripped")
+    return Decision(reason=None if why_not else reason, measures=tuple(measures.values()), why_not=why_not)
 
-    Returns:
-        The reason, or None; the measures of all rules; and in a sentence why not, empty if it trips.
+
+def blocked_reason(inputs: RuleInputs, policy: Policy, reason: Reason | None) -> str:
+    """Why a retrain is not possible now, as a sentence; empty if it is possible.
+
+    Args:
+        inputs: As for `evaluate_rules`.
+        policy: As for `evaluate_rules`.
+        reason: The rule that tripped, or None. A manual request is possible within the cool-down.
     """
-    measures = (
-        Measure("manual", float(bool(now.request)), 1.0, bool(now.request), now.request),
-        _taxonomy(now, policy),
-        _drift(now, policy),
-        _volume(now, policy),
-        _staleness(now, policy),
-    )
-    tripped = {m.rule for m in measures if m.tripped}
-    reason = next((r for r in REASONS if r in tripped), None)
-    hindrance = _hindrance(now, policy, reason)
-    if hindrance:
-        return None, measures, hindrance
-    return reason, measures, "" if reason else "no rule tripped"
-
-
-def _hindrance(now: RuleInputs, policy: Policy, reason: Reason | None) -> str:
-    if now.waiting:
-        return f"trigger {now.waiting} is not answered yet"
-    if not now.pending:
+    if inputs.open_trigger:
+        return f"trigger {inputs.open_trigger} is not answered yet"
+    if not inputs.pending_examples:
         return "no training example since the champion's windows"
-    rest_s = policy.cooldown_s - (now.now_ms - now.last_trigger_ms) / 1000
-    if reason != "manual" and now.last_trigger_ms and rest_s > 0:
+    rest_s = policy.cooldown_s - inputs.since_trigger_s
+    if reason != "manual" and inputs.last_trigger_ms and rest_s > 0:
         return f"cooling down for another {rest_s:.0f} s"
     return ""
-
-
-def _taxonomy(now: RuleInputs, policy: Policy) -> Measure:
-    label, most = max(now.new_labels.items(), key=lambda item: (item[1], item[0]), default=("", 0))
-    tripped = bool(now.champion) and most >= policy.taxonomy_examples
-    return Measure("taxonomy", float(most), float(policy.taxonomy_examples), tripped, label)
-
-
-def _drift(now: RuleInputs, policy: Policy) -> Measure:
-    supported = bool(now.champion) and now.recent >= policy.drift_min_support
-    tripped = supported and now.armed and now.drift >= policy.drift_threshold
-    detail = f"over {now.recent} examples" if supported else f"only {now.recent} examples"
-    return Measure(
-        "drift", now.drift, policy.drift_threshold, tripped, detail if now.armed else f"{detail}, disarmed"
-    )
-
-
-def _volume(now: RuleInputs, policy: Policy) -> Measure:
-    limit = policy.retrain_examples if now.champion else policy.bootstrap_examples
-    return Measure("volume", float(now.fresh), float(limit), now.fresh >= limit)
-
-
-def _staleness(now: RuleInputs, policy: Policy) -> Measure:
-    age_s = (now.now_ms - now.last_trigger_ms) / 1000 if now.champion else 0.0
-    tripped = age_s >= policy.champion_age_s and now.fresh >= policy.staleness_examples
-    return Measure("staleness", age_s, policy.champion_age_s, tripped, f"{now.fresh} new examples")

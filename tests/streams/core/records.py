@@ -31,7 +31,7 @@ SMALL = Policy(
 
 
 def example(number: int, *labels: str, key: str | None = None, retracted: bool = False) -> Example:
-    """The example that event `number` of one source partition gave."""
+    """The example of event `number` of one topic partition."""
     return Example(
         source=Source("threat.relationships.v1", 0, number),
         key=key or f"relationship:{number}",
@@ -44,21 +44,21 @@ def example(number: int, *labels: str, key: str | None = None, retracted: bool =
 
 
 def training(how_many: int, *labels: str, first: int = 0) -> list[Example]:
-    """So many examples that are not in the holdout; event offsets from `first` on."""
-    found: list[Example] = []
+    """`how_many` examples that are not in the holdout, with event offsets from `first` on."""
+    examples: list[Example] = []
     for number in count(first):
-        if len(found) == how_many:
-            return found
+        if len(examples) == how_many:
+            return examples
         if not in_holdout(key_hash(f"relationship:{number}")):
-            found.append(example(number, *labels))
+            examples.append(example(number, *labels))
     raise AssertionError
 
 
 def tick(days: float = 0.0) -> Tick:
-    """A tick so many days after the start."""
+    """A tick `days` after the start."""
     return Tick(START_MS + int(days * DAY_MS))
 
 
 def numbered(records: list[Record], first: int = 0) -> list[tuple[int, Record]]:
-    """Records with journal offsets."""
+    """Records with their journal offsets, from `first` on."""
     return list(enumerate(records, first))

@@ -1,4 +1,4 @@
-"""The fold decides the same, however its journal reaches it."""
+"""The fold decides the same for the same journal, however it is batched, redelivered or restarted."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def of(kind: type, outputs: list[Output]) -> list[Any]:
 
 @st.composite
 def journals(draw: st.DrawFn) -> list[Record]:
-    """Journals with everything in them: edits, retractions, second deliveries, answers, ticks, requests."""
+    """Journals with edits, retractions, redeliveries, verdicts, ticks and manual requests."""
     records: list[Record] = [PolicyChange(SMALL)]
     event, days, trigger_offsets = 0, 0.0, st.integers(0, 150)
     for _ in range(draw(st.integers(0, 120))):
@@ -58,19 +58,19 @@ def journals(draw: st.DrawFn) -> list[Record]:
         elif kind == "policy":
             records.append(PolicyChange(Policy(drift_window=draw(st.integers(1, 50)), reservoir=7, cooldown_s=0.0)))
         else:
-            answer = Promoted if kind == "promoted" else Refused
+            verdict = Promoted if kind == "promoted" else Refused
             extra = {} if kind == "promoted" else {"reason": "worse"}
             trigger = f"m@{draw(trigger_offsets)}"
-            records.append(answer(trigger=trigger, version=f"v{len(records)}", time_ms=0, **extra))
-    return answered(records)
+            records.append(verdict(trigger=trigger, version=f"v{len(records)}", time_ms=0, **extra))
+    return with_trigger_ids(records)
 
 
-def answered(records: list[Record]) -> list[Record]:
-    """Answers that are made up get the id of the trigger that waits, so that they mean something."""
+def with_trigger_ids(records: list[Record]) -> list[Record]:
+    """The records, with the id of the open trigger in each verdict, so that the verdicts take effect."""
     state, fixed = State(model="m"), []
     for offset, record in enumerate(records):
-        if isinstance(record, Promoted | Refused) and state.waiting:
-            fixed.append(type(record)(**{**_fields(record), "trigger": state.waiting.id}))
+        if isinstance(record, Promoted | Refused) and state.open_trigger:
+            fixed.append(type(record)(**{**_fields(record), "trigger": state.open_trigger.id}))
         else:
             fixed.append(record)
         state, _ = fold(state, [(offset, fixed[-1])])
@@ -95,7 +95,7 @@ def test_any_split_into_batches_gives_the_same(journal: list[Record], sizes: lis
 
 @given(journals(), st.integers(0, 120), st.integers(0, 120))
 @settings(max_examples=60, deadline=None)
-def test_delivering_any_suffix_again_changes_nothing(journal: list[Record], at: int, back: int) -> None:
+def test_redelivering_any_suffix_changes_nothing(journal: list[Record], at: int, back: int) -> None:
     whole_state, whole = fold(State(model="m"), numbered(journal))
     records = numbered(journal)
     at = min(at, len(records))
@@ -115,8 +115,8 @@ def test_a_restart_from_any_snapshot_changes_nothing(journal: list[Record], at: 
 
 @given(journals())
 @settings(max_examples=60, deadline=None)
-def test_events_delivered_twice_to_the_journal_count_once(journal: list[Record]) -> None:
-    """A writer that dies repeats a run of events; windows then differ in their ends, never in their content."""
+def test_redelivered_events_in_the_journal_count_once(journal: list[Record]) -> None:
+    """A writer that is killed repeats events. Windows may then have other ends, but not other content."""
     once = [r for r in journal if isinstance(r, Example)]
     clean = list({r.source.offset: r for r in once}.values())
     repeated = clean + clean[len(clean) // 2 :]
@@ -129,7 +129,7 @@ def test_events_delivered_twice_to_the_journal_count_once(journal: list[Record])
 
 @given(journals())
 @settings(max_examples=60, deadline=None)
-def test_windows_lie_end_to_end_and_hold_every_example_once(journal: list[Record]) -> None:
+def test_windows_are_contiguous_and_hold_every_example_once(journal: list[Record]) -> None:
     state, outputs = fold(State(model="m"), numbered(journal))
     windows = of(Window, outputs)
     assert [w.start for w in windows] == [0, *(w.end for w in windows)][: len(windows)]
@@ -141,7 +141,7 @@ def test_windows_lie_end_to_end_and_hold_every_example_once(journal: list[Record
 
 @given(journals())
 @settings(max_examples=60, deadline=None)
-def test_a_trigger_never_names_a_superseded_or_mixed_up_example(journal: list[Record]) -> None:
+def test_samples_of_a_trigger_have_no_superseded_example_and_respect_the_holdout(journal: list[Record]) -> None:
     _, outputs = fold(State(model="m"), numbered(journal))
     for trigger in of(Trigger, outputs):
         latest: dict[str, int] = {}
@@ -167,7 +167,7 @@ def test_the_first_version_waits_for_the_bootstrap_volume() -> None:
     assert (trigger.reason, trigger.parent, trigger.version, trigger.examples) == ("volume", "", "v0001", 20)
 
 
-def test_nothing_trips_while_a_trigger_is_unanswered_and_what_came_meanwhile_is_not_lost() -> None:
+def test_no_rule_trips_while_a_trigger_is_open_and_examples_meanwhile_are_not_lost() -> None:
     state, outputs = run(training(60))
     (first,) = of(Trigger, outputs)
     state, outputs = fold(state, [(100, Promoted(trigger=first.id, version="v0001", time_ms=0))])
@@ -194,7 +194,7 @@ def promoted(labels: str = "ab", policy: Policy = SMALL) -> State:
     return state
 
 
-def test_drift_trips_at_its_threshold_and_only_once_until_it_has_gone() -> None:
+def test_drift_trips_at_its_threshold_and_again_only_after_it_was_rearmed() -> None:
     state = promoted("ab")
     state.policy = Policy(**{**_policy(SMALL), "taxonomy_examples": 10_000, "retrain_examples": 10_000})
     state, outputs = fold(state, numbered(list(training(20, "c", first=50)), 92))
@@ -206,10 +206,10 @@ def test_drift_trips_at_its_threshold_and_only_once_until_it_has_gone() -> None:
     state, outputs = fold(state, numbered(list(training(20, "c", first=100)), 201))
     assert not of(Trigger, outputs), "disarmed until it falls below the re-arm level"
     state, outputs = fold(state, numbered([*training(12, "a", first=150), *training(12, "b", first=180)], 300))
-    assert state.armed
+    assert state.drift_armed
 
 
-def test_labels_like_those_of_the_champion_never_look_like_drift() -> None:
+def test_labels_distributed_as_those_of_the_champion_are_no_drift() -> None:
     state = promoted("ab")
     state.policy = Policy(**{**_policy(SMALL), "retrain_examples": 10_000})
     again = [
@@ -220,7 +220,7 @@ def test_labels_like_those_of_the_champion_never_look_like_drift() -> None:
     assert not of(Trigger, outputs)
 
 
-def test_a_label_nobody_knew_trips_the_taxonomy_rule() -> None:
+def test_a_label_unknown_to_the_champion_trips_the_taxonomy_rule() -> None:
     _, outputs = fold(promoted("ab"), numbered(list(training(4, "reconnaissance", first=50)), 92))
     assert not of(Trigger, outputs)
     _, outputs = fold(promoted("ab"), numbered(list(training(10, "reconnaissance", first=50)), 92))
@@ -229,7 +229,7 @@ def test_a_label_nobody_knew_trips_the_taxonomy_rule() -> None:
     assert trigger.labels == ("a", "b", "reconnaissance")
 
 
-def test_staleness_needs_age_and_something_new() -> None:
+def test_staleness_needs_age_and_new_examples() -> None:
     old = tick(31)
     _, outputs = fold(promoted(), [(92, old)])
     assert not of(Trigger, outputs)
@@ -238,9 +238,9 @@ def test_staleness_needs_age_and_something_new() -> None:
     assert trigger.reason == "staleness"
 
 
-def test_within_the_cool_down_only_a_person_gets_through() -> None:
-    patient = Policy(**{**_policy(SMALL), "cooldown_s": 86_400.0})
-    state, outputs = fold(promoted(policy=patient), numbered(list(training(30, "a", first=50)), 92))
+def test_within_the_cool_down_only_a_manual_request_trips() -> None:
+    cool_down = Policy(**{**_policy(SMALL), "cooldown_s": 86_400.0})
+    state, outputs = fold(promoted(policy=cool_down), numbered(list(training(30, "a", first=50)), 92))
     declined = of(Declined, outputs)
     assert not of(Trigger, outputs)
     assert "cooling down for another" in declined[-1].why
@@ -248,32 +248,32 @@ def test_within_the_cool_down_only_a_person_gets_through() -> None:
     assert [t.reason for t in of(Trigger, outputs)] == ["manual"]
 
 
-def played(chunks: list[list[str]], days: list[int], early: list[bool]) -> list[Any]:
-    """What the triggers of a history say, each answered at once or only when its cool-down is about to end."""
-    patient = Policy(**{**_policy(SMALL), "cooldown_s": 20 * 86_400.0, "retrain_examples": 60})
-    (state, outputs), offset, number, day = (fresh(patient), list[Output]()), 0, 0, 0
+def triggers_of(chunks: list[list[str]], days: list[int], early: list[bool]) -> list[Any]:
+    """The triggers of a history whose verdicts come at once, or only when the cool-down is about to end."""
+    cool_down = Policy(**{**_policy(SMALL), "cooldown_s": 20 * 86_400.0, "retrain_examples": 60})
+    (state, outputs), offset, number, day = (fresh(cool_down), list[Output]()), 0, 0, 0
 
-    def take(record: Record) -> None:
+    def append(record: Record) -> None:
         nonlocal state, offset
         offset += 1
         state, more = fold(state, [(offset, record)])
         outputs.extend(more)
 
-    def answer() -> None:
-        if state.waiting:
-            take(Promoted(trigger=state.waiting.id, version=state.waiting.version, time_ms=0))
+    def promote() -> None:
+        if state.open_trigger:
+            append(Promoted(trigger=state.open_trigger.id, version=state.open_trigger.version, time_ms=0))
 
-    take(tick())
+    append(tick())
     for labels, after, at_once in zip(chunks, days, early, strict=True):
         for label in labels:
             number += 1
-            take(example(number, label))
+            append(example(number, label))
             if at_once:
-                answer()
+                promote()
         day += after
-        if state.waiting and tick(day).time_ms >= state.last_trigger_ms + patient.cooldown_s * 1000:
-            answer()
-        take(tick(day))
+        if state.open_trigger and tick(day).time_ms >= state.last_trigger_ms + cool_down.cooldown_s * 1000:
+            promote()
+        append(tick(day))
     return [
         (t.number, t.reason, t.at_ms, [(s.examples, s.digest) for s in t.spans], t.labels, len(t.rehearsal))
         for t in of(Trigger, outputs)
@@ -282,16 +282,16 @@ def played(chunks: list[list[str]], days: list[int], early: list[bool]) -> list[
 
 @given(st.data(), st.integers(1, 12))
 @settings(max_examples=200, deadline=None)
-def test_when_within_the_cool_down_the_answer_comes_makes_no_difference(data: st.DataObject, size: int) -> None:
+def test_the_time_of_a_verdict_within_the_cool_down_makes_no_difference(data: st.DataObject, size: int) -> None:
     runs = st.lists(st.tuples(st.sampled_from("aaabbc"), st.integers(1, 25)), max_size=4)
     drawn = data.draw(st.lists(runs, min_size=size, max_size=size))
     chunks = [[label for label, times in chunk for _ in range(times)] for chunk in drawn]
     days = data.draw(st.lists(st.integers(1, 40), min_size=size, max_size=size))
     early = data.draw(st.lists(st.booleans(), min_size=size, max_size=size))
-    assert played(chunks, days, early) == played(chunks, days, [False] * size)
+    assert triggers_of(chunks, days, early) == triggers_of(chunks, days, [False] * size)
 
 
-def test_a_manual_request_closes_the_window_and_a_second_delivery_of_it_does_nothing() -> None:
+def test_a_manual_request_closes_the_window_and_its_redelivery_has_no_effect() -> None:
     request = Manual(request="r", reason="please", time_ms=0)
     state, outputs = run([*training(3), request])
     assert [w.closed_by for w in of(Window, outputs)] == ["manual"]
@@ -308,14 +308,14 @@ def test_a_tick_closes_an_old_window_but_never_an_empty_one() -> None:
     assert [w.closed_by for w in of(Window, outputs)] == ["age"]
 
 
-def test_every_decision_not_to_retrain_says_why_with_the_numbers_of_all_rules() -> None:
+def test_a_decision_not_to_retrain_has_a_reason_and_the_measures_of_all_rules() -> None:
     _, outputs = run([*training(10), tick()])
     declined = of(Declined, outputs)
     assert declined[-1].why == "no rule tripped"
     assert {m.rule: (m.value, m.limit) for m in declined[-1].measures}["volume"] == (10.0, 20.0)
 
 
-def test_a_backtest_policy_wins_over_the_journal() -> None:
+def test_a_backtest_policy_overrides_that_of_the_journal() -> None:
     eager = Policy(**{**_policy(SMALL), "bootstrap_examples": 5, "window_examples": 5})
     _, outputs = fold(State(model="m"), numbered([PolicyChange(SMALL), *training(20)]), policy=eager)
     assert of(Trigger, outputs)[0].examples == 5
@@ -334,7 +334,7 @@ def test_the_state_does_not_grow_with_the_journal() -> None:
 
 
 @pytest.mark.parametrize(
-    "bytes_", [snapshot(fresh())[:-2], msgspec.json.encode(fresh()), snapshot(fresh()).replace(b"2", b"1", 1)]
+    "bytes_", [snapshot(fresh())[:-2], msgspec.json.encode(fresh()), snapshot(fresh()).replace(b"3", b"2", 1)]
 )
 def test_a_snapshot_that_is_damaged_or_of_another_format_is_refused(bytes_: bytes) -> None:
     assert restore(snapshot(fresh())) == fresh()
@@ -342,8 +342,8 @@ def test_a_snapshot_that_is_damaged_or_of_another_format_is_refused(bytes_: byte
         restore(bytes_)
 
 
-def test_a_feed_of_many_templates_does_not_take_most_of_the_rehearsal() -> None:
-    """There are fifty times as many templates as techniques, in half as many strata."""
+def test_frequent_labels_do_not_take_most_of_the_rehearsal() -> None:
+    """There are fifty times as many templates as techniques, with half as many labels."""
     policy = Policy(**{**_policy(SMALL), "reservoir": 200, "rehearsal_examples": 60, "bootstrap_examples": 10**6})
     techniques = [r for n in range(4) for r in training(20, f"tactic-{n}", first=100 * n)]
     templates = [r for n in range(2) for r in training(2_000, f"severity:{n}", first=1_000 + 10_000 * n)]
@@ -361,14 +361,14 @@ def test_a_feed_of_many_templates_does_not_take_most_of_the_rehearsal() -> None:
     assert len(drawn) == 6
 
 
-def test_an_example_whose_group_is_another_leaves_the_other_side_of_the_holdout() -> None:
+def test_an_example_whose_group_changes_leaves_the_other_side_of_the_holdout() -> None:
     inside, outside = (
         next(f"g{n}" for n in range(999) if in_holdout(key_hash(f"g{n}")) is side) for side in (True, False)
     )
     for groups in ((inside, outside), (outside, inside)):
         records = [msgspec.structs.replace(example(n, key="k"), group=group) for n, group in enumerate(groups)]
         state, _ = run(list(records))
-        assert (len(state.train_sample.places), len(state.holdout_sample.offsets)) in ((1, 0), (0, 1))
+        assert (len(state.train_sample.entries), len(state.holdout_sample.offsets)) in ((1, 0), (0, 1))
         assert list(state.holdout_sample.offsets.values()) == ([2] if groups[1] == inside else [])
 
 

@@ -15,7 +15,7 @@ from schemas.events import MAX_EVENT_BYTES, Event, Relationship, Technique
 from schemas.topics import EVENT_TOPICS, RELATIONSHIPS, TECHNIQUES, topic_of
 from streams.content.events_folder import read_events, write_events
 from streams.content.graph_export import read_ontology, write_ontology
-from streams.core.ontology import ontology
+from streams.core.ontology import build_ontology
 from tests.flow.material import group, news, technique, template
 from tests.streams.fetchers.stix_bundles import bundle, ordinary, relationship, written
 from tests.streams.fetchers.stix_bundles import group as stix_group
@@ -115,7 +115,7 @@ def test_no_folder_is_told_with_the_remedy(tmp_path: Path) -> None:
 
 
 def test_an_ontology_is_read_as_it_was_written_and_nothing_else_is(tmp_path: Path) -> None:
-    found = ontology(news(200, Random(5)))
+    found = build_ontology(news(200, Random(5)))
     path = tmp_path / "new" / "threat_ontology.json"
     write_ontology(path, found)
     assert read_ontology(path) == found

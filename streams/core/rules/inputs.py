@@ -1,0 +1,42 @@
+"""What the rules decide on: a summary of the state of the fold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+
+class RuleInputs(msgspec.Struct, frozen=True, kw_only=True):
+    """The inputs of all rules at the moment of one decision.
+
+    Attributes:
+        now_ms: Time of the latest tick, in ms since 1970 UTC; 0 before the first.
+        last_trigger_ms: Time of the latest trigger; 0 before the first.
+        champion: Name of the champion; empty before the first.
+        fresh_examples: Training examples since the latest trigger.
+        pending_examples: Training examples since the windows that the champion was trained on.
+        drift: Jensen-Shannon distance of the labels of recent examples from those of the champion, 0 to 1.
+        drift_examples: How many of these recent examples the champion was not trained on.
+        drift_armed: Whether the drift rule may trip.
+        new_labels: Label -> pending examples, for labels unknown to the champion and to the latest attempt.
+        open_trigger: Id of the trigger that waits for its verdict; empty if there is none.
+        manual_request: Id of the manual request that waits for a trigger; empty if there is none.
+    """
+
+    now_ms: int
+    last_trigger_ms: int
+    champion: str
+    fresh_examples: int
+    pending_examples: int
+    drift: float
+    drift_examples: int
+    drift_armed: bool
+    new_labels: Mapping[str, int]
+    open_trigger: str
+    manual_request: str
+
+    @property
+    def since_trigger_s(self) -> float:
+        """Time since the latest trigger, in seconds; since 1970 if there was none."""
+        return (self.now_ms - self.last_trigger_ms) / 1000
