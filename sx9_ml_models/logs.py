@@ -7,8 +7,10 @@ import logging
 import sys
 import time
 
-LIBRARY_LEVELS = {"kafka": "WARNING", "kafka.net": "ERROR", "aiokafka": "WARNING", "faust": "WARNING", "mode": "WARNING",
-         "neo4j": "WARNING", "httpx": "WARNING"}  # fmt: skip
+LIBRARY_LEVELS = {
+    "kafka": "WARNING", "kafka.net": "ERROR", "aiokafka": "WARNING", "faust": "WARNING", "mode": "WARNING",
+    "neo4j": "WARNING", "httpx": "WARNING",
+}  # fmt: skip
 """Libraries that log too much -> the lowest level that is kept."""
 
 

@@ -40,8 +40,8 @@ def records(reader: KafkaConsumer, topic: Topic, partition: int) -> Iterator[tup
         partition: Number of the partition.
 
     Yields:
-        (offset, record), from the first record to the last one at the time of the call. Records that can't be decoded
-        are skipped.
+        (offset, record), from the first record to the last one at the time of the call. Records that can't be
+        decoded are skipped.
 
     Raises:
         RetryLater: Kafka does not answer.
@@ -57,9 +57,7 @@ def records(reader: KafkaConsumer, topic: Topic, partition: int) -> Iterator[tup
 
 def windows(reader: KafkaConsumer, model: str) -> list[dict[str, Any]]:
     """The closed windows of a model, oldest first."""
-    return [
-        _to_builtins(window) | {"id": window.id} for window in _records_of_model(reader, WINDOWS, model, Window)
-    ]
+    return [_to_builtins(window) | {"id": window.id} for window in _decisions(reader, WINDOWS, model, Window)]
 
 
 def triggers(reader: KafkaConsumer, model: str) -> list[dict[str, Any]]:
@@ -69,10 +67,7 @@ def triggers(reader: KafkaConsumer, model: str) -> list[dict[str, Any]]:
         for _, event in records(reader, VERSIONS, 0)
         if event.model == model and event.outcome in ("promoted", "refused")
     }
-    return [
-        _trigger(trigger, answers.get(trigger.id))
-        for trigger in _records_of_model(reader, TRIGGERS, model, Trigger)
-    ]
+    return [_trigger(trigger, answers.get(trigger.id)) for trigger in _decisions(reader, TRIGGERS, model, Trigger)]
 
 
 def declined(reader: KafkaConsumer, model: str) -> list[dict[str, Any]]:
@@ -254,7 +249,7 @@ def figures(manifest: Manifest) -> list[str]:
     ]
 
 
-def _records_of_model(reader: KafkaConsumer, topic: Topic, model: str, kind: type) -> list[Any]:
+def _decisions(reader: KafkaConsumer, topic: Topic, model: str, kind: type) -> list[Any]:
     return [record for _, record in records(reader, topic, partition_of(model)) if isinstance(record, kind)]
 
 

@@ -1,4 +1,7 @@
-"""One process of the system: a role of the Faust app, a trainer, or the fetchers. `sx9 run` and `sx9 up` start them."""
+"""One process of the system: a role of the Faust app, a trainer, or the fetchers.
+
+`sx9 up` starts all of them, `sx9 run` one.
+"""
 
 from __future__ import annotations
 
@@ -68,8 +71,8 @@ def _endpoints(settings: Settings, *, neo4j: bool) -> Endpoints:
     if found is None:
         missing = "Kafka or Neo4j does" if neo4j else "Kafka does"
         raise RetryLater(
-            f"{missing} not answer for {settings.state_dir}: start it with `sx9 up`, or set SX9_KAFKA_BOOTSTRAP and "
-            "SX9_NEO4J_URI to your own"
+            f"{missing} not answer for {settings.state_dir}: start it with `sx9 up`, or set "
+            "SX9_KAFKA_BOOTSTRAP and SX9_NEO4J_URI to your own"
         )
     return found
 

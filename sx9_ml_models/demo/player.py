@@ -4,10 +4,10 @@
                              ──> wait for the models whose cool-down ends by the chunk's date
                              ──> a tick with that date in every journal
 
-Time is simulated: ticks carry the dates of the history. During a cool-down only a manual request can retrain a model,
-so it makes no difference when in that time its trainer answers. The history goes on meanwhile, the other models train
-at the same time, and each model has the same triggers on a slow machine as on a fast one. Within a chunk, events from
-different topics enter a journal in no fixed order, so two demos may differ in one trigger.
+Time is simulated: ticks carry the dates of the history. During a cool-down only a manual request can retrain a
+model, so it makes no difference when in that time its trainer answers. The history goes on meanwhile, the other
+models train at the same time, and each model has the same triggers on a slow machine as on a fast one. Within a
+chunk, events from different topics enter a journal in no fixed order, so two demos may differ in one trigger.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ class Player:
     def fetch_templates(self, option: str, end_ms: int) -> None:
         """Fetch the Nuclei templates, after the history. A failure is printed, and the demo goes on without them.
 
-        Their severities are new labels, which trip a retrain. The time then advances twice by more than the cool-down,
-        so that a second retrain can use all of the templates.
+        Their severities are new labels, which trip a retrain. The time then advances twice by more than the
+        cool-down, so that a second retrain can use all of the templates.
 
         Args:
             option: See `sx9_ml_models.demo.templates.templates_source`.

@@ -54,8 +54,8 @@ ENVIRONMENT = {
     "SX9_TRAINER_PHI3_LORA_ANSWER_TOKENS": "40",
     **{f"{variable_prefix(model)}THREADS": "1" for model in MODELS},
 }
-"""Settings of the demo's processes. They replace those of the environment, so that the demo is the same everywhere and
-its trainers share two cores."""
+"""Settings of the demo's processes. They replace those of the environment, so that the demo is the same everywhere
+and its trainers share two cores."""
 
 
 def demo_settings(folder: Path) -> Settings:

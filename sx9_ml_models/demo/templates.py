@@ -17,8 +17,8 @@ def templates_source(option: str) -> str | None:
     """The source of the templates.
 
     Args:
-        option: A folder, a git URL, `none`, or `auto`: a shared folder if it exists, else the feed's default source if
-            it can be reached.
+        option: A folder, a git URL, `none`, or `auto`: a shared folder if it exists, else the feed's default
+            source if it can be reached.
 
     Returns:
         A folder or a URL; None for `none`, and for `auto` if there is neither folder nor network.
