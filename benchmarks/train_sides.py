@@ -25,12 +25,14 @@ from streams.fetchers.base.feed import Rejected
 from streams.fetchers.base.runner import parse_events
 from streams.settings import load_settings
 from trainers.bases.base_models import resolve
-from trainers.core.config import DistilbertConfig, Phi3LoraConfig, RecipeConfig
+from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset, split
 from trainers.core.loop import device_of
+from trainers.core.progress import RunProgress
 from trainers.models.distilbert import recipe as distilbert
+from trainers.models.distilbert.config import DistilbertConfig
 from trainers.models.phi3_lora import recipe as phi3_lora
-from trainers.runs.progress import Step
+from trainers.models.phi3_lora.config import Phi3LoraConfig
 from trainers.settings import load_trainer_settings
 
 HOLDOUT = {"distilbert": 400, "lora": 20}
@@ -42,13 +44,13 @@ PEAK_TFLOPS = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "L4": 121.0}
 
 
 class Clock:
-    """A watch that adds up the time of each phase, from one call to the next."""
+    """A on_progress that adds up the time of each phase, from one call to the next."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._last = time.perf_counter()
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, step: RunProgress) -> None:
         now = time.perf_counter()
         self.seconds[step.phase] = self.seconds.get(step.phase, 0.0) + now - self._last
         self._last = now

@@ -6,6 +6,7 @@ Pure, and imports nothing of ours. `streams` and `trainers` never import each ot
     journal.py      what can influence a retraining     models.py    the table of models
     windows.py      windows and triggers                topics.py    the table of topics
     versions.py     versions and their manifests        codec.py     records <-> bytes
-    taxonomy.py     where labels come from              errors.py    the error tree
+    scores.py       how well a model does its tasks     errors.py    the error tree
+    taxonomy.py     where labels come from
     cloudevents.py  the headers of a message            json/        JSON Schema files, made by tools.json_schemas
 """

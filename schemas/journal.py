@@ -14,6 +14,7 @@ import hashlib
 import msgspec
 
 from schemas.policy import Policy
+from schemas.scores import Evaluation
 
 HOLDOUT_PER_MILLE = 100
 """Share of entity keys that are never trained on. A constant: an example is in the holdout for ever or never."""
@@ -127,13 +128,17 @@ class PolicyChange(msgspec.Struct, frozen=True, tag="policy"):
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="score"):
-    """How the champion did on examples that nobody had trained on yet (prequential evaluation)."""
+    """How the champion scored new examples before anyone trained on them (prequential evaluation).
+
+    `scores` is read from older records and no longer written; see `evaluation`.
+    """
 
     trigger: str
     version: str
     examples: int
-    scores: dict[str, float]
+    scores: dict[str, float] = {}
     time_ms: int = 0
+    evaluation: Evaluation = {}
 
 
 class Promoted(msgspec.Struct, frozen=True, kw_only=True, tag="promoted"):

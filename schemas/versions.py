@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from schemas.scores import Evaluation, from_flat
 from schemas.windows import Span
 
 Outcome = Literal["trained", "refused", "promoted", "rolled-back"]
@@ -38,12 +39,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         labels: Label order of the head.
         taxonomies: Where the labels come from, sorted.
         libraries: Name -> version of what computed it; `machine` is the processor architecture.
-        scores: Holdout and prequential scores of the candidate; `parent_scores` of its parent on the same examples.
-        baseline_scores: Simple baseline trained on the same examples -> its scores on the same holdout.
+        evaluation: The candidate's scores.
+        parent_evaluation: The parent's, on the same examples; empty without a parent.
+        baselines: Simple baseline, trained on the same examples -> its scores on the same holdout.
         report: What else the recipe found out: calibration, samples, ... as its documentation says.
-        per_label: Label -> {precision, recall, f1, support} on the whole holdout.
         gate: Each comparison; `promoted` is their conjunction.
         files: File name -> sha256, for every file of the version but this one.
+        scores, parent_scores, baseline_scores, per_label: The scores as manifests held them before they were
+            nested; read into the fields above, no longer written.
         created_ms: When the run ended; `seconds` how long it took. The only fields not reproduced by a rebuild.
     """
 
@@ -64,23 +67,34 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     taxonomies: tuple[str, ...] = ()
     libraries: dict[str, str] = {}
     machine: str = ""
-    scores: dict[str, float] = {}
-    parent_scores: dict[str, float] = {}
-    baseline_scores: dict[str, dict[str, float]] = {}
+    evaluation: Evaluation = {}
+    parent_evaluation: Evaluation = {}
+    baselines: dict[str, Evaluation] = {}
     report: dict[str, Any] = {}
-    per_label: dict[str, dict[str, float]] = {}
     gate: tuple[GateCheck, ...] = ()
     promoted: bool = False
     files: dict[str, str] = {}
     created_ms: int = 0
     seconds: float = 0.0
+    scores: dict[str, float] = {}
+    parent_scores: dict[str, float] = {}
+    baseline_scores: dict[str, dict[str, float]] = {}
+    per_label: dict[str, dict[str, float]] = {}
+
+    def __post_init__(self) -> None:
+        if self.scores and not self.evaluation:
+            msgspec.structs.force_setattr(self, "evaluation", from_flat(self.scores))
+            msgspec.structs.force_setattr(self, "parent_evaluation", from_flat(self.parent_scores))
+            former = {name: from_flat(scores) for name, scores in self.baseline_scores.items()}
+            msgspec.structs.force_setattr(self, "baselines", former)
 
 
 class VersionEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Something happened to a version, on `model.versions.v1`.
 
     A trigger's answer is exactly one `promoted` or `refused`, after one `trained`. `detail` says why.
-    `newest_event_ms` is the broker time of the newest event it learnt from: how fresh it is.
+    `evaluation` and `parent_evaluation` are without single labels. `newest_event_ms` is the broker time of the newest
+    event it learnt from. `scores` and `parent_scores` are read from older records and no longer written.
     """
 
     model: str
@@ -91,11 +105,18 @@ class VersionEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     detail: str = ""
     parent: str = ""
     examples: int = 0
-    scores: dict[str, float] = {}
-    parent_scores: dict[str, float] = {}
+    evaluation: Evaluation = {}
+    parent_evaluation: Evaluation = {}
     seconds: float = 0.0
     time_ms: int = 0
     newest_event_ms: int = 0
+    scores: dict[str, float] = {}
+    parent_scores: dict[str, float] = {}
+
+    def __post_init__(self) -> None:
+        if self.scores and not self.evaluation:
+            msgspec.structs.force_setattr(self, "evaluation", from_flat(self.scores))
+            msgspec.structs.force_setattr(self, "parent_evaluation", from_flat(self.parent_scores))
 
     @property
     def id(self) -> str:

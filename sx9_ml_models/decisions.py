@@ -13,7 +13,7 @@ from schemas.topics import TRIGGERS, VERSIONS, WINDOWS
 from schemas.versions import VersionEvent
 from schemas.windows import Trigger, Window
 from sx9_ml_models.render import describe_measure
-from trainers.core.metrics.classification import summary
+from trainers.reporting.summary import headline
 from transport.kafka import kafka_errors
 
 Decision = Window | Trigger | VersionEvent
@@ -91,5 +91,5 @@ def _measures(trigger: Trigger) -> str:
 def _scores(event: VersionEvent) -> str:
     if event.outcome == "refused":
         return f": {event.detail}"
-    said = summary(event.scores, event.parent_scores)
-    return f": {said}" if event.outcome == "promoted" and said else ""
+    scores = headline(event.evaluation, event.parent_evaluation)
+    return f": {scores}" if event.outcome == "promoted" and scores else ""

@@ -14,6 +14,7 @@ from kafka import KafkaAdminClient, KafkaConsumer
 from schemas.codec import decode
 from schemas.errors import BadConfiguration, BadRecord
 from schemas.models import MODELS
+from schemas.scores import HOLDOUT, of_split, summary
 from schemas.topics import DEAD_LETTERS, JOURNAL, TOPICS, TRIGGERS, VERSIONS, WINDOWS, Topic, partition_of
 from schemas.versions import Manifest, VersionEvent
 from schemas.windows import Declined, Trigger, Window
@@ -24,7 +25,6 @@ from streams.core.fold import initial
 from streams.core.projections.examples import PROJECTIONS
 from streams.local.services import Endpoints, running
 from streams.settings import Settings
-from trainers.core.metrics.classification import HOLDOUT, tasks_in
 from trainers.settings import TrainerSettings
 from trainers.store.registry import Registry
 from transport.kafka import consumer, end_offset, kafka_errors, read_range
@@ -226,27 +226,12 @@ def _version(manifest: Manifest, champion: str | None) -> dict[str, Any]:
         "end": manifest.spans[-1].end if manifest.spans else 0,
         "examples": manifest.examples_trained,
         "left_out": manifest.examples_left_out,
-        "holdout_examples": sum(
-            int(manifest.scores[f"holdout{task}_examples"]) for task in tasks_in(manifest.scores)
-        ),
-        "scores": manifest.scores,
-        "parent_scores": manifest.parent_scores,
-        "figures": figures(manifest),
+        "holdout_examples": sum(s.examples for s in of_split(manifest.evaluation, HOLDOUT).values()),
+        "evaluation": msgspec.to_builtins(summary(manifest.evaluation)),
+        "parent_evaluation": msgspec.to_builtins(summary(manifest.parent_evaluation)),
         "seconds": manifest.seconds,
         "created_ms": manifest.created_ms,
     }
-
-
-def figures(manifest: Manifest) -> list[str]:
-    """Names in `scores` of what the gate judges, on the whole holdout, task by task.
-
-    Figures beside those, such as a perplexity, are in `scores` too, and in the card of the version.
-    """
-    judged = {check.name.partition("/")[2].replace("-", "_") for check in manifest.gate} - {"examples"}
-    starts = [f"{HOLDOUT}{task}_" for task in tasks_in(manifest.scores)]
-    return [
-        n for start in starts for n in manifest.scores if n.startswith(start) and n.removeprefix(start) in judged
-    ]
 
 
 def _decisions(reader: KafkaConsumer, topic: Topic, model: str, kind: type) -> list[Any]:

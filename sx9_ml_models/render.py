@@ -12,8 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from schemas.scores import HOLDOUT, of_split
 from schemas.versions import Manifest
 from streams.fetchers.base.runner import FetchReport
+from trainers.reporting.summary import qualified_name, values_of
 
 Row = Mapping[str, Any]
 WIDTH_OF_A_PIPE = 160
@@ -76,15 +78,14 @@ def similar(rows: Sequence[Row]) -> None:
 
 def versions(rows: Sequence[Row]) -> None:
     """The versions of a model, with what each is judged by before and after on the same holdout."""
-    scores = list(dict.fromkeys(name for row in rows for name in row["figures"]))
-    table = _table(
-        "version", "", "reason", "window", "examples", "holdout", *map(in_words, scores), "seconds", "made"
-    )
+    columns = list(dict.fromkeys(column for row in rows for column in _metrics_on_holdout(row["evaluation"])))
+    names = [qualified_name(metric, task, columns[0][0]) for task, metric in columns]
+    table = _table("version", "", "reason", "window", "examples", "holdout", *names, "seconds", "made")
     for row in rows:
         outcome = "serves" if row["serves"] else "promoted" if row["promoted"] else "refused"
         _add(
             table, row["version"], outcome, row["reason"], f"{row['start']}-{row['end']}", row["examples"],
-            row["holdout_examples"], *(_before_after(row, score) for score in scores),
+            row["holdout_examples"], *(_before_after(row, task, metric) for task, metric in columns),
             f"{row['seconds']:.0f}", day(row["created_ms"]),
         )  # fmt: skip
     _show(table, rows, "no version yet: the first comes with the first trigger (`sx9 status`)")
@@ -116,12 +117,12 @@ def version(manifest: Manifest, serves: bool, folder: str) -> None:
         _add(checks, c.name, f"{c.champion:.3f}", f"{c.candidate:.3f}", f"{c.margin:.3f}", c.support, passed)
     console.print(checks)
     console.print(_scores(manifest))
-    if not manifest.per_label:
-        return
     labels = _table("label", "precision", "recall", "F1", "support")
-    for label, s in manifest.per_label.items():
-        _add(labels, label, *(f"{s[n]:.3f}" for n in ("precision", "recall", "f1")), f"{s['support']:.0f}")
-    console.print(labels)
+    for scores in of_split(manifest.evaluation, HOLDOUT).values():
+        for label, s in scores.labels.items():
+            _add(labels, label, f"{s.precision:.3f}", f"{s.recall:.3f}", f"{s.f1:.3f}", s.support)
+    if labels.row_count:
+        console.print(labels)
 
 
 def fetch_report(report: FetchReport) -> None:
@@ -149,9 +150,8 @@ def status(found: Row) -> None:
         table = _table("process", "state", "metrics", "log")
         for process in found["processes"]:
             state = "up" if process["answers"] else "down"
-            _add(
-                table, process["name"], state, f"http://127.0.0.1:{process['metrics_port']}/metrics", process["log"]
-            )
+            url = f"http://127.0.0.1:{process['metrics_port']}/metrics"
+            _add(table, process["name"], state, url, process["log"])
         console.print(table)
     if found.get("topics"):
         table = _table("topic", "messages")
@@ -175,31 +175,33 @@ def day(time_ms: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.gmtime(time_ms / 1000)) if time_ms else ""
 
 
-def in_words(score: str) -> str:
-    """The name of a score on the holdout as people say it.
+def _metrics_on_holdout(evaluation: Row) -> list[tuple[str, str]]:
+    """(task, metric) of everything that the gate compares, on the whole holdout."""
+    return [(task, m) for task, splits in evaluation.items() for m in splits.get(HOLDOUT, {}).get("metrics", {})]
 
-    >>> in_words("holdout_macro_f1"), in_words("holdout_severity_micro_f1"), in_words("holdout_recall_at_20")
-    ('macro F1', 'severity accuracy', 'recall@20')
-    """
-    name = score.removeprefix("holdout_").replace("severity_micro_f1", "severity_accuracy")
-    return name.replace("_at_", "@").replace("_", " ").replace(" f1", " F1").replace("ndcg", "NDCG")
+
+def _before_after(row: Row, task: str, metric: str) -> str:
+    after, before = (
+        row[name].get(task, {}).get(HOLDOUT, {}).get("metrics", {}).get(metric)
+        for name in ("evaluation", "parent_evaluation")
+    )
+    arrow = f"{before:.3f} -> " if before is not None else ""
+    return f"{arrow}{after:.3f}" if after is not None else ""
 
 
 def _scores(manifest: Manifest) -> Table:
-    """All scores on the whole holdout: the version's, its parent's and those of the simple baselines."""
-    others = {"parent": manifest.parent_scores, **manifest.baseline_scores}
+    """All metrics on the whole holdout: of the version, of its parent and of the simple baselines."""
+    others = {"parent": manifest.parent_evaluation, **manifest.baselines}
     table = _table("on the holdout", "this version", *others)
-    for name, value in manifest.scores.items():
-        if name.startswith("holdout"):
-            beside = (scores.get(name) for scores in others.values())
-            _add(table, in_words(name), f"{value:.4g}", *("" if v is None else f"{v:.4g}" for v in beside))
+    main_task = next(iter(manifest.evaluation), "")
+    for task, scores in of_split(manifest.evaluation, HOLDOUT).items():
+        compared = [of_split(evaluation, HOLDOUT).get(task) for evaluation in others.values()]
+        for metric, value in values_of(scores).items():
+            cells = (values_of(other).get(metric) if other else None for other in compared)
+            name = qualified_name(metric, task, main_task)
+            _add(table, name, f"{value:.4g}", *("" if v is None else f"{v:.4g}" for v in cells))
+        _add(table, f"{task} examples", scores.examples)
     return table
-
-
-def _before_after(row: Row, score: str) -> str:
-    after, before = row["scores"].get(score), row["parent_scores"].get(score)
-    arrow = f"{before:.3f} -> " if before is not None else ""
-    return f"{arrow}{after:.3f}" if after is not None else ""
 
 
 def _measures(row: Row) -> str:

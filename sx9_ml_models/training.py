@@ -9,7 +9,7 @@ holdout, gate, card and manifest. Only where examples come from differs.
     from sx9_ml_models.training import TrainingConfig, train_distilbert
 
     result = train_distilbert("output/threat_content", "models/distilbert-mitre")
-    print(result.version, result.promoted, result.scores["holdout_micro_f1"])
+    print(result.version, result.promoted, result.evaluation["tactics"]["holdout"].metrics["micro_f1"])
 
 A second call on the same `output_dir` goes on where the champion is: see `train_distilbert`. Under `accelerate
 launch` or `torchrun` the processes share the work, and one version is written: docs/training.md.
@@ -31,23 +31,24 @@ import msgspec
 from schemas.errors import BadConfiguration
 from schemas.journal import Example, Source, key_hash
 from schemas.models import model_spec
+from schemas.scores import Evaluation
 from schemas.topics import topic_of
 from schemas.versions import Manifest
 from streams.content.events_folder import read_events
 from streams.core.projections.examples import LEARNS_FROM, project
 from streams.core.sampling import pick_spread
-from sx9_ml_models import render as tables
 from trainers.bases.base_models import resolve
 from trainers.core import gate
-from trainers.core.config import CONFIGS, RecipeConfig, changed
-from trainers.core.dataset import Dataset, identity, mark, split
+from trainers.core.config import RecipeConfig, with_values
+from trainers.core.dataset import Dataset, mark, split
 from trainers.core.loop import device_of, is_main_process
-from trainers.core.metrics import classification as evaluate
+from trainers.core.progress import ProgressCallback, no_progress
 from trainers.models.recipe import recipe
+from trainers.reporting.summary import headline
 from trainers.runs import distributed as ranks
-from trainers.runs.progress import Watch, unwatched, watching
-from trainers.runs.train_version import TrainingRequest, train_version
-from trainers.settings import load_recipe_config, load_trainer_settings
+from trainers.runs.progress import progress_bars
+from trainers.runs.train_version import TrainingRequest, run_id_of, train_version
+from trainers.settings import config_class, load_recipe_config, load_trainer_settings
 from trainers.store.mlflow_mirror import tracker
 from trainers.store.registry import Registry
 
@@ -100,9 +101,9 @@ class TrainingResult(msgspec.Struct, frozen=True, kw_only=True):
         folder: The version's; it is complete, and never changed again.
         promoted: Whether it serves now: `output_dir` itself then loads as this version.
         refused: Why it doesn't serve, with the numbers; empty if it does.
-        scores: On the holdout, by name (`holdout_micro_f1`, ...).
-        parent_scores: The parent's on the same examples; empty without a parent.
-        baselines: Simple baseline trained on the same examples -> its scores.
+        evaluation: Task -> split -> scores, see `schemas.scores`.
+        parent_evaluation: The parent's on the same examples; empty without a parent.
+        baselines: Simple baseline, trained on the same examples -> its scores.
         examples: How many it was trained on, rehearsed ones included.
         left_out: New examples beyond `max_examples`; the next call takes them.
         seconds: How long it took.
@@ -114,9 +115,9 @@ class TrainingResult(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path
     promoted: bool
     refused: str
-    scores: dict[str, float]
-    parent_scores: dict[str, float]
-    baselines: dict[str, dict[str, float]]
+    evaluation: Evaluation
+    parent_evaluation: Evaluation
+    baselines: dict[str, Evaluation]
     examples: int
     left_out: int
     seconds: float
@@ -226,42 +227,14 @@ def train(
     log.info(
         "%s %s: %d examples to train on, %d of them new", model, order.version, len(data.train), len(data.fresh)
     )
-    with _shown(f"{model} {order.version}", progress) as watch:
-        manifest = train_version(registry, order, data, base, resolved, settings.limits, watch, more)
+    with _shown(f"{model} {order.version}", progress) as on_progress:
+        manifest = train_version(registry, order, data, base, resolved, settings.limits, on_progress, more)
     if is_main_process():
         _serve(registry, manifest)
         if mirrored:
             mirrored.mirror(model)
     ranks.wait()
     return _result(registry, manifest)
-
-
-def command(
-    model: str,
-    content: Path | None,
-    output: Path | None,
-    export: Path | None,
-    fields: dict[str, Any],
-    as_json: bool,
-) -> None:
-    """What `sx9 train` does; of several processes the main one prints.
-
-    Args:
-        fields: Of the recipe, as far as they were said.
-    """
-    if export is not None and model != "gnn-threat":
-        raise BadConfiguration(f"--export is for gnn-threat, not {model}: leave it out")
-    if content is None and export is None:
-        content = Path(CONTENT)
-    result = train(model, content, output, None, export, **fields)
-    if not is_main_process():
-        return
-    if as_json:
-        tables.as_json(msgspec.structs.asdict(result) | {"folder": str(result.folder)})
-        return
-    serves = "promoted" if result.promoted else f"written, but not promoted: {result.refused}"
-    scores = evaluate.summary(result.scores, result.parent_scores)
-    tables.out().print(f"{result.folder}: {serves}; {result.examples} examples; {scores}", markup=False)
 
 
 # ---- how
@@ -275,14 +248,14 @@ def _resolved(model: str, config: TrainingConfig | None, fields: dict[str, Any])
         said = {name: value for name, value in msgspec.structs.asdict(config).items() if value is not None}
         said.pop("output_dir")
         for name, value in said.items():
-            resolved = changed(resolved, f"TrainingConfig: {name}", {name: value})
-    known = {field.name for field in msgspec.structs.fields(CONFIGS[model])}
+            resolved = with_values(resolved, f"TrainingConfig: {name}", {name: value})
+    known = {field.name for field in msgspec.structs.fields(config_class(model))}
     for name, value in fields.items():
         if name not in known:
             raise BadConfiguration(
                 f"{model} has no option {name!r}: correct it; there are {', '.join(sorted(known))}"
             )
-        resolved = changed(resolved, name, {name: value})
+        resolved = with_values(resolved, name, {name: value})
     return resolved
 
 
@@ -407,10 +380,9 @@ def _agree(
     registry: Registry, order: TrainingRequest, data: Dataset, base_sha256: str, config: RecipeConfig
 ) -> None:
     """See that all processes would compute the same."""
-    parent = registry.folder(order.model, order.parent) if order.parent else None
     checkpoint = registry.checkpoints(order.model, order.version) / "state.json"
     seen = (
-        identity(data, order.labels, parent, config),
+        run_id_of(registry, order, data, config),
         base_sha256,
         checkpoint.read_text() if checkpoint.is_file() else "",
     )
@@ -418,18 +390,18 @@ def _agree(
 
 
 @contextlib.contextmanager
-def _shown(title: str, progress: bool) -> Iterator[Watch]:
+def _shown(title: str, progress: bool) -> Iterator[ProgressCallback]:
     """Bars on a terminal, of the main process alone."""
     if not progress or not is_main_process():
-        yield unwatched
+        yield no_progress
         return
-    with watching(title, threading.Event()) as watch:
-        yield watch
+    with progress_bars(title, threading.Event()) as on_progress:
+        yield on_progress
 
 
 def _serve(registry: Registry, manifest: Manifest) -> None:
     """Promote a version that passed, and say what came out."""
-    scores = evaluate.summary(manifest.scores, manifest.parent_scores)
+    scores = headline(manifest.evaluation, manifest.parent_evaluation)
     if manifest.promoted:
         registry.promote(manifest.model, manifest.version)
         log.info("%s %s: promoted; %s", manifest.model, manifest.version, scores)
@@ -446,9 +418,9 @@ def _result(registry: Registry, manifest: Manifest) -> TrainingResult:
         folder=registry.folder(manifest.model, manifest.version),
         promoted=manifest.promoted,
         refused=gate.why_refused(manifest.gate),
-        scores=manifest.scores,
-        parent_scores=manifest.parent_scores,
-        baselines=manifest.baseline_scores,
+        evaluation=manifest.evaluation,
+        parent_evaluation=manifest.parent_evaluation,
+        baselines=manifest.baselines,
         examples=manifest.examples_trained,
         left_out=manifest.examples_left_out,
         seconds=manifest.seconds,

@@ -19,8 +19,7 @@ from schemas.policy import Policy
 from streams.app.policy_file import load_policies
 from streams.settings import PREFIX, Settings
 from tools.config_page import with_tables
-from trainers.core.config import CONFIGS, variables
-from trainers.settings import FOREIGN, SHARED, TrainerSettings
+from trainers.settings import FOREIGN, SHARED, TrainerSettings, recipe_variables
 from trainers.settings import PREFIX as TRAINER_PREFIX
 
 ROOT = Path(__file__).parents[1]
@@ -72,9 +71,10 @@ def settings_in_code() -> dict[str, tuple[str, str]]:
 def recipe_settings_in_code() -> dict[str, tuple[str, str, str]]:
     """Variable -> its default, its range and its meaning, as the types' JSON Schema has them."""
     found: dict[str, tuple[str, str, str]] = {}
-    for model, config in CONFIGS.items():
+    for model in MODELS:
+        config = config_class(model)
         schema = json_schema(config)["$defs"][config.__name__]["properties"]
-        for variable, name in variables(model).items():
+        for variable, name in recipe_variables(model).items():
             limits = schema[name]
             found[variable] = (shown(limits["default"]), schema_bounds(limits), limits.get("description", ""))
     return found

@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from trainers.core.config import CONFIGS, variable_prefix, variables
+from schemas.models import MODELS
+from trainers.settings import config_class, recipe_variables, variable_prefix
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 BEGIN, END = "<!-- made by `python -m tools.config_page` -->", "<!-- up to here -->"
@@ -21,7 +22,7 @@ BEGIN, END = "<!-- made by `python -m tools.config_page` -->", "<!-- up to here 
 
 def tables() -> str:
     """A section per recipe, in Markdown."""
-    return "\n\n".join("\n".join(_section(model)) for model in CONFIGS)
+    return "\n\n".join("\n".join(_section(model)) for model in MODELS)
 
 
 def with_tables(page: str) -> str:
@@ -36,8 +37,8 @@ def _section(model: str) -> Iterator[str]:
     yield ""
     yield "| variable | default | range | meaning |"
     yield "|---|---|---|---|"
-    fields = {field.name: field for field in msgspec.inspect.type_info(CONFIGS[model]).fields}
-    for variable, name in variables(model).items():
+    fields = {field.name: field for field in msgspec.inspect.type_info(config_class(model)).fields}
+    for variable, name in recipe_variables(model).items():
         kind, meaning = _unwrapped(fields[name].type)
         limits = f" {_range(kind)} ".replace("  ", " ")
         yield f"| `{variable}` | {_shown(fields[name].default)} |{limits}| {meaning} |"

@@ -12,12 +12,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import BadConfiguration
-from trainers.core.config import CONFIGS, RecipeConfig, read_config, variables
+from schemas.models import MODELS, load, model_spec
+from trainers.core.config import RecipeConfig, with_values
 from trainers.core.gate import Limits
 
 PREFIX = "SX9_TRAINER_"
@@ -94,8 +96,12 @@ def load_trainer_settings(**overrides: object) -> TrainerSettings:
         BadConfiguration: An unknown `SX9_TRAINER_` name or a bad value, each named with its remedy.
     """
     own = (name for name in TrainerSettings.model_fields if name not in SHARED | FOREIGN)
-    known = {f"{PREFIX}{name}".upper() for name in own} | {name for model in CONFIGS for name in variables(model)}
+    known = {f"{PREFIX}{name}".upper() for name in own}
+    known |= {variable for model in MODELS for variable in recipe_variables(model)}
     unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
+    renamed = _renamed_variables()
+    if moved := [f"{name} is now {renamed[name.upper()]}" for name in unknown if name.upper() in renamed]:
+        raise BadConfiguration(f"renamed setting: {', '.join(moved)}; rename it in the environment")
     if unknown:
         raise BadConfiguration(
             f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}: correct or unset it"
@@ -107,16 +113,57 @@ def load_trainer_settings(**overrides: object) -> TrainerSettings:
         raise BadConfiguration("bad setting " + "; ".join(lines)) from error
 
 
+def config_class(model: str) -> type[RecipeConfig]:
+    """The configuration struct of a model's recipe.
+
+    Raises:
+        BadConfiguration: There is no such model.
+    """
+    found: type[RecipeConfig] = load(model_spec(model).config)
+    return found
+
+
+def variable_prefix(model: str) -> str:
+    """What the names of the variables of a model's recipe begin with.
+
+    >>> variable_prefix("phi3-mitre-lora")
+    'SX9_TRAINER_PHI3_LORA_'
+    """
+    return f"{PREFIX}{model_spec(model).variable}_"
+
+
+def recipe_variables(model: str) -> dict[str, str]:
+    """Variable -> field of a model's recipe. The seed has none: a trigger brings it."""
+    names = (field.name for field in msgspec.structs.fields(config_class(model)) if field.name != "seed")
+    return {f"{variable_prefix(model)}{name}".upper(): name for name in names}
+
+
 def load_recipe_config(model: str, **defaults: Any) -> RecipeConfig:
     """The configuration of a model's recipe, as the environment has it.
 
     Args:
-        defaults: Fields whose default is another one here; the environment wins over them.
+        model: Its name.
+        defaults: Values that replace the defaults of the recipe; the environment has precedence over them.
 
     Raises:
-        BadConfiguration: A value has another type or is out of its range.
+        BadConfiguration: A value has another type or is out of its range; the message names the variable.
     """
-    return read_config(model, os.environ, **defaults)
+    environment = {name.upper(): value for name, value in os.environ.items()}
+    config = config_class(model)(**defaults)
+    for variable, name in recipe_variables(model).items():
+        if variable in environment:
+            config = with_values(config, variable, {name: environment[variable]})
+    return config
+
+
+def _renamed_variables() -> dict[str, str]:
+    """Former name of a variable -> its name today."""
+    renamed = {"CHILD_RATE": "WARM_START_LR_SCALE"}
+    return {
+        f"{variable_prefix(model)}{former}": f"{variable_prefix(model)}{today}"
+        for model in ("distilbert-mitre", "gnn-threat")
+        for former, today in renamed.items()
+    }
 
 
 def _variable(place: str) -> str:

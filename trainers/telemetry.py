@@ -21,9 +21,9 @@ TRACKING_FAILURES = Counter(
     "sx9_tracking_failures_total", "Times that versions were not brought to MLflow", ["model", "error"]
 )
 FAILURES = Counter("sx9_training_failures_total", "Runs that ended in an error", ["model", "error"])
-SCORE = Gauge("sx9_evaluation_score", "Scores of the latest version, 0 to 1", ["model", "split", "score"])
+SCORE = Gauge("sx9_evaluation_score", "Scores of the latest version", ["model", "task", "split", "metric"])
 PARENT_SCORE = Gauge(
-    "sx9_parent_evaluation_score", "Scores of its parent on the same examples, 0 to 1", ["model", "split", "score"]
+    "sx9_parent_evaluation_score", "Scores of its parent on the same examples", ["model", "task", "split", "metric"]
 )
 VERSION = Gauge("sx9_model_version_info", "1 for the version that serves", ["model", "version"])
 PROMOTED_AT = Gauge("sx9_champion_promotion_timestamp_seconds", "When the champion was promoted", ["model"])
@@ -34,11 +34,11 @@ FRESHNESS = Gauge(
 
 def show_scores(manifest: Manifest) -> None:
     """Put the scores of a version and its parent into the gauges."""
-    for gauge, scores in ((SCORE, manifest.scores), (PARENT_SCORE, manifest.parent_scores)):
-        for name, value in scores.items():
-            split, _, score = name.partition("_")
-            if score != "examples":
-                gauge.labels(model=manifest.model, split=split, score=score).set(value)
+    for gauge, evaluation in ((SCORE, manifest.evaluation), (PARENT_SCORE, manifest.parent_evaluation)):
+        for task, splits in evaluation.items():
+            for split, scores in splits.items():
+                for metric, value in (scores.metrics | scores.extra).items():
+                    gauge.labels(model=manifest.model, task=task, split=split, metric=metric).set(value)
 
 
 def show_champion(model: str, version: str, promoted_ms: int, newest_event_ms: int) -> None:

@@ -21,15 +21,15 @@ from benchmarks.rows import Row, Setup
 from benchmarks.tasks import tactics
 from benchmarks.tasks.material import Told, base, predicted, release, train, workplace
 from schemas.journal import held_out, key_hash
-from trainers.core.config import DistilbertConfig
-from trainers.core.dataset import Dataset, Placed, split
+from trainers.core.dataset import Dataset, OffsetExample, split
+from trainers.models.distilbert.config import DistilbertConfig
 
 REHEARSAL = 1_000
 WINDOW = msgspec.structs.replace(tactics.CONFIG, epochs=1, batch_size=16)
 METHODS: Mapping[str, tuple[int, DistilbertConfig]] = {
     "nothing rehearsed": (0, WINDOW),
     "rehearsal": (REHEARSAL, WINDOW),
-    "rehearsal, full rates": (REHEARSAL, msgspec.structs.replace(WINDOW, child_rate=1.0)),
+    "rehearsal, full rates": (REHEARSAL, msgspec.structs.replace(WINDOW, warm_start_lr_scale=1.0)),
     "rehearsal, distillation": (REHEARSAL, msgspec.structs.replace(WINDOW, distillation=0.5)),
 }
 USED = "rehearsal"
@@ -142,12 +142,12 @@ class _Run:
         return came
 
 
-def _spread(stands: Sequence[Placed], count: int, seed: int) -> tuple[Placed, ...]:
+def _spread(stands: Sequence[OffsetExample], count: int, seed: int) -> tuple[OffsetExample, ...]:
     """A seeded sample that goes round the first labels, as the fold's rehearsal does."""
-    strata: dict[str, list[Placed]] = {}
+    strata: dict[str, list[OffsetExample]] = {}
     for at in sorted(stands, key=lambda at: key_hash(f"{seed}:{at[1].key}")):
         strata.setdefault(at[1].labels[0], []).append(at)
-    chosen: list[Placed] = []
+    chosen: list[OffsetExample] = []
     while len(chosen) < count and any(strata.values()):
         chosen += [strata[label].pop() for label in sorted(strata) if strata[label]]
     return tuple(sorted(chosen[:count]))

@@ -30,11 +30,11 @@ from streams.core.projections.examples import project
 from streams.fetchers.feeds import attack
 from trainers.bases.base_models import resolve
 from trainers.bases.text_embedding import embed_texts
-from trainers.core.config import GnnConfig
 from trainers.core.dataset import Dataset
 from trainers.core.metrics.ranking import Matrix, item_cosine, popularity, ranking_scores
+from trainers.core.progress import RunProgress
 from trainers.models.gnn import recipe as gnn
-from trainers.runs.progress import Step
+from trainers.models.gnn.config import GnnConfig
 
 SOURCES = ("group", "malware", "tool", "campaign")
 LEAST = 6
@@ -96,12 +96,12 @@ def one_seed(
     folder.mkdir()
     task = progress.add_task(f"links, seed {seed}", total=None)
 
-    def watch(step: Step) -> None:
+    def on_progress(step: RunProgress) -> None:
         progress.update(task, description=f"seed {seed}: {step.phase}", completed=step.step, total=step.steps)
 
     data = Dataset(fresh=tuple(enumerate(before)))
     config = msgspec.structs.replace(config, seed=seed)
-    gnn.run(data, (), base, None, config, folder, watch, texts_of=first if number else None)
+    gnn.run(data, (), base, None, config, folder, on_progress, texts_of=first if number else None)
     progress.remove_task(task)
     model = gnn.load(folder)
     names = [model.view.graph.nodes[i].id for i in model.view.targets]

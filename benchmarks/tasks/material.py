@@ -15,11 +15,11 @@ from schemas.events import Event, Relationship, Technique
 from schemas.journal import Example, Source
 from streams.core.projections.examples import project
 from streams.fetchers.feeds import attack, nuclei
-from trainers.core.config import DistilbertConfig
 from trainers.core.dataset import Dataset, text_hash
 from trainers.core.metrics.classification import Scores, marks, score
+from trainers.core.progress import RunProgress
 from trainers.core.report import Report
-from trainers.runs.progress import Step
+from trainers.models.distilbert.config import DistilbertConfig
 
 MODEL = "distilbert-mitre"
 
@@ -80,11 +80,11 @@ def train(
     labels = tuple(sorted({label for _, example in data.train for label in example.labels}))
     task = progress.add_task(title, total=None)
 
-    def watch(step: Step) -> None:
+    def on_progress(step: RunProgress) -> None:
         said = f"{title}: {step.phase}" + (f", loss {step.loss:.3f}" if step.epoch else "")
         progress.update(task, description=said, completed=step.step, total=step.steps)
 
-    report = distilbert.run(data, labels, base, parent, config, folder, watch)
+    report = distilbert.run(data, labels, base, parent, config, folder, on_progress)
     progress.remove_task(task)
     return report
 

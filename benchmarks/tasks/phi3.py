@@ -20,9 +20,9 @@ from streams.core.projections.examples import project
 from streams.fetchers.base.runner import parse_events
 from streams.settings import load_settings
 from trainers.bases.base_models import resolve
-from trainers.core.dataset import Dataset, Placed, split
+from trainers.core.dataset import Dataset, OffsetExample, split
+from trainers.core.progress import RunProgress
 from trainers.core.report import Report
-from trainers.runs.progress import Step
 from trainers.settings import load_recipe_config, load_trainer_settings
 
 MODEL = "phi3-mitre-lora"
@@ -51,7 +51,7 @@ def _examples(bundle: Path) -> list[Example]:
     return [example for example in found if example and not example.retracted]
 
 
-def _report(known: list[Example], test: tuple[Placed, ...], seed: int, progress: Progress) -> Report:
+def _report(known: list[Example], test: tuple[OffsetExample, ...], seed: int, progress: Progress) -> Report:
     from trainers.models.phi3_lora import recipe as phi3_lora
 
     config: Any = msgspec.structs.replace(load_recipe_config(MODEL), seed=seed, **ASKED)
@@ -60,12 +60,12 @@ def _report(known: list[Example], test: tuple[Placed, ...], seed: int, progress:
     labels = tuple(sorted({label for example in known for label in example.labels}))
     bar = progress.add_task(f"phi3, seed {seed}")
 
-    def watch(step: Step) -> None:
+    def on_progress(step: RunProgress) -> None:
         progress.update(bar, description=f"phi3, seed {seed}: {step.phase}", completed=step.step, total=step.steps)
 
     with tempfile.TemporaryDirectory() as folder:
         return phi3_lora.run(
-            Dataset(fresh=fresh, recent=test), labels, base.folder, None, config, Path(folder), watch
+            Dataset(fresh=fresh, recent=test), labels, base.folder, None, config, Path(folder), on_progress
         )
 
 

@@ -17,9 +17,9 @@ from rich.progress import Progress
 from benchmarks.rows import Row, Setup
 from benchmarks.tasks.material import Told, base, linear, predicted, release, train, unseen, workplace
 from schemas.journal import key_hash
-from trainers.core.config import DistilbertConfig
 from trainers.core.dataset import split
 from trainers.core.metrics.classification import Scores
+from trainers.models.distilbert.config import DistilbertConfig
 
 CONFIG = DistilbertConfig(
     epochs=2, batch_size=32, pieces=4, max_examples=100_000, eval_steps=100_000, save_steps=100_000

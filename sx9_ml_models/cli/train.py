@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from schemas.models import MODELS
 from sx9_ml_models.cli.options import Json, example, model_name, new_app
+
+if TYPE_CHECKING:
+    from sx9_ml_models.training import TrainingResult
 
 app = new_app()
 
@@ -46,11 +49,33 @@ def train(
     The first call trains from the base model; later ones continue from the champion. Options that are not given
     come from the environment (SX9_TRAINER_DISTILBERT_EPOCHS, ...), then from the model's defaults.
     """
+    from schemas.errors import BadConfiguration
     from sx9_ml_models import training
+    from trainers.core.loop import is_main_process
 
+    if export is not None and model != "gnn-threat":
+        raise BadConfiguration(f"--export is for gnn-threat, not {model}: leave it out")
+    if content is None and export is None:
+        content = Path(training.CONTENT)
     fields = {
         "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "max_examples": max_examples,
         "base": base, "device": device, "seed": seed,
     }  # fmt: skip
     given = {name: value for name, value in fields.items() if value is not None}
-    training.command(model, content, output, export, given, json)
+    result = training.train(model, content, output, None, export, **given)
+    if is_main_process():
+        _print_result(result, as_json=json)
+
+
+def _print_result(result: TrainingResult, *, as_json: bool) -> None:
+    import msgspec
+
+    from sx9_ml_models import render
+    from trainers.reporting.summary import headline
+
+    if as_json:
+        render.as_json(msgspec.to_builtins(result, enc_hook=str))  # str: the folder is a path
+        return
+    outcome = "promoted" if result.promoted else f"written, but not promoted: {result.refused}"
+    scores = headline(result.evaluation, result.parent_evaluation)
+    render.out().print(f"{result.folder}: {outcome}; {result.examples} examples; {scores}", markup=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 from schemas.errors import BadConfiguration
 from schemas.models import MODELS
 from streams.settings import Settings, load_settings
-from trainers.core.config import variable_prefix
+from trainers.settings import variable_prefix
 
 POLICY_TOML = """# The rules of the demo. Times are those of the history, in which years pass in minutes.
 [distilbert-mitre]

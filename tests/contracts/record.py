@@ -31,6 +31,7 @@ from schemas.journal import (
     Tick,
 )
 from schemas.policy import Policy
+from schemas.scores import LabelScores, TaskScores
 from schemas.versions import GateCheck, Manifest, VersionEvent
 from schemas.windows import Measure, Span, Trigger, Window
 
@@ -42,6 +43,14 @@ GONE = FROM | {"status": "revoked", "revoked_by": "T1685"}
 SOURCE = Source("threat.relationships.v1", 3, 2**40, 1_700_000_000_000)
 SPAN = Span(0, 1_000, 870, "00ff")
 
+EVALUATION = {
+    "tactics": {
+        "holdout": TaskScores(
+            examples=3, metrics={"micro_f1": 0.5}, labels={"execution": LabelScores(1.0, 0.5, 0.25, 2)},
+            errors={"micro_f1": 0.1}, extra={"ece": 0.2},
+        )
+    }
+}  # fmt: skip
 EVENTS: dict[str, list[Any]] = {
     "technique": [
         Technique(id="T1", feed="f", stix_id="attack-pattern--1", name="Bare"),
@@ -111,6 +120,7 @@ JOURNAL: dict[str, list[Any]] = {
     "score": [
         Score(trigger=f"{MODEL}@9", version="v0001", examples=3, scores={}),
         Score(trigger=f"{MODEL}@9", version="v0001", examples=3, scores={"micro_f1": 0.1 + 0.2}, time_ms=1),
+        Score(trigger=f"{MODEL}@9", version="v0001", examples=3, evaluation=EVALUATION),
     ],
     "promoted": [Promoted(trigger=f"{MODEL}@9", version="v0001", time_ms=1)],
     "refused": [Refused(trigger=f"{MODEL}@9", version="v0001", reason="micro_f1 0.4 < 0.5", time_ms=1)],
@@ -147,6 +157,9 @@ OTHERS: dict[str, list[Any]] = {
             examples=870, scores={"micro_f1": 0.5}, parent_scores={"micro_f1": 0.4}, seconds=1.5,
             time_ms=1, newest_event_ms=2,
         ),
+        VersionEvent(
+            model=MODEL, version="v0002", outcome="promoted", evaluation=EVALUATION, parent_evaluation=EVALUATION
+        ),
     ],
     "manifest": [
         Manifest(model=MODEL, version="v0001", trigger=f"{MODEL}@9", reason="volume"),
@@ -165,6 +178,10 @@ OTHERS: dict[str, list[Any]] = {
             model="gnn-threat", version="v0001", trigger="gnn-threat@9", reason="volume",
             baseline_scores={"item cosine": {"holdout_recall_at_20": 0.5}},
             report={"samples": [{"asked": "T1", "answer": None}], "ece": 0.1},
+        ),
+        Manifest(
+            model=MODEL, version="v0001", trigger=f"{MODEL}@9", reason="volume", evaluation=EVALUATION,
+            parent_evaluation=EVALUATION, baselines={"tf-idf": EVALUATION},
         ),
     ],
 }  # fmt: skip

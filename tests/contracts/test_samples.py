@@ -41,7 +41,7 @@ def broken(sample: Line, record: Any) -> str:
         today = decode(written, record)
     except BadRecord as error:
         return str(error)
-    return lost(meant, meaning(today)) or lost(json.loads(written), json.loads(encode(today)))
+    return lost(meant, meaning(today)) or lost(meant, meaning(decode(encode(today), record)))
 
 
 def lost(then: Any, now: Any, where: str = "record") -> str:

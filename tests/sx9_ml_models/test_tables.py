@@ -3,55 +3,60 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import msgspec
 import pytest
 
+from schemas.scores import LabelScores, TaskScores
 from schemas.versions import GateCheck, Manifest
 from sx9_ml_models import render as tables
-from sx9_ml_models.queries import figures
+from sx9_ml_models.queries import versions
+from trainers.settings import load_trainer_settings
+from trainers.store import manifest as manifests
+from trainers.store.registry import Registry
 
 GNN = Manifest(
     model="gnn-threat", version="v0002", parent="v0001", trigger="gnn-threat@9", reason="volume", promoted=True,
-    scores={
-        "old_recall_at_20": 0.3, "holdout_recall_at_20": 0.5, "holdout_ndcg_at_20": 0.4, "holdout_loss": 1.25,
-        "holdout_examples": 60.0, "holdout_tactics_macro_f1": 0.75, "holdout_tactics_examples": 30.0,
+    evaluation={
+        "techniques": {
+            "old": TaskScores(30, {"recall_at_20": 0.3, "ndcg_at_20": 0.2}),
+            "holdout": TaskScores(60, {"recall_at_20": 0.5, "ndcg_at_20": 0.4}, extra={"loss": 1.25}),
+        },
+        "tactics": {"holdout": TaskScores(30, {"macro_f1": 0.75}, {"impact": LabelScores(1.0, 0.5, 0.667, 4)})},
     },
-    parent_scores={"holdout_recall_at_20": 0.25},
-    baseline_scores={"item cosine": {"holdout_recall_at_20": 0.2}},
-    gate=(
-        GateCheck("old/recall-at-20", 0.2, 0.3, 0.0, 30, True),
-        GateCheck("recent/ndcg-at-20", 0.2, 0.3, 0.0, 30, True),
-        GateCheck("old_tactics/macro-f1", 0.2, 0.3, 0.0, 30, True),
-        GateCheck("label/impact", 0.2, 0.3, 0.0, 30, True),
-    ),
+    parent_evaluation={"techniques": {"holdout": TaskScores(60, {"recall_at_20": 0.25})}},
+    baselines={"item cosine": {"techniques": {"holdout": TaskScores(60, {"recall_at_20": 0.2})}}},
+    gate=(GateCheck("techniques/old/recall_at_20", 0.2, 0.3, 0.0, 30, True),),
     files={"model.safetensors": "aa", "README.md": "bb", "embeddings.safetensors": "cc"},
 )  # fmt: skip
 
 
-def row(manifest: Manifest, **fields: object) -> dict[str, object]:
-    """A row as `views.versions` makes it."""
-    given = {name: getattr(manifest, name) for name in ("version", "reason", "promoted", "scores", "parent_scores")}
-    more = {
-        "figures": figures(manifest),
-        "serves": True,
-        "start": 0,
-        "end": 9,
-        "examples": 7,
-        "holdout_examples": 90,
-    }
-    return given | more | {"seconds": 1.5, "created_ms": 1_600_000_000_000} | fields
-
-
-def test_a_model_is_judged_by_its_own_figures_task_by_task() -> None:
-    assert figures(GNN) == ["holdout_recall_at_20", "holdout_ndcg_at_20", "holdout_tactics_macro_f1"]
-    assert figures(Manifest(model="m", version="v", trigger="t", reason="volume")) == []
-
-
-def test_versions_are_shown_with_their_figures_before_and_after(capsys: pytest.CaptureFixture[str]) -> None:
-    tables.versions([row(GNN)])
+def test_versions_are_shown_with_the_metrics_of_every_task_before_and_after(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry = Registry(tmp_path / "models")
+    with registry.draft(GNN.model, GNN.version) as folder:
+        manifests.write(folder, msgspec.structs.replace(GNN, files={}))
+    tables.versions(versions(load_trainer_settings(output_dir=tmp_path), GNN.model))
     head, line = capsys.readouterr().out.splitlines()[:2]
     assert re.search(r"holdout +recall@20 +NDCG@20 +tactics macro F1 +seconds", head)
-    assert re.search(r"v0002 +serves +volume +0-9 +7 +90 +0\.250 -> 0\.500 +0\.400 +0\.750 +2", line)
+    assert re.search(r"v0002 +promoted +volume +0-0 +0 +90 +0\.250 -> 0\.500 +0\.400 +0\.750 +0", line)
+
+
+def test_versions_written_before_scores_were_nested_are_shown_the_same(tmp_path: Path) -> None:
+    former = Manifest(
+        model="distilbert-mitre", version="v0001", trigger="t", reason="volume",
+        scores={"holdout_macro_f1": 0.5, "holdout_examples": 9.0, "holdout_severity_micro_f1": 0.25},
+        parent_scores={"holdout_macro_f1": 0.4},
+    )  # fmt: skip
+    registry = Registry(tmp_path / "models")
+    with registry.draft(former.model, former.version) as folder:
+        manifests.write(folder, former)
+    (row,) = versions(load_trainer_settings(output_dir=tmp_path), former.model)
+    assert row["evaluation"]["tactics"]["holdout"] == {"examples": 9, "metrics": {"macro_f1": 0.5}}
+    assert row["evaluation"]["severity"]["holdout"]["metrics"] == {"micro_f1": 0.25}
+    assert row["parent_evaluation"]["tactics"]["holdout"]["metrics"] == {"macro_f1": 0.4}
 
 
 def test_a_version_is_shown_beside_its_parent_and_its_baseline(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,16 +20,19 @@ from typer.testing import CliRunner
 from schemas.codec import encode
 from schemas.errors import BadConfiguration
 from schemas.events import Event, NodeRef, Relationship, Technique
+from schemas.models import MODELS
+from schemas.scores import of_split
 from schemas.topics import topic_of
 from sx9_ml_models import training
 from sx9_ml_models.cli.app import app
 from sx9_ml_models.training import TrainingConfig, TrainingResult, train_distilbert, train_gnn, train_phi_lora
 from tests.trainers.material import examples
 from trainers.core import loop
-from trainers.core.config import CONFIGS, DistilbertConfig, variable_prefix
 from trainers.core.history import History
-from trainers.runs.progress import Step, Watch
+from trainers.core.progress import ProgressCallback, RunProgress
+from trainers.models.distilbert.config import DistilbertConfig
 from trainers.runs.train_version import HISTORY
+from trainers.settings import variable_prefix
 from trainers.store.manifest import MANIFEST, read, verify, write
 from trainers.store.registry import Registry
 
@@ -109,6 +112,12 @@ def history(result: TrainingResult) -> History:
     return msgspec.json.decode((result.folder / HISTORY).read_bytes(), type=History)
 
 
+def metrics(result: TrainingResult) -> dict[str, float]:
+    """Every metric on the holdout."""
+    scores = of_split(result.evaluation, "holdout")
+    return {f"{task}/{name}": value for task, one in scores.items() for name, value in one.metrics.items()}
+
+
 def losses(result: TrainingResult) -> list[float]:
     """Of every step."""
     return [point.loss for point in history(result).points]
@@ -124,11 +133,11 @@ def test_a_call_writes_a_version_that_serves(tmp_path: Path) -> None:
     assert result
     assert (result.version, result.parent, result.promoted, result.refused) == ("v0001", "", True, "")
     assert result.folder == tmp_path / "mine" / "v0001"
-    assert result.scores["holdout_micro_f1"] > 0.5
-    assert result.scores["holdout_examples"] + result.examples == 240
+    assert result.evaluation["tactics"]["holdout"].metrics["micro_f1"] > 0.5
+    assert result.evaluation["tactics"]["holdout"].examples + result.examples == 240
     found = verify(result.folder)
     assert (found.model, found.trigger, found.reason) == ("distilbert-mitre", "batch:v0001", "manual")
-    assert found.scores == result.scores
+    assert found.evaluation == result.evaluation
     assert (tmp_path / "mine" / "champion").readlink() == Path("v0001")
     from transformers import AutoModelForSequenceClassification
 
@@ -145,9 +154,9 @@ def test_the_next_call_trains_on_what_is_new_and_starts_from_the_champion(tmp_pa
     found = read(second.folder)
     assert (second.version, second.parent, len(found.rehearsal)) == ("v0002", "v0001", 150)
     fresh = second.examples - 150
-    assert second.parent_scores["prequential_examples"] == fresh >= first.left_out + 45
-    assert second.scores["old_examples"] == first.scores["holdout_examples"]
-    assert second.scores["recent_examples"] == 60 - (fresh - first.left_out)
+    assert second.parent_evaluation["tactics"]["prequential"].examples == fresh >= first.left_out + 45
+    assert second.evaluation["tactics"]["old"].examples == first.evaluation["tactics"]["holdout"].examples
+    assert second.evaluation["tactics"]["recent"].examples == 60 - (fresh - first.left_out)
     assert second.promoted == (Registry(tmp_path, tmp_path / "mine").champion("distilbert-mitre") == "v0002")
 
 
@@ -156,7 +165,7 @@ def test_a_call_without_news_trains_on_what_there_is_once_more(tmp_path: Path) -
     first = train_distilbert(folder, tmp_path / "mine", **QUICK)
     second = train_distilbert(folder, tmp_path / "mine", **QUICK)
     assert (second.version, second.parent, second.examples) == ("v0002", "v0001", first.examples)
-    assert second.parent_scores["prequential_examples"] == 0
+    assert second.parent_evaluation["tactics"]["prequential"].examples == 0
 
 
 def test_a_version_that_the_gate_refuses_is_written_and_does_not_serve(
@@ -270,12 +279,12 @@ def test_a_call_that_was_killed_goes_on_when_it_is_made_again(
     straight = train_distilbert(folder, tmp_path / "straight", **fields)
 
     @contextlib.contextmanager
-    def killing(*_: object) -> Iterator[Watch]:
-        def watch(step: Step) -> None:
+    def killing(*_: object) -> Iterator[ProgressCallback]:
+        def on_progress(step: RunProgress) -> None:
             if step.phase == "training" and step.step == 13:
                 raise KeyboardInterrupt
 
-        yield watch
+        yield on_progress
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "_shown", killing)
@@ -287,7 +296,7 @@ def test_a_call_that_was_killed_goes_on_when_it_is_made_again(
     assert files(resumed) == files(straight)
 
 
-@pytest.mark.parametrize("model", CONFIGS)
+@pytest.mark.parametrize("model", MODELS)
 def test_each_model_has_its_call(tmp_path: Path, model: str) -> None:
     folder = content(tmp_path / "content", techniques(60))
     base = "tiny-phi3" if model == "phi3-mitre-lora" else "tiny"
@@ -347,7 +356,7 @@ NEAR = {"distilbert-mitre": 1e-4, "phi3-mitre-lora": 1e-4, "gnn-threat": 0.05}
 """How near the losses are. The graph model leaves out the edges of all sources that are computed together."""
 
 
-@pytest.mark.parametrize("model", CONFIGS)
+@pytest.mark.parametrize("model", MODELS)
 def test_two_processes_compute_what_one_does_and_write_one_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
@@ -370,7 +379,7 @@ def test_two_processes_compute_what_one_does_and_write_one_version(
     assert (said["version"], said["folder"]) == ("v0001", str(tmp_path / "both" / "v0001"))
     both = TrainingResult(**said | {"folder": Path(said["folder"])})
     assert losses(both) == pytest.approx(losses(alone), abs=NEAR[model])
-    assert both.scores == pytest.approx(alone.scores, abs=0.02)
+    assert metrics(both) == pytest.approx(metrics(alone), abs=0.02)
     assert sorted(p.name for p in (tmp_path / "both").iterdir() if p.is_dir() and not p.is_symlink()) == ["v0001"]
     assert verify(both.folder).files.keys() == verify(alone.folder).files.keys()
     assert read(tmp_path / "both").version == "v0001", "the folder itself is the champion"

@@ -10,8 +10,11 @@ import msgspec
 
 from schemas.journal import Example, Instruction, Link, Node, Source, held_out
 from tests.trainers.material import LABELS, WORDS, examples
-from trainers.core.config import DistilbertConfig, GnnConfig, Phi3LoraConfig, RecipeConfig
-from trainers.core.dataset import Dataset, Placed, split
+from trainers.core.config import RecipeConfig
+from trainers.core.dataset import Dataset, OffsetExample, split
+from trainers.models.distilbert.config import DistilbertConfig
+from trainers.models.gnn.config import GnnConfig
+from trainers.models.phi3_lora.config import Phi3LoraConfig
 
 CONFIGS: Mapping[str, RecipeConfig] = {
     "distilbert-mitre": DistilbertConfig(
@@ -103,7 +106,7 @@ def labels_of(journal: Sequence[Example]) -> tuple[str, ...]:
 
 def later(before: Sequence[Example], window: Sequence[Example]) -> Dataset:
     """The data of a run on a window that comes after another journal, ten of whose examples are rehearsed."""
-    placed: list[Placed] = list(enumerate(window, len(before)))
+    placed: list[OffsetExample] = list(enumerate(window, len(before)))
     everything = split([*before, *window], 10_000, 17)
     return Dataset(
         fresh=tuple(at for at in placed if not held_out(at[1])),

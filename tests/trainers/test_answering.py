@@ -25,10 +25,10 @@ from tests.trainers.material import (
     trigger,
 )
 from trainers.bases.base_models import Base
-from trainers.core.config import DistilbertConfig
+from trainers.core.progress import Cancelled, RunProgress, no_progress
 from trainers.models.distilbert import recipe as distilbert
+from trainers.models.distilbert.config import DistilbertConfig
 from trainers.runs import trigger_handler as answering
-from trainers.runs.progress import Step, Stopped, unwatched
 from trainers.runs.trigger_handler import TriggerHandler
 from trainers.settings import TrainerSettings, load_trainer_settings
 from trainers.store import manifest as manifests
@@ -69,7 +69,7 @@ class World:
             MODEL, own, config, self.base, self.registry, store, VersionLog(self.announcements), outbox
         )
         try:
-            trainer.answer(asked, unwatched)
+            trainer.answer(asked, no_progress)
         finally:
             store.close()
 
@@ -118,7 +118,9 @@ def test_two_triggers_make_two_versions(world: World, asked: tuple[Trigger, Trig
     assert (first.trigger, first.version) == (asked[0].id, "v0001")
     assert isinstance(score, Score)
     assert (score.trigger, score.version, score.examples) == (asked[1].id, "v0001", asked[1].examples)
-    assert score.scores.keys() == {"micro_f1", "macro_f1", "ece"}
+    prequential = score.evaluation["tactics"]["prequential"]
+    assert prequential.metrics.keys() == {"micro_f1", "macro_f1"}
+    assert prequential.extra.keys() == {"ece"}
     assert isinstance(second, Promoted)
     assert world.registry.champion(MODEL) == "v0002"
 
@@ -135,12 +137,11 @@ def test_the_manifest_says_what_the_version_is_made_of(world: World, asked: tupl
     assert (found.base, found.base_sha256) == ("tiny", world.base.sha256)
     assert found.taxonomies == ("enterprise-attack/15.1",)
     assert found.libraries.keys() >= {"torch", "transformers", "python"}
-    assert found.scores["holdout_examples"] == len(asked[1].holdout_old + asked[1].holdout_recent)
-    assert found.parent_scores.keys() == found.scores.keys() | {
-        "prequential_micro_f1", "prequential_macro_f1", "prequential_ece", "prequential_examples",
-    }  # fmt: skip
-    (baseline,) = found.baseline_scores.values()
-    assert baseline["holdout_examples"] == found.scores["holdout_examples"]
+    holdout = found.evaluation["tactics"]["holdout"]
+    assert holdout.examples == len(asked[1].holdout_old + asked[1].holdout_recent)
+    assert found.parent_evaluation["tactics"].keys() == found.evaluation["tactics"].keys() | {"prequential"}
+    (baseline,) = found.baselines.values()
+    assert baseline["tactics"]["holdout"].examples == holdout.examples
     assert found.gate
     assert found.promoted == all(check.passed for check in found.gate)
     assert found.files.keys() == {
@@ -289,8 +290,8 @@ def test_the_holdout_and_what_supersedes_is_read_from_the_journal(world: World) 
 
 
 def test_a_stopped_run_says_nothing(world: World, asked: tuple[Trigger, Trigger]) -> None:
-    def stop(step: Step) -> None:
-        raise Stopped
+    def stop(step: RunProgress) -> None:
+        raise Cancelled
 
     own = world.settings()
     store = JournalCopy(own.trainer_dir / "journal.sqlite", world.journal)
@@ -298,7 +299,7 @@ def test_a_stopped_run_says_nothing(world: World, asked: tuple[Trigger, Trigger]
     trainer = TriggerHandler(
         MODEL, own, QUICK, world.base, world.registry, store, VersionLog(world.announcements), outbox
     )
-    with pytest.raises(Stopped):
+    with pytest.raises(Cancelled):
         trainer.answer(asked[0], stop)
     assert world.registry.versions(MODEL) == []
     store.close()

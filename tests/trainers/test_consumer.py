@@ -26,10 +26,10 @@ from schemas.windows import Trigger
 from tests.trainers.material import MODEL, examples, trigger
 from tests.trainers.test_answering import QUICK, World
 from trainers.bases.base_models import Base
-from trainers.core.config import DistilbertConfig
+from trainers.core.progress import ProgressCallback, RunProgress
+from trainers.models.distilbert.config import DistilbertConfig
 from trainers.runs import consumer as consumer_shell
 from trainers.runs.consumer import _attend, group_of, run_consumer
-from trainers.runs.progress import Step, Watch
 from trainers.settings import TrainerSettings, load_trainer_settings
 from trainers.store.manifest import verify
 from trainers.store.registry import Registry
@@ -245,9 +245,9 @@ def test_a_lost_partition_drops_the_run() -> None:
             return {}
 
     class Endless:
-        def answer(self, asked: Trigger, watch: Watch) -> None:
+        def answer(self, asked: Trigger, on_progress: ProgressCallback) -> None:
             while True:
-                watch(Step("training", 1, 2, 1))
+                on_progress(RunProgress("training", 1, 2, 1))
                 time.sleep(0.01)
 
     group: Any = Group()

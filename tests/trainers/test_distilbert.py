@@ -17,9 +17,9 @@ from schemas.journal import Example
 from tests.trainers.material import ALL_LABELS, LABELS, example, examples, held_out
 from trainers.bases.base_models import Base
 from trainers.core.dataset import Dataset
+from trainers.core.progress import Cancelled, ProgressCallback, RunProgress, no_progress
 from trainers.models.distilbert.onnx_export import export_onnx, largest_difference
 from trainers.models.distilbert.recipe import PRECISION, Classifier, Config, Report, run
-from trainers.runs.progress import Step, Stopped, Watch, unwatched
 
 TINY = Config(
     epochs=6,
@@ -50,11 +50,11 @@ def trained(
     labels: tuple[str, ...] = LABELS,
     parent: Path | None = None,
     config: Config = TINY,
-    watch: Watch = unwatched,
+    on_progress: ProgressCallback = no_progress,
 ) -> Report:
     """One run into a new folder."""
     folder.mkdir()
-    return run(data_of(journal), labels, base.folder, parent, config, folder, watch)
+    return run(data_of(journal), labels, base.folder, parent, config, folder, on_progress)
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -73,9 +73,12 @@ def test_it_learns(first: tuple[Path, Report]) -> None:
     _, report = first
     assert report.labels == LABELS
     assert report.champion == {}
-    assert report.candidate["recent"].examples >= 30
-    assert report.candidate["old"].examples == 0
-    assert report.candidate["holdout"].figures["macro_f1"] > report.floor["holdout"].figures["macro_f1"] + 0.3
+    assert report.candidate["tactics"]["recent"].examples >= 30
+    assert report.candidate["tactics"]["old"].examples == 0
+    assert (
+        report.candidate["tactics"]["holdout"].metrics["macro_f1"]
+        > report.trivial_baseline["tactics"]["holdout"].metrics["macro_f1"] + 0.3
+    )
 
 
 def test_the_same_input_gives_the_same_bytes(first: tuple[Path, Report], tiny: Base, tmp_path: Path) -> None:
@@ -144,11 +147,14 @@ def test_a_child_starts_from_its_parent_and_leaves_it_as_it_was(
     was = digest(parent)
     report = trained(tmp_path / "v0002", tiny, examples(200, first=400), parent=parent)
     assert digest(parent) == was
-    assert report.champion["prequential"].examples == len(data_of(examples(200, first=400)).fresh)
-    learnt = before.floor["holdout"].figures["macro_f1"] + 0.3
-    assert report.champion["prequential"].figures["macro_f1"] > learnt, "it serves unseen examples"
-    assert report.champion["holdout"].figures["macro_f1"] > learnt
-    assert report.candidate["holdout"].figures["macro_f1"] >= report.champion["holdout"].figures["macro_f1"] - 0.05
+    assert report.champion["tactics"]["prequential"].examples == len(data_of(examples(200, first=400)).fresh)
+    learnt = before.trivial_baseline["tactics"]["holdout"].metrics["macro_f1"] + 0.3
+    assert report.champion["tactics"]["prequential"].metrics["macro_f1"] > learnt, "it serves unseen examples"
+    assert report.champion["tactics"]["holdout"].metrics["macro_f1"] > learnt
+    assert (
+        report.candidate["tactics"]["holdout"].metrics["macro_f1"]
+        >= report.champion["tactics"]["holdout"].metrics["macro_f1"] - 0.05
+    )
 
 
 def test_the_head_grows_and_keeps_the_rows_it_had(first: tuple[Path, Report], tiny: Base, tmp_path: Path) -> None:
@@ -188,8 +194,8 @@ def test_a_grown_version_keeps_what_its_parent_knew_of_words(
 
 def test_a_grown_head_learns_the_new_label(first: tuple[Path, Report], tiny: Base, tmp_path: Path) -> None:
     report = trained(tmp_path / "v0002", tiny, examples(300, ALL_LABELS), labels=ALL_LABELS, parent=first[0])
-    assert report.champion["recent"].labels["impact"].f1 == 0.0
-    assert report.candidate["recent"].labels["impact"].f1 > 0.8
+    assert report.champion["tactics"]["recent"].labels["impact"].f1 == 0.0
+    assert report.candidate["tactics"]["recent"].labels["impact"].f1 > 0.8
 
 
 def test_it_learns_severities_beside_tactics(tiny: Base, tmp_path: Path) -> None:
@@ -203,18 +209,19 @@ def test_it_learns_severities_beside_tactics(tiny: Base, tmp_path: Path) -> None
     journal = [*examples(300, labels), *severe, both]
     report = trained(tmp_path / "both", tiny, journal, labels=(*labels, *words))
     assert report.labels == (*labels, *words)
-    assert report.candidate["holdout"].examples + report.candidate["holdout_severity"].examples >= sum(
-        map(held_out, journal)
-    )
-    assert report.candidate["holdout_severity"].labels.keys() == words.keys()
-    for split in ("holdout", "holdout_severity"):
-        assert report.candidate[split].figures["macro_f1"] > report.floor[split].figures["macro_f1"] + 0.3
+    assert report.candidate["tactics"]["holdout"].examples + report.candidate["severity"][
+        "holdout"
+    ].examples >= sum(map(held_out, journal))
+    assert report.candidate["severity"]["holdout"].labels.keys() == words.keys()
+    for task in ("tactics", "severity"):
+        trivial = report.trivial_baseline[task]["holdout"].metrics["macro_f1"]
+        assert report.candidate[task]["holdout"].metrics["macro_f1"] > trivial + 0.3
     child = trained(
         tmp_path / "child", tiny, examples(40, labels), labels=labels, parent=tmp_path / "both",
         config=Config(**_fields(TINY) | {"epochs": 1, "learning_rate": 1e-6, "head_learning_rate": 1e-6}),
     )  # fmt: skip
     assert child.labels == report.labels, "it keeps the severities that its window has none of"
-    assert child.candidate["recent_severity"].examples == 0
+    assert child.candidate["severity"]["recent"].examples == 0
 
 
 def test_a_window_of_severities_alone_does_not_make_it_forget_the_tactics(
@@ -228,18 +235,17 @@ def test_a_window_of_severities_alone_does_not_make_it_forget_the_tactics(
     ]
     data = data_of([*severe, *(one for one in examples(400) if held_out(one))])
     (tmp_path / "child").mkdir()
-    report = run(data, (*LABELS, *words), tiny.folder, parent, TINY, tmp_path / "child", unwatched)
+    report = run(data, (*LABELS, *words), tiny.folder, parent, TINY, tmp_path / "child", no_progress)
     assert (
-        report.candidate["holdout_severity"].figures["macro_f1"]
-        > report.champion["holdout_severity"].figures["macro_f1"] + 0.3
+        report.candidate["severity"]["holdout"].metrics["macro_f1"]
+        > report.champion["severity"]["holdout"].metrics["macro_f1"] + 0.3
     )
-    assert report.candidate["holdout"].figures["macro_f1"] > report.champion["holdout"].figures["macro_f1"] - 0.3, (
-        "else it loses half"
-    )
+    before = report.champion["tactics"]["holdout"].metrics["macro_f1"]
+    assert report.candidate["tactics"]["holdout"].metrics["macro_f1"] > before - 0.3, "else it loses half"
 
 
 def test_without_severities_nothing_is_said_of_them(first: tuple[Path, Report]) -> None:
-    assert not [split for split in first[1].candidate if "severity" in split]
+    assert first[1].candidate.keys() == {"tactics"}
 
 
 def test_frozen_layers_keep_their_weights(tiny: Base, tmp_path: Path) -> None:
@@ -261,19 +267,19 @@ def test_frozen_layers_keep_their_weights(tiny: Base, tmp_path: Path) -> None:
 )
 def test_odd_examples_are_trained_on(tiny: Base, tmp_path: Path, journal: list[Example]) -> None:
     report = trained(tmp_path / "v1", tiny, journal, labels=("impact",))
-    assert report.candidate["holdout"].examples == 0
+    assert report.candidate["tactics"]["holdout"].examples == 0
 
 
 def test_a_run_ends_where_its_watch_says_so(tiny: Base, tmp_path: Path) -> None:
-    seen: list[Step] = []
+    seen: list[RunProgress] = []
 
-    def watch(step: Step) -> None:
+    def on_progress(step: RunProgress) -> None:
         seen.append(step)
         if (step.phase, step.step) == ("training", 3):
-            raise Stopped
+            raise Cancelled
 
-    with pytest.raises(Stopped):
-        trained(tmp_path / "v1", tiny, examples(100), watch=watch)
+    with pytest.raises(Cancelled):
+        trained(tmp_path / "v1", tiny, examples(100), on_progress=on_progress)
     trained_on = [s for s in seen if s.phase not in ("reading", "weighing words")]
     assert [(s.phase, s.epoch, s.step) for s in trained_on] == [("training", 1, n) for n in (1, 2, 3)]
     assert seen[-1].loss > 0
@@ -296,7 +302,7 @@ def test_a_label_that_nothing_stands_for_leaves_the_head(
     for name, given in (("rehearsed", rehearsal), ("alone", ())):
         (tmp_path / name).mkdir()
         run_on = msgspec.structs.replace(data, rehearsal=given)
-        results[name] = run(run_on, LABELS, tiny.folder, first[0], TINY, tmp_path / name, unwatched)
+        results[name] = run(run_on, LABELS, tiny.folder, first[0], TINY, tmp_path / name, no_progress)
     assert results["rehearsed"].labels == stands, "the trigger still names it, but no example has it"
     assert results["rehearsed"].details["retired_labels"] == [LABELS[0]]
     assert results["alone"].labels == LABELS, "without a rehearsal nobody knows what stands"
@@ -309,15 +315,15 @@ def test_a_label_that_nothing_stands_for_leaves_the_head(
 def test_what_is_saved_is_calibrated_and_has_its_thresholds(tiny: Base, tmp_path: Path) -> None:
     report = trained(tmp_path / "v1", tiny, examples(900), config=Config(**_fields(TINY) | {"epochs": 2}))
     fitted = report.details["calibration"]["tactics"]
-    assert fitted["examples"] == report.candidate["holdout"].examples >= 50
+    assert fitted["examples"] == report.candidate["tactics"]["holdout"].examples >= 50
     assert fitted["scale"] != 1.0
     scales = load_file(tmp_path / "v1" / "model.safetensors")["words.scale"].tolist()
     assert scales == pytest.approx([TINY.words * fitted["scale"]] * len(LABELS)), "both opinions are calibrated"
     settings = AutoConfig.from_pretrained(tmp_path / "v1")
     assert settings.thresholds == dict(zip(LABELS, fitted["thresholds"], strict=True))
-    assert 0.0 <= report.candidate["holdout"].extra["ece"] < 0.2
+    assert 0.0 <= report.candidate["tactics"]["holdout"].extra["ece"] < 0.2
     assert (tmp_path / "v1" / "precision_recall.png").stat().st_size > 1_000
-    assert report.baselines["tf-idf"]["holdout"].figures["macro_f1"] > 0.5
+    assert report.baselines["tf-idf"]["holdout"].metrics["macro_f1"] > 0.5
 
 
 def test_the_folder_answers_as_others_read_it(first: tuple[Path, Report]) -> None:
@@ -352,7 +358,7 @@ def test_scores_are_taken_every_eval_steps_and_at_the_end(tiny: Base, tmp_path: 
     config = Config(**_fields(TINY) | {"epochs": 1, "eval_steps": 10})
     history = trained(tmp_path / "v1", tiny, examples(300), config=config).history
     assert sorted(history.scores) == [*range(10, history.step, 10), history.step]
-    assert all("holdout_macro_f1" in scores for scores in history.scores.values())
+    assert all("macro_f1" in scores["tactics"] for scores in history.scores.values())
 
 
 def test_onnx_says_what_torch_says(first: tuple[Path, Report], tmp_path: Path) -> None:

@@ -15,13 +15,13 @@ from schemas.journal import Example, Link, held_out
 from tests.trainers.lessons import CONFIGS, graph, labels_of, later
 from tests.trainers.material import LABELS
 from trainers.bases.base_models import resolve
-from trainers.core.config import GnnConfig
 from trainers.core.dataset import Dataset, split
 from trainers.core.metrics.ranking import item_cosine, ranked, ranking_scores
+from trainers.core.progress import no_progress
 from trainers.core.report import Report
 from trainers.models.gnn import recipe as gnn
+from trainers.models.gnn.config import GnnConfig
 from trainers.models.gnn.graph import graph_of, induced, load_export, rows_of, sample
-from trainers.runs.progress import unwatched
 
 CONFIG = msgspec.convert(msgspec.to_builtins(CONFIGS["gnn-threat"]), GnnConfig)
 
@@ -31,7 +31,7 @@ def trained(
 ) -> Report:
     folder.mkdir()
     labels = labels_of([example for _, example in data.train])
-    return gnn.run(data, labels, resolve("tiny", models_cache).folder, parent, config, folder, unwatched)
+    return gnn.run(data, labels, resolve("tiny", models_cache).folder, parent, config, folder, no_progress)
 
 
 def world(number: int = 240) -> Dataset:
@@ -85,9 +85,9 @@ def test_a_technique_has_a_tactic_even_where_nothing_was_learnt_of_it(models_cac
         for n in range(2000, 2100)
     )
     data = split([*journal, *filter(held_out, more)], 10_000, 17)
-    judged = trained(models_cache, tmp_path / "v", data, config=config).candidate["holdout_tactics"]
+    judged = trained(models_cache, tmp_path / "v", data, config=config).candidate["tactics"]["holdout"]
     assert judged.examples
-    assert judged.figures["micro_f1"] > 0, "by itself each would be as rare as it begins, and none be said"
+    assert judged.metrics["micro_f1"] > 0, "by itself each would be as rare as it begins, and none be said"
 
 
 @pytest.mark.parametrize("name", ["paths_by_number", "attention_by_number", "sharper_by_number"])
@@ -111,8 +111,8 @@ def test_how_many_techniques_are_shown_decides_how_much_the_paths_count(
 def test_it_finds_hidden_techniques_that_popularity_does_not(models_cache: Path, tmp_path: Path) -> None:
     config = msgspec.structs.replace(CONFIG, epochs=15)
     report = trained(models_cache, tmp_path / "v", world(), config=config)
-    ours, floor = report.candidate["holdout"], report.floor["holdout"]
-    assert ours.figures["ndcg_at_20"] > floor.figures["ndcg_at_20"] + 0.05
+    ours, floor = report.candidate["techniques"]["holdout"], report.trivial_baseline["techniques"]["holdout"]
+    assert ours.metrics["ndcg_at_20"] > floor.metrics["ndcg_at_20"] + 0.05
     assert set(report.baselines) == {"item cosine", "TF-IDF + linear"}
 
 
@@ -183,7 +183,10 @@ def test_every_node_has_an_embedding_of_length_1(models_cache: Path, tmp_path: P
 def test_a_graph_beyond_the_limit_is_sampled_and_still_learnt(models_cache: Path, tmp_path: Path) -> None:
     config = msgspec.structs.replace(CONFIG, max_nodes=10, neighbours=3, epochs=15)
     report = trained(models_cache, tmp_path / "v", world(), config=config)
-    assert report.candidate["holdout"].figures["ndcg_at_20"] > report.floor["holdout"].figures["ndcg_at_20"]
+    assert (
+        report.candidate["techniques"]["holdout"].metrics["ndcg_at_20"]
+        > report.trivial_baseline["techniques"]["holdout"].metrics["ndcg_at_20"]
+    )
     again = trained(models_cache, tmp_path / "w", world(), config=config)
     assert [p.loss for p in again.history.points] == [p.loss for p in report.history.points]
 

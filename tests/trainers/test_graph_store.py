@@ -20,7 +20,7 @@ from tests.trainers.lessons import CONFIGS, graph
 from tests.trainers.material import MemoryLog, MemoryOutbox, trigger
 from trainers.bases.base_models import resolve
 from trainers.core import gate
-from trainers.runs.progress import unwatched
+from trainers.core.progress import no_progress
 from trainers.runs.trigger_handler import TriggerHandler
 from trainers.settings import load_trainer_settings
 from trainers.store.journal_copy import JournalCopy
@@ -116,7 +116,7 @@ def test_a_promoted_version_is_asked_and_a_refused_one_is_not(
         outbox: Any = MemoryOutbox(logs)
         trainer = TriggerHandler(model, settings, CONFIGS[model], base, registry, store, announced, outbox)
         asked = msgspec.structs.replace(trigger(journal, 0, len(journal)), model=model)
-        trainer.answer(asked, unwatched)
+        trainer.answer(asked, no_progress)
         store.close()
         assert decode(logs[VERSIONS.name].messages[-1].value, VersionEvent).outcome == answered
         assert indexes(driver) == (["gnn_threat_v0001"] if answered == "promoted" else before)

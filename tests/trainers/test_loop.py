@@ -16,10 +16,12 @@ import torch
 from torch import nn
 
 from schemas.errors import BadConfiguration
+from schemas.scores import TaskScores
 from trainers.core.config import RecipeConfig
 from trainers.core.history import History
 from trainers.core.loop import fit, make_deterministic, rate
-from trainers.runs.progress import Step, Watch, unwatched
+from trainers.core.progress import ProgressCallback, RunProgress, no_progress
+from trainers.runs.checkpoints import FolderCheckpointer
 
 CONFIG = RecipeConfig(learning_rate=0.05, threads=1, save_steps=4, eval_steps=5, warmup=0.2, device="cpu")
 PLAN = [[[(8 * batch + i) * 7 % 48 for i in range(8)] for batch in range(6)] for _ in range(3)]
@@ -46,10 +48,12 @@ class Line:
         loss: torch.Tensor = (model(self.x[some]) - self.y[some]).square().sum()
         return loss
 
-    def fit(self, config: RecipeConfig = CONFIG, watch: Watch = unwatched, **more: Any) -> History:
+    def fit(
+        self, config: RecipeConfig = CONFIG, on_progress: ProgressCallback = no_progress, **more: Any
+    ) -> History:
         """Train it."""
         groups = [{"params": list(self.model.parameters()), "lr": config.learning_rate}]
-        return fit(self.model, PLAN, more.pop("loss", self.loss), groups, config, watch, **more)
+        return fit(self.model, PLAN, more.pop("loss", self.loss), groups, config, on_progress, **more)
 
     def weights(self) -> list[torch.Tensor]:
         """What it learnt."""
@@ -64,17 +68,17 @@ def equal(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
     return all(map(torch.equal, a, b))
 
 
-def dies_at(number: int) -> Watch:
-    def watch(step: Step) -> None:
+def dies_at(number: int) -> ProgressCallback:
+    def on_progress(step: RunProgress) -> None:
         if step.step == number:
             raise Stop
 
-    return watch
+    return on_progress
 
 
 def test_it_learns_and_says_every_step() -> None:
     line, seen = Line(), []
-    history = line.fit(watch=seen.append)
+    history = line.fit(on_progress=seen.append)
     assert [(s.step, s.steps, s.epoch) for s in seen] == [(n, 18, (n - 1) // 6 + 1) for n in range(1, 19)]
     assert losses(history)[-1] < losses(history)[0] / 2
     assert [s.loss for s in seen] == losses(history)
@@ -85,11 +89,11 @@ def test_a_killed_run_goes_on_with_the_same_losses_and_weights(tmp_path: Path, k
     straight = Line()
     expected = straight.fit()
     with pytest.raises(Stop):
-        Line().fit(watch=dies_at(killed_at), checkpoints=tmp_path / "c", identity="it")
+        Line().fit(on_progress=dies_at(killed_at), checkpointer=FolderCheckpointer(tmp_path / "c", "it"))
     again, seen = Line(), []
     if killed_at >= CONFIG.save_steps:
         torch.manual_seed(99)  # what the random state is then comes from the checkpoint
-    history = again.fit(watch=seen.append, checkpoints=tmp_path / "c", identity="it")
+    history = again.fit(on_progress=seen.append, checkpointer=FolderCheckpointer(tmp_path / "c", "it"))
     assert losses(history) == losses(expected)
     assert equal(again.weights(), straight.weights())
     assert seen[0].step == (killed_at // 4 * 4 + 1 if killed_at >= 4 else 1), "it goes on where the checkpoint is"
@@ -97,9 +101,9 @@ def test_a_killed_run_goes_on_with_the_same_losses_and_weights(tmp_path: Path, k
 
 def test_a_checkpoint_of_another_run_is_passed_over(tmp_path: Path) -> None:
     with pytest.raises(Stop):
-        Line().fit(watch=dies_at(9), checkpoints=tmp_path / "c", identity="another")
+        Line().fit(on_progress=dies_at(9), checkpointer=FolderCheckpointer(tmp_path / "c", "another"))
     line, seen = Line(), []
-    line.fit(watch=seen.append, checkpoints=tmp_path / "c", identity="it")
+    line.fit(on_progress=seen.append, checkpointer=FolderCheckpointer(tmp_path / "c", "it"))
     assert len(seen) == 18
 
 
@@ -111,10 +115,10 @@ def test_a_damaged_checkpoint_costs_only_time(tmp_path: Path, name: str, damage:
     straight = Line()
     straight.fit()
     with pytest.raises(Stop):
-        Line().fit(watch=dies_at(9), checkpoints=tmp_path / "c", identity="it")
+        Line().fit(on_progress=dies_at(9), checkpointer=FolderCheckpointer(tmp_path / "c", "it"))
     damage(tmp_path / "c" / name)
     again, seen = Line(), []
-    again.fit(watch=seen.append, checkpoints=tmp_path / "c", identity="it")
+    again.fit(on_progress=seen.append, checkpointer=FolderCheckpointer(tmp_path / "c", "it"))
     assert len(seen) == 18
     assert equal(again.weights(), straight.weights())
 
@@ -123,12 +127,12 @@ def test_scores_come_every_so_many_steps_and_at_the_end() -> None:
     line = Line()
     modes = []
 
-    def evaluate() -> dict[str, float]:
+    def evaluate() -> dict[str, TaskScores]:
         modes.append(line.model.training)
-        return {"score": 0.5}
+        return {"line": TaskScores(examples=1, metrics={"score": 0.5})}
 
     history = line.fit(evaluate=evaluate)
-    assert history.scores == {step: {"score": 0.5} for step in (5, 10, 15, 18)}
+    assert history.scores == {step: {"line": {"score": 0.5}} for step in (5, 10, 15, 18)}
     assert not any(modes)
 
 
@@ -140,7 +144,7 @@ def test_accumulated_batches_are_one_larger_batch() -> None:
     history = halves.fit(config)
     groups = [{"params": list(whole.model.parameters()), "lr": config.learning_rate}]
     twice = [[epoch[i] + epoch[i + 1] for i in range(0, 6, 2)] for epoch in PLAN]
-    expected = fit(whole.model, twice, whole.loss, groups, CONFIG, unwatched)
+    expected = fit(whole.model, twice, whole.loss, groups, CONFIG, no_progress)
     assert losses(history) == pytest.approx(losses(expected), rel=1e-5)
 
 
@@ -207,7 +211,7 @@ import msgspec
 from torch import nn
 from tests.trainers.test_loop import CONFIG, Line, losses
 from trainers.core.loop import is_main_process
-from trainers.ranks import join
+from trainers.runs.distributed import join
 
 join(CONFIG)
 line = Line()

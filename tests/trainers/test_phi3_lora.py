@@ -20,13 +20,14 @@ from schemas.journal import Example, Instruction, Source
 from schemas.versions import Manifest
 from trainers.bases.base_models import Base, resolve
 from trainers.core.dataset import Dataset
+from trainers.core.progress import ProgressCallback, RunProgress, no_progress
 from trainers.core.report import Report
 from trainers.models.phi3_lora import recipe as phi3_lora
 from trainers.models.phi3_lora.answer_loss import CHUNK, Told, answer_loss, answer_scores, told
 from trainers.models.phi3_lora.chat import Chat
 from trainers.models.phi3_lora.packing import Piece, pack
 from trainers.models.phi3_lora.recipe import Asked, Config, run
-from trainers.runs.progress import Step, Watch, unwatched
+from trainers.runs.checkpoints import FolderCheckpointer
 from transport.files import sha256_of
 
 TINY = Config(
@@ -84,11 +85,11 @@ def trained(
     folder: Path,
     parent: Path | None = None,
     config: Config = TINY,
-    watch: Watch = unwatched,
+    on_progress: ProgressCallback = no_progress,
 ) -> Report:
     """A run into a folder that it makes."""
     folder.mkdir()
-    return run(some, TACTICS, base.folder, parent, config, folder, watch)
+    return run(some, TACTICS, base.folder, parent, config, folder, on_progress)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +166,7 @@ def test_errors_take_an_answer_as_one_draw() -> None:
     alike = answer_scores([Told(10, 5, 20.0)] * 9, 100)
     assert alike.errors == {"token_accuracy": 0.0, "bits_saved": 0.0}
     mixed = answer_scores([Told(10, 10, 10.0), Told(10, 0, 30.0)] * 50, 100)
-    assert mixed.figures == alike.figures
+    assert mixed.metrics == alike.metrics
     assert math.isclose(mixed.errors["token_accuracy"], 0.05, rel_tol=0.01), "that of 100 answers, not 1,000 tokens"
 
 
@@ -204,16 +205,16 @@ def test_100_000_characters_are_cut_and_end_no_answer(tiny_phi3: Base) -> None:
 
 def test_a_version_is_better_than_its_base_on_techniques_it_never_saw(first: tuple[Path, Report]) -> None:
     _, report = first
-    ours, base = report.candidate["holdout"], report.floor["holdout"]
+    ours, base = report.candidate["answers"]["holdout"], report.trivial_baseline["answers"]["holdout"]
     assert ours.extra["perplexity"] < 0.6 * base.extra["perplexity"]
-    assert ours.figures["bits_saved"] > base.figures["bits_saved"] + 0.05
-    assert ours.figures["token_accuracy"] > base.figures["token_accuracy"]
-    assert {name: scores.examples for name, scores in report.candidate.items()} == {
+    assert ours.metrics["bits_saved"] > base.metrics["bits_saved"] + 0.05
+    assert ours.metrics["token_accuracy"] > base.metrics["token_accuracy"]
+    assert {name: scores.examples for name, scores in report.candidate["answers"].items()} == {
         "old": 6, "recent": 6, "holdout": 12,
     }  # fmt: skip
     assert {"tactic_named", "mitigation_named"} < set(ours.extra)
-    assert {"tactic_named", "mitigation_named"} < set(report.baselines["untuned base"]["holdout"].extra)
-    assert report.history.scores[report.history.step] == ours.figures
+    assert {"tactic_named", "mitigation_named"} < set(report.baselines["untuned base"]["answers"]["holdout"].extra)
+    assert report.history.scores[report.history.step] == {"answers": ours.metrics}
 
 
 def test_a_version_loads_with_stock_peft_and_computes_what_was_judged(
@@ -233,7 +234,9 @@ def test_a_version_loads_with_stock_peft_and_computes_what_was_judged(
         labels = torch.tensor([[-100] * len(ids) + answer])
         loss += float(model(input_ids=torch.tensor([ids + answer]), labels=labels).loss.detach()) * len(answer)
         tokens += len(answer)
-    assert math.isclose(math.exp(loss / tokens), report.candidate["holdout"].extra["perplexity"], rel_tol=1e-4)
+    assert math.isclose(
+        math.exp(loss / tokens), report.candidate["answers"]["holdout"].extra["perplexity"], rel_tol=1e-4
+    )
 
 
 def test_a_folder_names_its_base_without_a_path_and_holds_no_more_than_the_adapter(
@@ -282,11 +285,11 @@ def test_a_second_version_trains_the_adapter_that_is_there(
     old, new = load_file(parent / ADAPTER), load_file(tmp_path / "second" / ADAPTER)
     assert old.keys() == new.keys()
     assert all(not torch.equal(old[name], new[name]) for name in old), "every matrix of it is trained"
-    assert report.champion["holdout"] == replace(
-        before.candidate["holdout"], extra={"perplexity": before.candidate["holdout"].extra["perplexity"]}
-    )
+    served = before.candidate["answers"]["holdout"]
+    scored_again = replace(served, extra={"perplexity": served.extra["perplexity"]})
+    assert report.champion["answers"]["holdout"] == scored_again
     assert report.details["rehearsed"] == list(range(12)), "no more than half of what is new"
-    assert report.champion["prequential"].examples == 3, "a quarter of what is judged on"
+    assert report.champion["answers"]["prequential"].examples == 3, "a quarter of what is judged on"
     nearest = 2 * sum(float((new[n] - old[n]).abs().sum()) for n in old)
     assert nearest < sum(float(value.abs().sum()) for value in new.values()), "it starts from the parent's"
 
@@ -336,7 +339,7 @@ class Killed(BaseException):
 def test_a_killed_run_with_dropout_goes_on_to_the_same_weights(tiny_phi3: Base, tmp_path: Path) -> None:
     config = replace(TINY, dropout=0.3, epochs=2, save_steps=2)
 
-    def killer(step: Step) -> None:
+    def killer(step: RunProgress) -> None:
         if step.phase == "training" and step.step == 5:
             raise Killed
 
@@ -345,12 +348,12 @@ def test_a_killed_run_with_dropout_goes_on_to_the_same_weights(tiny_phi3: Base, 
     parts = (data(range(24)), TACTICS, tiny_phi3.folder, None, config, resumed)
     resumed.mkdir()
     with pytest.raises(Killed):
-        run(*parts, killer, checkpoints=tmp_path / "checkpoints")
+        run(*parts, killer, checkpointer=FolderCheckpointer(tmp_path / "checkpoints", "it"))
     seen: list[int] = []
     again = run(
         *parts,
         lambda step: seen.append(step.step) if step.phase == "training" else None,
-        checkpoints=tmp_path / "checkpoints",
+        checkpointer=FolderCheckpointer(tmp_path / "checkpoints", "it"),
     )
     assert seen[0] == 5, "from the checkpoint after the fourth step"
     assert again.history.points == report.history.points
@@ -377,7 +380,7 @@ def test_out_of_memory_makes_rows_smaller_and_says_so(
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_window_of_nothing_or_one_example_makes_a_version(tiny_phi3: Base, tmp_path: Path, number: int) -> None:
     report = trained(data(range(number), range(0)), tiny_phi3, tmp_path / "small")
-    assert report.candidate["holdout"].examples == 0
+    assert report.candidate["answers"]["holdout"].examples == 0
     assert (tmp_path / "small" / ADAPTER).is_file()
     assert report.history.step == number * TINY.epochs
 

@@ -19,10 +19,11 @@ from trainers.bases.base_models import Base, resolve
 from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset, split
 from trainers.core.gate import Limits
+from trainers.core.progress import Cancelled, ProgressCallback, RunProgress, no_progress
 from trainers.core.report import Report
 from trainers.models.recipe import MODULES, recipe
 from trainers.runs import train_version as versions
-from trainers.runs.progress import Step, Stopped, Watch, unwatched
+from trainers.runs.checkpoints import FolderCheckpointer
 from trainers.runs.train_version import TrainingRequest, train_version
 from trainers.store import manifest as manifests
 from trainers.store.registry import Registry
@@ -51,7 +52,7 @@ class Lab:
         parent: Path | None = None,
         config: RecipeConfig | None = None,
         labels: Sequence[str] = (),
-        watch: Watch = unwatched,
+        on_progress: ProgressCallback = no_progress,
         checkpoints: Path | None = None,
     ) -> Report:
         """Train into a folder of that name."""
@@ -60,7 +61,14 @@ class Lab:
         folder = self.path / name
         folder.mkdir()
         return self.recipe.run(
-            data, known, self.base.folder, parent, config or self.config, folder, watch, checkpoints=checkpoints
+            data,
+            known,
+            self.base.folder,
+            parent,
+            config or self.config,
+            folder,
+            on_progress,
+            checkpointer=FolderCheckpointer(checkpoints, "it") if checkpoints else None,
         )
 
     def files(self, name: str) -> dict[str, str]:
@@ -83,17 +91,18 @@ def losses(report: Report) -> list[float]:
 
 
 def values(report: Report) -> list[float]:
-    """Every figure of a report."""
-    splits = [report.candidate, report.champion, report.floor, *report.baselines.values()]
-    return [value for scores in splits for one in scores.values() for value in one.figures.values()]
+    """Every metric of a report."""
+    evaluations = [report.candidate, report.champion, report.trivial_baseline, *report.baselines.values()]
+    scores = [each for evaluation in evaluations for splits in evaluation.values() for each in splits.values()]
+    return [value for each in scores for value in each.metrics.values()]
 
 
-def stops_after(number: int) -> Watch:
-    def watch(step: Step) -> None:
+def stops_after(number: int) -> ProgressCallback:
+    def on_progress(step: RunProgress) -> None:
         if step.phase == "training" and step.step == number:
-            raise Stopped
+            raise Cancelled
 
-    return watch
+    return on_progress
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(lab: Lab) -> None:
@@ -107,11 +116,10 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(lab: Lab) ->
 
 def test_its_report_has_what_every_report_has(lab: Lab) -> None:
     report = lab.run("version", lab.journal)
-    tasks = [name.removeprefix("holdout") for name in report.candidate if name.startswith("holdout")]
-    assert tasks
-    for task in tasks:
-        assert {f"old{task}", f"recent{task}"} <= report.candidate.keys()
-        assert report.floor[f"holdout{task}"].figures.keys() == report.candidate[f"holdout{task}"].figures.keys()
+    assert report.candidate
+    for task, splits in report.candidate.items():
+        assert splits.keys() == {"old", "recent", "holdout"}
+        assert report.trivial_baseline[task]["holdout"].metrics.keys() == splits["holdout"].metrics.keys()
     assert report.baselines, "the simple baseline stands beside it"
     assert all(0.0 <= value <= 1.0 for value in values(report))
     assert all(map(math.isfinite, losses(report)))
@@ -123,10 +131,10 @@ def test_a_resumed_run_is_the_straight_run(lab: Lab) -> None:
     straight = lab.run("straight", lab.journal)
     killed_at = lab.config.save_steps * 2 + 1
     assert len(losses(straight)) > killed_at
-    checkpoints, seen = lab.path / "checkpoint", list[Step]()
-    with pytest.raises(Stopped):
-        lab.run("killed", lab.journal, watch=stops_after(killed_at), checkpoints=checkpoints)
-    resumed = lab.run("resumed", lab.journal, watch=seen.append, checkpoints=checkpoints)
+    checkpoints, seen = lab.path / "checkpoint", list[RunProgress]()
+    with pytest.raises(Cancelled):
+        lab.run("killed", lab.journal, on_progress=stops_after(killed_at), checkpoints=checkpoints)
+    resumed = lab.run("resumed", lab.journal, on_progress=seen.append, checkpoints=checkpoints)
     assert next(s.step for s in seen if s.phase == "training") == lab.config.save_steps * 2 + 1
     assert losses(resumed) == losses(straight)
     assert lab.files("resumed") == lab.files("straight")
@@ -142,6 +150,7 @@ def test_a_child_starts_from_its_parent_and_leaves_it_as_it_is(lab: Lab) -> None
     lab.run("orphan", data)
     assert lab.weights("child") != lab.weights("orphan")
     assert report.champion.keys() >= report.candidate.keys()
+    assert all(report.champion[task].keys() >= splits.keys() for task, splits in report.candidate.items())
     assert any(name.startswith("prequential") for name in report.champion), "the parent is asked before it learns"
 
 
@@ -198,7 +207,7 @@ def test_killed_while_saving_the_next_run_makes_the_version(lab: Lab, monkeypatc
     data, limits = split(lab.journal, 10_000, 17), Limits(min_examples=5)
 
     def version(registry: Registry) -> dict[str, str]:
-        return train_version(registry, order, data, lab.base, lab.config, limits, unwatched).files
+        return train_version(registry, order, data, lab.base, lab.config, limits, no_progress).files
 
     def die(*_: Any) -> None:
         raise Killed
@@ -219,5 +228,5 @@ def test_nothing_to_train_on_is_a_clear_error(lab: Lab) -> None:
     order = TrainingRequest(model=lab.model, version="v0001", trigger="t@1", reason="volume")
     with pytest.raises(BadConfiguration, match=f"{lab.model} v0001: no example to train on"):
         train_version(
-            Registry(lab.path / "models"), order, Dataset(), lab.base, lab.config, Limits(), unwatched
+            Registry(lab.path / "models"), order, Dataset(), lab.base, lab.config, Limits(), no_progress
         )  # fmt: skip

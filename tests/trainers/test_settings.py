@@ -7,9 +7,15 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import BadConfiguration
+from schemas.models import MODELS
 from streams.settings import load_settings
-from trainers.core.config import CONFIGS, variable_prefix, variables
-from trainers.settings import load_recipe_config, load_trainer_settings
+from trainers.settings import (
+    config_class,
+    load_recipe_config,
+    load_trainer_settings,
+    recipe_variables,
+    variable_prefix,
+)
 
 
 def test_folders_are_shared_with_the_streaming_side(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,13 +24,13 @@ def test_folders_are_shared_with_the_streaming_side(monkeypatch: pytest.MonkeyPa
     assert load_trainer_settings(output_dir="/else").models_dir == Path("/else/models")
 
 
-@pytest.mark.parametrize("model", CONFIGS)
+@pytest.mark.parametrize("model", MODELS)
 def test_each_recipe_has_variables_of_its_own(monkeypatch: pytest.MonkeyPatch, model: str) -> None:
-    assert load_recipe_config(model) == CONFIGS[model]()
+    assert load_recipe_config(model) == config_class(model)()
     monkeypatch.setenv(f"{variable_prefix(model)}EPOCHS", "5")
     monkeypatch.setenv(f"{variable_prefix(model)}device".lower(), "cpu")
-    changed = {name: load_recipe_config(name) == CONFIGS[name]() for name in CONFIGS}
-    assert changed == {name: name != model for name in CONFIGS}
+    changed = {name: load_recipe_config(name) == config_class(name)() for name in MODELS}
+    assert changed == {name: name != model for name in MODELS}
     assert (load_recipe_config(model).epochs, load_recipe_config(model).device) == (5, "cpu")
     load_trainer_settings()
 
@@ -63,8 +69,8 @@ def test_a_bad_value_of_a_recipe_is_named(monkeypatch: pytest.MonkeyPatch, field
         load_recipe_config("distilbert-mitre")
 
 
-@pytest.mark.parametrize("model", CONFIGS)
+@pytest.mark.parametrize("model", MODELS)
 def test_every_field_of_a_recipe_can_be_said(monkeypatch: pytest.MonkeyPatch, model: str) -> None:
-    for variable, name in variables(model).items():
-        monkeypatch.setenv(variable, str(getattr(CONFIGS[model](), name)))
-    assert load_recipe_config(model) == CONFIGS[model]()
+    for variable, name in recipe_variables(model).items():
+        monkeypatch.setenv(variable, str(getattr(config_class(model)(), name)))
+    assert load_recipe_config(model) == config_class(model)()

@@ -20,6 +20,7 @@ import msgspec
 import pytest
 
 from schemas.errors import BadConfiguration
+from schemas.scores import Evaluation, TaskScores
 from schemas.versions import GateCheck, Manifest
 from tests.sx9_ml_models.test_training import content, procedures
 from tests.trainers.material import examples
@@ -98,17 +99,24 @@ def own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
+def evaluation(micro_f1: float) -> Evaluation:
+    """One metric of one task."""
+    return {"tactics": {"holdout": TaskScores(100, {"micro_f1": micro_f1})}}
+
+
 def write_version(registry: Registry, model: str, version: str, *, promoted: bool = True, **fields: Any) -> None:
     """A version of small files."""
-    check = GateCheck("holdout/micro-f1", 0.7, 0.8 if promoted else 0.1, 0.02, 100, promoted)
+    check = GateCheck("tactics/holdout/micro_f1", 0.7, 0.8 if promoted else 0.1, 0.02, 100, promoted)
     with registry.draft(model, version) as folder:
         (folder / "model.safetensors").write_bytes(version.encode())
-        history = History([Point(step, 1, 2.0 / step, 0.5) for step in range(1, 1_203)], {600: {"holdout_f1": 0.4}})
+        history = History(
+            [Point(step, 1, 2.0 / step, 0.5) for step in range(1, 1_203)], {600: {"tactics": {"macro_f1": 0.4}}}
+        )
         (folder / HISTORY).write_bytes(msgspec.json.encode(history))
         made = Manifest(
             model=model, version=version, trigger=f"{model}/1", reason="drift", promoted=promoted, gate=(check,),
-            config={"epochs": 3, "learning_rate": 0.1}, base="tiny", scores={"holdout_micro_f1": 0.8},
-            parent_scores={"holdout_micro_f1": 0.7}, baseline_scores={"TF-IDF + LR": {"holdout_micro_f1": 0.6}},
+            config={"epochs": 3, "learning_rate": 0.1}, base="tiny", evaluation=evaluation(0.8),
+            parent_evaluation=evaluation(0.7), baselines={"TF-IDF + LR": evaluation(0.6)},
             created_ms=1_700_000_000_000, seconds=2.5, files=manifests.file_hashes(folder),
         )  # fmt: skip
         manifests.write(folder, msgspec.structs.replace(made, **fields))
@@ -138,8 +146,8 @@ def test_a_version_is_a_run_and_a_registered_version(server: str, client: Mlflow
     assert (first.info.start_time, first.info.end_time) == (1_699_999_997_500, 1_700_000_000_000)
     assert first.data.params.items() >= {"epochs": "3", "learning_rate": "0.1", "base": "tiny"}.items()
     assert first.data.metrics.items() >= {
-        "loss": 2 / 1_202, "curve_holdout_f1": 0.4, "holdout_micro_f1": 0.8, "parent_holdout_micro_f1": 0.7,
-        "TF-IDF - LR_holdout_micro_f1": 0.6, "seconds": 2.5,
+        "loss": 2 / 1_202, "curve/tactics/macro_f1": 0.4, "tactics/holdout/micro_f1": 0.8,
+        "parent/tactics/holdout/micro_f1": 0.7, "TF-IDF - LR/tactics/holdout/micro_f1": 0.6, "seconds": 2.5,
     }.items()  # fmt: skip
     history = client.get_metric_history(first.info.run_id, "loss")
     assert sorted((point.step, point.value) for point in history) == [(n, 2.0 / n) for n in range(1, 1_203)]
@@ -147,7 +155,7 @@ def test_a_version_is_a_run_and_a_registered_version(server: str, client: Mlflow
         "sx9.version": "v0001", "sx9.reason": "drift", "sx9.trigger": "whole/1", "sx9.gate": "passed",
     }.items()  # fmt: skip
     assert second.data.tags["sx9.parent"] == "v0001"
-    assert second.data.tags["sx9.gate"].startswith("refused: holdout/micro-f1 0.100 is below 0.700")
+    assert second.data.tags["sx9.gate"].startswith("refused: tactics/holdout/micro_f1 0.100 is below 0.700")
     there = {artifact.path for artifact in client.list_artifacts(first.info.run_id, FILES)}
     assert there == {f"{FILES}/{path.name}" for path in (tmp_path / "whole" / "v0001").iterdir()}
     registered = client.search_model_versions("name = 'whole'")
@@ -235,7 +243,8 @@ def test_a_trainer_tells_mlflow_of_each_answer(
         world.answer(one)
     found = [run for run in runs(client, "distilbert-mitre") if run.data.tags["sx9.reason"] == "volume"]
     assert [run.data.tags["sx9.trigger"] for run in found] == [one.id for one in asked]
-    assert found[1].data.metrics["holdout_micro_f1"] == world.manifest("v0002").scores["holdout_micro_f1"]
+    micro_f1 = world.manifest("v0002").evaluation["tactics"]["holdout"].metrics["micro_f1"]
+    assert found[1].data.metrics["tactics/holdout/micro_f1"] == micro_f1
     assert champion(client, "distilbert-mitre") == world.registry.champion("distilbert-mitre")
 
 
@@ -252,7 +261,7 @@ def test_a_batch_call_tells_mlflow_too(
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id], "tags.`sx9.trigger` = 'batch:v0001'")
     assert run.data.tags["sx9.gate"] == f"refused: {result.refused}"
-    assert run.data.metrics["holdout_examples"] == result.scores["holdout_examples"]
+    assert run.data.metrics["tactics/holdout/examples"] == result.evaluation["tactics"]["holdout"].examples
 
 
 def test_an_mlflow_that_is_away_stops_nothing_and_gets_it_later(

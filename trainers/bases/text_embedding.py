@@ -10,21 +10,25 @@ from tokenizers import Tokenizer
 from transformers import DistilBertConfig, DistilBertModel
 
 from trainers.bases.base_models import TOKENIZER_FILES, quiet_transformers
-from trainers.runs.progress import Step, Watch, unwatched
+from trainers.core.progress import ProgressCallback, RunProgress, no_progress
 
 AT_ONCE = 32
 """Texts."""
 
 
 def embed_texts(
-    base: Path, texts: Sequence[str], max_tokens: int, device: torch.device, watch: Watch = unwatched
+    base: Path,
+    texts: Sequence[str],
+    max_tokens: int,
+    device: torch.device,
+    on_progress: ProgressCallback = no_progress,
 ) -> torch.Tensor:
     """Embed texts, those of similar length together.
 
     Args:
         base: Folder of a DistilBERT.
         texts: Cut after `max_tokens`, or what the model can read.
-        watch: Called after every 32 texts.
+        on_progress: Called after every 32 texts.
 
     Returns:
         (texts, dim), on the CPU.
@@ -51,5 +55,5 @@ def embed_texts(
             states = model(input_ids=ids, attention_mask=mask).last_hidden_state  # (batch, tokens, dim)
             real = mask[..., None]
             out[batch] = ((states * real).sum(1) / real.sum(1)).float().cpu()
-            watch(Step("embedding texts", step, len(batches)))
+            on_progress(RunProgress("embedding texts", step, len(batches)))
     return out

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 
 from schemas.journal import key_hash
-from trainers.core.metrics.classification import Marks
+from trainers.core.metrics.classification import LabelMatrix
 from trainers.models.distilbert.network import given_one
 
 Floats = npt.NDArray[np.float64]
@@ -61,7 +61,7 @@ def identity(labels: int, threshold: float) -> Calibration:
 # ---- fit
 
 
-def fit_sigmoid(logits: Floats, truth: Marks, threshold: float) -> Calibration:
+def fit_sigmoid(logits: Floats, truth: LabelMatrix, threshold: float) -> Calibration:
     """Platt scaling over all labels at once, and a threshold for each.
 
     Args:
@@ -81,7 +81,7 @@ def fit_sigmoid(logits: Floats, truth: Marks, threshold: float) -> Calibration:
     )
 
 
-def fit_softmax(logits: Floats, truth: Marks) -> Calibration:
+def fit_softmax(logits: Floats, truth: LabelMatrix) -> Calibration:
     """A temperature (Guo et al. 2017).
 
     Args:
@@ -95,7 +95,7 @@ def fit_softmax(logits: Floats, truth: Marks) -> Calibration:
     return Calibration(scale=float(scales[int(np.argmin(losses))]), examples=len(logits))
 
 
-def _platt(logits: Floats, truth: Marks) -> tuple[float, float]:
+def _platt(logits: Floats, truth: LabelMatrix) -> tuple[float, float]:
     """Newton's method on the mean log loss; the loss is convex and starts at (1, 0)."""
     x, y = logits.ravel(), truth.ravel().astype(np.float64)
     weight = _STRENGTH / len(logits)
@@ -119,7 +119,7 @@ def _held(scale: float, shift: float, examples: int) -> float:
     return float(0.5 * _STRENGTH / examples * (np.log(scale) ** 2 + shift**2))
 
 
-def _cross_entropy(logits: Floats, truth: Marks) -> float:
+def _cross_entropy(logits: Floats, truth: LabelMatrix) -> float:
     return float(-np.log(np.maximum(softmax(logits)[truth], 1e-12)).mean())
 
 
@@ -171,7 +171,7 @@ def softmax(logits: Floats) -> Floats:
     return out
 
 
-def expected_calibration_error(probabilities: Floats, truth: Marks) -> float:
+def expected_calibration_error(probabilities: Floats, truth: LabelMatrix) -> float:
     """How far probabilities are from how often they are right, by the mean over `BINS` bins of equal width.
 
     Args:

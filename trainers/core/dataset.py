@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 
 import msgspec
 
@@ -22,10 +21,8 @@ from schemas.errors import Corrupt
 from schemas.journal import Example, held_out
 from schemas.windows import Trigger
 from trainers.core.config import RecipeConfig
-from trainers.store.manifest import MANIFEST
-from transport.files import sha256_of
 
-Placed = tuple[int, Example]
+OffsetExample = tuple[int, Example]
 """A journal offset and the example there."""
 
 
@@ -41,16 +38,16 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
         leaks: Examples dropped because the other side has their text.
     """
 
-    fresh: tuple[Placed, ...] = ()
-    rehearsal: tuple[Placed, ...] = ()
-    old: tuple[Placed, ...] = ()
-    recent: tuple[Placed, ...] = ()
-    context: tuple[Placed, ...] = ()
+    fresh: tuple[OffsetExample, ...] = ()
+    rehearsal: tuple[OffsetExample, ...] = ()
+    old: tuple[OffsetExample, ...] = ()
+    recent: tuple[OffsetExample, ...] = ()
+    context: tuple[OffsetExample, ...] = ()
     left_out: int = 0
     leaks: int = 0
 
     @property
-    def train(self) -> tuple[Placed, ...]:
+    def train(self) -> tuple[OffsetExample, ...]:
         """Everything to train on."""
         return self.fresh + self.rehearsal
 
@@ -65,14 +62,20 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
         return max((example.source.timestamp_ms for _, example in self.fresh), default=0)
 
 
-def identity(data: Dataset, labels: Sequence[str], parent: Path | None, config: RecipeConfig) -> str:
-    """Knows a run again: equal for equal examples, labels, parent and configuration."""
+def run_id(data: Dataset, labels: Sequence[str], parent: str, config: RecipeConfig) -> str:
+    """Identifies a run: 32 hex digits, equal for equal examples, labels, parent and configuration.
+
+    Args:
+        data: What it is trained and judged on.
+        labels: What it must know.
+        parent: Identifies the version that it starts from; empty for none.
+        config: Of the recipe.
+    """
     digest = hashlib.blake2b(digest_size=16)
     for part in (data.train, data.old + data.recent, data.context):
         digest.update(b"|".join(f"{offset}:{example.key}:{example.hash}".encode() for offset, example in part))
         digest.update(b"\n")
-    weights = sha256_of(parent / MANIFEST) if parent and (parent / MANIFEST).is_file() else str(parent)
-    digest.update(repr((tuple(labels), weights, config)).encode())
+    digest.update(repr((tuple(labels), parent, config)).encode())
     return digest.hexdigest()
 
 
@@ -83,12 +86,12 @@ def named_offsets(trigger: Trigger) -> tuple[int, ...]:
 
 def build(
     trigger: Trigger,
-    window: Sequence[Placed],
+    window: Sequence[OffsetExample],
     named: Mapping[int, Example],
     *,
     max_examples: int,
     trained_texts: Collection[int] = frozenset(),
-    context: Sequence[Placed] = (),
+    context: Sequence[OffsetExample] = (),
 ) -> Dataset:
     """The examples of the run that a trigger asks for.
 
@@ -131,13 +134,13 @@ def build(
     )
 
 
-def _unlike(judged: Iterable[Placed], placed: Iterable[Placed]) -> list[Placed]:
+def _unlike(judged: Iterable[OffsetExample], placed: Iterable[OffsetExample]) -> list[OffsetExample]:
     """The examples to train on whose text none to judge on has."""
     hashes = {text_hash(example.text) for _, example in judged if example.text}
     return [at for at in placed if not _has_text_of(hashes, at)]
 
 
-def _has_text_of(hashes: Collection[int], placed: Placed) -> bool:
+def _has_text_of(hashes: Collection[int], placed: OffsetExample) -> bool:
     text = placed[1].text
     return bool(text) and text_hash(text) in hashes
 
@@ -187,7 +190,7 @@ def mark(example: Example) -> str:
     return hashlib.blake2b(f"{example.key}\n{example.hash}".encode(), digest_size=8).hexdigest()
 
 
-def _check_counts(trigger: Trigger, window: Sequence[Placed]) -> None:
+def _check_counts(trigger: Trigger, window: Sequence[OffsetExample]) -> None:
     for span in trigger.spans:
         found = sum(span.start <= offset < span.end and _to_train(example) for offset, example in window)
         if found != span.examples:
@@ -198,9 +201,9 @@ def _check_counts(trigger: Trigger, window: Sequence[Placed]) -> None:
             )
 
 
-def _latest(placed: Iterable[Placed]) -> dict[str, Placed]:
+def _latest(placed: Iterable[OffsetExample]) -> dict[str, OffsetExample]:
     """Key -> its latest example, retractions included, so that a retraction supersedes too."""
-    latest: dict[str, Placed] = {}
+    latest: dict[str, OffsetExample] = {}
     for offset, example in placed:
         if example.key not in latest or latest[example.key][0] < offset:
             latest[example.key] = (offset, example)
@@ -215,8 +218,8 @@ def _to_judge(example: Example) -> bool:
     return not example.retracted and held_out(example)
 
 
-def _sample(placed: Sequence[Placed], count: int, salt: str) -> tuple[Placed, ...]:
-    def rank(at: Placed) -> bytes:
+def _sample(placed: Sequence[OffsetExample], count: int, salt: str) -> tuple[OffsetExample, ...]:
+    def rank(at: OffsetExample) -> bytes:
         return hashlib.blake2b(f"{salt}:{at[1].key}".encode(), digest_size=8).digest()
 
     return tuple(sorted(heapq.nsmallest(count, placed, key=rank)))

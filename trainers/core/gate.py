@@ -1,7 +1,7 @@
 """Whether a candidate may serve: it is compared with the champion on the same holdout examples.
 
     split                        compared                                           margin at least
-    old, recent (each with at    every figure (micro F1, recall@20, ...)            `margin`
+    old, recent (each with at    every metric (micro F1, recall@20, ...)            `margin`
     least `min_examples`)        F1 of every label with `min_support` examples      `label_margin`
 
 Every task of a model is judged like this, each where its holdout has `min_examples`; one with fewer is not
@@ -23,12 +23,12 @@ letting an equal candidate pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import msgspec
 
+from schemas.scores import HOLDOUT, OLD, RECENT, Evaluation, TaskScores, proportion_error
 from schemas.versions import GateCheck
-from trainers.core.metrics.classification import Scores, proportion_error, tasks_of
 
 FIRST_GAIN = 0.05
 LABEL_ERRORS = 2.0
@@ -51,50 +51,51 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     min_support: int = 20
 
 
-def compare(
-    candidate: Mapping[str, Scores], champion: Mapping[str, Scores], limits: Limits
-) -> tuple[GateCheck, ...]:
-    """The checks of a candidate against the champion; it is promoted if all passed.
+def compare(candidate: Evaluation, champion: Evaluation, limits: Limits) -> tuple[GateCheck, ...]:
+    """The checks of a candidate against the champion; it is promoted if all pass.
 
     Args:
-        candidate, champion: Scores of the splits `old`, `recent` and `holdout` (both together) of each task that
-            the candidate knows, on the same examples.
+        candidate: Scores on the splits `old`, `recent` and `holdout` of each task that the candidate knows.
+        champion: Scores on the same examples.
+        limits: What the gate tolerates.
     """
     checks: list[GateCheck] = []
     for task in _judged_tasks(candidate, limits):
-        splits = [f"old{task}", f"recent{task}"]
-        if any(candidate[split].examples < limits.min_examples for split in splits):
-            splits = [f"holdout{task}"]
+        splits = [OLD, RECENT]
+        if any(candidate[task][split].examples < limits.min_examples for split in splits):
+            splits = [HOLDOUT]
         for split in splits:
-            checks += _split_checks(split, candidate[split], champion[split], limits)
-    return tuple(checks) or (_enough(candidate, limits),)
+            checks += _split_checks(f"{task}/{split}", candidate[task][split], champion[task][split], limits)
+    return tuple(checks) or (_not_enough_examples(candidate, limits),)
 
 
-def first(candidate: Mapping[str, Scores], floor: Mapping[str, Scores], limits: Limits) -> tuple[GateCheck, ...]:
+def compare_first(candidate: Evaluation, trivial_baseline: Evaluation, limits: Limits) -> tuple[GateCheck, ...]:
     """The checks of a first version, against a trivial predictor.
 
     Args:
-        candidate, floor: Scores of the split `holdout` of each task that the candidate knows.
+        candidate: Scores on the split `holdout` of each task that the candidate knows.
+        trivial_baseline: Scores on the same examples.
+        limits: What the gate tolerates.
     """
     checks: list[GateCheck] = []
     for task in _judged_tasks(candidate, limits):
-        ours, theirs = candidate[f"holdout{task}"], floor[f"holdout{task}"]
-        for figure, value in ours.figures.items():
-            name = f"first{task}/{_shown(figure)}"
-            checks.append(_check(name, theirs.figures.get(figure, 0.0), value, -FIRST_GAIN, ours.examples))
-    return tuple(checks) or (_enough(candidate, limits),)
+        scores, trivial = candidate[task][HOLDOUT], trivial_baseline[task][HOLDOUT]
+        for metric, value in scores.metrics.items():
+            baseline = trivial.metrics.get(metric, 0.0)
+            checks.append(_check(f"{task}/first/{metric}", baseline, value, -FIRST_GAIN, scores.examples))
+    return tuple(checks) or (_not_enough_examples(candidate, limits),)
 
 
-def _judged_tasks(candidate: Mapping[str, Scores], limits: Limits) -> list[str]:
-    """The tasks with a holdout that is large enough to say something."""
-    return [t for t in tasks_of(candidate) if candidate[f"holdout{t}"].examples >= limits.min_examples]
+def _judged_tasks(candidate: Evaluation, limits: Limits) -> list[str]:
+    """The tasks whose holdout is large enough to compare."""
+    return [t for t, splits in candidate.items() if splits[HOLDOUT].examples >= limits.min_examples]
 
 
 def why_refused(checks: tuple[GateCheck, ...]) -> str:
     """The failed checks with their numbers, in a sentence; empty if none failed.
 
-    >>> why_refused((GateCheck("recent/micro-f1", 0.8, 0.7, 0.02, 500, False),))
-    'recent/micro-f1 0.700 is below 0.800 - 0.020 (500 examples)'
+    >>> why_refused((GateCheck("tactics/recent/micro_f1", 0.8, 0.7, 0.02, 500, False),))
+    'tactics/recent/micro_f1 0.700 is below 0.800 - 0.020 (500 examples)'
     """
     return "; ".join(
         f"{c.name} {c.candidate:.3f} is below {c.champion:.3f} {'+' if c.margin < 0 else '-'} {abs(c.margin):.3f}"
@@ -104,24 +105,20 @@ def why_refused(checks: tuple[GateCheck, ...]) -> str:
     )
 
 
-def _split_checks(split: str, candidate: Scores, champion: Scores, limits: Limits) -> Iterator[GateCheck]:
-    for figure, before in champion.figures.items():
-        margin = max(limits.margin, champion.error(figure))
-        after = candidate.figures.get(figure, 0.0)
-        yield _check(f"{split}/{_shown(figure)}", before, after, margin, candidate.examples)
+def _split_checks(name: str, candidate: TaskScores, champion: TaskScores, limits: Limits) -> Iterator[GateCheck]:
+    for metric, before in champion.metrics.items():
+        margin = max(limits.margin, champion.error(metric))
+        after = candidate.metrics.get(metric, 0.0)
+        yield _check(f"{name}/{metric}", before, after, margin, candidate.examples)
     for label, known in champion.labels.items():
         if known.support >= limits.min_support:
             margin = max(limits.label_margin, LABEL_ERRORS * proportion_error(known.f1, known.support))
-            yield _check(f"{split}/{label}", known.f1, candidate.labels[label].f1, margin, known.support)
+            yield _check(f"{name}/{label}", known.f1, candidate.labels[label].f1, margin, known.support)
 
 
-def _shown(figure: str) -> str:
-    return figure.replace("_", "-")
-
-
-def _enough(candidate: Mapping[str, Scores], limits: Limits) -> GateCheck:
-    """The check that fails where no task's holdout is large enough."""
-    most = max((candidate[f"holdout{task}"].examples for task in tasks_of(candidate)), default=0)
+def _not_enough_examples(candidate: Evaluation, limits: Limits) -> GateCheck:
+    """The check that fails where no task has a holdout that is large enough."""
+    most = max((splits[HOLDOUT].examples for splits in candidate.values()), default=0)
     return _check("holdout/examples", float(limits.min_examples), float(most), 0.0, most)
 
 

@@ -25,12 +25,12 @@ class History(msgspec.Struct):
 
     Attributes:
         points: Every step, in order.
-        scores: Step -> scores by name.
+        scores: Step -> task -> metric -> value on the holdout.
         largest_piece: The most examples computed at a time; smaller than a batch where memory ran out.
     """
 
     points: list[Point] = []
-    scores: dict[int, dict[str, float]] = {}
+    scores: dict[int, dict[str, dict[str, float]]] = {}
     largest_piece: int = 0
 
     @property

@@ -1,6 +1,6 @@
 """The training loop that every recipe runs: what a model computes is the recipe's, how it is fitted is here.
 
-    plan ──> steps ──> pieces of a batch ──> loss ──> gradients ──> AdamW ──> watch, log
+    plan ──> steps ──> pieces of a batch ──> loss ──> gradients ──> AdamW ──> on_progress, log
               │ resumed where a checkpoint is            └ every eval_steps: scores; every save_steps: checkpoint
 
 A run that was killed and goes on from its checkpoint sees the same losses and ends with the same weights. Under
@@ -14,17 +14,16 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import nn
 
 from schemas.errors import BadConfiguration
+from schemas.scores import TaskScores
 from trainers.core.config import RecipeConfig
 from trainers.core.history import History, Point
-from trainers.runs.checkpoints import load_checkpoint, save_checkpoint
-from trainers.runs.progress import Step, Watch
+from trainers.core.progress import ProgressCallback, RunProgress
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -38,18 +37,31 @@ MAX_NORM = 1.0
 """Longer gradients are cut to this length."""
 
 
+class Checkpointer(Protocol):
+    """Where a run keeps its latest checkpoint."""
+
+    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> History | None:
+        """Restore a model, its optimizer and torch's random state.
+
+        Returns:
+            The history up to the checkpoint; None, and nothing is changed, where there is none of this run.
+        """
+
+    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, history: History) -> None:
+        """Replace the checkpoint."""
+
+
 def fit(
     model: nn.Module,
     plan: Sequence[Sequence[Indices]],
     loss: Loss,
     groups: Sequence[dict[str, Any]],
     config: RecipeConfig,
-    watch: Watch,
+    on_progress: ProgressCallback,
     *,
     weight: Callable[[Indices], float] = len,
-    checkpoints: Path | None = None,
-    identity: str = "",
-    evaluate: Callable[[], Mapping[str, float]] | None = None,
+    checkpointer: Checkpointer | None = None,
+    evaluate: Callable[[], Mapping[str, TaskScores]] | None = None,
 ) -> History:
     """Train a model in place.
 
@@ -60,11 +72,10 @@ def fit(
             generator alone.
         groups: Parameter groups of AdamW: `params`, `lr`, perhaps `weight_decay`.
         config: The rates' warm-up, steps between things, device, ...
-        watch: Called after every step; what it raises ends the run.
+        on_progress: Called after every step; what it raises ends the run.
         weight: What the losses of a step are divided by: that of all its examples.
-        checkpoints: Folder for the latest checkpoint; None for none.
-        identity: What run it is; a checkpoint of another one is passed over.
-        evaluate: Scores for the curve, on whatever the recipe likes.
+        checkpointer: Loads and saves the latest checkpoint; None for none.
+        evaluate: Returns task -> scores on the holdout, for the curve.
 
     Raises:
         ArithmeticError: The loss is not a finite number any more.
@@ -77,7 +88,7 @@ def fit(
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     steps = _steps(plan, config.gradient_accumulation_steps)
     history = History()
-    if checkpoints and (found := load_checkpoint(checkpoints, identity, model, optimizer)):
+    if checkpointer and (found := checkpointer.load(model, optimizer)):
         history = found
         log.info("going on at step %d of %d", history.step, len(steps))
     pieces = _Pieces(accelerator, wrapped, loss, history.largest_piece or max(map(len, _batches(steps)), default=1))
@@ -97,11 +108,11 @@ def fit(
             log.info("step %d of %d, epoch %d: loss %.4f", step, len(steps), epoch, found_loss)
         if evaluate and (step % config.eval_steps == 0 or step == len(steps)):
             model.eval()
-            history.scores[step] = dict(evaluate())
+            history.scores[step] = {task: dict(scores.metrics) for task, scores in evaluate().items()}
             model.train()
-        if checkpoints and step % config.save_steps == 0 and step < len(steps) and accelerator.is_main_process:
-            save_checkpoint(checkpoints, identity, model, optimizer, history)
-        watch(Step("training", step, len(steps), epoch, found_loss))
+        if checkpointer and step % config.save_steps == 0 and step < len(steps) and accelerator.is_main_process:
+            checkpointer.save(model, optimizer, history)
+        on_progress(RunProgress("training", step, len(steps), epoch, found_loss))
     accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
     model.eval()
     return history

@@ -1,4 +1,4 @@
-"""What comes out of a run of any recipe."""
+"""What a run of a recipe returns."""
 
 from __future__ import annotations
 
@@ -7,30 +7,27 @@ from typing import Any
 
 import msgspec
 
+from schemas.scores import Evaluation
 from trainers.core.history import History
-from trainers.core.metrics.classification import Scores
-
-Splits = Mapping[str, Scores]
-"""Split and task (`old`, `recent_severity`, `holdout`, ...) -> scores; see `trainers.core.metrics.classification`."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What came out of a run.
+    """What a run of a recipe found out.
 
     Attributes:
-        labels: That the version knows, in the order of its head.
-        candidate: Its scores on `old`, `recent` and `holdout` (both), of each of its tasks.
-        champion: The parent's on the same examples, and on `prequential`; empty without a parent.
-        floor: Scores on `holdout` of a trivial predictor, which a first version must beat.
-        baselines: Simple baseline trained on the same examples -> its scores on `holdout`.
-        history: Losses and scores on the way.
-        details: What else the recipe found out, as JSON can say it.
+        labels: The labels that the version knows, in the order of its head.
+        candidate: Its scores on `old`, `recent` and `holdout`, for each of its tasks.
+        champion: The parent's scores on the same examples, and on `prequential`; empty without a parent.
+        trivial_baseline: Scores on `holdout` of a trivial predictor, which a first version must beat.
+        baselines: Simple baseline, trained on the same examples -> its scores on `holdout`.
+        history: Losses, and scores during training.
+        details: What else the recipe reports, as JSON types.
     """
 
     labels: tuple[str, ...]
-    candidate: Splits
-    champion: Splits = {}
-    floor: Splits
-    baselines: Mapping[str, Splits] = {}
+    candidate: Evaluation
+    champion: Evaluation = {}
+    trivial_baseline: Evaluation
+    baselines: Mapping[str, Evaluation] = {}
     history: History = msgspec.field(default_factory=History)
     details: dict[str, Any] = {}

@@ -14,8 +14,9 @@ from schemas.errors import BadConfiguration
 from schemas.versions import Manifest
 from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset
+from trainers.core.loop import Checkpointer
+from trainers.core.progress import ProgressCallback
 from trainers.core.report import Report
-from trainers.runs.progress import Watch
 
 MODULES: Mapping[str, str] = {
     "distilbert-mitre": "trainers.models.distilbert.recipe",
@@ -45,9 +46,9 @@ class Recipe(Protocol):
         parent: Path | None,
         config: RecipeConfig,
         folder: Path,
-        watch: Watch,
+        on_progress: ProgressCallback,
         *,
-        checkpoints: Path | None = None,
+        checkpointer: Checkpointer | None = None,
     ) -> Report:
         """Train one version; see `trainers.models.distilbert.recipe.run`."""
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from schemas.scores import HOLDOUT, OLD, RECENT, Evaluation, of_split
 from schemas.versions import Manifest
-from trainers.core.metrics.classification import HOLDOUT, tasks_in
+from trainers.reporting.summary import metric_name, values_of
 
 if TYPE_CHECKING:
     from trainers.models.recipe import Recipe
 
-SPLITS = ("old", "recent", HOLDOUT)
+SPLITS = (OLD, RECENT, HOLDOUT)
 
 
 def card(manifest: Manifest, recipe: Recipe) -> str:
@@ -51,41 +51,37 @@ the loss of every step and the scores on the way, `history.json` has their numbe
 
 
 def _scores(manifest: Manifest) -> str:
-    """A table per task: its splits and figures, beside the parent and the simple baselines."""
-    return "\n".join(_task(manifest, task) for task in tasks_in(manifest.scores))
+    """A table for each task: its splits and metrics, with those of the parent and of the simple baselines."""
+    return "\n".join(_task(manifest, task) for task in manifest.evaluation)
 
 
 def _task(manifest: Manifest, task: str) -> str:
-    others = {"parent": manifest.parent_scores, **manifest.baseline_scores}
-    everything = [manifest.scores, *others.values()]
+    others = {"parent": manifest.parent_evaluation, **manifest.baselines}
+    columns = [manifest.evaluation, *others.values()]
     rows = []
     for split in SPLITS:
-        for figure in _figures(manifest.scores, task):
-            name = f"{split}{task}_{figure}"
-            cells = [f"{scores[name]:.3f}" if name in scores else "" for scores in everything]
-            number = manifest.scores.get(f"{split}{task}_examples", 0.0)
-            rows.append([split, figure.replace("_", " "), f"{number:.0f}", *cells])
-    title = f"### {task.removeprefix('_').capitalize()}\n\n" if task else ""
-    return title + _table(["split", "figure", "examples", manifest.version, *others], rows)
+        scores = manifest.evaluation[task][split]
+        for metric in values_of(scores):
+            cells = [_cell(evaluation, task, split, metric) for evaluation in columns]
+            rows.append([split, metric_name(metric, task), str(scores.examples), *cells])
+    title = f"### {task.capitalize()}\n\n"
+    return title + _table(["split", "metric", "examples", manifest.version, *others], rows)
 
 
-def _figures(scores: Mapping[str, float], task: str) -> list[str]:
-    """The figures of a task; the name of another task begins those of the main one only in looks."""
-    other = tuple(f"{name.removeprefix('_')}_" for name in tasks_in(scores) if name and name != task)
-    start = f"{HOLDOUT}{task}_"
-    known = [name.removeprefix(start) for name in scores if name.startswith(start)]
-    return [name for name in known if name != "examples" and not (other and name.startswith(other))]
+def _cell(evaluation: Evaluation, task: str, split: str, metric: str) -> str:
+    scores = evaluation.get(task, {}).get(split)
+    values = values_of(scores) if scores else {}
+    return f"{values[metric]:.3f}" if metric in values else ""
 
 
 def _labels(manifest: Manifest) -> str:
-    if not manifest.per_label:
-        return ""
-    columns = ["label", "precision", "recall", "F1", "support"]
+    """A table of the labels of all tasks on the whole holdout."""
     rows = [
-        [label, *(f"{s[name]:.3f}" for name in ("precision", "recall", "f1")), f"{s['support']:.0f}"]
-        for label, s in manifest.per_label.items()
+        [label, f"{s.precision:.3f}", f"{s.recall:.3f}", f"{s.f1:.3f}", str(s.support)]
+        for scores in of_split(manifest.evaluation, HOLDOUT).values()
+        for label, s in scores.labels.items()
     ]
-    return _table(columns, rows)
+    return _table(["label", "precision", "recall", "F1", "support"], rows) if rows else ""
 
 
 def _table(columns: list[str], rows: list[list[str]]) -> str:

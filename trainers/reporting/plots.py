@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainers.core.history import History
+from trainers.reporting.summary import qualified_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,12 +38,22 @@ def save_curves(history: History, title: str, folder: Path) -> None:
         losses.plot(steps, _running_mean(loss), color="tab:blue", label="running mean")
         losses.set(title=f"{title}: loss", xlabel="step", ylim=(0, None))
         losses.legend()
-        for name in sorted({name for found in history.scores.values() for name in found}):
-            at = [(step, found[name]) for step, found in history.scores.items() if name in found]
-            scores.plot(*zip(*at, strict=True), marker="o", label=name)
+        for name, points in _curves(history).items():
+            scores.plot(*zip(*points, strict=True), marker="o", label=name)
         scores.set(title="scores on the holdout", xlabel="step", ylim=(0, 1))
         if history.scores:
             scores.legend()
+
+
+def _curves(history: History) -> dict[str, list[tuple[int, float]]]:
+    """Display name of a metric -> (step, value) of each evaluation during training."""
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for step, tasks in history.scores.items():
+        main_task = next(iter(tasks), "")
+        for task, metrics in tasks.items():
+            for metric, value in metrics.items():
+                curves.setdefault(qualified_name(metric, task, main_task), []).append((step, value))
+    return curves
 
 
 def _running_mean(values: list[float], share: float = 0.05) -> list[float]:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from trainers.core.metrics.classification import Marks
+from trainers.core.metrics.classification import LabelMatrix
 from trainers.reporting.plots import picture
 
 PICTURE = "precision_recall.png"
@@ -22,7 +22,7 @@ class Panel(msgspec.Struct, frozen=True):
     title: str
     labels: Sequence[str]
     probabilities: npt.NDArray[np.float64]
-    truth: Marks
+    truth: LabelMatrix
 
 
 def save_precision_recall(panels: Sequence[Panel], folder: Path) -> None:

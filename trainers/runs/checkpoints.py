@@ -27,62 +27,71 @@ _TENSORS, _STATE = "state.safetensors", "state.json"
 
 
 class _State(msgspec.Struct, frozen=True):
-    identity: str
+    run_id: str
     history: History
 
 
-def save_checkpoint(
-    folder: Path, identity: str, model: nn.Module, optimizer: torch.optim.Optimizer, history: History
-) -> None:
-    """Write the checkpoint of a run, in place of its earlier one.
+class FolderCheckpointer:
+    """The checkpoint of one run in a folder; see `trainers.core.loop.Checkpointer`.
 
     Args:
-        folder: Made; what was in it goes.
-        identity: What run it is.
+        folder: Created when the first checkpoint is saved; its content is replaced each time.
+        run_id: Identifies the run; a checkpoint of another run is ignored.
     """
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(model, optimizer)}
-    save_file(tensors | _random_state(), partial / _TENSORS)
-    (partial / _STATE).write_bytes(msgspec.json.encode(_State(identity, history)))
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
 
+    def __init__(self, folder: Path, run_id: str) -> None:
+        self._folder = folder
+        self._run_id = run_id
 
-def load_checkpoint(
-    folder: Path, identity: str, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> History | None:
-    """Bring a model, its optimizer and torch's random state to where a checkpoint is.
+    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, history: History) -> None:
+        """Write the checkpoint under a temporary name, and rename it."""
+        partial = self._folder.with_name(f"{self._folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(model, optimizer)}
+        save_file(tensors | _random_state(), partial / _TENSORS)
+        (partial / _STATE).write_bytes(msgspec.json.encode(_State(self._run_id, history)))
+        shutil.rmtree(self._folder, ignore_errors=True)
+        partial.rename(self._folder)
 
-    Returns:
-        The history up to there; None, and nothing is changed, where there is no checkpoint of this run.
-    """
-    try:
-        state = msgspec.json.decode((folder / _STATE).read_bytes(), type=_State)
-    except (FileNotFoundError, msgspec.DecodeError):
-        return None
-    if state.identity != identity:
-        log.info("%s is the checkpoint of another run; starting at the beginning", folder)
-        return None
-    _prepare(optimizer)
-    wanted = dict(_tensors(model, optimizer))
-    try:
-        with safe_open(folder / _TENSORS, "pt") as file:
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no dict
-    except (FileNotFoundError, SafetensorError) as error:
-        log.warning("the checkpoint in %s is damaged (%s); starting at the beginning", folder, error)
-        return None
-    if {n: t.shape for n, t in wanted.items()} != {n: t.shape for n, t in found.items() if n not in _RANDOM}:
-        log.warning("the checkpoint in %s has other tensors; starting at the beginning", folder)
-        return None
-    with torch.no_grad():
-        for name, tensor in wanted.items():
-            tensor.copy_(found[name])
-    torch.set_rng_state(found[_CPU])
-    if _CUDA in found and torch.cuda.is_available():
-        torch.cuda.set_rng_state(found[_CUDA])
-    return state.history
+    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> History | None:
+        """Restore the checkpoint; None where there is none of this run, or it is damaged."""
+        state = self._state()
+        if state is None:
+            return None
+        _prepare(optimizer)
+        wanted = dict(_tensors(model, optimizer))
+        found = self._read_tensors()
+        if found is None:
+            return None
+        if {n: t.shape for n, t in wanted.items()} != {n: t.shape for n, t in found.items() if n not in _RANDOM}:
+            log.warning("the checkpoint in %s has other tensors; starting at the beginning", self._folder)
+            return None
+        with torch.no_grad():
+            for name, tensor in wanted.items():
+                tensor.copy_(found[name])
+        torch.set_rng_state(found[_CPU])
+        if _CUDA in found and torch.cuda.is_available():
+            torch.cuda.set_rng_state(found[_CUDA])
+        return state.history
+
+    def _state(self) -> _State | None:
+        try:
+            state = msgspec.json.decode((self._folder / _STATE).read_bytes(), type=_State)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+        if state.run_id != self._run_id:
+            log.info("%s is the checkpoint of another run; starting at the beginning", self._folder)
+            return None
+        return state
+
+    def _read_tensors(self) -> dict[str, torch.Tensor] | None:
+        try:
+            with safe_open(self._folder / _TENSORS, "pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no dict
+        except (FileNotFoundError, SafetensorError) as error:
+            log.warning("the checkpoint in %s is damaged (%s); starting at the beginning", self._folder, error)
+            return None
 
 
 _CPU, _CUDA = _RANDOM = ("random.cpu", "random.cuda")

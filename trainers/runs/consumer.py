@@ -28,11 +28,12 @@ from schemas.codec import decode
 from schemas.errors import BadRecord
 from schemas.topics import JOURNAL, TRIGGERS, VERSIONS, partition_of
 from schemas.windows import Trigger
-from trainers import telemetry as metrics
+from trainers import telemetry
 from trainers.bases.base_models import Base, resolve
 from trainers.core.config import RecipeConfig
+from trainers.core.progress import Cancelled
 from trainers.models.recipe import recipe
-from trainers.runs.progress import Stopped, watching
+from trainers.runs.progress import progress_bars
 from trainers.runs.trigger_handler import TriggerHandler
 from trainers.settings import TrainerSettings
 from trainers.store.journal_copy import JournalCopy
@@ -146,7 +147,7 @@ def _decoded(message: Any) -> Trigger | None:
         trigger: Trigger = decode(message.value, Trigger)
     except BadRecord as error:
         log.error("passing over the trigger at offset %d: %s", message.offset, error)
-        metrics.FAILURES.labels(model="", error="BadRecord").inc()
+        telemetry.FAILURES.labels(model="", error="BadRecord").inc()
         return None
     return trigger
 
@@ -161,15 +162,15 @@ def _attend(
     """
     drop = threading.Event()
     log.info("trigger %s (%s): %d examples", trigger.id, trigger.reason, trigger.examples)
-    with watching(trigger.version, drop) as watch, ThreadPoolExecutor(1, "training") as pool:
-        answer = pool.submit(answering.answer, trigger, watch)
+    with progress_bars(trigger.version, drop) as on_progress, ThreadPoolExecutor(1, "training") as pool:
+        answer = pool.submit(answering.answer, trigger, on_progress)
         try:
             _poll_while(answer, group, place, stop, drop)
         finally:
             drop.set()
         try:
             answer.result()
-        except Stopped:
+        except Cancelled:
             log.warning("trigger %s: run dropped, to be repeated", trigger.id)
             return False
     return True

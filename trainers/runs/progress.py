@@ -1,61 +1,40 @@
-"""How a run says where it is, and how it is stopped: a callable that gets every step and may raise `Stopped`."""
+"""Progress bars of a run on a terminal, and its cancellation."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBars
 
-
-class Step(msgspec.Struct, frozen=True):
-    """One step done.
-
-    Attributes:
-        phase: What is being done: `scoring the champion`, `training`, `scoring the candidate`.
-        step, steps: How many steps of the phase are done, and of how many.
-        epoch: Counted from 1; 0 outside of training.
-        loss: Of the step's batch; 0 outside of training.
-    """
-
-    phase: str
-    step: int
-    steps: int
-    epoch: int = 0
-    loss: float = 0.0
-
-
-Watch = Callable[[Step], None]
-
-
-class Stopped(Exception):
-    """The run was told to stop; what it had not finished is repeated later."""
-
-
-def unwatched(step: Step) -> None:
-    """Pays no attention."""
+from trainers.core.progress import Cancelled, ProgressCallback, RunProgress
 
 
 @contextlib.contextmanager
-def watching(title: str, stop: threading.Event) -> Iterator[Watch]:
-    """A watch that raises `Stopped` once `stop` is set and, on a terminal, shows bars with the time left."""
+def progress_bars(title: str, cancel: threading.Event) -> Iterator[ProgressCallback]:
+    """A callback that shows a bar with the remaining time for each phase, on a terminal.
+
+    Args:
+        title: Shown before the phase.
+        cancel: Once it is set, the callback raises `Cancelled`.
+    """
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"),
         TimeRemainingColumn(),
     )  # fmt: skip
-    tasks: dict[str, int] = {}
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bars:
+    tasks: dict[str, TaskID] = {}
+    with ProgressBars(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bars:
 
-        def watch(step: Step) -> None:
-            if stop.is_set():
-                raise Stopped
-            if step.phase not in tasks:
-                tasks[step.phase] = bars.add_task(f"{title} {step.phase}", total=step.steps, loss="")
-            loss = f"loss {step.loss:.3f}" if step.epoch else ""
-            bars.update(tasks[step.phase], completed=step.step, loss=loss)  # type: ignore[arg-type]
+        def on_progress(progress: RunProgress) -> None:
+            if cancel.is_set():
+                raise Cancelled
+            if progress.phase not in tasks:
+                tasks[progress.phase] = bars.add_task(f"{title} {progress.phase}", total=progress.steps, loss="")
+            loss = f"loss {progress.loss:.3f}" if progress.epoch else ""
+            bars.update(tasks[progress.phase], completed=progress.step, loss=loss)
 
-        yield watch
+        yield on_progress

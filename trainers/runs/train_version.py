@@ -24,18 +24,20 @@ from schemas.windows import Reason, Span
 from trainers.bases.base_models import Base
 from trainers.core import gate
 from trainers.core.config import RecipeConfig
-from trainers.core.dataset import Dataset
+from trainers.core.dataset import Dataset, run_id
 from trainers.core.history import History
 from trainers.core.loop import is_main_process
-from trainers.core.metrics import classification as evaluate
+from trainers.core.progress import ProgressCallback
 from trainers.core.report import Report
 from trainers.models.recipe import recipe
 from trainers.reporting.card import card
 from trainers.reporting.plots import save_curves
+from trainers.runs.checkpoints import FolderCheckpointer
 from trainers.runs.distributed import from_main
-from trainers.runs.progress import Watch
 from trainers.store import manifest as manifests
+from trainers.store.manifest import MANIFEST
 from trainers.store.registry import Registry
+from transport.files import sha256_of
 
 HISTORY = "history.json"
 """The loss of every step and the scores on the way, as `trainers.core.history.History`."""
@@ -68,7 +70,7 @@ def train_version(
     base: Base,
     config: RecipeConfig,
     limits: gate.Limits,
-    watch: Watch,
+    on_progress: ProgressCallback,
     more: Mapping[str, bytes] | None = None,
 ) -> Manifest:
     """Train a version, judge it and write it. It is not promoted here.
@@ -78,7 +80,7 @@ def train_version(
         data: What it is trained and judged on.
         base: What a version without a parent starts from.
         limits: What the gate tolerates.
-        watch: Called after every step; what it raises ends the run.
+        on_progress: Called after every step; what it raises ends the run.
         more: Further files of the version, by name.
 
     Raises:
@@ -96,10 +98,14 @@ def train_version(
     started = time.monotonic()
     model = recipe(order.model)
     parent = registry.folder(order.model, order.parent) if order.parent else None
-    checkpoints = registry.checkpoints(order.model, order.version)
+    checkpointer = FolderCheckpointer(
+        registry.checkpoints(order.model, order.version), run_id_of(registry, order, data, config)
+    )
     manifest: Manifest | None = None
     with _draft(registry, order) as folder:
-        report = model.run(data, order.labels, base.folder, parent, config, folder, watch, checkpoints=checkpoints)
+        report = model.run(
+            data, order.labels, base.folder, parent, config, folder, on_progress, checkpointer=checkpointer
+        )
         if is_main_process():
             for name, content in (more or {}).items():
                 (folder / name).write_bytes(content)
@@ -114,6 +120,12 @@ def train_version(
             )
             manifests.write(folder, manifest)
     return from_main(manifest, Manifest)
+
+
+def run_id_of(registry: Registry, order: TrainingRequest, data: Dataset, config: RecipeConfig) -> str:
+    """Identifies a run; its parent is identified by the hash of its manifest."""
+    parent = sha256_of(registry.folder(order.model, order.parent) / MANIFEST) if order.parent else ""
+    return run_id(data, order.labels, parent, config)
 
 
 @contextlib.contextmanager
@@ -142,7 +154,7 @@ def _manifest(
     checks = (
         gate.compare(report.candidate, report.champion, limits)
         if order.parent
-        else gate.first(report.candidate, report.floor, limits)
+        else gate.compare_first(report.candidate, report.trivial_baseline, limits)
     )
     return Manifest(
         model=order.model,
@@ -162,11 +174,10 @@ def _manifest(
         taxonomies=data.taxonomies,
         libraries=manifests.libraries(),
         machine=platform.machine(),
-        scores=evaluate.flat(report.candidate),
-        parent_scores=evaluate.flat(report.champion),
-        baseline_scores={name: evaluate.flat(splits) for name, splits in report.baselines.items()},
+        evaluation=report.candidate,
+        parent_evaluation=report.champion,
+        baselines=dict(report.baselines),
         report=report.details,
-        per_label=evaluate.per_label(report.candidate),
         gate=checks,
         promoted=all(check.passed for check in checks),
     )

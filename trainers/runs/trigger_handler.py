@@ -17,23 +17,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
 
 import msgspec
 
+from schemas import scores
 from schemas.errors import BadConfiguration, Sx9Error
 from schemas.journal import Promoted, Record, Refused, Score
 from schemas.topics import JOURNAL, VERSIONS, partition_of
 from schemas.versions import Manifest, Outcome, VersionEvent
 from schemas.windows import Trigger
-from trainers import telemetry as metrics
+from trainers import telemetry
 from trainers.bases.base_models import Base
 from trainers.core import gate
 from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset, build, named_offsets
-from trainers.core.metrics import classification as evaluate
+from trainers.core.progress import Cancelled, ProgressCallback, RunProgress
 from trainers.models.recipe import recipe
-from trainers.runs.progress import Step, Stopped, Watch
+from trainers.reporting.summary import headline
 from trainers.runs.train_version import TrainingRequest, train_version
 from trainers.settings import TrainerSettings
 from trainers.store.journal_copy import JournalCopy
@@ -111,13 +111,13 @@ class TriggerHandler:
         """Put what serves already into the metrics."""
         self._announced.catch_up()
         if event := self._announced.promoted.get(self._model):
-            metrics.show_champion(event.model, event.version, event.time_ms, event.newest_event_ms)
+            telemetry.show_champion(event.model, event.version, event.time_ms, event.newest_event_ms)
 
-    def answer(self, trigger: Trigger, watch: Watch) -> None:
+    def answer(self, trigger: Trigger, on_progress: ProgressCallback) -> None:
         """Answer one trigger; see the module. A second call does nothing.
 
         Args:
-            watch: Called after every step of the run; what it raises ends the run, which a later call repeats.
+            on_progress: Called after every step of the run; what it raises ends the run, which a later call repeats.
 
         Raises:
             RetryLater: Kafka or Neo4j does not answer, or another process is training this model.
@@ -130,8 +130,8 @@ class TriggerHandler:
             log.info("%s: trigger %s is answered already", self._model, trigger.id)
             self._mirror()
             return
-        manifest = self._existing(trigger) or self._train(trigger, watch)  # 2, 3
-        watch(Step("answering", 0, 1))
+        manifest = self._existing(trigger) or self._train(trigger, on_progress)  # 2, 3
+        on_progress(RunProgress("answering", 0, 1))
         if isinstance(manifest, Manifest):
             self._publish(trigger, manifest)
         else:
@@ -154,19 +154,19 @@ class TriggerHandler:
 
     # ---- 3
 
-    def _train(self, trigger: Trigger, watch: Watch) -> Manifest | str:
+    def _train(self, trigger: Trigger, on_progress: ProgressCallback) -> Manifest | str:
         """The new version, or why there is none."""
         errors = self._errors(trigger)
         while len(errors) < self._settings.max_attempts:
             try:
-                return self._attempt(trigger, watch)
-            except Stopped:
+                return self._attempt(trigger, on_progress)
+            except Cancelled:
                 raise
             except (Sx9Error, OSError) as error:  # a person or time must help; another attempt does not
-                metrics.FAILURES.labels(model=self._model, error=type(error).__name__).inc()
+                telemetry.FAILURES.labels(model=self._model, error=type(error).__name__).inc()
                 raise
             except Exception as error:
-                metrics.FAILURES.labels(model=self._model, error=type(error).__name__).inc()
+                telemetry.FAILURES.labels(model=self._model, error=type(error).__name__).inc()
                 log.exception("%s: attempt %d at trigger %s failed", self._model, len(errors) + 1, trigger.id)
                 errors.append(f"{type(error).__name__}: {error}")
                 write_atomically(self._attempts, msgspec.json.encode({trigger.id: errors}))
@@ -180,7 +180,7 @@ class TriggerHandler:
             return []
         return found.get(trigger.id, [])
 
-    def _attempt(self, trigger: Trigger, watch: Watch) -> Manifest | str:
+    def _attempt(self, trigger: Trigger, on_progress: ProgressCallback) -> Manifest | str:
         context = recipe(self._model).CONTEXT
         data = dataset(self._store, trigger, self._config.max_examples, context=context)
         if not data.fresh:
@@ -195,8 +195,10 @@ class TriggerHandler:
             labels=trigger.labels,
         )
         config = msgspec.structs.replace(self._config, seed=trigger.seed)
-        manifest = train_version(self._registry, order, data, self._base, config, self._settings.limits, watch)
-        metrics.TRAINING_SECONDS.labels(model=self._model).observe(manifest.seconds)
+        manifest = train_version(
+            self._registry, order, data, self._base, config, self._settings.limits, on_progress
+        )
+        telemetry.TRAINING_SECONDS.labels(model=self._model).observe(manifest.seconds)
         return manifest
 
     # ---- 4, 5, 6
@@ -215,8 +217,8 @@ class TriggerHandler:
             reason=trigger.reason,
             parent=manifest.parent,
             examples=manifest.examples_trained,
-            scores=manifest.scores,
-            parent_scores=manifest.parent_scores,
+            evaluation=scores.summary(manifest.evaluation),
+            parent_evaluation=scores.summary(manifest.parent_evaluation),
             seconds=manifest.seconds,
             time_ms=manifest.created_ms,
             newest_event_ms=manifest.newest_event_ms,
@@ -230,10 +232,10 @@ class TriggerHandler:
             self._journal(Promoted(trigger=trigger.id, version=manifest.version, time_ms=now_ms))
         else:
             self._journal(Refused(trigger=trigger.id, version=manifest.version, reason=detail, time_ms=now_ms))
-        metrics.ANSWERED.labels(model=self._model, outcome=outcome).inc()
-        metrics.show_scores(manifest)
+        telemetry.ANSWERED.labels(model=self._model, outcome=outcome).inc()
+        telemetry.show_scores(manifest)
         if manifest.promoted:
-            metrics.show_champion(self._model, manifest.version, now_ms, manifest.newest_event_ms)
+            telemetry.show_champion(self._model, manifest.version, now_ms, manifest.newest_event_ms)
         log.info("%s", _summary(manifest, detail))
         self._mirror()
 
@@ -266,7 +268,7 @@ class TriggerHandler:
             )
         )
         self._journal(Refused(trigger=trigger.id, version=trigger.version, reason=why, time_ms=now_ms))
-        metrics.ANSWERED.labels(model=self._model, outcome="refused").inc()
+        telemetry.ANSWERED.labels(model=self._model, outcome="refused").inc()
         log.warning("%s %s: refused without a version: %s", self._model, trigger.version, why)
 
     def _announce(self, event: VersionEvent) -> None:
@@ -276,16 +278,16 @@ class TriggerHandler:
 
     def _journal_score(self, trigger: Trigger, manifest: Manifest, now_ms: int) -> None:
         """The champion's score on the examples that were new to it, where there was a champion."""
-        scores = manifest.parent_scores
+        prequential = scores.of_split(manifest.parent_evaluation, scores.PREQUENTIAL)
         if not manifest.parent or self._store.scored(trigger.id):
             return
         self._journal(
             Score(
                 trigger=trigger.id,
                 version=manifest.parent,
-                examples=sum(int(n) for name, n in scores.items() if _is_number_of(name, "prequential")),
-                scores=_prequential(scores),
+                examples=sum(task_scores.examples for task_scores in prequential.values()),
                 time_ms=now_ms,
+                evaluation=scores.summary({task: {scores.PREQUENTIAL: s} for task, s in prequential.items()}),
             )
         )
 
@@ -294,22 +296,11 @@ class TriggerHandler:
         self._outbox.flush()
 
 
-def _prequential(scores: Mapping[str, float]) -> dict[str, float]:
-    """The champion's scores on the new examples, by their names without the split."""
-    names = (name for name in scores if name.startswith("prequential_") and not name.endswith("_examples"))
-    return {name.removeprefix("prequential_"): scores[name] for name in names}
-
-
-def _is_number_of(name: str, split: str) -> bool:
-    """Whether a score is the number of examples of a task of a split."""
-    return name.startswith(f"{split}_") and name.endswith("_examples")
-
-
 def _summary(manifest: Manifest, detail: str) -> str:
     """One line about a run."""
     outcome = "promoted" if manifest.promoted else f"refused, {detail}"
     return (
         f"{manifest.model} {manifest.version}: {outcome}; {manifest.reason}; {manifest.examples_trained} examples, "
-        f"{manifest.examples_left_out} left out; {evaluate.summary(manifest.scores, manifest.parent_scores)}; "
+        f"{manifest.examples_left_out} left out; {headline(manifest.evaluation, manifest.parent_evaluation)}; "
         f"{manifest.seconds:.0f} s"
     )

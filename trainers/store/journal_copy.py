@@ -27,7 +27,7 @@ from schemas.journal import (
     is_redelivery,
     source_partition,
 )
-from trainers.core.dataset import Placed, text_hash
+from trainers.core.dataset import OffsetExample, text_hash
 from transport.partition_log import Message, PartitionLog, fingerprint, last_fingerprint
 
 log = logging.getLogger(__name__)
@@ -80,14 +80,14 @@ class JournalCopy:
                 self._take(messages)
         return end - before
 
-    def span(self, start: int, end: int) -> list[Placed]:
+    def span(self, start: int, end: int) -> list[OffsetExample]:
         """All examples with offsets in `[start, end)`, retractions included, in order."""
         rows = self._db.execute(
             "SELECT offset, value FROM examples WHERE offset >= ? AND offset < ? ORDER BY offset", (start, end)
         )
         return [(offset, decode(value, Example)) for offset, value in rows]
 
-    def standing(self, end: int) -> list[Placed]:
+    def standing(self, end: int) -> list[OffsetExample]:
         """The latest example of every key with an offset below `end`, those not retracted, in order."""
         latest = {example.key: (offset, example) for offset, example in self.span(0, end)}
         return sorted(at for at in latest.values() if not at[1].retracted)

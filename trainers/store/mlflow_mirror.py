@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from schemas.errors import BadConfiguration
+from schemas.scores import Evaluation
 from schemas.versions import Manifest
-from trainers import telemetry as metrics
+from trainers import telemetry
 from trainers.core import gate
 from trainers.core.history import History
 from trainers.runs.train_version import HISTORY
@@ -77,7 +78,7 @@ class Tracker:
         try:
             _mirror(_client(self._uri), self._registry, model)
         except Exception as error:  # noqa: BLE001  whatever ails the server, the version is safe in the registry
-            metrics.TRACKING_FAILURES.labels(model=model, error=type(error).__name__).inc()
+            telemetry.TRACKING_FAILURES.labels(model=model, error=type(error).__name__).inc()
             log.warning(
                 "%s: not brought to MLflow at %s (%s: %.300s); its versions are whole in %s, the next one is sent "
                 "together with what is missing there",
@@ -215,24 +216,35 @@ def _metrics(manifest: Manifest, folder: Path) -> Iterator[tuple[str, float, int
     for point in history.points:
         yield "loss", point.loss, point.step
         yield "learning_rate_share", point.rate, point.step
-    for step, scores in history.scores.items():
-        yield from ((_name(f"curve_{name}"), value, step) for name, value in scores.items())
+    for step, tasks in history.scores.items():
+        for task, metrics in tasks.items():
+            yield from ((_name(f"curve/{task}/{metric}"), value, step) for metric, value in metrics.items())
     for name, value in _final(manifest).items():
         yield _name(name), value, history.step
 
 
 def _final(manifest: Manifest) -> Mapping[str, float]:
-    final = dict(manifest.scores) | {"seconds": manifest.seconds}
-    final |= {f"parent_{name}": value for name, value in manifest.parent_scores.items()}
-    for baseline, scores in manifest.baseline_scores.items():
-        final |= {f"{baseline}_{name}": value for name, value in scores.items()}
+    final = _flat(manifest.evaluation) | {"seconds": manifest.seconds}
+    final |= {f"parent/{name}": value for name, value in _flat(manifest.parent_evaluation).items()}
+    for baseline, evaluation in manifest.baselines.items():
+        final |= {f"{baseline}/{name}": value for name, value in _flat(evaluation).items()}
     return final
+
+
+def _flat(evaluation: Evaluation) -> dict[str, float]:
+    """An evaluation as MLflow groups metrics: `tactics/holdout/macro_f1` -> value."""
+    flat: dict[str, float] = {}
+    for task, splits in evaluation.items():
+        for split, scores in splits.items():
+            values = scores.metrics | scores.extra | {"examples": float(scores.examples)}
+            flat |= {f"{task}/{split}/{metric}": value for metric, value in values.items()}
+    return flat
 
 
 def _name(text: str) -> str:
     """A metric's name with the characters that MLflow takes.
 
-    >>> _name("TF-IDF + logistic regression_holdout_micro_f1")
-    'TF-IDF - logistic regression_holdout_micro_f1'
+    >>> _name("TF-IDF + logistic regression/tactics/holdout/micro_f1")
+    'TF-IDF - logistic regression/tactics/holdout/micro_f1'
     """
     return re.sub(r"[^\w .:/-]", "-", text)

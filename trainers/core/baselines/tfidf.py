@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from trainers.core.metrics.classification import Marks
+from trainers.core.metrics.classification import LabelMatrix
 
 _STRONG = 10.0
 """Inverse of the regularisation; the best of 1, 10 and 100 on ATT&CK 15.1."""
@@ -15,7 +15,7 @@ NEVER, ALWAYS = -8.0, 8.0
 
 
 def logits_of(
-    train: Sequence[str], truth: Marks, counts: Marks, texts: Sequence[str], seed: int
+    train: Sequence[str], truth: LabelMatrix, counts: LabelMatrix, texts: Sequence[str], seed: int
 ) -> npt.NDArray[np.float64]:
     """Train on some texts, and say what others have.
 

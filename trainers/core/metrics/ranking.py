@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from trainers.core.metrics.classification import Scores
+from schemas.scores import TaskScores
 
 TOP = 20
 
@@ -43,7 +43,7 @@ def ranked(scores: Matrix, shown: Matrix, hidden: Matrix, k: int = TOP) -> tuple
     return hits.sum(1) / number, (hits * discounts).sum(1) / ideal
 
 
-def ranking_scores(scores: Matrix, shown: Matrix, hidden: Matrix, k: int = TOP) -> Scores:
+def ranking_scores(scores: Matrix, shown: Matrix, hidden: Matrix, k: int = TOP) -> TaskScores:
     """Means over the rows with something hidden, with the standard errors of these means; all 0 for none.
 
     Raises:
@@ -54,10 +54,10 @@ def ranking_scores(scores: Matrix, shown: Matrix, hidden: Matrix, k: int = TOP) 
     asked = hidden.sum(1) > 0
     names = (f"recall_at_{k}", f"ndcg_at_{k}")
     if not asked.any():
-        return Scores(0, dict.fromkeys(names, 0.0), errors=dict.fromkeys(names, 0.0))
+        return TaskScores(0, dict.fromkeys(names, 0.0), errors=dict.fromkeys(names, 0.0))
     found = dict(zip(names, ranked(scores[asked], shown[asked], hidden[asked], k), strict=True))
     number = int(asked.sum())
-    return Scores(
+    return TaskScores(
         number,
         {name: float(each.mean()) for name, each in found.items()},
         errors={name: float(each.std() / np.sqrt(number)) for name, each in found.items()},

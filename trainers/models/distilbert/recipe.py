@@ -40,6 +40,17 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import DistilBertConfig, DistilBertModel
 
+from schemas.scores import (
+    HOLDOUT,
+    OLD,
+    PREQUENTIAL,
+    RECENT,
+    SEVERITY,
+    TACTICS,
+    Evaluation,
+    TaskScores,
+    merge,
+)
 from schemas.taxonomy import is_severity
 from schemas.versions import Manifest
 from trainers.bases.base_models import TOKENIZER_FILES, quiet_transformers
@@ -54,17 +65,24 @@ from trainers.core.calibration import (
     sigmoid,
     softmax,
 )
-from trainers.core.config import DistilbertConfig
-from trainers.core.dataset import Dataset, Placed, identity
+from trainers.core.dataset import Dataset, OffsetExample
 from trainers.core.history import History
-from trainers.core.loop import device_of, fit, make_deterministic
-from trainers.core.metrics.classification import TASKS, Marks, Scores, all_labels, marks, most_frequent, score
+from trainers.core.loop import Checkpointer, device_of, fit, make_deterministic
+from trainers.core.metrics.classification import (
+    TASKS,
+    LabelMatrix,
+    classification_scores,
+    extend_labels,
+    label_matrix,
+    most_frequent_labels,
+)
+from trainers.core.progress import ProgressCallback, RunProgress, no_progress
 from trainers.core.report import Report
 from trainers.models.distilbert import text_regression as words
+from trainers.models.distilbert.config import DistilbertConfig
 from trainers.models.distilbert.hidden_states import Above, Inputs, by_length
 from trainers.models.distilbert.network import DistilBertWithWords, Words
 from trainers.reporting.precision_recall import Panel, save_precision_recall
-from trainers.runs.progress import Step, Watch, unwatched
 
 Tokens = list[list[int]]
 """Token ids of each text, from [CLS] to [SEP], not padded."""
@@ -94,9 +112,9 @@ def run(
     parent: Path | None,
     config: Config,
     folder: Path,
-    watch: Watch,
+    on_progress: ProgressCallback,
     *,
-    checkpoints: Path | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> Report:
     """Train one version.
 
@@ -107,8 +125,8 @@ def run(
         parent: Folder of the version to start from, or None. It is not changed.
         config: See `DistilbertConfig`.
         folder: Where the version is written; exists and is empty.
-        watch: Called after every step; what it raises ends the run.
-        checkpoints: Where a killed run left its checkpoint and goes on; None for none.
+        on_progress: Called after every step; what it raises ends the run.
+        checkpointer: Loads and saves the checkpoint of a killed run; None for none.
 
     Raises:
         ArithmeticError: The loss is not a finite number any more.
@@ -124,23 +142,27 @@ def run(
     tokenizer = _tokenizer(source, min(config.max_tokens, model.config.max_position_embeddings))
     pieces, whose = _pieces(_encode(tokenizer, _texts(train)), tokenizer.max_tokens, config.pieces)
     tokens = pieces + _cut(_encode(tokenizer, _texts(holdout)), tokenizer.max_tokens)
-    inputs = _inputs(model, tokens, config, watch)
+    inputs = _inputs(model, tokens, config, on_progress)
     judged = range(len(pieces), len(tokens))
     features = _features(model, tokens, idf_of=0 if parent else len(pieces))
     fresh = bisect_left(whose, len(data.fresh))
 
     # 2 score the parent
-    champion: dict[str, Scores] = {}
-    targets = torch.from_numpy(marks(_label_sets(train), known)[whose]).float()  # (pieces, labels)
+    champion: Evaluation = {}
+    targets = torch.from_numpy(label_matrix(_label_sets(train), known)[whose]).float()  # (pieces, labels)
     if parent:
         cells = _for_the_parent_to_say(targets, known, _known_to(parent))
         asked = range(len(pieces) if cells.any() or config.distillation else fresh)
         above = Above(model, config.frozen_layers)
         texts = [*asked, *judged]
-        before = _predict(above, inputs, texts, "scoring the champion", watch) + _words_say(model, features[texts])
+        before = _predict(above, inputs, texts, "scoring the champion", on_progress) + _words_say(
+            model, features[texts]
+        )
         first = [bisect_left(whose, example) for example in range(len(data.fresh))]
-        champion |= _prequential(before[first], data.fresh, known, parent, config)
-        champion |= _judge(before[len(asked) :], data, known, config)
+        champion = merge(
+            _judge(before[len(asked) :], data, known, config),
+            _prequential(before[first], data.fresh, known, parent, config),
+        )
         said = torch.from_numpy(_probabilities(before[: len(asked)], known)).float()
         targets[: len(asked)][cells[: len(asked)]] = said[cells[: len(asked)]]
         targets[fresh : len(asked)].lerp_(said[fresh:], config.distillation)
@@ -150,24 +172,24 @@ def run(
     kept = [i for i, label in enumerate(known) if label not in retired]
     _keep_rows(model, kept)
     known, targets = _labels(model), targets[:, kept]
-    precision = _fit_words(model, features[: len(pieces)], [train[i] for i in whose], fresh, parent, config, watch)
+    precision = _fit_words(
+        model, features[: len(pieces)], [train[i] for i in whose], fresh, parent, config, on_progress
+    )
     by_words = _words_say(model, features[len(pieces) :])
     above = Above(model, config.frozen_layers)
     latest: dict[str, Logits] = {}
 
-    def evaluate() -> Mapping[str, float]:
-        latest["holdout"] = _predict(above, inputs, judged, "scoring the candidate", watch) + by_words
+    def evaluate() -> Mapping[str, TaskScores]:
+        latest["holdout"] = _predict(above, inputs, judged, "scoring the candidate", on_progress) + by_words
         probabilities, predicted = _cross_fitted(latest["holdout"], holdout, known, config)
-        scores = _scores("holdout", predicted, probabilities, holdout, known)
-        return {f"{split}_{name}": value for split, one in scores.items() for name, value in one.figures.items()}
+        return _scores(predicted, probabilities, holdout, known)
 
-    run_id = identity(data, labels, parent, config)
-    history = _fit(above, inputs, targets, known, config, watch, checkpoints, run_id, evaluate, parent)
+    history = _fit(above, inputs, targets, known, config, on_progress, checkpointer, evaluate, parent)
 
     # 5 evaluate
     logits = latest["holdout"]
     candidate = _judge(logits, data, known, config)
-    floor = _scores("holdout", _most_frequent(train, holdout, known), None, holdout, known)
+    trivial = _scores(_most_frequent(train, holdout, known), None, holdout, known)
     baseline = _cross_fitted(_tfidf(train, holdout, known, config), holdout, known, config)
 
     # 6 save
@@ -179,12 +201,12 @@ def run(
         labels=known,
         candidate=candidate,
         champion=champion,
-        floor=floor,
-        baselines={"tf-idf": _scores("holdout", baseline[1], baseline[0], holdout, known)},
+        trivial_baseline=_on(HOLDOUT, trivial),
+        baselines={"tf-idf": _on(HOLDOUT, _scores(baseline[1], baseline[0], holdout, known))},
         history=history,
         details={
             "retired_labels": sorted(retired),
-            "calibration": {task or "tactics": msgspec.to_builtins(c) for task, c in calibrations.items()},
+            "calibration": {task: msgspec.to_builtins(c) for task, c in calibrations.items()},
         },
     )
 
@@ -215,7 +237,7 @@ def _load_parent(parent: Path, labels: Sequence[str], config: Config) -> DistilB
             parent, use_safetensors=True, local_files_only=True, **_dropouts(config)
         )
     known = _labels(model)
-    wanted = all_labels(known, [labels])
+    wanted = extend_labels(known, [labels])
     grown = nn.Linear(model.config.dim, len(wanted))  # (labels, dim)
     _initialise(grown, BIAS_OF_NEW_LABEL, config)
     with torch.no_grad():
@@ -331,10 +353,18 @@ def _pieces(tokens: Tokens, max_tokens: int, pieces: int) -> tuple[Tokens, list[
 
 
 def _inputs(
-    model: DistilBertWithWords, tokens: Tokens, config: Config, watch: Watch, phase: str = "reading"
+    model: DistilBertWithWords,
+    tokens: Tokens,
+    config: Config,
+    on_progress: ProgressCallback,
+    phase: str = "reading",
 ) -> Inputs:
     return Inputs(
-        model, config.frozen_layers, tokens, PREDICTION_BATCH, lambda done, of: watch(Step(phase, done, of))
+        model,
+        config.frozen_layers,
+        tokens,
+        PREDICTION_BATCH,
+        lambda done, of: on_progress(RunProgress(phase, done, of)),
     )
 
 
@@ -356,11 +386,11 @@ def _features(model: DistilBertWithWords, tokens: Tokens, idf_of: int = 0) -> wo
 def _fit_words(
     model: DistilBertWithWords,
     features: words.Features,
-    placed: Sequence[Placed],
+    placed: Sequence[OffsetExample],
     fresh: int,
     parent: Path | None,
     config: Config,
-    watch: Watch,
+    on_progress: ProgressCallback,
 ) -> torch.Tensor:
     """Fit the regression on words in place.
 
@@ -383,12 +413,12 @@ def _fit_words(
     groups: list[tuple[Sequence[int], Sequence[int]]] = []
     for task, columns in _columns(labels).items():
         rows = _rows(placed, task)
-        groups += [(columns, rows)] if task else [([column], rows) for column in columns]
+        groups += [(columns, rows)] if task == SEVERITY else [([column], rows) for column in columns]
     found = before
     if config.words:
         found = words.fit(
-            features, marks(_label_sets(placed), labels), groups, before, fresh,
-            lambda done, of: watch(Step("weighing words", done, of)),
+            features, label_matrix(_label_sets(placed), labels), groups, before, fresh,
+            lambda done, of: on_progress(RunProgress("weighing words", done, of)),
         )  # fmt: skip
     _set(model.words.weight, found.mean[:-1])
     _set(model.words.bias, found.mean[-1])
@@ -426,9 +456,8 @@ def _fit(
     targets: torch.Tensor,
     labels: Sequence[str],
     config: Config,
-    watch: Watch,
-    checkpoints: Path | None,
-    run_id: str,
+    on_progress: ProgressCallback,
+    checkpointer: Checkpointer | None,
     evaluate: Callable[[], Mapping[str, float]],
     parent: Path | None,
 ) -> History:
@@ -442,8 +471,8 @@ def _fit(
         return _loss(logits, targets[list(batch)].to(logits.device), severity.to(logits.device))
 
     return fit(
-        above, plan, loss, _parameter_groups(above, config, parent), config, watch,
-        checkpoints=checkpoints, identity=run_id, evaluate=evaluate,
+        above, plan, loss, _parameter_groups(above, config, parent), config, on_progress,
+        checkpointer=checkpointer, evaluate=evaluate,
     )  # fmt: skip
 
 
@@ -490,7 +519,7 @@ def _severity_columns(labels: Sequence[str]) -> torch.Tensor:
 
 def _parameter_groups(above: Above, config: Config, parent: Path | None) -> list[dict[str, object]]:
     """The layers above the frozen ones, and the head, each with its learning rate."""
-    share = config.child_rate if parent else 1.0
+    share = config.warm_start_lr_scale if parent else 1.0
     layers = list(above.layers.parameters())
     head = [*above.pre_classifier.parameters(), *above.classifier.parameters()]
     return [
@@ -521,7 +550,9 @@ def _forward(above: nn.Module, inputs: Inputs, batch: Sequence[int]) -> torch.Te
 # ---- evaluate
 
 
-def _predict(above: Above, inputs: Inputs, texts: Sequence[int], phase: str, watch: Watch) -> Logits:
+def _predict(
+    above: Above, inputs: Inputs, texts: Sequence[int], phase: str, on_progress: ProgressCallback
+) -> Logits:
     """Logits of some texts of the inputs, in their order."""
     out = np.zeros((len(texts), above.classifier.out_features))
     batches = by_length([inputs.lengths[i] for i in texts], PREDICTION_BATCH)
@@ -529,11 +560,11 @@ def _predict(above: Above, inputs: Inputs, texts: Sequence[int], phase: str, wat
     with torch.inference_mode():
         for step, batch in enumerate(batches, 1):
             out[batch] = _forward(above, inputs, [texts[i] for i in batch]).cpu().numpy()
-            watch(Step(phase, step, len(batches)))
+            on_progress(RunProgress(phase, step, len(batches)))
     return out
 
 
-Decisions = tuple[npt.NDArray[np.float64], Marks]
+Decisions = tuple[npt.NDArray[np.float64], LabelMatrix]
 """Probabilities, and what is predicted, of some texts: both (texts, labels)."""
 Calibrations = Mapping[str, Calibration]
 """By task."""
@@ -545,18 +576,20 @@ def _columns(labels: Sequence[str]) -> dict[str, list[int]]:
     return {task: columns for task, columns in found.items() if columns}
 
 
-def _rows(placed: Sequence[Placed], task: str) -> list[int]:
+def _rows(placed: Sequence[OffsetExample], task: str) -> list[int]:
     """The examples that have a label of a task."""
     return [row for row, names in enumerate(_label_sets(placed)) if any(map(TASKS[task], names))]
 
 
-def _calibrate(logits: Logits, placed: Sequence[Placed], labels: Sequence[str], config: Config) -> Calibrations:
+def _calibrate(
+    logits: Logits, placed: Sequence[OffsetExample], labels: Sequence[str], config: Config
+) -> Calibrations:
     """Fit each task on the examples that have labels of it."""
-    truth = marks(_label_sets(placed), labels)
+    truth = label_matrix(_label_sets(placed), labels)
     out: dict[str, Calibration] = {}
     for task, columns in _columns(labels).items():
         cells = np.ix_(_rows(placed, task), columns)
-        if task:
+        if task == SEVERITY:
             cells = np.ix_([row for row in _rows(placed, task) if truth[row, columns].any()], columns)
             out[task] = fit_softmax(logits[cells], truth[cells])
         else:
@@ -570,7 +603,7 @@ def _decide(logits: Logits, labels: Sequence[str], calibrations: Calibrations) -
     for task, columns in _columns(labels).items():
         fitted = calibrations[task]
         scaled = fitted.scale * logits[:, columns] + fitted.shift
-        if task:
+        if task == SEVERITY:
             probabilities[:, columns] = softmax(scaled)
             predicted[np.arange(len(logits)), np.array(columns)[scaled.argmax(1)]] = True
         else:
@@ -579,7 +612,9 @@ def _decide(logits: Logits, labels: Sequence[str], calibrations: Calibrations) -
     return probabilities, predicted
 
 
-def _cross_fitted(logits: Logits, placed: Sequence[Placed], labels: Sequence[str], config: Config) -> Decisions:
+def _cross_fitted(
+    logits: Logits, placed: Sequence[OffsetExample], labels: Sequence[str], config: Config
+) -> Decisions:
     """What logits of the holdout say, each half of it calibrated on the other."""
     half = folds([example.key for _, example in placed])
     probabilities, predicted = np.zeros(logits.shape), np.zeros(logits.shape, dtype=np.bool_)
@@ -590,81 +625,88 @@ def _cross_fitted(logits: Logits, placed: Sequence[Placed], labels: Sequence[str
     return probabilities, predicted
 
 
-def _judge(logits: Logits, data: Dataset, labels: Sequence[str], config: Config) -> dict[str, Scores]:
+def _judge(logits: Logits, data: Dataset, labels: Sequence[str], config: Config) -> Evaluation:
     """Scores of the splits, from the logits of the old holdout examples and then the recent ones."""
     holdout = data.old + data.recent
     probabilities, predicted = _cross_fitted(logits, holdout, labels, config)
-    out: dict[str, Scores] = {}
-    for split, part in (
-        ("old", slice(len(data.old))),
-        ("recent", slice(len(data.old), None)),
-        ("holdout", slice(None)),
-    ):
-        out |= _scores(split, predicted[part], probabilities[part], holdout[part], labels)
-    return out
+    splits = {OLD: slice(len(data.old)), RECENT: slice(len(data.old), None), HOLDOUT: slice(None)}
+    return merge(
+        *(
+            _on(split, _scores(predicted[part], probabilities[part], holdout[part], labels))
+            for split, part in splits.items()
+        )
+    )
 
 
 def _prequential(
-    logits: Logits, placed: Sequence[Placed], labels: Sequence[str], parent: Path, config: Config
-) -> dict[str, Scores]:
+    logits: Logits, placed: Sequence[OffsetExample], labels: Sequence[str], parent: Path, config: Config
+) -> Evaluation:
     """Scores of the parent, as it serves, on examples that it never saw."""
     saved = _thresholds(DistilBertConfig.from_pretrained(parent))
     thresholds = tuple(saved.get(label, config.threshold) for label in labels if not is_severity(label))
-    serves = {task: Calibration(thresholds=() if task else thresholds) for task in TASKS}
+    serves = {TACTICS: Calibration(thresholds=thresholds), SEVERITY: Calibration()}
     probabilities, predicted = _decide(logits, labels, serves)
-    return _scores("prequential", predicted, probabilities, placed, labels)
+    return _on(PREQUENTIAL, _scores(predicted, probabilities, placed, labels))
+
+
+def _on(split: str, scores: Mapping[str, TaskScores]) -> Evaluation:
+    """The scores of one split as an evaluation."""
+    return {task: {split: found} for task, found in scores.items()}
 
 
 def _scores(
-    split: str,
-    predicted: Marks,
+    predicted: LabelMatrix,
     probabilities: npt.NDArray[np.float64] | None,
-    placed: Sequence[Placed],
+    placed: Sequence[OffsetExample],
     labels: Sequence[str],
-) -> dict[str, Scores]:
-    """Scores of one split in each task that the model knows labels of; with probabilities, their error too."""
+) -> dict[str, TaskScores]:
+    """Scores of some examples in each task that the model knows labels of; with probabilities, their error too."""
     truth = _label_sets(placed)
-    out: dict[str, Scores] = {}
+    out: dict[str, TaskScores] = {}
     for task, columns in _columns(labels).items():
         rows = _rows(placed, task)
         wanted = [[name for name in truth[row] if TASKS[task](name)] for row in rows]
-        everything = all_labels([labels[i] for i in columns], wanted)
-        true = marks(wanted, everything)
+        everything = extend_labels([labels[i] for i in columns], wanted)
+        true = label_matrix(wanted, everything)
         said = np.zeros(true.shape, dtype=np.bool_)
         said[:, : len(columns)] = predicted[np.ix_(rows, columns)]
-        found = score(true, said, everything)
+        found = classification_scores(true, said, everything)
         if probabilities is not None and rows:
             sure, right = probabilities[np.ix_(rows, columns)], true[:, : len(columns)]
-            if task:
+            if task == SEVERITY:
                 sure, right = sure[said[:, : len(columns)]], right[said[:, : len(columns)]]
             found = msgspec.structs.replace(found, extra={"ece": expected_calibration_error(sure, right)})
-        out[split + task] = found
+        out[task] = found
     return out
 
 
-def _most_frequent(train: Sequence[Placed], holdout: Sequence[Placed], labels: Sequence[str]) -> Marks:
+def _most_frequent(
+    train: Sequence[OffsetExample], holdout: Sequence[OffsetExample], labels: Sequence[str]
+) -> LabelMatrix:
     """What names the most frequent labels of each task for everything."""
     frequent: list[str] = []
     for belongs in TASKS.values():
         of_task = [[label for label in names if belongs(label)] for names in _label_sets(train)]
-        frequent += most_frequent(names for names in of_task if names)
-    return marks([frequent] * len(holdout), labels)
+        frequent += most_frequent_labels(names for names in of_task if names)
+    return label_matrix([frequent] * len(holdout), labels)
 
 
-def _tfidf(train: Sequence[Placed], holdout: Sequence[Placed], labels: Sequence[str], config: Config) -> Logits:
+def _tfidf(
+    train: Sequence[OffsetExample], holdout: Sequence[OffsetExample], labels: Sequence[str], config: Config
+) -> Logits:
     """Logits of the holdout by TF-IDF and logistic regressions, trained on the same examples."""
     sets = _label_sets(train)
     counts = np.zeros((len(train), len(labels)), dtype=np.bool_)
     for task, columns in _columns(labels).items():
         counts[np.ix_(_rows(train, task), columns)] = True
-    return tfidf.logits_of(_texts(train), marks(sets, labels), counts, _texts(holdout), config.seed)
+    return tfidf.logits_of(_texts(train), label_matrix(sets, labels), counts, _texts(holdout), config.seed)
 
 
-def _label_sets(placed: Sequence[Placed]) -> list[tuple[str, ...]]:
+def _label_sets(placed: Sequence[OffsetExample]) -> list[tuple[str, ...]]:
     return [example.labels for _, example in placed]
 
 
-def _texts(placed: Sequence[Placed]) -> list[str]:
+def _texts(placed: Sequence[OffsetExample]) -> list[str]:
     return [example.text for _, example in placed]
 
 
@@ -672,7 +714,7 @@ def _probabilities(logits: Logits, labels: Sequence[str]) -> npt.NDArray[np.floa
     """As they are learnt, a tactic by itself, without a calibration."""
     out = np.zeros(logits.shape)
     for task, columns in _columns(labels).items():
-        out[:, columns] = softmax(logits[:, columns]) if task else sigmoid(logits[:, columns])
+        out[:, columns] = softmax(logits[:, columns]) if task == SEVERITY else sigmoid(logits[:, columns])
     return out
 
 
@@ -710,14 +752,13 @@ def _save(model: DistilBertWithWords, precision: torch.Tensor, source: Path, fol
 
 
 def _draw(
-    probabilities: npt.NDArray[np.float64], placed: Sequence[Placed], labels: Sequence[str], folder: Path
+    probabilities: npt.NDArray[np.float64], placed: Sequence[OffsetExample], labels: Sequence[str], folder: Path
 ) -> None:
     panels = []
-    truth = marks(_label_sets(placed), labels)
+    truth = label_matrix(_label_sets(placed), labels)
     for task, columns in _columns(labels).items():
         cells = np.ix_(_rows(placed, task), columns)
-        title = task.removeprefix("_") or "tactics"
-        panels.append(Panel(title, [labels[i] for i in columns], probabilities[cells], truth[cells]))
+        panels.append(Panel(task, [labels[i] for i in columns], probabilities[cells], truth[cells]))
     save_precision_recall(panels, folder)
 
 
@@ -742,14 +783,14 @@ class Classifier:
         saved = _thresholds(self._model.config)
         self._thresholds = tuple(saved.get(x, config.threshold) for x in self.labels if not is_severity(x))
 
-    def __call__(self, texts: Sequence[str], watch: Watch = unwatched) -> Decisions:
+    def __call__(self, texts: Sequence[str], on_progress: ProgressCallback = no_progress) -> Decisions:
         """Probabilities of each label, and which are predicted: any number of tactics, one severity."""
         tokens = _cut(_encode(self._tokenizer, texts), self._tokenizer.max_tokens)
-        inputs = _inputs(self._model, tokens, self._config, watch)
+        inputs = _inputs(self._model, tokens, self._config, on_progress)
         above = Above(self._model, self._config.frozen_layers)
-        logits = _predict(above, inputs, range(len(texts)), "classifying", watch)
+        logits = _predict(above, inputs, range(len(texts)), "classifying", on_progress)
         logits += _words_say(self._model, _features(self._model, tokens))
-        serves = {task: Calibration(thresholds=() if task else self._thresholds) for task in TASKS}
+        serves = {TACTICS: Calibration(thresholds=self._thresholds), SEVERITY: Calibration()}
         return _decide(logits, self.labels, serves)
 
 

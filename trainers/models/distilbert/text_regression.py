@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from torch.nn.utils.rnn import pad_sequence
 
 from trainers.core.calibration import sigmoid, softmax
-from trainers.core.metrics.classification import Marks
+from trainers.core.metrics.classification import LabelMatrix
 from trainers.models.distilbert.hidden_states import by_length, mask_of
 from trainers.models.distilbert.network import PAIRS, ngrams
 
@@ -91,7 +91,7 @@ def weigh(counts: scipy.sparse.csr_array, idf: Floats) -> Features:
 
 def fit(
     features: Features,
-    truth: Marks,
+    truth: LabelMatrix,
     groups: Sequence[tuple[Sequence[int], Sequence[int]]],
     before: Weights,
     new: int,
@@ -118,7 +118,7 @@ def fit(
 
 
 def _fit_group(
-    features: Features, truth: Marks, columns: npt.NDArray[np.int64], rows: npt.NDArray[np.int64],
+    features: Features, truth: LabelMatrix, columns: npt.NDArray[np.int64], rows: npt.NDArray[np.int64],
     mean: Floats, precision: Floats, new: int,
 ) -> None:  # fmt: skip
     """Change one group's columns of `mean` and `precision`, in the rows of features that its examples have."""

@@ -27,16 +27,34 @@ from torch import nn
 
 from schemas.errors import BadConfiguration
 from schemas.journal import Example, Link, Node, held_out
+from schemas.scores import (
+    HOLDOUT,
+    OLD,
+    PREQUENTIAL,
+    RECENT,
+    TACTICS,
+    TECHNIQUES,
+    Evaluation,
+    TaskScores,
+    merge,
+    of_split,
+)
 from schemas.versions import Manifest
 from trainers.bases.text_embedding import embed_texts
 from trainers.core.calibration import at_least_one
-from trainers.core.config import GnnConfig
-from trainers.core.dataset import Dataset, Placed, identity
+from trainers.core.dataset import Dataset, OffsetExample
 from trainers.core.history import History
-from trainers.core.loop import device_of, fit, make_deterministic
-from trainers.core.metrics.classification import Scores, all_labels, marks, most_frequent, score
+from trainers.core.loop import Checkpointer, device_of, fit, make_deterministic
+from trainers.core.metrics.classification import (
+    classification_scores,
+    extend_labels,
+    label_matrix,
+    most_frequent_labels,
+)
 from trainers.core.metrics.ranking import Matrix, item_cosine, popularity, ranking_scores
+from trainers.core.progress import ProgressCallback, RunProgress
 from trainers.core.report import Report
+from trainers.models.gnn.config import GnnConfig
 from trainers.models.gnn.graph import (
     Graph,
     Ints,
@@ -52,7 +70,6 @@ from trainers.models.gnn.graph import (
 )
 from trainers.models.gnn.network import Shape, ThreatGnn, View, asked_of, grown, with_strangers
 from trainers.reporting.plots import picture
-from trainers.runs.progress import Step, Watch
 from transport.files import sha256_of
 
 Config = GnnConfig
@@ -62,7 +79,6 @@ PIPELINE = "graph-ml"
 
 MODEL, EMBEDDINGS, GRAPH = "model.safetensors", "embeddings.safetensors", "graph.safetensors"
 SETTINGS, NODES, PICTURE = "config.json", "nodes.json", "embeddings.png"
-TACTICS = "_tactics"
 SCORED_AT_ONCE = 256
 """Rows."""
 
@@ -126,9 +142,9 @@ def run(
     parent: Path | None,
     config: Config,
     folder: Path,
-    watch: Watch,
+    on_progress: ProgressCallback,
     *,
-    checkpoints: Path | None = None,
+    checkpointer: Checkpointer | None = None,
     texts_of: Path | None = None,
 ) -> Report:
     """Train one version.
@@ -140,8 +156,8 @@ def run(
         parent: Folder of the version to start from, or None. It is not changed.
         config: See `GnnConfig`.
         folder: Where the version is written; exists and is empty.
-        watch: Called after every step; what it raises ends the run.
-        checkpoints: Where a killed run left its checkpoint and goes on; None for none.
+        on_progress: Called after every step; what it raises ends the run.
+        checkpointer: Loads and saves the checkpoint of a killed run; None for none.
         texts_of: A version whose embedded texts are taken over; the parent where None.
 
     Raises:
@@ -154,7 +170,7 @@ def run(
     judged = _judged_links(data)
     graph = graph_of(_standing(data), judged)
     encoder = sha256_of(base / MODEL)
-    texts, hashes = _texts(graph, base, texts_of or parent, encoder, config, watch)
+    texts, hashes = _texts(graph, base, texts_of or parent, encoder, config, on_progress)
 
     # 2 load
     before = load(parent).network if parent else None
@@ -170,28 +186,24 @@ def run(
 
     world = _World(graph, texts, view_of, config)
 
-    # 3 score the parent
-    champion: dict[str, Scores] = {}
+    # 3 classification_scores the parent
+    champion: Evaluation = {}
     if parent:
-        champion |= _prequential(network, world, data, shape, config, watch)
-        champion |= _judge(network, world, data, judged, shape, config, watch, "scoring the champion")
+        prequential = _prequential(network, world, data, shape, config, on_progress)
+        champion = merge(
+            _judge(network, world, data, judged, shape, config, on_progress, "scoring the champion"), prequential
+        )
 
     # 4 fit
-    def evaluate() -> dict[str, float]:
-        found = _judge(network, world, data, judged, shape, config, watch, "scoring the candidate")
-        return {
-            f"{split}_{name}": value
-            for split, scores in found.items()
-            if split.startswith("holdout")
-            for name, value in scores.figures.items()
-        }
+    def evaluate() -> dict[str, TaskScores]:
+        found = _judge(network, world, data, judged, shape, config, on_progress, "scoring the candidate")
+        return of_split(found, HOLDOUT)
 
-    run_id = identity(data, labels, parent, config)
-    history = _fit(network, world, data, config, watch, checkpoints, run_id, evaluate, is_child=parent is not None)
+    history = _fit(network, world, data, config, on_progress, checkpointer, evaluate, is_child=parent is not None)
 
     # 5 evaluate
-    candidate = _judge(network, world, data, judged, shape, config, watch, "scoring the candidate")
-    floor, baselines = _simple(world, data, judged, shape)
+    candidate = _judge(network, world, data, judged, shape, config, on_progress, "scoring the candidate")
+    trivial, baselines = _simple(world, data, judged, shape)
 
     # 6 save
     settings = Settings(shape, graph.type_names, config.threshold, config.max_tokens, encoder)
@@ -201,7 +213,7 @@ def run(
         labels=(*shape.tactics, *shape.labels),
         candidate=candidate,
         champion=champion,
-        floor=floor,
+        trivial_baseline=trivial,
         baselines=baselines,
         history=history,
         details=details,
@@ -224,11 +236,11 @@ def _judged_links(data: Dataset) -> frozenset[Link]:
     return frozenset(e.link for e in [*context, *(e for _, e in data.old + data.recent)] if e.link)
 
 
-def _links(placed: Iterable[Placed]) -> list[Link]:
+def _links(placed: Iterable[OffsetExample]) -> list[Link]:
     return [example.link for _, example in placed if example.link and predicted(example.link)]
 
 
-def _techniques(placed: Iterable[Placed]) -> list[tuple[str, tuple[str, ...]]]:
+def _techniques(placed: Iterable[OffsetExample]) -> list[tuple[str, tuple[str, ...]]]:
     """Id and tactics of the techniques among some examples."""
     return [(example.node.id, example.labels) for _, example in placed if example.node and example.labels]
 
@@ -242,7 +254,7 @@ def _text_hash(text: str, encoder: str, max_tokens: int) -> str:
 
 
 def _texts(
-    graph: Graph, base: Path, parent: Path | None, encoder: str, config: Config, watch: Watch
+    graph: Graph, base: Path, parent: Path | None, encoder: str, config: Config, on_progress: ProgressCallback
 ) -> tuple[torch.Tensor, list[str]]:
     """(nodes, dim), what the encoder makes of each node's text, and its hash; the parent's are taken over."""
     words = [_text_of(node).strip() for node in graph.nodes]
@@ -252,7 +264,7 @@ def _texts(
         nodes = msgspec.json.decode((parent / NODES).read_bytes(), type=list[KnownNode])
         known = {n.text: row for n, row in zip(nodes, load_file(parent / GRAPH)["texts"], strict=True) if n.text}
     new = {key: text for key, text in zip(hashes, words, strict=True) if key and key not in known}
-    vectors = embed_texts(base, list(new.values()), config.max_tokens, device_of(config), watch)
+    vectors = embed_texts(base, list(new.values()), config.max_tokens, device_of(config), on_progress)
     known |= dict(zip(new, vectors, strict=True))
     nothing = torch.zeros(vectors.shape[1])
     return torch.stack([known.get(key, nothing) for key in hashes] or [nothing])[: len(words)], hashes
@@ -276,11 +288,11 @@ def _shape(
     return Shape(
         text=text,
         width=old.width,
-        kinds=all_labels(old.kinds, [[node.kind for node in graph.nodes]]),
-        types=all_labels(old.types, [graph.type_names]),
-        labels=all_labels(old.labels, [rows]),
-        relations=all_labels(old.relations, [[label.partition(":")[0] for label in rows]]),
-        tactics=all_labels(old.tactics, [tactics]),
+        kinds=extend_labels(old.kinds, [[node.kind for node in graph.nodes]]),
+        types=extend_labels(old.types, [graph.type_names]),
+        labels=extend_labels(old.labels, [rows]),
+        relations=extend_labels(old.relations, [[label.partition(":")[0] for label in rows]]),
+        tactics=extend_labels(old.tactics, [tactics]),
     )
 
 
@@ -346,9 +358,8 @@ def _fit(
     world: _World,
     data: Dataset,
     config: Config,
-    watch: Watch,
-    checkpoints: Path | None,
-    run_id: str,
+    on_progress: ProgressCallback,
+    checkpointer: Checkpointer | None,
     evaluate: Callable[[], dict[str, float]],
     *,
     is_child: bool,
@@ -358,7 +369,7 @@ def _fit(
     touched = {(index[link.source], row_label(link)) for link in _links(data.train) if link.source in index}
     rows = [row for row in world.rows if (row.source, row.label) in touched]
     techniques = [(index[name], tactics) for name, tactics in _techniques(data.train) if name in index]
-    targets = torch.from_numpy(marks([tactics for _, tactics in techniques], network.shape.tactics)).float()
+    targets = torch.from_numpy(label_matrix([tactics for _, tactics in techniques], network.shape.tactics)).float()
     lessons = len(rows) + len(techniques)
     draw = torch.Generator().manual_seed(config.seed)
     plan = [
@@ -385,10 +396,10 @@ def _fit(
     def weight(batch: Sequence[int]) -> float:
         return sum(len(rows[i].targets) ** 0.5 if i < len(rows) else 1.0 for i in batch)
 
-    groups = _parameter_groups(network, config, config.child_rate if is_child else 1.0)
+    groups = _parameter_groups(network, config, config.warm_start_lr_scale if is_child else 1.0)
     return fit(
-        network, plan, loss, groups, config, watch,
-        weight=weight, checkpoints=checkpoints, identity=run_id, evaluate=evaluate,
+        network, plan, loss, groups, config, on_progress,
+        weight=weight, checkpointer=checkpointer, evaluate=evaluate,
     )  # fmt: skip
 
 
@@ -486,11 +497,13 @@ def _tactic_probabilities(network: ThreatGnn, world: _World, nodes: Sequence[int
     return at_least_one(logits.double().cpu().numpy()).astype(np.float32)
 
 
-def _tactic_scores(probabilities: Matrix, truth: Sequence[Sequence[str]], shape: Shape, threshold: float) -> Scores:
-    everything = all_labels(shape.tactics, truth)
+def _tactic_scores(
+    probabilities: Matrix, truth: Sequence[Sequence[str]], shape: Shape, threshold: float
+) -> TaskScores:
+    everything = extend_labels(shape.tactics, truth)
     predicted_ = np.zeros((len(truth), len(everything)), dtype=np.bool_)
     predicted_[:, : len(shape.tactics)] = probabilities >= threshold
-    return score(marks(truth, everything), predicted_, everything)
+    return classification_scores(label_matrix(truth, everything), predicted_, everything)
 
 
 def _judge(
@@ -500,53 +513,54 @@ def _judge(
     judged: frozenset[Link],
     shape: Shape,
     config: Config,
-    watch: Watch,
+    on_progress: ProgressCallback,
     phase: str,
-) -> dict[str, Scores]:
-    """Scores of the splits of the holdout, in links and tactics."""
-    out: dict[str, Scores] = {}
+) -> Evaluation:
+    """TaskScores of the splits of the holdout, in links and tactics."""
+    out: Evaluation = {}
     for step, (split, placed) in enumerate(_splits(data).items(), 1):
         cases = _cases(world, _links(placed), judged)
-        out[split] = ranking_scores(_rank(network, world, cases), cases.known, cases.hidden)
-        out |= _tactics_split(network, world, split, placed, shape, config)
-        watch(Step(phase, step, 3))
+        ranked = ranking_scores(_rank(network, world, cases), cases.known, cases.hidden)
+        out = merge(
+            out, {TECHNIQUES: {split: ranked}}, _tactics_split(network, world, split, placed, shape, config)
+        )
+        on_progress(RunProgress(phase, step, 3))
     return out
 
 
-def _splits(data: Dataset) -> dict[str, tuple[Placed, ...]]:
-    return {"old": data.old, "recent": data.recent, "holdout": data.old + data.recent}
+def _splits(data: Dataset) -> dict[str, tuple[OffsetExample, ...]]:
+    return {OLD: data.old, RECENT: data.recent, HOLDOUT: data.old + data.recent}
 
 
 def _tactics_split(
-    network: ThreatGnn, world: _World, split: str, placed: Sequence[Placed], shape: Shape, config: Config
-) -> dict[str, Scores]:
+    network: ThreatGnn, world: _World, split: str, placed: Sequence[OffsetExample], shape: Shape, config: Config
+) -> Evaluation:
     if not shape.tactics:
         return {}
     asked = [(world.index[name], tactics) for name, tactics in _techniques(placed) if name in world.index]
     found = _tactic_probabilities(network, world, [node for node, _ in asked])
     truth = [tactics for _, tactics in asked]
-    return {split + TACTICS: _tactic_scores(found, truth, shape, config.threshold)}
+    return {TACTICS: {split: _tactic_scores(found, truth, shape, config.threshold)}}
 
 
 def _prequential(
-    network: ThreatGnn, world: _World, data: Dataset, shape: Shape, config: Config, watch: Watch
-) -> dict[str, Scores]:
+    network: ThreatGnn, world: _World, data: Dataset, shape: Shape, config: Config, on_progress: ProgressCallback
+) -> Evaluation:
     """The parent's scores on the window's links, which its graph doesn't have yet, and techniques."""
     links = _links(data.fresh)
     before = world.less(example.link for _, example in data.fresh if example.link)
     cases = _cases(before, links)
-    found = {"prequential": ranking_scores(_rank(network, before, cases), cases.known, cases.hidden)}
-    watch(Step("scoring the champion", 0, 3))
-    return found | _tactics_split(network, before, "prequential", data.fresh, shape, config)
+    ranked = ranking_scores(_rank(network, before, cases), cases.known, cases.hidden)
+    on_progress(RunProgress("scoring the champion", 0, 3))
+    tactics = _tactics_split(network, before, PREQUENTIAL, data.fresh, shape, config)
+    return merge({TECHNIQUES: {PREQUENTIAL: ranked}}, tactics)
 
 
-Baselines = dict[str, dict[str, Scores]]
+Baselines = dict[str, Evaluation]
 
 
-def _simple(
-    world: _World, data: Dataset, judged: frozenset[Link], shape: Shape
-) -> tuple[dict[str, Scores], Baselines]:
-    """Scores on the holdout of what is popular, and of item cosine and a linear model of texts."""
+def _simple(world: _World, data: Dataset, judged: frozenset[Link], shape: Shape) -> tuple[Evaluation, Baselines]:
+    """TaskScores on the holdout of what is popular, and of item cosine and a linear model of texts."""
     column = {node: i for i, node in enumerate(world.graph.targets)}
     cases = _cases(world, _links(data.old + data.recent), judged)
     ways = {"popularity": popularity, "item cosine": item_cosine}
@@ -558,20 +572,20 @@ def _simple(
         for name, way in ways.items():
             found[name][of_it] = way(shown[of_it], known)
     ranked = {name: ranking_scores(scores, cases.known, cases.hidden) for name, scores in found.items()}
-    floor = {"holdout": ranked["popularity"]}
-    baselines: Baselines = {"item cosine": {"holdout": ranked["item cosine"]}}
+    trivial: Evaluation = {TECHNIQUES: {HOLDOUT: ranked["popularity"]}}
+    baselines: Baselines = {"item cosine": {TECHNIQUES: {HOLDOUT: ranked["item cosine"]}}}
     if shape.tactics:
         train, holdout = _techniques(data.train), _techniques(data.old + data.recent)
         truth = [tactics for _, tactics in holdout]
-        frequent = most_frequent(tactics for _, tactics in train)
-        guess = marks([frequent] * len(holdout), shape.tactics).astype(np.float32)
-        floor[f"holdout{TACTICS}"] = _tactic_scores(guess, truth, shape, 0.5)
+        frequent = most_frequent_labels(tactics for _, tactics in train)
+        guess = label_matrix([frequent] * len(holdout), shape.tactics).astype(np.float32)
+        trivial[TACTICS] = {HOLDOUT: _tactic_scores(guess, truth, shape, 0.5)}
         words = {node.id: _text_of(node) for node in world.graph.nodes}
         linear = _linear(
             [words[name] for name, _ in train], [t for _, t in train], [words[n] for n, _ in holdout], shape
         )
-        baselines["TF-IDF + linear"] = {f"holdout{TACTICS}": _tactic_scores(linear, truth, shape, 0.5)}
-    return floor, baselines
+        baselines["TF-IDF + linear"] = {TACTICS: {HOLDOUT: _tactic_scores(linear, truth, shape, 0.5)}}
+    return trivial, baselines
 
 
 def _linear(texts: list[str], labels: list[tuple[str, ...]], asked: list[str], shape: Shape) -> Matrix:
@@ -580,7 +594,7 @@ def _linear(texts: list[str], labels: list[tuple[str, ...]], asked: list[str], s
     from sklearn.svm import LinearSVC
 
     out = np.zeros((len(asked), len(shape.tactics)), dtype=np.float32)
-    wanted = marks(labels, shape.tactics)
+    wanted = label_matrix(labels, shape.tactics)
     if not asked or not texts:
         return out
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
@@ -712,7 +726,7 @@ from safetensors.torch import load_file
 names = [node["id"] for node in json.load(open("nodes.json"))]
 vectors = load_file("embeddings.safetensors")["embeddings"]  # (nodes, width), each of length 1
 
-from trainers.gnn import load
+from trainers.models.gnn.predict import load
 
 load(".").techniques("group", shown=["T1566.001", "T1059.001"], k=5)
 ```

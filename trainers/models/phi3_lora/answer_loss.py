@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from trainers.core.metrics.classification import Scores
+from schemas.scores import TaskScores
 
 CHUNK = 128
 """Answer tokens whose logits exist at a time: of a vocabulary of 50,000 that is 25 MB."""
@@ -85,7 +85,7 @@ def told(
     return [Told(len(loss), int(hits.sum()), float(loss.double().sum())) for loss, hits in by_answer]
 
 
-def answer_scores(answers: Sequence[Told], words: int) -> Scores:
+def answer_scores(answers: Sequence[Told], words: int) -> TaskScores:
     """The figures of some answers, over all their tokens; their errors take an answer as one draw, not each token.
 
         token_accuracy   share of the tokens that the model finds the most likely ones
@@ -97,12 +97,12 @@ def answer_scores(answers: Sequence[Told], words: int) -> Scores:
         answers: At least none; then all is 0.
         words: Of the vocabulary.
 
-    >>> answer_scores([Told(2, 1, 2 * math.log(4))], 16).figures
+    >>> answer_scores([Told(2, 1, 2 * math.log(4))], 16).metrics
     {'token_accuracy': 0.5, 'bits_saved': 0.5}
     """
     tokens = sum(one.tokens for one in answers)
     if not tokens:
-        return Scores(0, {"token_accuracy": 0.0, "bits_saved": 0.0})
+        return TaskScores(0, {"token_accuracy": 0.0, "bits_saved": 0.0})
     accuracy = sum(one.right for one in answers) / tokens
     loss = sum(one.loss for one in answers) / tokens
     errors = {
@@ -110,7 +110,7 @@ def answer_scores(answers: Sequence[Told], words: int) -> Scores:
         "bits_saved": _ratio_error([one.loss - loss * one.tokens for one in answers], tokens) / math.log(words),
     }
     figures = {"token_accuracy": accuracy, "bits_saved": max(0.0, 1.0 - loss / math.log(words))}
-    return Scores(len(answers), figures, errors=errors, extra={"perplexity": math.exp(min(loss, MAX_LOSS))})
+    return TaskScores(len(answers), figures, errors=errors, extra={"perplexity": math.exp(min(loss, MAX_LOSS))})
 
 
 def _ratio_error(residuals: Sequence[float], tokens: int) -> float:

@@ -32,18 +32,18 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from schemas.errors import BadConfiguration
 from schemas.journal import Instruction
+from schemas.scores import ANSWERS, HOLDOUT, OLD, PREQUENTIAL, RECENT, TaskScores
 from schemas.versions import Manifest
 from trainers.bases.base_models import STAND_INS, quiet_transformers
-from trainers.core.config import Phi3LoraConfig
-from trainers.core.dataset import Dataset, Placed, identity
-from trainers.core.loop import device_of, fit, make_deterministic
-from trainers.core.metrics.classification import Scores
+from trainers.core.dataset import Dataset, OffsetExample
+from trainers.core.loop import Checkpointer, device_of, fit, make_deterministic
+from trainers.core.progress import ProgressCallback, RunProgress
 from trainers.core.report import Report
 from trainers.models.phi3_lora.answer_loss import Told, answer_loss, answer_scores, told
 from trainers.models.phi3_lora.chat import Chat, question
+from trainers.models.phi3_lora.config import Phi3LoraConfig
 from trainers.models.phi3_lora.generation_evaluation import Quiz, make_quizzes, named_shares
 from trainers.models.phi3_lora.packing import Piece, Row, pack, packed_attention, visible
-from trainers.runs.progress import Step, Watch
 
 Config = Phi3LoraConfig
 BASE_KIND = "phi3"
@@ -73,9 +73,9 @@ def run(
     parent: Path | None,
     config: Config,
     folder: Path,
-    watch: Watch,
+    on_progress: ProgressCallback,
     *,
-    checkpoints: Path | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> Report:
     """Train one version.
 
@@ -86,8 +86,8 @@ def run(
         parent: Folder of the version to start from, or None. It is not changed.
         config: See `Phi3LoraConfig`.
         folder: Where the version is written; exists and is empty.
-        watch: Called after every step; what it raises ends the run.
-        checkpoints: Where a killed run left its checkpoint and goes on; None for none.
+        on_progress: Called after every step; what it raises ends the run.
+        checkpointer: Loads and saves the checkpoint of a killed run; None for none.
 
     Raises:
         ArithmeticError: The loss is not a finite number any more.
@@ -108,20 +108,20 @@ def run(
     holdout = Holdout(*map(chat.pieces, _judged(data, config.eval_examples)))
 
     # 3 score
-    champion: dict[str, Scores] = {}
+    champion: dict[str, TaskScores] = {}
     if parent:
         fresh = chat.pieces(_sampled(data.fresh, max(1, config.eval_examples // 4)))
-        champion["prequential"] = asked.scores(fresh, "scoring the champion", watch)
-        champion |= holdout.scores(asked, "scoring the champion", watch)
+        champion[PREQUENTIAL] = asked.scores(fresh, "scoring the champion", on_progress)
+        champion |= holdout.scores(asked, "scoring the champion", on_progress)
     with model.disable_adapter():
-        untuned = holdout.scores(asked, "scoring the base", watch)
+        untuned = holdout.scores(asked, "scoring the base", on_progress)
 
     # 4 fit
-    on_the_way: list[dict[str, Scores]] = []  # the last of them after the last step
+    on_the_way: list[dict[str, TaskScores]] = []  # the last of them after the last step
 
-    def evaluate() -> Mapping[str, float]:
-        on_the_way.append(holdout.scores(asked, "scoring the candidate", watch))
-        return on_the_way[-1]["holdout"].figures
+    def evaluate() -> Mapping[str, TaskScores]:
+        on_the_way.append(holdout.scores(asked, "scoring the candidate", on_progress))
+        return {ANSWERS: on_the_way[-1][HOLDOUT]}
 
     history = fit(
         asked,
@@ -129,22 +129,21 @@ def run(
         lambda model, indices: model(pack([train[i] for i in indices], device_of(config))),
         [{"params": [p for p in model.parameters() if p.requires_grad], "lr": config.learning_rate}],
         config,
-        watch,
+        on_progress,
         weight=lambda indices: float(sum(len(train[i].answer) for i in indices)),
-        checkpoints=checkpoints,
-        identity=identity(data, labels, parent, config),
+        checkpointer=checkpointer,
         evaluate=evaluate,
     )
 
     # 5 evaluate
-    candidate = on_the_way[-1] if on_the_way else holdout.scores(asked, "scoring the candidate", watch)
+    candidate = on_the_way[-1] if on_the_way else holdout.scores(asked, "scoring the candidate", on_progress)
     judged = [example for _, example in data.old + data.recent]
     quizzes = make_quizzes(judged, [example for _, example in data.train], labels, config.sample_answers)
-    after = _answer(asked, chat, quizzes, config, "answering", watch)
+    after = _answer(asked, chat, quizzes, config, "answering", on_progress)
     with model.disable_adapter():
-        before = _answer(asked, chat, quizzes, config, "the base answering", watch)
-    candidate["holdout"].extra.update(named_shares(quizzes, after))
-    untuned["holdout"].extra.update(named_shares(quizzes, before))
+        before = _answer(asked, chat, quizzes, config, "the base answering", on_progress)
+    candidate[HOLDOUT].extra.update(named_shares(quizzes, after))
+    untuned[HOLDOUT].extra.update(named_shares(quizzes, before))
     samples = _samples(quizzes, before, after)
 
     # 6 save
@@ -152,10 +151,10 @@ def run(
     (folder / SAMPLES).write_text(_page(samples), encoding="utf-8")
     return Report(
         labels=tuple(labels),
-        candidate=candidate,
-        champion=champion,
-        floor=untuned,
-        baselines={"untuned base": untuned},
+        candidate={ANSWERS: candidate},
+        champion={ANSWERS: champion} if parent else {},
+        trivial_baseline={ANSWERS: untuned},
+        baselines={"untuned base": {ANSWERS: untuned}},
         history=history,
         details={
             "samples": samples,
@@ -245,11 +244,11 @@ class Asked(nn.Module):
         """The precision of whatever is computed."""
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16)
 
-    def scores(self, pieces: Sequence[Piece], phase: str, watch: Watch) -> Scores:
+    def scores(self, pieces: Sequence[Piece], phase: str, on_progress: ProgressCallback) -> TaskScores:
         """The figures of some answers."""
-        return answer_scores(self.told(pieces, phase, watch), len(self._vocabulary))
+        return answer_scores(self.told(pieces, phase, on_progress), len(self._vocabulary))
 
-    def told(self, pieces: Sequence[Piece], phase: str, watch: Watch) -> list[Told]:
+    def told(self, pieces: Sequence[Piece], phase: str, on_progress: ProgressCallback) -> list[Told]:
         """How each answer is predicted."""
         found: dict[int, Told] = {}
         batches = _batches(sorted(range(len(pieces)), key=lambda i: len(pieces[i].answer)), SCORING_BATCH)
@@ -259,7 +258,7 @@ class Asked(nn.Module):
                 found |= zip(
                     batch, told(self._hidden(row), self._vocabulary, row.answers, row.lengths), strict=True
                 )
-                watch(Step(phase, step, len(batches)))
+                on_progress(RunProgress(phase, step, len(batches)))
         return [found[i] for i in range(len(pieces))]
 
     @property
@@ -282,17 +281,17 @@ class Asked(nn.Module):
 # ---- ask
 
 
-def _instructions(placed: Sequence[Placed]) -> list[Instruction]:
+def _instructions(placed: Sequence[OffsetExample]) -> list[Instruction]:
     return [instruction for _, example in placed for instruction in example.instructions]
 
 
-def _rehearsed(data: Dataset, config: Config) -> tuple[Placed, ...]:
+def _rehearsed(data: Dataset, config: Config) -> tuple[OffsetExample, ...]:
     """Some of the rehearsal: a run costs what is new. Beside a small window there are `LEAST_REHEARSED`."""
     most = max(round(len(data.fresh) * config.rehearsal), LEAST_REHEARSED if config.rehearsal else 0)
     return tuple(sorted(sorted(data.rehearsal, key=lambda at: _rank(at[1].key, config.seed))[:most]))
 
 
-def _sampled(placed: Sequence[Placed], number: int) -> list[Instruction]:
+def _sampled(placed: Sequence[OffsetExample], number: int) -> list[Instruction]:
     """At most so many instructions, always the same ones of the same examples."""
     ranked = [
         (_rank(f"{example.key}:{i}"), instruction)
@@ -319,11 +318,11 @@ class Holdout(NamedTuple):
     old: list[Piece]
     recent: list[Piece]
 
-    def scores(self, asked: Asked, phase: str, watch: Watch) -> dict[str, Scores]:
+    def scores(self, asked: Asked, phase: str, on_progress: ProgressCallback) -> dict[str, TaskScores]:
         """The splits `old`, `recent` and `holdout`."""
-        found = asked.told([*self.old, *self.recent], phase, watch)
+        found = asked.told([*self.old, *self.recent], phase, on_progress)
         words = asked.model.config.vocab_size
-        splits = {"old": found[: len(self.old)], "recent": found[len(self.old) :], "holdout": found}
+        splits = {OLD: found[: len(self.old)], RECENT: found[len(self.old) :], HOLDOUT: found}
         return {name: answer_scores(part, words) for name, part in splits.items()}
 
 
@@ -352,7 +351,7 @@ def _batches(indices: Sequence[int], size: int) -> list[list[int]]:
 
 
 def _answer(
-    asked: Asked, chat: Chat, quizzes: Sequence[Quiz], config: Config, phase: str, watch: Watch
+    asked: Asked, chat: Chat, quizzes: Sequence[Quiz], config: Config, phase: str, on_progress: ProgressCallback
 ) -> list[str]:
     """What a model says by itself, always taking the most likely token."""
     prompts = [chat.prompt(quiz.asked) for quiz in quizzes]
@@ -371,7 +370,7 @@ def _answer(
             )
             texts = chat.tokenizer.batch_decode(said[:, ids.shape[1] :], skip_special_tokens=True)
             found |= zip(batch, (text.strip() for text in texts), strict=True)
-            watch(Step(phase, step, len(batches)))
+            on_progress(RunProgress(phase, step, len(batches)))
     return [found[i] for i in range(len(quizzes))]
 
 
@@ -449,7 +448,7 @@ def introduction(manifest: Manifest) -> str:
     imports, folder = "", f'"{base}"'
     if base in STAND_INS:
         imports = """
-from trainers.base_models import resolve
+from trainers.bases.base_models import resolve
 from trainers.settings import load_trainer_settings
 """
         folder = f'resolve("{base}", load_trainer_settings().cache_dir, "phi3").folder'

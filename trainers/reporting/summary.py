@@ -1,0 +1,59 @@
+"""Metrics in words: display names, and the line that sums up a version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from schemas.scores import HOLDOUT, Evaluation, TaskScores
+
+HEADLINES = ("macro_f1", "perplexity", "recall_at_20")
+"""The metrics that sum up a task in a line; a task has one of them."""
+_NAMES = {("severity", "micro_f1"): "accuracy"}
+"""(task, metric) that people call by another name."""
+
+
+def metric_name(metric: str, task: str = "") -> str:
+    """The display name of a metric.
+
+    >>> metric_name("macro_f1"), metric_name("micro_f1", "severity"), metric_name("recall_at_20")
+    ('macro F1', 'accuracy', 'recall@20')
+    """
+    name = _NAMES.get((task, metric), metric)
+    return name.replace("_at_", "@").replace("_", " ").replace(" f1", " F1").replace("ndcg", "NDCG")
+
+
+def qualified_name(metric: str, task: str, main_task: str) -> str:
+    """The display name of a metric, after the name of its task where that is not the main one.
+
+    >>> qualified_name("macro_f1", "severity", "tactics")
+    'severity macro F1'
+    """
+    return metric_name(metric, task) if task == main_task else f"{task} {metric_name(metric, task)}"
+
+
+def values_of(scores: TaskScores) -> dict[str, float]:
+    """All metrics of a task, those that are only shown included."""
+    return scores.metrics | scores.extra
+
+
+def headline(evaluation: Evaluation, before: Evaluation) -> str:
+    """The metric that sums up each task on the holdout, and what it was before.
+
+    >>> now, then = ({"tactics": {"holdout": TaskScores(9, {"macro_f1": f1})}} for f1 in (0.8, 0.75))
+    >>> headline(now, then)
+    'macro F1 0.800 (before 0.750)'
+    """
+    main_task = next(iter(evaluation), "")
+    parts = []
+    for task, splits in evaluation.items():
+        values = values_of(splits[HOLDOUT]) if HOLDOUT in splits else {}
+        metric = next((name for name in HEADLINES if name in values), None)
+        if metric is not None:
+            value = f"{qualified_name(metric, task, main_task)} {values[metric]:.3f}"
+            parts.append(value + _before(before.get(task, {}), metric))
+    return ", ".join(parts)
+
+
+def _before(splits: Mapping[str, TaskScores], metric: str) -> str:
+    values = values_of(splits[HOLDOUT]) if HOLDOUT in splits else {}
+    return f" (before {values[metric]:.3f})" if metric in values else ""
