@@ -35,11 +35,16 @@ class Display:
         """Add to the number of events that were replayed."""
         self._progress.advance(self._bar, events)
 
+    @property
+    def title(self) -> str:
+        """The text beside the bar."""
+        training = ", ".join(f"{model} {version}" for model, version in sorted(self._training.items()))
+        return f"{self._title}; training {training}" if training else self._title
+
     def set_title(self, title: str) -> None:
         """Set the text beside the bar; the models that train are added to it."""
         self._title = title
-        training = ", ".join(f"{model} {version}" for model, version in sorted(self._training.items()))
-        self._progress.update(self._bar, description=f"{title}; training {training}" if training else title)
+        self._progress.update(self._bar, description=self.title)
 
     def on_decision(self, decision: Decision) -> None:
         """Print a trigger, or a version that was promoted or refused. Other decisions are not shown."""
