@@ -18,7 +18,7 @@ def test_a_feed_that_fails_does_not_stop_the_next(tmp_path: Path, kafka_bootstra
     broken.write_text("{nonsense")
     sources = {
         "attack-ics": str(broken),
-        "attack-mobile": written(tmp_path, *ordinary(2), name="mobile-attack-15.1.json"),
+        "attack-enterprise": written(tmp_path, *ordinary(2)),
     }
     settings = load_settings(state_dir=tmp_path, cache_dir=tmp_path, kafka_bootstrap=kafka_bootstrap)
     failure, report = fetch_feeds(settings, sources)
@@ -26,7 +26,7 @@ def test_a_feed_that_fails_does_not_stop_the_next(tmp_path: Path, kafka_bootstra
     assert failure.feed == "attack-ics"
     assert "broken.json" in failure.error
     assert isinstance(report, FetchReport)
-    assert report.feed == "attack-mobile"
+    assert report.feed == "attack-enterprise"
 
 
 def test_an_unknown_feed_is_refused_before_anything_is_fetched(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import uuid
 from itertools import count, islice
 from pathlib import Path
 
@@ -46,11 +48,11 @@ def test_waiting_returns_the_verdict_of_the_trigger_that_the_request_led_to(
     tmp_path: Path, kafka_bootstrap: str, verdict: str
 ) -> None:
     create_topics(kafka_bootstrap)
-    write(kafka_bootstrap, *examples(20, first=10_000 if verdict == "promoted" else 20_000))
-    request = request_retrain(kafka_bootstrap, MODEL, f"test-{verdict}", "a new taxonomy")
+    write(kafka_bootstrap, *examples(20, first=int(time.time() * 1000)))
+    request = request_retrain(kafka_bootstrap, MODEL, uuid.uuid4().hex, "a new taxonomy")
     reader = consumer(kafka_bootstrap)
     (record,) = (r for offset, r in journal(reader, MODEL, request.from_offset) if isinstance(r, Manual))
-    assert (record.request, record.reason) == (f"test-{verdict}", "a new taxonomy")
+    assert (record.request, record.reason) == (request.request, "a new taxonomy")
     decided = [o for _, outputs in fold_from(reader, initial(MODEL)) for o in outputs if isinstance(o, Trigger)]
     trigger = decided[-1]
     assert (trigger.reason, trigger.offset >= request.from_offset) == ("manual", True)
