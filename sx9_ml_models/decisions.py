@@ -1,8 +1,9 @@
-"""What the system decides, as it decides it: windows, triggers and versions from their topics, in sentences."""
+"""The decisions of the system as they are made: new windows, triggers and versions, and one line about each.
+
+retrain.windows, retrain.triggers, model.versions  ──DecisionFollower.poll──>  decisions  ──describe──>  a line
+"""
 
 from __future__ import annotations
-
-from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 
@@ -11,7 +12,7 @@ from schemas.errors import BadRecord
 from schemas.topics import TRIGGERS, VERSIONS, WINDOWS
 from schemas.versions import VersionEvent
 from schemas.windows import Trigger, Window
-from sx9_ml_models.render import against
+from sx9_ml_models.render import describe_measure
 from trainers.reporting.summary import headline
 from transport.kafka import kafka_errors
 
@@ -19,32 +20,45 @@ Decision = Window | Trigger | VersionEvent
 TOPICS = {topic.name: topic for topic in (WINDOWS, TRIGGERS, VERSIONS)}
 
 
-class Follower:
-    """Reads the decisions that come from now on.
+class DecisionFollower:
+    """Reads the decisions that are made after it was created.
 
     Args:
-        reader: A consumer without a group, for this alone.
+        reader: A consumer without a group that nothing else uses.
+
+    Raises:
+        RetryLater: Kafka does not answer.
     """
 
     def __init__(self, reader: KafkaConsumer) -> None:
         self._reader = reader
-        places = [TopicPartition(topic.name, p) for topic in TOPICS.values() for p in range(topic.partitions)]
+        partitions = [TopicPartition(topic.name, p) for topic in TOPICS.values() for p in range(topic.partitions)]
         with kafka_errors("finding the latest decisions"):
-            reader.assign(places)
-            for place, end in reader.end_offsets(places).items():
-                reader.seek(place, end)
+            reader.assign(partitions)
+            for partition, end in reader.end_offsets(partitions).items():
+                reader.seek(partition, end)
 
     def poll(self, timeout_ms: int = 500) -> list[Decision]:
-        """What has come since the last call; waits for `timeout_ms` at most."""
+        """The decisions since the last call.
+
+        Args:
+            timeout_ms: Longest wait for the first of them.
+
+        Returns:
+            The decisions in the order of each topic; none if there are no new ones. Records that can't be decoded
+            are skipped.
+
+        Raises:
+            RetryLater: Kafka does not answer.
+        """
         with kafka_errors("following decisions"):
             found = self._reader.poll(timeout_ms=timeout_ms)
-        decisions: list[Decision] = []
-        for place, messages in found.items():
-            for message in messages:
-                decision = _decoded(message.value, place.topic)
-                if decision is not None:
-                    decisions.append(decision)
-        return decisions
+        decisions = (
+            _decoded(message.value, partition.topic)
+            for partition, messages in found.items()
+            for message in messages
+        )
+        return [decision for decision in decisions if decision is not None]
 
 
 def _decoded(value: bytes, topic: str) -> Decision | None:
@@ -55,25 +69,27 @@ def _decoded(value: bytes, topic: str) -> Decision | None:
     return decision
 
 
-def sentence(decision: Decision) -> str:
-    """A decision in one line."""
+def describe(decision: Decision) -> str:
+    """One line about a decision."""
     match decision:
         case Window():
             return f"window {decision.id}: {decision.examples} examples, closed by {decision.closed_by}"
         case Trigger():
-            return f"trigger {decision.id}: retrain because of {decision.reason} ({numbers(decision)})"
+            return f"trigger {decision.id}: retrain because of {decision.reason} ({_measures(decision)})"
         case VersionEvent():
             return f"{decision.model} {decision.version} {decision.outcome}{_scores(decision)}"
 
 
-def numbers(decided: Any) -> str:
-    """The numbers of the rules that tripped, or of all rules where none did."""
-    tripped = [m for m in decided.measures if m.tripped] or decided.measures
-    return ", ".join(f"{against(m.rule, m.value, m.limit)}{f' {m.detail}' if m.detail else ''}" for m in tripped)
+def _measures(trigger: Trigger) -> str:
+    """The measured values of the rules that tripped, or of all rules if none did."""
+    shown = [m for m in trigger.measures if m.tripped] or trigger.measures
+    return ", ".join(
+        f"{describe_measure(m.rule, m.value, m.limit)}{f' {m.detail}' if m.detail else ''}" for m in shown
+    )
 
 
 def _scores(event: VersionEvent) -> str:
     if event.outcome == "refused":
         return f": {event.detail}"
-    said = headline(event.evaluation, event.parent_evaluation)
-    return f": {said}" if event.outcome == "promoted" and said else ""
+    scores = headline(event.evaluation, event.parent_evaluation)
+    return f": {scores}" if event.outcome == "promoted" and scores else ""

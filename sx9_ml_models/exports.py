@@ -1,8 +1,11 @@
-"""`sx9 export`: what the feeds said, or the graph of it, as files; from the topics, or from sources directly."""
+"""Exports: the latest events, or the threat graph built from them, as files.
+
+topics or sources ──> events ──> export_content: a folder of JSON lines
+                            └──> export_ontology: threat_ontology.json
+"""
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,34 +24,50 @@ from streams.core.ontology import build_ontology
 from streams.fetchers.base.feed import Rejected
 from streams.fetchers.base.runner import feed_named, parse_events
 from streams.settings import Settings
-from sx9_ml_models.fetching import progress_of
+from sx9_ml_models.fetching import progress_bars
 from transport.kafka import end_offset, read_ranges
 
 
-def named_sources(words: Sequence[str]) -> dict[str, str | None]:
-    """Feed -> where it is read from, None for its own source, of `FEED=PATH` and `FEED`.
+def parse_sources(arguments: Sequence[str]) -> dict[str, str | None]:
+    """The sources that the command line names.
+
+    Args:
+        arguments: Each is `FEED=SOURCE`, or `FEED` for the feed's default source.
+
+    Returns:
+        Feed -> source, None for the default.
 
     Raises:
-        BadConfiguration: There is no such feed, or it is named twice.
+        BadConfiguration: There is no such feed, or a feed is named twice.
     """
-    found: dict[str, str | None] = {}
-    for word in words:
-        feed, _, source = word.partition("=")
+    sources: dict[str, str | None] = {}
+    for argument in arguments:
+        feed, _, source = argument.partition("=")
         feed_named(feed)
-        if feed in found:
-            raise BadConfiguration(f"--source names {feed} twice: one source for each feed")
-        found[feed] = source or None
-    return found
+        if feed in sources:
+            raise BadConfiguration(f"--source names {feed} twice: give each feed one source")
+        sources[feed] = source or None
+    return sources
 
 
-def events_of(sources: Mapping[str, str | None], settings: Settings, rejected: Counter[str]) -> Iterator[Event]:
-    """All events of sources, feed by feed; what can't be used is counted.
+def events_from_sources(
+    sources: Mapping[str, str | None], settings: Settings, rejected: Counter[str]
+) -> Iterator[Event]:
+    """All events of some feeds, read from their sources. Kafka is not needed.
+
+    Args:
+        sources: Feed -> source, None for the default.
+        settings: Name the cache folder.
+        rejected: Reason -> number of unusable records; updated while the events are read.
+
+    Yields:
+        The events, feed by feed, in the order in which the feed would publish them.
 
     Raises:
         BadConfiguration, BadRecord, RetryLater: A source as a whole can't be read or used.
     """
     for feed, source in sources.items():
-        with progress_of(feed) as on_progress:
+        with progress_bars(feed) as on_progress:
             for outcome in parse_events(feed, source, settings, on_progress=on_progress):
                 if isinstance(outcome, Rejected):
                     rejected[outcome.error.reason] += 1
@@ -56,10 +75,21 @@ def events_of(sources: Mapping[str, str | None], settings: Settings, rejected: C
                     yield outcome
 
 
-def events_on_topics(reader: KafkaConsumer, rejected: Counter[str]) -> Iterator[Event]:
-    """All events on the topics, those of one id in their order; what doesn't decode is counted."""
-    spans = {place: (0, end_offset(reader, *place)) for place in places_of(EVENT_TOPICS)}
-    for messages in read_ranges(reader, spans):
+def events_from_topics(reader: KafkaConsumer, rejected: Counter[str]) -> Iterator[Event]:
+    """All events on the topics.
+
+    Args:
+        reader: A consumer without a group.
+        rejected: Reason -> number of messages that can't be decoded; updated while the events are read.
+
+    Yields:
+        The events; those with the same id in the order in which they were published.
+
+    Raises:
+        RetryLater: Kafka does not answer.
+    """
+    ranges = {partition: (0, end_offset(reader, *partition)) for partition in places_of(EVENT_TOPICS)}
+    for messages in read_ranges(reader, ranges):
         for message in messages:
             try:
                 yield decode(message.value or b"", Event)
@@ -68,19 +98,20 @@ def events_on_topics(reader: KafkaConsumer, rejected: Counter[str]) -> Iterator[
 
 
 def export_ontology(events: Iterable[Event], output: Path) -> dict[str, Any]:
-    """Write the threat graph; what was written, for people and for JSON."""
-    found = build_ontology(events)
-    write_ontology(output, found)
-    return {"output": str(output), "nodes": len(found.nodes), "edges": len(found.edges)}
+    """Write the threat graph of some events to a file.
+
+    Returns:
+        `output`, and the number of `nodes` and `edges`.
+    """
+    graph = build_ontology(events)
+    write_ontology(output, graph)
+    return {"output": str(output), "nodes": len(graph.nodes), "edges": len(graph.edges)}
 
 
 def export_content(events: Iterable[Event], output: Path) -> dict[str, Any]:
-    """Write the events; what was written, for people and for JSON."""
+    """Write the latest event of every object to a folder.
+
+    Returns:
+        `output`, and the number of events of each topic.
+    """
     return {"output": str(output)} | write_events(output, events)
-
-
-def tell_rejected(rejected: Counter[str]) -> None:
-    """Say on stderr what could not be used, if anything."""
-    if rejected:
-        reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(rejected.items()))
-        print(f"sx9: left out what can't be used: {reasons}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""How our processes log: JSON lines for machines, one short line for people at a terminal."""
+"""Logging of our processes, on stderr: JSON lines, or short plain lines on a terminal."""
 
 from __future__ import annotations
 
@@ -7,16 +7,23 @@ import logging
 import sys
 import time
 
-QUIET = {"kafka": "WARNING", "kafka.net": "ERROR", "aiokafka": "WARNING", "faust": "WARNING", "mode": "WARNING",
-         "neo4j": "WARNING", "httpx": "WARNING"}  # fmt: skip
-"""Libraries that say too much, and from which level on they are heard."""
+LIBRARY_LEVELS = {
+    "kafka": "WARNING", "kafka.net": "ERROR", "aiokafka": "WARNING", "faust": "WARNING", "mode": "WARNING",
+    "neo4j": "WARNING", "httpx": "WARNING",
+}  # fmt: skip
+"""Libraries that log too much -> the lowest level that is kept."""
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time (RFC 3339, UTC), level, logger, message, and the traceback if there is one."""
+    """Formats a record as one JSON object: time (RFC 3339, UTC), level, logger, message, and traceback if any.
+
+    >>> record = logging.LogRecord("sx9", logging.INFO, "", 0, "%d windows", (3,), None)
+    >>> json.loads(JsonLines().format(record))["message"]
+    '3 windows'
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of a record."""
+        """The line of a record, without a newline."""
         when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line = {
             "time": f"{when}.{int(record.msecs):03d}Z",
@@ -30,12 +37,16 @@ class JsonLines(logging.Formatter):
 
 
 def set_up(level: str = "INFO") -> None:
-    """Log to stderr: JSON lines unless it is a terminal. Libraries are quiet."""
+    """Configure logging. Calling it again replaces the configuration.
+
+    Args:
+        level: Lowest level of our own loggers that is kept: `DEBUG`, `INFO`, `WARNING`, `ERROR`.
+    """
     handler = logging.StreamHandler(sys.stderr)
     if sys.stderr.isatty():
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
     else:
         handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for name, least in QUIET.items():
-        logging.getLogger(name).setLevel(least)
+    for name, lowest in LIBRARY_LEVELS.items():
+        logging.getLogger(name).setLevel(lowest)

@@ -1,4 +1,4 @@
-"""What the commands show, read from the topics and the registry: plain objects, for tables and for JSON."""
+"""What the commands show: plain objects, for tables and JSON, read from the topics and the registry."""
 
 from __future__ import annotations
 
@@ -31,7 +31,20 @@ from transport.retry import retry
 
 
 def records(reader: KafkaConsumer, topic: Topic, partition: int) -> Iterator[tuple[int, Any]]:
-    """(offset, record) of one partition, from its first; what doesn't decode is left out."""
+    """The records of a partition.
+
+    Args:
+        reader: A consumer without a group.
+        topic: Its record type is that of the records.
+        partition: Number of the partition.
+
+    Yields:
+        (offset, record), from the first record to the last one at the time of the call. Records that can't be
+        decoded are skipped.
+
+    Raises:
+        RetryLater: Kafka does not answer.
+    """
     end = end_offset(reader, topic.name, partition)
     for messages in read_range(reader, topic.name, partition, 0, end):
         for message in messages:
@@ -43,23 +56,23 @@ def records(reader: KafkaConsumer, topic: Topic, partition: int) -> Iterator[tup
 
 def windows(reader: KafkaConsumer, model: str) -> list[dict[str, Any]]:
     """The closed windows of a model, oldest first."""
-    return [_plain(window) | {"id": window.id} for window in _all(reader, WINDOWS, model, Window)]
+    return [_to_builtins(window) | {"id": window.id} for window in _decisions(reader, WINDOWS, model, Window)]
 
 
 def triggers(reader: KafkaConsumer, model: str) -> list[dict[str, Any]]:
-    """The decisions to retrain a model, oldest first, each with how it was answered."""
+    """The decisions to retrain a model, oldest first, each with its answer if there is one."""
     answers = {
         event.trigger: event
         for _, event in records(reader, VERSIONS, 0)
         if event.model == model and event.outcome in ("promoted", "refused")
     }
-    return [_trigger(trigger, answers.get(trigger.id)) for trigger in _all(reader, TRIGGERS, model, Trigger)]
+    return [_trigger(trigger, answers.get(trigger.id)) for trigger in _decisions(reader, TRIGGERS, model, Trigger)]
 
 
 def declined(reader: KafkaConsumer, model: str) -> list[dict[str, Any]]:
-    """The decisions not to retrain a model, oldest first: recomputed from its journal."""
+    """The decisions not to retrain a model, oldest first. They are recomputed from its journal."""
     return [
-        _plain(output)
+        _to_builtins(output)
         for _, outputs in fold_from(reader, initial(model))
         for output in outputs
         if isinstance(output, Declined)
@@ -94,25 +107,34 @@ def version(settings: TrainerSettings, model: str, name: str) -> tuple[Manifest,
 
 
 def status(settings: Settings, trainer: TrainerSettings, endpoints: Endpoints | None) -> dict[str, Any]:
-    """What is running and where every model stands; `endpoints` is None where nothing runs."""
+    """The running processes, the topics, and each model.
+
+    Args:
+        settings: Name the state folder.
+        trainer: Name the registry.
+        endpoints: The running Kafka and Neo4j; None if they do not run, and then only what is on disk is returned.
+
+    Raises:
+        RetryLater: Kafka does not answer.
+    """
     processes = _processes(settings)
     if endpoints is None:
         return {"running": False, "processes": processes, "models": _on_disk(trainer)}
     reader = consumer(endpoints.kafka_bootstrap)
-    with kafka_errors("asking for status"):
+    with kafka_errors("reading the status"):
         admin = KafkaAdminClient(bootstrap_servers=endpoints.kafka_bootstrap)
     try:
-        there = set(admin.list_topics())
-        known = [topic for topic in TOPICS if topic.name in there]
-        lags = {role: _lag(reader, admin, role) for role in ROLES} if len(known) == len(TOPICS) else {}
+        existing = set(admin.list_topics())
+        topics = [topic for topic in TOPICS if topic.name in existing]
+        lags = {role: _lag(reader, admin, role) for role in ROLES} if len(topics) == len(TOPICS) else {}
         return {
             "running": True,
             "kafka": endpoints.kafka_bootstrap,
             "neo4j": endpoints.neo4j_uri,
             "processes": processes,
             "lag": lags,
-            "topics": {topic.name: _messages(reader, topic) for topic in known},
-            "dead_letters": dict(Counter(letter.reason for _, letter in _letters(reader, known))),
+            "topics": {topic.name: _message_count(reader, topic) for topic in topics},
+            "dead_letters": dict(Counter(letter.reason for _, letter in _dead_letters(reader, topics))),
             "models": [_model(reader, settings, trainer, model) for model in MODELS] if lags else [],
         }
     finally:
@@ -120,17 +142,17 @@ def status(settings: Settings, trainer: TrainerSettings, endpoints: Endpoints | 
         reader.close()
 
 
-def _letters(reader: KafkaConsumer, known: list[Topic]) -> Iterator[tuple[int, Any]]:
-    return records(reader, DEAD_LETTERS, 0) if DEAD_LETTERS in known else iter(())
+def _dead_letters(reader: KafkaConsumer, topics: list[Topic]) -> Iterator[tuple[int, Any]]:
+    return records(reader, DEAD_LETTERS, 0) if DEAD_LETTERS in topics else iter(())
 
 
 def _processes(settings: Settings) -> list[dict[str, Any]]:
-    """Those that the last `sx9 up` of this state folder started, and whether they answer."""
+    """The processes that the last `sx9 up` of this state folder started, and whether they answer."""
     try:
         listed = json.loads((settings.state_dir / "run" / "up.json").read_text())
     except (FileNotFoundError, ValueError):
         return []
-    return [one | {"answers": _listens(settings.bind, one["metrics_port"])} for one in listed]
+    return [process | {"answers": _listens(settings.bind, process["metrics_port"])} for process in listed]
 
 
 def _listens(host: str, port: int) -> bool:
@@ -141,14 +163,14 @@ def _listens(host: str, port: int) -> bool:
         return False
 
 
-def _messages(reader: KafkaConsumer, topic: Topic) -> int:
+def _message_count(reader: KafkaConsumer, topic: Topic) -> int:
     return sum(end_offset(reader, topic.name, partition) for partition in range(topic.partitions))
 
 
 def _lag(reader: KafkaConsumer, admin: KafkaAdminClient, role: Role) -> int:
     committed = retry(lambda: committed_offsets(admin, group_of(role)))
-    places = places_of(TOPICS_OF[role])
-    return sum(end_offset(reader, *place) - committed.get(place, 0) for place in places)
+    partitions = places_of(TOPICS_OF[role])
+    return sum(end_offset(reader, *partition) - committed.get(partition, 0) for partition in partitions)
 
 
 def _model(reader: KafkaConsumer, settings: Settings, trainer: TrainerSettings, model: str) -> dict[str, Any]:
@@ -171,7 +193,7 @@ def _model(reader: KafkaConsumer, settings: Settings, trainer: TrainerSettings, 
 def _on_disk(trainer: TrainerSettings) -> list[dict[str, Any]]:
     registry = Registry(trainer.models_dir)
     found = [{"model": model, "champion": registry.champion(model) or ""} for model in MODELS]
-    return [one for one in found if one["champion"]]
+    return [model for model in found if model["champion"]]
 
 
 def _trigger(trigger: Trigger, answer: VersionEvent | None) -> dict[str, Any]:
@@ -181,10 +203,10 @@ def _trigger(trigger: Trigger, answer: VersionEvent | None) -> dict[str, Any]:
         "reason": trigger.reason,
         "at_ms": trigger.at_ms,
         "examples": trigger.examples,
-        "spans": [_plain(span) for span in trigger.spans],
+        "spans": [_to_builtins(span) for span in trigger.spans],
         "rehearsal": len(trigger.rehearsal),
         "parent": trigger.parent,
-        "measures": [_plain(measure) for measure in trigger.measures],
+        "measures": [_to_builtins(measure) for measure in trigger.measures],
         "answer": answer.outcome if answer else "",
         "detail": answer.detail if answer else "",
     }
@@ -211,23 +233,37 @@ def _version(manifest: Manifest, champion: str | None) -> dict[str, Any]:
     }
 
 
-def _all(reader: KafkaConsumer, topic: Topic, model: str, kind: type) -> list[Any]:
-    found = records(reader, topic, partition_of(model))
-    return [record for _, record in found if isinstance(record, kind)]
+def _decisions(reader: KafkaConsumer, topic: Topic, model: str, kind: type) -> list[Any]:
+    return [record for _, record in records(reader, topic, partition_of(model)) if isinstance(record, kind)]
 
 
-def _plain(record: msgspec.Struct) -> dict[str, Any]:
+def _to_builtins(record: msgspec.Struct) -> dict[str, Any]:
     return {name: msgspec.to_builtins(getattr(record, name)) for name in record.__struct_fields__}
 
 
 def similar(settings: Settings, node: str, k: int) -> list[dict[str, Any]]:
-    """The nodes that are most like one, by the embeddings in the Neo4j that runs; see `trainers.store.node_embeddings`."""
-    from trainers.store import node_embeddings as graph_store
+    """The nodes that are most similar to a node, by the embeddings in the running Neo4j.
+
+    Args:
+        settings: Name Neo4j, or the state folder in which one runs.
+        node: Id of a node.
+        k: How many nodes to return, at most.
+
+    Returns:
+        Most similar first; see `trainers.store.node_embeddings.similar`.
+
+    Raises:
+        BadConfiguration: No Neo4j runs, or the node has no embedding.
+        RetryLater: Neo4j does not answer.
+    """
+    from trainers.store import node_embeddings
     from transport.neo4j import driver as neo4j_driver
 
     found = running(settings, kafka=False)
     if found is None:
-        raise BadConfiguration("no Neo4j answers: `sx9 up` starts one, and SX9_NEO4J_URI names your own")
+        raise BadConfiguration(
+            f"no Neo4j runs for {settings.state_dir}: start one with `sx9 up`, or set SX9_NEO4J_URI to your own"
+        )
     login = (found.neo4j_user, found.neo4j_password)
     with neo4j_driver(found.neo4j_uri, *login, max_transaction_retry_time=5) as driver:
-        return graph_store.similar(driver, node, k)
+        return node_embeddings.similar(driver, node, k)

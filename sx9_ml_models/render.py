@@ -1,4 +1,4 @@
-"""What `views` found, as tables for people. Standard output gets only what was asked for."""
+"""Results as tables and JSON on standard output. Nothing else is written there; messages go to stderr."""
 
 from __future__ import annotations
 
@@ -33,8 +33,13 @@ def as_json(value: Any) -> None:
     sys.stdout.write("\n")
 
 
+def facts(values: Row) -> None:
+    """Names and values on one line."""
+    out().print(", ".join(f"{name} {value}" for name, value in values.items()), markup=False)
+
+
 def windows(rows: Sequence[Row]) -> None:
-    """The windows of a model."""
+    """The closed windows of a model."""
     table = _table("window", "closed by", "examples", "holdout", "retracted", "from", "to", "most frequent labels")
     for row in rows:
         _add(
@@ -46,29 +51,29 @@ def windows(rows: Sequence[Row]) -> None:
 
 def triggers(rows: Sequence[Row]) -> None:
     """The decisions to retrain."""
-    table = _table("trigger", "version", "reason", "at", "examples", "numbers", "answer")
+    table = _table("trigger", "version", "reason", "at", "examples", "measured", "answer")
     for row in rows:
         _add(
             table, row["id"], row["version"], row["reason"], day(row["at_ms"]), row["examples"], _measures(row),
             row["answer"] or "waiting",
         )  # fmt: skip
-    _show(table, rows, "no trigger yet: `sx9 triggers --declined` says why")
+    _show(table, rows, "no trigger yet: see `sx9 triggers --declined` for the reasons")
 
 
 def declined(rows: Sequence[Row]) -> None:
     """The decisions not to retrain."""
-    table = _table("journal offset", "at", "why not", "numbers")
+    table = _table("journal offset", "at", "reason", "measured")
     for row in rows:
         _add(table, row["offset"], day(row["at_ms"]), row["why"], _measures(row))
-    _show(table, rows, "nothing was decided yet: the journal is empty")
+    _show(table, rows, "no decision yet: the journal is empty")
 
 
 def similar(rows: Sequence[Row]) -> None:
-    """The nodes most like one, best first."""
+    """The most similar nodes, best first."""
     table = _table("node", "kind", "name", "similarity")
     for row in rows:
         _add(table, row["id"], row["kind"], row["name"], f"{row['score']:.3f}")
-    _show(table, rows, "nothing else has an embedding")
+    _show(table, rows, "no other node has an embedding")
 
 
 def versions(rows: Sequence[Row]) -> None:
@@ -120,22 +125,22 @@ def version(manifest: Manifest, serves: bool, folder: str) -> None:
         console.print(labels)
 
 
-def fetched(report: FetchReport) -> None:
-    """What one fetch did."""
-    counts = ", ".join(f"{number} {kind}" for kind, number in report.counts.items() if number)
+def fetch_report(report: FetchReport) -> None:
+    """The result of one fetch."""
+    counts = ", ".join(f"{count} {kind}" for kind, count in report.counts.items() if count)
     console = out()
     console.print(
-        f"{report.feed} {report.release or ''} from {report.source}: {counts or 'nothing there'}; "
+        f"{report.feed} {report.release or ''} from {report.source}: {counts or 'nothing found'}; "
         f"{report.published} published in {report.seconds:.1f} s",
         markup=False,
     )
     if report.rejected:
-        reasons = ", ".join(f"{number} {reason}" for reason, number in report.rejected.items())
+        reasons = ", ".join(f"{count} {reason}" for reason, count in report.rejected.items())
         console.print(f"  unusable: {reasons} ({report.dead_letters} new dead letters)", markup=False)
 
 
 def status(found: Row) -> None:
-    """What is running and where every model stands."""
+    """The running processes, the topics, and each model; see `sx9_ml_models.queries.status`."""
     console = out()
     if not found["running"]:
         console.print("not running: start it with `sx9 up`")
@@ -143,25 +148,26 @@ def status(found: Row) -> None:
         console.print(f"Kafka {found['kafka']}   Neo4j {found['neo4j'] or '(not running)'}", markup=False)
     if found["processes"]:
         table = _table("process", "state", "metrics", "log")
-        for one in found["processes"]:
-            state = "up" if one["answers"] else "down"
-            _add(table, one["name"], state, f"http://127.0.0.1:{one['metrics_port']}/metrics", one["log"])
+        for process in found["processes"]:
+            state = "up" if process["answers"] else "down"
+            url = f"http://127.0.0.1:{process['metrics_port']}/metrics"
+            _add(table, process["name"], state, url, process["log"])
         console.print(table)
     if found.get("topics"):
         table = _table("topic", "messages")
         for name, messages in found["topics"].items():
             _add(table, name, messages)
         console.print(table)
-        console.print("behind: " + ", ".join(f"{role} {lag}" for role, lag in found["lag"].items()))
-    for reason, number in found.get("dead_letters", {}).items():
-        console.print(f"dead letters: {number} {reason}")
+        console.print("lag: " + ", ".join(f"{role} {lag}" for role, lag in found["lag"].items()))
+    for reason, count in found.get("dead_letters", {}).items():
+        console.print(f"dead letters: {count} {reason}")
     for model in found["models"]:
-        rest = ", ".join(f"{name} {value}" for name, value in model.items() if name != "model" and value != "")
-        console.print(f"{model['model']}: {rest}", markup=False)
+        details = ", ".join(f"{name} {value}" for name, value in model.items() if name != "model" and value != "")
+        console.print(f"{model['model']}: {details}", markup=False)
 
 
 def day(time_ms: int) -> str:
-    """Minutes of UTC; nothing for an unknown time.
+    """A time in UTC, to the minute; empty for 0, which stands for an unknown time.
 
     >>> day(1_600_000_000_000)
     '2020-09-13 12:26'
@@ -199,14 +205,14 @@ def _scores(manifest: Manifest) -> Table:
 
 
 def _measures(row: Row) -> str:
-    tripped = [m for m in row["measures"] if m["tripped"]] or row["measures"]
-    return ", ".join(against(m["rule"], m["value"], m["limit"]) for m in tripped)
+    shown = [m for m in row["measures"] if m["tripped"]] or row["measures"]
+    return ", ".join(describe_measure(m["rule"], m["value"], m["limit"]) for m in shown)
 
 
-def against(rule: str, value: float, limit: float) -> str:
-    """What a rule measured, beside its limit; an age, which it has in seconds, in days.
+def describe_measure(rule: str, value: float, limit: float) -> str:
+    """The measured value of a rule and its limit. Ages, which are measured in seconds, are shown in days.
 
-    >>> against("volume", 3000.0, 1500.0), against("staleness", 39_920_000.0, 38_880_000.0)
+    >>> describe_measure("volume", 3000.0, 1500.0), describe_measure("staleness", 39_920_000.0, 38_880_000.0)
     ('volume 3000 of 1500', 'staleness 462 of 450 days')
     """
     if rule == "staleness":
@@ -214,9 +220,10 @@ def against(rule: str, value: float, limit: float) -> str:
     return f"{rule} {value:.4g} of {limit:.4g}"
 
 
-def _labels(counts: Mapping[str, int], most: int = 3) -> str:
-    largest = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]
-    return ", ".join(f"{label} {number}" for label, number in largest)
+def _labels(counts: Mapping[str, int], limit: int = 3) -> str:
+    """The most frequent labels."""
+    largest = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
+    return ", ".join(f"{label} {count}" for label, count in largest)
 
 
 def _table(*columns: str) -> Table:
@@ -230,5 +237,5 @@ def _add(table: Table, *values: object) -> None:
     table.add_row(*(Text(str(value)) for value in values))
 
 
-def _show(table: Table, rows: Sequence[Row], nothing: str) -> None:
-    out().print(table if rows else nothing)
+def _show(table: Table, rows: Sequence[Row], empty: str) -> None:
+    out().print(table if rows else empty)

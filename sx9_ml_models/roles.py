@@ -1,4 +1,7 @@
-"""One process of the system, as `sx9 run ROLE` starts it: a role of the app, a trainer, or the fetchers."""
+"""One process of the system: a role of the Faust app, a trainer, or the fetchers.
+
+`sx9 up` starts all of them, `sx9 run` one.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from prometheus_client import disable_created_metrics, start_http_server
 
 from schemas.errors import BadConfiguration, RetryLater, Sx9Error
 from schemas.models import MODELS
-from streams import telemetry as metrics
+from streams import telemetry
 from streams.app.wiring import ROLES, run_role
 from streams.fetchers.base.runner import feed_named, fetch
 from streams.local.services import Endpoints, running
@@ -24,6 +27,7 @@ from transport.topics import create_topics
 log = logging.getLogger(__name__)
 
 NAMES = (*ROLES, "train", "fetch")
+"""The processes that `run` knows."""
 
 
 def run(name: str, settings: Settings, model: str = MODELS[0]) -> None:
@@ -31,61 +35,66 @@ def run(name: str, settings: Settings, model: str = MODELS[0]) -> None:
 
     Args:
         name: One of `NAMES`.
-        model: Which model `train` trains.
-        settings: Name the services, or the state folder in which `sx9 up` runs them.
+        settings: Name Kafka and Neo4j, or the state folder in which `sx9 up` runs them.
+        model: The model that `train` trains; the other processes ignore it.
 
     Raises:
-        BadConfiguration, RetryLater: It can't run; the message says what to do.
+        BadConfiguration: The name or a setting is wrong.
+        RetryLater: Kafka or Neo4j does not answer.
     """
+    if name not in NAMES:
+        raise BadConfiguration(f"there is no process {name!r}: choose one of {', '.join(NAMES)}")
     end_with_parent()
-    disable_created_metrics()
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     if name == "train":
         _train(settings, model)
         return
     endpoints = _endpoints(settings, neo4j=name == "graph")
     if name == "fetch":
-        _fetch_on(settings, endpoints)
+        _fetch_repeatedly(settings, endpoints)
     else:
         run_role(next(role for role in ROLES if role == name), settings, endpoints)
 
 
 def _train(settings: Settings, model: str) -> None:
-    """A trainer; the Neo4j that runs gets its embeddings, where it has any."""
-    from trainers.runs.consumer import run_consumer  # torch
+    """Run a trainer. Node embeddings go to Neo4j if it runs."""
+    from trainers.runs.consumer import run_consumer  # imports torch, which the other processes do not need
 
     endpoints = running(settings) or _endpoints(settings, neo4j=False)
     create_topics(endpoints.kafka_bootstrap, settings.replication_factor)
-    own = load_trainer_settings(neo4j_uri=endpoints.neo4j_uri or None)
-    run_consumer(own, load_recipe_config(model), endpoints.kafka_bootstrap, model)
+    trainer = load_trainer_settings(neo4j_uri=endpoints.neo4j_uri or None)
+    run_consumer(trainer, load_recipe_config(model), endpoints.kafka_bootstrap, model)
 
 
 def _endpoints(settings: Settings, *, neo4j: bool) -> Endpoints:
     found = running(settings, neo4j=neo4j)
     if found is None:
-        wanted = "Kafka and Neo4j" if neo4j else "Kafka"
+        missing = "Kafka or Neo4j does" if neo4j else "Kafka does"
         raise RetryLater(
-            f"{wanted} of {settings.state_dir} do not answer: start them with `sx9 up`, or set "
+            f"{missing} not answer for {settings.state_dir}: start it with `sx9 up`, or set "
             "SX9_KAFKA_BOOTSTRAP and SX9_NEO4J_URI to your own"
         )
     return found
 
 
-def _fetch_on(settings: Settings, endpoints: Endpoints) -> None:
-    """Fetch every feed, and again after the interval; a feed that can't be had now is tried again then."""
+def _fetch_repeatedly(settings: Settings, endpoints: Endpoints) -> None:
+    """Fetch every feed at each interval, until SIGTERM. A feed that fails is tried again at the next interval."""
     for feed in settings.feed_sources:
         feed_named(feed)
     if not settings.fetch_interval_s:
-        raise BadConfiguration("SX9_FETCH_INTERVAL_S=0: nothing is fetched; set it to seconds between two fetches")
+        raise BadConfiguration(
+            "SX9_FETCH_INTERVAL_S=0 turns fetching off: set it to the seconds between two fetches, such as 3600"
+        )
     create_topics(endpoints.kafka_bootstrap, settings.replication_factor)
     server, _ = start_http_server(settings.metrics_port, addr=settings.bind)
     log.info("fetch: metrics on http://%s:%d/metrics", settings.bind, server.server_port)
     stop = threading.Event()
 
-    def leave(_number: int, _frame: FrameType | None) -> None:
+    def stop_now(_number: int, _frame: FrameType | None) -> None:
         stop.set()
         sys.exit(0)
 
-    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGTERM, stop_now)
     while not stop.is_set():
         for feed, source in settings.feed_sources.items():
             _fetch(feed, source, settings, endpoints)
@@ -96,7 +105,7 @@ def _fetch(feed: str, source: str | None, settings: Settings, endpoints: Endpoin
     try:
         report = fetch(feed, source, settings, endpoints.kafka_bootstrap)
     except Sx9Error as error:
-        metrics.FETCH_FAILURES.labels(feed=feed, error=type(error).__name__).inc()
-        log.warning("%s: %s; tried again in %.0f s", feed, error, settings.fetch_interval_s)
+        telemetry.FETCH_FAILURES.labels(feed=feed, error=type(error).__name__).inc()
+        log.warning("%s: %s; next attempt in %.0f s", feed, error, settings.fetch_interval_s)
     else:
-        log.info("%s: %d published of %s", feed, report.published, report.counts)
+        log.info("%s: %d events published; %s", feed, report.published, report.counts)

@@ -25,7 +25,7 @@ from streams.app.wiring import ROLES
 from streams.local.machine import free_port
 from streams.local.services import Endpoints, services
 from streams.settings import Settings
-from sx9_ml_models.decisions import Follower, sentence
+from sx9_ml_models.decisions import DecisionFollower, describe
 from sx9_ml_models.processes import Child, Children, running
 from transport.files import write_atomically
 from transport.kafka import consumer
@@ -127,11 +127,11 @@ def _watch(endpoints: Endpoints, children: Children) -> None:
     """Say what is decided, and start again what ended, until interrupted."""
     reader = consumer(endpoints.kafka_bootstrap)
     try:
-        follower = Follower(reader)
+        follower = DecisionFollower(reader)
         while True:
             try:
                 for decision in follower.poll(int(MEND_EVERY_S * 1000)):
-                    log.info("%s", sentence(decision))
+                    log.info("%s", describe(decision))
             except RetryLater as error:
                 log.warning("%s", error)
                 time.sleep(MEND_EVERY_S)

@@ -37,7 +37,6 @@ from schemas.versions import Manifest
 from streams.content.events_folder import read_events
 from streams.core.projections.base import project
 from streams.core.sampling import sample_stratified
-from sx9_ml_models import render as tables
 from trainers.bases.base_models import resolve
 from trainers.core import gate
 from trainers.core.config import RecipeConfig, with_values
@@ -236,34 +235,6 @@ def train(
             mirrored.mirror(model)
     ranks.wait()
     return _result(registry, manifest)
-
-
-def command(
-    model: str,
-    content: Path | None,
-    output: Path | None,
-    export: Path | None,
-    fields: dict[str, Any],
-    as_json: bool,
-) -> None:
-    """What `sx9 train` does; of several processes the main one prints.
-
-    Args:
-        fields: Of the recipe, as far as they were said.
-    """
-    if export is not None and model != "gnn-threat":
-        raise BadConfiguration(f"--export is for gnn-threat, not {model}: leave it out")
-    if content is None and export is None:
-        content = Path(CONTENT)
-    result = train(model, content, output, None, export, **fields)
-    if not is_main_process():
-        return
-    if as_json:
-        tables.as_json(msgspec.structs.asdict(result) | {"folder": str(result.folder)})
-        return
-    serves = "promoted" if result.promoted else f"written, but not promoted: {result.refused}"
-    scores = headline(result.evaluation, result.parent_evaluation)
-    tables.out().print(f"{result.folder}: {serves}; {result.examples} examples; {scores}", markup=False)
 
 
 # ---- how

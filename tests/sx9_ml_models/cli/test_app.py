@@ -1,4 +1,4 @@
-"""Wrong use names the mistake and the remedy and exits with 2; help shows an example."""
+"""The command line: help is fast and shows an example; wrong usage names the mistake and exits with 2."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = (
+from sx9_ml_models import roles
+from sx9_ml_models.cli import app
+from sx9_ml_models.cli.app import COMMANDS, load_command
+from sx9_ml_models.cli.run import RoleName
+
+WITH_EXAMPLE = (
     ["demo"], ["up"], ["fetch"], ["status"], ["windows"], ["triggers"], ["models", "list"], ["models", "show"],
-    ["retrain"], ["run"], ["export", "content"], ["export", "ontology"], ["similar"],
+    ["retrain"], ["train"], ["run"], ["export", "content"], ["export", "ontology"], ["similar"],
 )  # fmt: skip
 
 
@@ -23,7 +28,37 @@ def _sx9(tmp_path: Path, *arguments: str, **env: str) -> subprocess.CompletedPro
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_the_list_of_commands_needs_none_of_the_libraries_that_the_commands_need() -> None:
+    code = """
+import sys
+from sx9_ml_models.cli.app import main
+sys.argv = ["sx9", "--help"]
+try:
+    main()
+finally:
+    print(*sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert all(f"\n  {command} " in done.stdout for command in COMMANDS)
+    heavy = {"kafka", "numpy", "pydantic", "torch", "faust", "neo4j", "msgspec", "rich", "httpx"}
+    assert set(done.stderr.split()) & heavy == set()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_summary_in_the_list_is_the_first_sentence_of_the_command_s_own_help(name: str) -> None:
+    assert load_command(name).help.splitlines()[0] == COMMANDS[name]
+
+
+def test_every_command_module_is_in_the_list() -> None:
+    modules = {path.stem for path in Path(app.__file__).parent.glob("*.py")} - {"__init__", "app", "options"}
+    assert modules == set(COMMANDS)
+
+
+def test_run_offers_every_process() -> None:
+    assert tuple(RoleName) == roles.NAMES
+
+
+@pytest.mark.parametrize("command", WITH_EXAMPLE, ids=" ".join)
 def test_every_command_has_help_with_an_example(tmp_path: Path, command: list[str]) -> None:
     done = _sx9(tmp_path, *command, "--help")
     assert done.returncode == 0
@@ -44,6 +79,7 @@ def test_every_command_has_help_with_an_example(tmp_path: Path, command: list[st
         (["run", "nothing"], {}, "journal"),
         (["run", "train", "--model", "gpt"], {}, "gnn-threat"),
         (["demo", "--continue", "--folder", "missing"], {}, "without --continue"),
+        (["export", "content", "--source", "nix=a"], {}, "attack-enterprise"),
         (["status"], {"SX9_KAFKA_BOOTSTRP": "x"}, "SX9_KAFKA_BOOTSTRP"),
         (["status"], {"SX9_KAFKA_PORT": "70000"}, "70000"),
     ],
@@ -57,7 +93,7 @@ def test_wrong_use_names_the_mistake_and_exits_with_2(
     assert "Traceback" not in done.stderr
 
 
-def test_the_demo_leaves_a_folder_of_other_things_alone(tmp_path: Path) -> None:
+def test_the_demo_refuses_a_folder_with_files_of_others(tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "thesis.txt").write_text("years of work")

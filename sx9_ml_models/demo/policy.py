@@ -1,0 +1,84 @@
+"""The rules and settings of the demo: small training runs, and rules that fit the pace of the history."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from schemas.errors import BadConfiguration
+from schemas.models import MODELS
+from streams.settings import Settings, load_settings
+from trainers.settings import variable_prefix
+
+POLICY_TOML = """# The rules of the demo. Times are those of the history, in which years pass in minutes.
+[distilbert-mitre]
+bootstrap_examples = 1500
+retrain_examples = 3000
+drift_min_support = 400
+cooldown_s = 2592000           # 30 days
+champion_age_s = 38880000      # 450 days
+staleness_examples = 300
+
+[phi3-mitre-lora]
+bootstrap_examples = 1000
+retrain_examples = 1500
+drift_threshold = 1.0          # a run is expensive: retrain by volume only
+drift_rearm = 1.0
+taxonomy_examples = 100000
+cooldown_s = 15552000          # 180 days
+champion_age_s = 63072000      # two years
+staleness_examples = 300
+rehearsal_examples = 60
+holdout_examples = 80
+
+[gnn-threat]
+bootstrap_examples = 7000
+retrain_examples = 5000
+drift_threshold = 1.0          # objects of one kind come together, so drift is always high
+drift_rearm = 1.0
+taxonomy_examples = 100000
+cooldown_s = 15552000          # 180 days
+champion_age_s = 47304000      # 18 months
+staleness_examples = 1000
+"""
+ENVIRONMENT = {
+    "SX9_TICK_INTERVAL_S": "0",
+    "SX9_FETCH_INTERVAL_S": "0",
+    "SX9_TRAINER_DISTILBERT_MAX_TOKENS": "32",
+    "SX9_TRAINER_DISTILBERT_MAX_EXAMPLES": "1500",
+    "SX9_TRAINER_DISTILBERT_PIECES": "1",
+    "SX9_TRAINER_PHI3_LORA_MAX_EXAMPLES": "64",
+    "SX9_TRAINER_PHI3_LORA_MAX_TOKENS": "96",
+    "SX9_TRAINER_PHI3_LORA_EVAL_EXAMPLES": "52",
+    "SX9_TRAINER_PHI3_LORA_SAMPLE_ANSWERS": "8",
+    "SX9_TRAINER_PHI3_LORA_ANSWER_TOKENS": "40",
+    **{f"{variable_prefix(model)}THREADS": "1" for model in MODELS},
+}
+"""Settings of the demo's processes. They replace those of the environment, so that the demo is the same everywhere
+and its trainers share two cores."""
+
+
+def demo_settings(folder: Path) -> Settings:
+    """The settings of the demo. They are put into the environment too, for the processes that it starts.
+
+    Args:
+        folder: The folder of the demo; `policy.toml` is written to it.
+
+    Raises:
+        BadConfiguration: A Kafka or Neo4j is configured, or another setting is wrong.
+    """
+    policy_file = folder / "policy.toml"
+    policy_file.parent.mkdir(parents=True, exist_ok=True)
+    policy_file.write_text(POLICY_TOML)
+    os.environ |= ENVIRONMENT | {
+        "SX9_STATE_DIR": str((folder / "state").resolve()),
+        "SX9_OUTPUT_DIR": str((folder / "output").resolve()),
+        "SX9_POLICY_FILE": str(policy_file.resolve()),
+    }
+    settings = load_settings()
+    if settings.kafka_bootstrap or settings.neo4j_uri:
+        raise BadConfiguration(
+            "the demo uses a Kafka and a Neo4j of its own, which it empties: unset SX9_KAFKA_BOOTSTRAP and "
+            "SX9_NEO4J_URI (`sx9 up` and `sx9 fetch` use them)"
+        )
+    return settings

@@ -1,0 +1,39 @@
+"""`sx9 export` writes files and reports what it wrote as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from schemas.topics import TECHNIQUES
+from streams.content.events_folder import read_events
+from tests.streams.fetchers.stix_bundles import ordinary, relationship, written
+
+
+def sx9(folder: Path, *arguments: str) -> Any:
+    """The JSON that a command prints."""
+    env = os.environ | {"SX9_STATE_DIR": str(folder / "state"), "SX9_OUTPUT_DIR": str(folder / "output")}
+    command = [sys.executable, "-m", "sx9_ml_models", *arguments, "--json"]
+    return json.loads(subprocess.run(command, capture_output=True, timeout=120, check=True, env=env).stdout)
+
+
+def test_sources_are_exported_without_kafka(tmp_path: Path) -> None:
+    objects = ordinary(3)
+    lost = relationship(9, objects[3], {"id": "attack-pattern--gone"})
+    source = f"attack-enterprise={written(tmp_path, *objects, lost)}"
+    graph = sx9(tmp_path, "export", "ontology", "--source", source)
+    assert graph == {
+        "output": str(tmp_path / "output/ontology/threat_ontology.json"),
+        "nodes": 4, "edges": 3, "rejected": {"missing-end": 1},
+    }  # fmt: skip
+    kinds = Counter(node["kind"] for node in json.loads(Path(graph["output"]).read_bytes())["nodes"])
+    assert kinds == {"technique": 3, "group": 1}
+    content = sx9(tmp_path, "export", "content", "--source", source, "--output", str(tmp_path / "mine"))
+    assert (content["output"], content[TECHNIQUES.name]) == (str(tmp_path / "mine"), 3)
+    assert len(list(read_events(tmp_path / "mine"))) == 7
+    assert not (tmp_path / "state").exists()

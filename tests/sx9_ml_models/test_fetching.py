@@ -1,0 +1,42 @@
+"""Fetching several feeds: each gives a result, and one that fails does not stop the next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import BadConfiguration
+from streams.fetchers.base.runner import FetchReport
+from streams.settings import load_settings
+from sx9_ml_models.fetching import FetchFailure, fetch_feeds, progress_bars
+from tests.streams.fetchers.stix_bundles import ordinary, written
+
+
+def test_a_feed_that_fails_does_not_stop_the_next(tmp_path: Path, kafka_bootstrap: str) -> None:
+    broken = tmp_path / "broken.json"
+    broken.write_text("{nonsense")
+    sources = {
+        "attack-ics": str(broken),
+        "attack-enterprise": written(tmp_path, *ordinary(2)),
+    }
+    settings = load_settings(state_dir=tmp_path, cache_dir=tmp_path, kafka_bootstrap=kafka_bootstrap)
+    failure, report = fetch_feeds(settings, sources)
+    assert isinstance(failure, FetchFailure)
+    assert failure.feed == "attack-ics"
+    assert "broken.json" in failure.error
+    assert isinstance(report, FetchReport)
+    assert report.feed == "attack-enterprise"
+
+
+def test_an_unknown_feed_is_refused_before_anything_is_fetched(tmp_path: Path) -> None:
+    with pytest.raises(BadConfiguration, match="attack-enterprise"):
+        next(fetch_feeds(load_settings(state_dir=tmp_path), {"attack-ics": None, "nix": None}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_bars_are_not_shown_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bars("attack-ics") as on_progress:
+        on_progress("parse", 1, None)
+        on_progress("parse", 2, 2)
+    assert "parse" not in capsys.readouterr().err
