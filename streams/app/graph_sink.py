@@ -29,7 +29,7 @@ CONSTRAINTS: tuple[LiteralString, ...] = (
 )
 
 MAX_INDEXED_BYTES = 8_000
-"""Longest value that goes into an index. Neo4j refuses a transaction with one of more than 8,175 bytes."""
+"""Longest indexed value. Neo4j refuses a transaction with one of more than 8,175 bytes."""
 
 MAX_INTEGER = 2**63 - 1
 """Largest integer of Neo4j."""

@@ -85,7 +85,7 @@ def up(tmp_path: Path) -> Iterator[Up]:
         system.process.wait(60)
 
 
-def test_a_process_that_ends_starts_again_and_at_sigterm_all_end(up: Up) -> None:
+def test_a_process_that_exits_is_restarted_and_all_stop_at_sigterm(up: Up) -> None:
     assert up.sx9("up").returncode == 1  # a second one in the same folder
     child = next(p for p in up.family() if p.cmdline()[-2:] == ["run", "fold"])
     child.kill()
@@ -102,7 +102,7 @@ def test_a_process_that_ends_starts_again_and_at_sigterm_all_end(up: Up) -> None
     assert all_gone(processes)
 
 
-def test_nothing_outlives_one_that_is_killed(up: Up) -> None:
+def test_nothing_outlives_a_system_that_is_killed(up: Up) -> None:
     processes = up.family()
     assert len(processes) >= len(NAMES) + 4
     up.process.kill()

@@ -70,7 +70,7 @@ def owner(folders: Folders) -> Iterator[subprocess.Popen[str]]:
         running.kill()
 
 
-def test_it_answers_while_it_runs_and_nothing_is_left_behind(web: Web, folders: Folders) -> None:
+def test_a_service_answers_while_it_runs_and_leaves_nothing_behind(web: Web, folders: Folders) -> None:
     started = start(web, folders)
     pids = entry(folders)["java"], entry(folders)["supervisor"]
     assert not is_free(started.port)
@@ -82,7 +82,7 @@ def test_it_answers_while_it_runs_and_nothing_is_left_behind(web: Web, folders: 
     assert not folders.run("web", "json").exists()
 
 
-def test_the_next_start_takes_the_same_port(web: Web, folders: Folders) -> None:
+def test_the_next_start_uses_the_same_port(web: Web, folders: Folders) -> None:
     ports = []
     for _ in range(2):
         started = start(web, folders)
@@ -102,7 +102,7 @@ def test_a_second_start_finds_the_running_one_and_does_not_stop_it(
     assert web.is_ready(before["port"])
 
 
-def test_two_starts_at_once_start_one(web: Web, folders: Folders) -> None:
+def test_two_concurrent_starts_start_one_service(web: Web, folders: Folders) -> None:
     started: list[Started] = []
     threads = [threading.Thread(target=lambda: started.append(start(web, folders))) for _ in range(2)]
     for thread in threads:
@@ -115,7 +115,7 @@ def test_two_starts_at_once_start_one(web: Web, folders: Folders) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_no_orphans_however_the_owner_ends(
+def test_there_are_no_orphans_however_the_owner_ends(
     folders: Folders, owner: subprocess.Popen[str], number: signal.Signals
 ) -> None:
     running = entry(folders)
@@ -125,7 +125,7 @@ def test_no_orphans_however_the_owner_ends(
     assert process.find("web", folders) is None
 
 
-def test_no_orphan_when_the_supervisor_is_killed(web: Web, folders: Folders) -> None:
+def test_there_is_no_orphan_when_the_watchdog_is_killed(web: Web, folders: Folders) -> None:
     started = start(web, folders)
     java, supervisor = entry(folders)["java"], entry(folders)["supervisor"]
     os.kill(supervisor, signal.SIGKILL)
@@ -137,7 +137,7 @@ def test_no_orphan_when_the_supervisor_is_killed(web: Web, folders: Folders) -> 
     process.stop([started, again])
 
 
-def test_it_stops_although_a_forked_child_holds_the_pipe(web: Web, folders: Folders) -> None:
+def test_a_service_stops_although_a_forked_process_holds_the_pipe_open(web: Web, folders: Folders) -> None:
     started = start(web, folders)
     child = os.fork()
     if child == 0:
@@ -150,7 +150,9 @@ def test_it_stops_although_a_forked_child_holds_the_pipe(web: Web, folders: Fold
     assert time.monotonic() - began < 10
 
 
-def test_what_a_dead_owner_left_is_replaced(web: Web, folders: Folders, owner: subprocess.Popen[str]) -> None:
+def test_a_service_whose_owner_is_dead_is_replaced(
+    web: Web, folders: Folders, owner: subprocess.Popen[str]
+) -> None:
     before = entry(folders)
     os.kill(before["supervisor"], signal.SIGSTOP)  # so that it can't clean up
     owner.kill()
@@ -163,7 +165,7 @@ def test_what_a_dead_owner_left_is_replaced(web: Web, folders: Folders, owner: s
     process.stop([started])
 
 
-def test_a_process_number_given_to_another_program_is_not_taken_for_ours(web: Web, folders: Folders) -> None:
+def test_a_process_id_that_another_program_has_now_is_not_mistaken_for_ours(web: Web, folders: Folders) -> None:
     folders.run("web", "json").parent.mkdir()
     known = {"port": 1, "owner": os.getppid(), "supervisor": os.getpid(), "java": os.getpid(), "stopping": False}
     folders.run("web", "json").write_text(json.dumps(known))
@@ -171,7 +173,7 @@ def test_a_process_number_given_to_another_program_is_not_taken_for_ours(web: We
     process.stop([start(web, folders)])  # and we are still alive
 
 
-def test_a_state_file_emptied_by_a_power_cut_is_no_hindrance(web: Web, folders: Folders) -> None:
+def test_a_state_file_emptied_by_a_power_failure_does_not_prevent_a_start(web: Web, folders: Folders) -> None:
     folders.run("web", "json").parent.mkdir()
     for suffix in ("json", "port"):
         folders.run("web", suffix).write_text("")
@@ -184,7 +186,7 @@ def test_a_configured_port_that_is_taken_is_named_with_its_setting(folders: Fold
         start(Web(folders.state / "web", folders.state / "web.lock", port=port), folders)
 
 
-def test_a_remembered_port_that_is_taken_gives_way_to_another(web: Web, folders: Folders) -> None:
+def test_another_port_is_chosen_if_that_of_the_last_start_is_taken(web: Web, folders: Folders) -> None:
     first = start(web, folders)
     process.stop([first])
     with start_server(first.port):
@@ -193,7 +195,7 @@ def test_a_remembered_port_that_is_taken_gives_way_to_another(web: Web, folders:
     assert second.port != first.port
 
 
-def test_an_end_at_the_start_shows_exit_code_and_log(folders: Folders) -> None:
+def test_the_error_of_a_failed_start_has_the_exit_code_and_the_log(folders: Folders) -> None:
     broken = Web(folders.state / "web", folders.state / "web.lock", extra=("-XX:NoSuchOption",))
     with pytest.raises(
         BadConfiguration, match=r"(?s)Web ended at its start with exit code 1.*web\.log.*NoSuchOption"
@@ -203,14 +205,14 @@ def test_an_end_at_the_start_shows_exit_code_and_log(folders: Folders) -> None:
     assert not folders.run("web", "json").exists()
 
 
-def test_no_answer_in_time_stops_it_again(folders: Folders) -> None:
+def test_a_service_that_does_not_answer_in_time_is_stopped(folders: Folders) -> None:
     silent = Web(folders.state / "web", folders.state / "web.lock", answers=False)
     with pytest.raises(RetryLater, match=r"(?s)did not answer on port .* within 1 s.*SX9_START_TIMEOUT_S"):
         start(silent, folders, timeout_s=1)
     assert not folders.run("web", "json").exists()
 
 
-def test_a_cancelled_start_stops_it_again(folders: Folders) -> None:
+def test_a_cancelled_start_stops_the_service(folders: Folders) -> None:
     silent = Web(folders.state / "web", folders.state / "web.lock", answers=False)
     cancelled = threading.Event()
     threading.Timer(1, cancelled.set).start()
@@ -219,7 +221,7 @@ def test_a_cancelled_start_stops_it_again(folders: Folders) -> None:
     assert not folders.run("web", "json").exists()
 
 
-def test_the_log_of_the_start_before_is_kept(web: Web, folders: Folders) -> None:
+def test_the_log_of_the_previous_start_is_kept(web: Web, folders: Folders) -> None:
     for _ in range(2):
         process.stop([start(web, folders)])
     assert folders.log("web").exists()
