@@ -24,7 +24,8 @@ from transport.neo4j import neo4j_errors
 
 CONSTRAINTS: tuple[LiteralString, ...] = (
     "CREATE CONSTRAINT entity_id IF NOT EXISTS FOR (n:Entity) REQUIRE n.id IS UNIQUE",
-    "CREATE CONSTRAINT stream_position IF NOT EXISTS FOR (p:StreamPosition) REQUIRE (p.topic, p.partition) IS UNIQUE",
+    "CREATE CONSTRAINT stream_position IF NOT EXISTS FOR (p:StreamPosition) "
+    "REQUIRE (p.topic, p.partition) IS UNIQUE",
     "CREATE INDEX entity_name IF NOT EXISTS FOR (n:Entity) ON (n.name)",
 )
 

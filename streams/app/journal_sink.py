@@ -48,7 +48,7 @@ class JournalSink:
     def positions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         """The first offset of each partition that not all journals of the models that learn from it hold.
 
-        This is the committed offset if that is higher, and 0 if one of these journals has no event of the partition.
+        This is the committed offset if that is higher, and 0 if one of these journals has no event of it.
         """
         return {partition: self._position(partition) for partition in partitions}
 

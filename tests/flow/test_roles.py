@@ -57,7 +57,7 @@ def test_the_lag_is_the_number_of_unprocessed_messages(world: World) -> None:
         one.until(lambda: has_caught_up(world, one), "nothing left")
 
 
-def test_every_role_counts_its_messages_and_after_sigterm_the_fold_continues_from_its_snapshot(
+def test_roles_count_their_messages_and_after_sigterm_the_fold_continues_from_its_snapshot(
     world: World,
 ) -> None:
     random = Random(8)
@@ -107,7 +107,7 @@ def _counts_are_those_of_the_pure_fold(world: World, fold_role: Role) -> None:
     assert metrics["sx9_windows_closed_total"] == len(world.records(WINDOWS)) > 0
 
 
-def test_an_undecodable_message_becomes_a_dead_letter_with_its_origin_and_the_others_are_processed(
+def test_an_undecodable_message_becomes_a_dead_letter_with_its_origin(
     world: World,
 ) -> None:
     bad = [b"{nonsense", None, b'{"type":"technique","id":7}', b'{"type":"unheard-of"}', b"\xff" * 150_000]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -48,10 +47,10 @@ def test_a_file_is_replaced_as_a_whole_and_folders_are_created(tmp_path: Path) -
 def test_a_link_is_replaced(tmp_path: Path) -> None:
     for target in ("one", "two"):
         link_atomically(tmp_path / "link", target)
-        assert os.readlink(tmp_path / "link") == target
+        assert (tmp_path / "link").readlink() == Path(target)
 
 
-def test_a_lock_that_another_process_holds_is_waited_for_only_so_long(
+def test_the_wait_for_a_lock_is_bounded(
     held: tuple[Path, subprocess.Popen[str]],
 ) -> None:
     with (

@@ -1,4 +1,4 @@
-"""Fetching jars from a repository on the loopback interface, good, damaged, empty and closed."""
+"""Downloads from a Maven repository on the loopback interface: complete, damaged, incomplete and closed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GOOD = [b"one" * 1000, b"two" * 1000, b"three" * 1000]
 
 
 class CountingHandler(SimpleHTTPRequestHandler):
-    """Serves a folder and notes what was asked for."""
+    """Serves a folder and records the requests."""
 
     asked: list[str]
 
@@ -37,7 +37,7 @@ class CountingHandler(SimpleHTTPRequestHandler):
 
 @pytest.fixture(autouse=True)
 def _connections_that_jgo_left_open() -> Iterator[None]:
-    """Free what jgo doesn't close here, not in whatever test the collector happens to run next."""
+    """Collect the connections that jgo leaves open here, not during another test."""
     yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -129,7 +129,7 @@ def test_a_jar_damaged_in_the_cache_is_downloaded_again(
         get(jars, cache, repository)
     assert damaged.read_bytes() == GOOD[2]
     assert {path.rpartition("/")[2] for path in asked} == {"jar2-1.0.jar", "jar2-1.0.jar.sha1"}
-    assert "deleted, to be fetched again" in caplog.text
+    assert "deleted, to be downloaded again" in caplog.text
 
 
 def test_without_network_the_error_names_the_remedies(jars: list[Jar], cache: Path) -> None:

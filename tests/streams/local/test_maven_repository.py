@@ -1,4 +1,4 @@
-"""Where jars are fetched from: a setting, the user's mirror, Maven Central."""
+"""Which Maven repository is used: the configured one, the user's mirror, or Maven Central."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses, and what answers nothing or something else."""
+"""Addresses, closed ports, and servers with another protocol."""
 
 from __future__ import annotations
 
@@ -51,5 +51,5 @@ def test_an_address_is_split_into_host_and_port(text: str, host_port: tuple[str,
 
 @pytest.mark.parametrize("text", ["broker:port", "broker:99999", ":9092", ""])
 def test_an_invalid_address_is_named_in_the_error(text: str) -> None:
-    with pytest.raises(BadConfiguration, match=r"is no address .* write host:port"):
+    with pytest.raises(BadConfiguration, match=r"is not an address .* write host:port"):
         address(text, 9092)

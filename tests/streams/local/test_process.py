@@ -1,4 +1,4 @@
-"""Starting, finding, replacing and stopping, with a small Java program in the place of Kafka."""
+"""Starting, finding, replacing and stopping a service, with a small Java program instead of Kafka."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ import pytest
 from schemas.errors import BadConfiguration, RetryLater
 from streams.local import process
 from streams.local.machine import free_port, is_free
-from streams.local.process import Folders, Started
+from streams.local.process import Started
+from streams.local.state import Folders, find
 from tests.streams.local.web import Web
 
 pytestmark = pytest.mark.services
@@ -45,7 +46,7 @@ def entry(folders: Folders) -> dict[str, int]:
 
 
 def is_running(pid: int) -> bool:
-    """Not so for one that has ended and was not waited for, as orphans are in some containers."""
+    """False for a process that has ended and was not waited for, as orphans are in some containers."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -72,13 +73,13 @@ def owner(folders: Folders) -> Iterator[subprocess.Popen[str]]:
 
 def test_a_service_answers_while_it_runs_and_leaves_nothing_behind(web: Web, folders: Folders) -> None:
     started = start(web, folders)
-    pids = entry(folders)["java"], entry(folders)["supervisor"]
+    pids = entry(folders)["child"], entry(folders)["watchdog"]
     assert not is_free(started.port)
-    assert process.find("web", folders) == started.port
+    assert find("web", folders) == started.port
     process.stop([started])
     assert is_free(started.port)
     assert not any(is_running(pid) for pid in pids)
-    assert process.find("web", folders) is None
+    assert find("web", folders) is None
     assert not folders.run("web", "json").exists()
 
 
@@ -111,7 +112,7 @@ def test_two_concurrent_starts_start_one_service(web: Web, folders: Folders) -> 
         thread.join()
     process.stop(started)
     assert len({one.port for one in started}) == 1
-    assert [one.supervisor is None for one in started].count(True) == 1
+    assert [one.watchdog is None for one in started].count(True) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -120,19 +121,19 @@ def test_there_are_no_orphans_however_the_owner_ends(
 ) -> None:
     running = entry(folders)
     owner.send_signal(number)
-    wait_gone(running["java"], running["supervisor"])
+    wait_gone(running["child"], running["watchdog"])
     assert is_free(running["port"])
-    assert process.find("web", folders) is None
+    assert find("web", folders) is None
 
 
 def test_there_is_no_orphan_when_the_watchdog_is_killed(web: Web, folders: Folders) -> None:
     started = start(web, folders)
-    java, supervisor = entry(folders)["java"], entry(folders)["supervisor"]
-    os.kill(supervisor, signal.SIGKILL)
-    wait_gone(supervisor)
+    java, watchdog = entry(folders)["child"], entry(folders)["watchdog"]
+    os.kill(watchdog, signal.SIGKILL)
+    wait_gone(watchdog)
     again = start(web, folders)
-    assert again.supervisor is not None
-    assert entry(folders)["java"] != java
+    assert again.watchdog is not None
+    assert entry(folders)["child"] != java
     assert not is_running(java)
     process.stop([started, again])
 
@@ -154,22 +155,22 @@ def test_a_service_whose_owner_is_dead_is_replaced(
     web: Web, folders: Folders, owner: subprocess.Popen[str]
 ) -> None:
     before = entry(folders)
-    os.kill(before["supervisor"], signal.SIGSTOP)  # so that it can't clean up
+    os.kill(before["watchdog"], signal.SIGSTOP)  # so that it can't clean up
     owner.kill()
     owner.wait()
-    assert process.find("web", folders) is None
-    os.kill(before["supervisor"], signal.SIGCONT)
+    assert find("web", folders) is None
+    os.kill(before["watchdog"], signal.SIGCONT)
     started = start(web, folders)
-    assert started.supervisor is not None
-    assert entry(folders)["java"] != before["java"]
+    assert started.watchdog is not None
+    assert entry(folders)["child"] != before["child"]
     process.stop([started])
 
 
 def test_a_process_id_that_another_program_has_now_is_not_mistaken_for_ours(web: Web, folders: Folders) -> None:
     folders.run("web", "json").parent.mkdir()
-    known = {"port": 1, "owner": os.getppid(), "supervisor": os.getpid(), "java": os.getpid(), "stopping": False}
+    known = {"port": 1, "owner": os.getppid(), "watchdog": os.getpid(), "child": os.getpid(), "stopping": False}
     folders.run("web", "json").write_text(json.dumps(known))
-    assert process.find("web", folders) is None
+    assert find("web", folders) is None
     process.stop([start(web, folders)])  # and we are still alive
 
 

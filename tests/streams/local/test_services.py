@@ -1,4 +1,4 @@
-"""The real Kafka and the real Neo4j: data survives, nothing is left behind, what is running is found."""
+"""The real Kafka and Neo4j: data survives, nothing is left behind, running services are found."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kafka.admin import NewTopic
 from neo4j import GraphDatabase
 
 from schemas.errors import BadConfiguration, RetryLater
-from streams.local import services as local
+from streams.local import services as services_module
 from streams.local.jars import read_lock
 from streams.local.kafka import LocalKafka
 from streams.local.machine import free_port
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def write(endpoints: Endpoints, number: int) -> None:
-    """One record and one node; the topic and the constraint are made with the first."""
+    """Write one record and one node; the first call creates the topic and the constraint."""
     if number == 0:
         admin = KafkaAdminClient(bootstrap_servers=endpoints.kafka_bootstrap)
         admin.create_topics([NewTopic(TOPIC, num_partitions=1, replication_factor=1)])
@@ -70,7 +70,7 @@ def cluster_id(endpoints: Endpoints) -> str:
     return found
 
 
-def process_numbers(state: Path, *roles: str) -> list[int]:
+def process_ids(state: Path, *roles: str) -> list[int]:
     entries = [json.loads(path.read_text()) for path in (state / "run").glob("*.json")]
     return [entry[role] for entry in entries for role in roles]
 
@@ -85,7 +85,7 @@ def test_data_survives_kill_9_of_the_owner_then_of_java_then_a_clean_stop(state_
         assert running(settings) == first
         write(first, 0)
         identity = cluster_id(first)
-        pids = process_numbers(state_dir, "java", "supervisor")
+        pids = process_ids(state_dir, "child", "watchdog")
         assert len(pids) == 4
         owner.kill()
     assert running(settings) is None
@@ -95,7 +95,7 @@ def test_data_survives_kill_9_of_the_owner_then_of_java_then_a_clean_stop(state_
         assert second == first  # the ports, too
         assert cluster_id(second) == identity
         write(second, 1)
-        javas = process_numbers(state_dir, "java")
+        javas = process_ids(state_dir, "child")
         for java in javas:
             os.kill(java, signal.SIGKILL)
         wait_gone(*javas)
@@ -104,7 +104,7 @@ def test_data_survives_kill_9_of_the_owner_then_of_java_then_a_clean_stop(state_
     with services(settings) as third:
         write(third, 2)
         assert (records(third), nodes(third)) == ([0, 1, 2], [0, 1, 2])
-        pids = process_numbers(state_dir, "java", "supervisor")
+        pids = process_ids(state_dir, "child", "watchdog")
     assert not any(is_running(pid) for pid in pids)
     assert running(settings) is None
 
@@ -200,7 +200,7 @@ def test_too_little_memory_is_reported_before_anything_starts(
 
 
 def test_the_error_on_windows_says_what_to_configure(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local.sys, "platform", "win32")
+    monkeypatch.setattr(services_module.sys, "platform", "win32")
     settings = load_settings(state_dir=state_dir)
     with pytest.raises(BadConfiguration, match="on Linux and macOS only"), services(settings):
         pass
