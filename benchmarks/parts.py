@@ -26,7 +26,7 @@ from schemas.events import Event
 from schemas.journal import Source
 from schemas.topics import ENTITIES, EVENT_TOPICS, JOURNAL, RELATIONSHIPS, TECHNIQUES, partition_of, topic_of
 from streams.app.journal_sink import JOURNALED, JournalSink
-from streams.app.sink import Message
+from streams.app.sink import ConsumedMessage
 from streams.app.wiring import ROLES, Role
 from streams.core.projections.base import project
 from streams.local.services import Endpoints
@@ -164,7 +164,9 @@ def _fill_journal(stage: Stage, bootstrap: str) -> None:
     numbered = enumerate(itertools.islice(learnt, stage.events))
     with stage.task("fold: writing the journal", stage.events) as advance:
         while part := list(itertools.islice(numbered, 2_000)):
-            sink.take([Message(topic_of(event).name, 0, offset, encode(event), 0) for offset, event in part])
+            sink.write(
+                [ConsumedMessage(topic_of(event).name, 0, offset, encode(event), 0) for offset, event in part]
+            )
             advance(len(part))
     writer.close()
 

@@ -22,7 +22,7 @@ from benchmarks.events import copies, read_feed, sample
 from schemas.topics import EVENT_TOPICS, JOURNAL, partition_of
 from streams.app import graph_sink as graphing
 from streams.app import wiring
-from streams.app.catch_up import catch_up, places_of
+from streams.app.catch_up import catch_up
 from streams.app.journal_sink import JOURNALED
 from streams.app.replay import fold_from
 from streams.core.fold import State
@@ -30,6 +30,7 @@ from streams.core.graph_rows import batch_rows
 from streams.local.services import Endpoints
 from streams.settings import Settings, load_settings
 from transport.kafka import consumer, end_offset, read_range
+from transport.topics import partitions_of
 
 MODEL = "distilbert-mitre"
 
@@ -86,10 +87,10 @@ def graph(state_dir: str, bootstrap: str, neo4j: str) -> None:
     """Our graph role's way from the topics to the graph: its bulk path."""
     with (
         wiring.clients(bootstrap) as kafka,
-        wiring._sink("graph", _settings(state_dir), Endpoints(bootstrap, neo4j, "", ""), kafka) as sink,
+        wiring.sink_of("graph", _settings(state_dir), Endpoints(bootstrap, neo4j, "", ""), kafka) as sink,
     ):
         start = time.monotonic()
-        ends = catch_up(sink, kafka.reader, places_of(EVENT_TOPICS))
+        ends = catch_up(sink, kafka.reader, partitions_of(EVENT_TOPICS))
         tell(events=sum(ends.values()), seconds=time.monotonic() - start, rss_mb=_peak_mb())
 
 

@@ -16,20 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from kafka import KafkaAdminClient, KafkaConsumer
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from neo4j import GraphDatabase
 from rich.progress import Progress
 
 from benchmarks.events import copies, sample, send
 from schemas.events import Event
 from schemas.topics import Topic
-from streams.app.catch_up import committed_offsets, places_of
 from streams.app.graph_sink import create_constraints
 from streams.app.wiring import TOPICS_OF, Role, group_of
 from streams.local.services import Endpoints, services
 from streams.settings import Settings, load_settings
+from transport.admin import committed_offsets
 from transport.kafka import end_offset, read_ranges
-from transport.topics import create_topics
+from transport.topics import create_topics, partitions_of
 
 PATIENCE_S = 900.0
 HERE = Path(__file__).parent
@@ -172,19 +172,15 @@ def wait_until(there: Callable[[], bool], what: str, every_s: float = 0.1) -> No
         time.sleep(every_s)
 
 
-def first_after(reader: KafkaConsumer, ends: dict[tuple[str, int], int]) -> int:
+def first_after(reader: KafkaConsumer, ends: dict[TopicPartition, int]) -> int:
     """Broker's time of the earliest message at or after these offsets, ms."""
-    spans = {
-        (topic, partition): (end, end + 1)
-        for (topic, partition), end in ends.items()
-        if end_offset(reader, topic, partition) > end
-    }
+    spans = {partition: (end, end + 1) for partition, end in ends.items() if end_offset(reader, *partition) > end}
     return min(message.timestamp for messages in read_ranges(reader, spans) for message in messages)
 
 
-def ends_of(reader: KafkaConsumer, topics: Sequence[Topic]) -> dict[tuple[str, int], int]:
+def ends_of(reader: KafkaConsumer, topics: Sequence[Topic]) -> dict[TopicPartition, int]:
     """The offset that comes next, of every partition."""
-    return {place: end_offset(reader, *place) for place in places_of(topics)}
+    return {place: end_offset(reader, *place) for place in partitions_of(topics)}
 
 
 def wait_for_commits(bootstrap: str, reader: KafkaConsumer, roles: Sequence[Role]) -> None:

@@ -1,7 +1,7 @@
-"""Settings of the streaming side: the one place under `streams` that reads the environment.
+"""Settings of the streaming side: the only module under `streams` that reads the environment.
 
-Every field is an environment variable with the prefix `SX9_` (`SX9_KAFKA_BOOTSTRAP=broker:9092`).
-Unknown `SX9_` names are refused, so that a typing error is not a silent default.
+Each field is an environment variable with the prefix `SX9_` (`SX9_KAFKA_BOOTSTRAP=broker:9092`).
+Unknown `SX9_` names are refused, so that a misspelled one is not silently ignored.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from schemas.errors import BadConfiguration
 
 PREFIX = "SX9_"
 TRAINER_PREFIX = "SX9_TRAINER_"
-"""Names that trainers/settings.py reads and checks."""
+"""Prefix of the names that trainers/settings.py reads and checks."""
 
 
 class Settings(BaseSettings):
-    """What one process needs to know of the world around it; frozen, and never handed to a core module."""
+    """Settings of one process: frozen, and never passed to a core module."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
@@ -32,8 +32,10 @@ class Settings(BaseSettings):
         None, description="bolt://host:port of your own Neo4j; empty: `sx9 up` starts one on this machine"
     )
     neo4j_user: str = Field("neo4j", description="user of your own Neo4j")
-    neo4j_password: SecretStr = Field(SecretStr(""), description="its password; empty: no authentication")
-    replication_factor: int = Field(1, ge=1, le=9, description="replicas of every topic, on your own Kafka")
+    neo4j_password: SecretStr = Field(
+        SecretStr(""), description="password of your own Neo4j; empty: no authentication"
+    )
+    replication_factor: int = Field(1, ge=1, le=9, description="replicas of each topic, on your own Kafka")
     state_dir: Path = Field(Path(".sx9"), description="data of the local services, cursors, snapshots, logs")
     output_dir: Path = Field(Path("output"), description="models and exports")
     cache_dir: Path = Field(
@@ -42,15 +44,22 @@ class Settings(BaseSettings):
     )
     kafka_heap_mb: int = Field(256, ge=128, description="heap of the local Kafka, MB")
     neo4j_heap_mb: int = Field(512, ge=256, description="heap of the local Neo4j, MB")
-    kafka_port: int = Field(0, ge=0, le=65535, description="port of the local Kafka; 0: a free one, kept")
-    neo4j_port: int = Field(0, ge=0, le=65535, description="port of the local Neo4j; 0: a free one, kept")
+    kafka_port: int = Field(
+        0, ge=0, le=65535, description="port of the local Kafka; 0: a free one, kept for later starts"
+    )
+    neo4j_port: int = Field(
+        0, ge=0, le=65535, description="port of the local Neo4j; 0: a free one, kept for later starts"
+    )
     start_timeout_s: float = Field(120.0, gt=0, description="longest time until a local service answers")
     maven_repository: str | None = Field(
         None, description="Maven repository of the jars; empty: the mirror in ~/.m2/settings.xml, or Maven Central"
     )
     bind: str = Field("127.0.0.1", description="address that the metrics and web servers listen on")
     web_port: int = Field(
-        0, ge=0, le=65533, description="first of three ports of Faust's own web servers (a role each); 0: none"
+        0,
+        ge=0,
+        le=65533,
+        description="first of three ports of Faust's web servers, one per role; 0: no web servers",
     )
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0: a free one, printed at start")
     feeds: str = Field(
@@ -58,21 +67,23 @@ class Settings(BaseSettings):
         description="feeds that `sx9 up` fetches, separated by spaces; name=URL-or-path names a source of yours",
     )
     fetch_interval_s: float = Field(
-        3_600.0, ge=0, description="seconds between two fetches of a feed under `sx9 up`; 0: none"
+        3_600.0, ge=0, description="seconds between two fetches of a feed under `sx9 up`; 0: no fetches"
     )
-    policy_file: Path | None = Field(None, description="TOML file with retraining rules; empty: what the log says")
+    policy_file: Path | None = Field(
+        None, description="TOML file with retraining policies; empty: the policies in the journals"
+    )
     tick_interval_s: float = Field(
-        60.0, ge=0, description="seconds between the clock ticks written to every journal; 0: none (demo, replay)"
+        60.0, ge=0, description="seconds between the clock ticks sent to every journal; 0: no ticks (demo, replay)"
     )
 
     @property
     def snapshots_dir(self) -> Path:
-        """Folder of the fold snapshots."""
+        """Folder of the snapshots of the fold."""
         return self.state_dir / "snapshots"
 
     @property
     def feed_sources(self) -> dict[str, str | None]:
-        """Feed -> source, None for the feed's own."""
+        """Feed -> URL or path of its source; None: the default source of the feed."""
         pairs = (word.partition("=") for word in self.feeds.split())
         return {name: source or None for name, _, source in pairs}
 
@@ -91,13 +102,13 @@ def load_settings(**overrides: object) -> Settings:
     """Read the settings from the environment.
 
     Args:
-        overrides: Field values that win over the environment (command-line options).
+        overrides: Field values that override the environment (command-line options).
 
     Returns:
         The frozen settings.
 
     Raises:
-        BadConfiguration: An unknown `SX9_` name or a bad value, each named with its remedy.
+        BadConfiguration: A name is unknown or a value is invalid; the message names it and the remedy.
     """
     known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
     unknown = sorted(

@@ -17,7 +17,6 @@ from schemas.codec import decode
 from schemas.errors import BadConfiguration, BadRecord
 from schemas.events import Event
 from schemas.topics import EVENT_TOPICS
-from streams.app.catch_up import places_of
 from streams.content.events_folder import write_events
 from streams.content.graph_export import write_ontology
 from streams.core.ontology import build_ontology
@@ -26,6 +25,7 @@ from streams.fetchers.base.runner import feed_named, parse_events
 from streams.settings import Settings
 from sx9_ml_models.fetching import progress_bars
 from transport.kafka import end_offset, read_ranges
+from transport.topics import partitions_of
 
 
 def parse_sources(arguments: Sequence[str]) -> dict[str, str | None]:
@@ -88,7 +88,7 @@ def events_from_topics(reader: KafkaConsumer, rejected: Counter[str]) -> Iterato
     Raises:
         RetryLater: Kafka does not answer.
     """
-    ranges = {partition: (0, end_offset(reader, *partition)) for partition in places_of(EVENT_TOPICS)}
+    ranges = {partition: (0, end_offset(reader, *partition)) for partition in partitions_of(EVENT_TOPICS)}
     for messages in read_ranges(reader, ranges):
         for message in messages:
             try:

@@ -1,9 +1,9 @@
-"""Our own processes as children: started, restarted when they end, and never left behind.
+"""Child processes of our own program: each runs under a watchdog, and one that exits is restarted.
 
-    parent ──pipe──> child      the pipe closes when the parent ends, however it ends; the child then ends itself
+    parent ──pipe──> watchdog ──> `sx9 run ROLE`        (streams/local/supervisor.py: nothing outlives the parent)
 
-A child that ends is started again after a pause that doubles; one that ran for a while starts over with the
-shortest. Its output goes to `logs/<name>.log`; `.log.1` is the start before.
+The pause before a restart grows with each exit; after a child has run for `STEADY_S` it starts again with the
+shortest. The output of a child goes to `logs/<name>.log`; `.log.1` is that of the start before.
 """
 
 from __future__ import annotations
@@ -11,26 +11,24 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from streams.local import supervisor
 from streams.local.process import tail
 
 log = logging.getLogger(__name__)
 
-PAUSES_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+RESTART_PAUSES_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+"""Pauses before restarts, seconds. The last one repeats without limit."""
 STEADY_S = 60.0
-"""A child that ran for so long starts over with the shortest pause."""
+"""A child that ran for this long is restarted after the shortest pause, seconds."""
 GRACE_S = 15.0
-"""From SIGTERM to SIGKILL."""
-PIPE = "SX9CHILD_PIPE"
-"""Set in the environment of a child: its standard input is the parent's pipe."""
+"""From SIGTERM to SIGKILL, seconds."""
+TAIL_LINES = 5
 
 
 @dataclass
@@ -38,13 +36,13 @@ class Child:
     """One process that should be running.
 
     Attributes:
-        name: For people, and of its log file.
+        name: For people, and for the name of its log file.
         command: Arguments of `sx9`.
-        log: Where its output goes.
-        metrics_port: Where its /metrics are.
-        env: What its environment has beside ours.
-        lock: A file descriptor that it keeps open.
-        starts: How often it was started.
+        log: Its log file.
+        metrics_port: Port of its /metrics.
+        env: Environment variables that are added to ours.
+        lock_fd: File descriptor that stays open until it has ended; None: none.
+        starts: Number of starts so far.
     """
 
     name: str
@@ -52,42 +50,66 @@ class Child:
     log: Path
     metrics_port: int
     env: Mapping[str, str] = field(default_factory=dict)
-    lock: int | None = None
+    lock_fd: int | None = None
     starts: int = 0
-    process: subprocess.Popen[bytes] | None = None
-    started: float = 0.0
-    again: float = 0.0
-    failures: int = 0
+    _watchdog: supervisor.Watchdog | None = None
+    _started_s: float = 0.0
+    _restart_s: float = 0.0
+    _failures: int = 0
+
+    @property
+    def watchdog(self) -> supervisor.Watchdog | None:
+        """The watchdog of its last start; None before the first."""
+        return self._watchdog
 
     def start(self) -> None:
         """Start it."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        if self.log.exists():
-            self.log.replace(self.log.with_name(self.log.name + ".1"))
-        with self.log.open("wb") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "sx9_ml_models", *self.command],
-                stdin=subprocess.PIPE,
-                stdout=out,
-                stderr=out,
-                env=os.environ | self.env | {PIPE: "1"},
-                pass_fds=() if self.lock is None else (self.lock,),
-                start_new_session=True,  # Ctrl-C reaches only the parent, which stops all in order
-            )
+        if self._watchdog is not None and self._watchdog.stdin is not None:
+            self._watchdog.stdin.close()
+        self._watchdog = supervisor.launch(
+            [sys.executable, "-m", "sx9_ml_models", *self.command],
+            self.log,
+            grace_s=GRACE_S,
+            env=os.environ | self.env,
+            pass_fds=() if self.lock_fd is None else (self.lock_fd,),
+        )
         self.starts += 1
-        self.started = time.monotonic()
+        self._started_s = time.monotonic()
+        self._restart_s = 0.0
 
-    @property
-    def is_running(self) -> bool:
-        """Whether it runs now."""
-        return self.process is not None and self.process.poll() is None
+    def restart_if_exited(self) -> str | None:
+        """Restart it once it has exited and the pause is over.
+
+        Returns:
+            At the first call after an exit, a message about it; otherwise None.
+        """
+        code = None if self._watchdog is None else self._watchdog.poll()
+        if code is None:
+            return None
+        if self._restart_s:
+            if time.monotonic() >= self._restart_s:
+                self.start()
+            return None
+        pause_s = self._next_pause_s()
+        self._restart_s = time.monotonic() + pause_s
+        return (
+            f"{self.name} exited with code {code} and restarts in {pause_s:.0f} s; "
+            f"the end of {self.log}:\n{tail(self.log, TAIL_LINES)}"
+        )
+
+    def _next_pause_s(self) -> float:
+        if time.monotonic() - self._started_s > STEADY_S:
+            self._failures = 0
+        pause_s = RESTART_PAUSES_S[min(self._failures, len(RESTART_PAUSES_S) - 1)]
+        self._failures += 1
+        return pause_s
 
 
 class Children:
-    """Several children.
+    """Several child processes.
 
     Args:
-        children: Which; they are started by `start`.
+        children: Which; `start` starts them.
     """
 
     def __init__(self, children: Sequence[Child]) -> None:
@@ -98,72 +120,27 @@ class Children:
         for child in self.all:
             child.start()
 
-    def mend(self) -> list[str]:
-        """Start again what has ended and has waited long enough.
+    def restart_exited(self) -> list[str]:
+        """Restart the children that have exited, each after a pause. Call it about once a second.
 
         Returns:
-            A sentence about each that has ended since the last call.
+            A message about each child that has exited since the last call.
         """
-        news = []
-        for child in self.all:
-            if child.is_running or child.process is None:
-                continue
-            now = time.monotonic()
-            if not child.again:
-                child.failures = 0 if now - child.started > STEADY_S else child.failures
-                pause = PAUSES_S[min(child.failures, len(PAUSES_S) - 1)]
-                child.failures += 1
-                child.again = now + pause
-                news.append(
-                    f"{child.name} ended with code {child.process.returncode}, starts again in {pause:.0f} s; "
-                    f"the end of {child.log}:\n{tail(child.log, 5)}"
-                )
-            elif now >= child.again:
-                child.again = 0.0
-                child.start()
-        return news
+        messages = [child.restart_if_exited() for child in self.all]
+        return [message for message in messages if message is not None]
 
     def stop(self) -> None:
-        """Stop all together: SIGTERM, time, SIGKILL."""
-        running = [child.process for child in self.all if child.process is not None and child.is_running]
-        for process in running:
-            process.terminate()
-        deadline = time.monotonic() + GRACE_S
-        for process in running:
-            try:
-                process.wait(max(deadline - time.monotonic(), 0.1))
-            except subprocess.TimeoutExpired:
-                log.error("process %d does not end: killed", process.pid)
-                process.kill()
-                process.wait()
-        for child in self.all:
-            if child.process is not None and child.process.stdin is not None:
-                child.process.stdin.close()
+        """Stop all at the same time: SIGTERM, a grace period, SIGKILL."""
+        killed = supervisor.stop([child.watchdog for child in self.all if child.watchdog is not None], GRACE_S)
+        if killed:
+            log.error("watchdogs %s did not end and were killed", killed)
 
 
 @contextlib.contextmanager
 def running(children: Children) -> Iterator[Children]:
-    """The children while the block runs."""
+    """Run the children until the block ends."""
     try:
         children.start()
         yield children
     finally:
         children.stop()
-
-
-def end_with_parent() -> None:
-    """In a child: get SIGTERM when the parent is gone, and be killed if that doesn't end us in time.
-
-    Does nothing in a process that isn't a child of `Children`.
-    """
-    if not os.environ.pop(PIPE, ""):
-        return
-
-    def wait() -> None:
-        while os.read(0, 1):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(GRACE_S)
-        os._exit(137)
-
-    threading.Thread(target=wait, name="parent", daemon=True).start()

@@ -18,7 +18,6 @@ from schemas.scores import HOLDOUT, of_split, summary
 from schemas.topics import DEAD_LETTERS, JOURNAL, TOPICS, TRIGGERS, VERSIONS, WINDOWS, Topic, partition_of
 from schemas.versions import Manifest, VersionEvent
 from schemas.windows import Declined, Trigger, Window
-from streams.app.catch_up import committed_offsets, places_of
 from streams.app.replay import fold_from, state_now
 from streams.app.wiring import ROLES, TOPICS_OF, Role, group_of
 from streams.core.fold import initial
@@ -26,8 +25,10 @@ from streams.local.services import Endpoints, running
 from streams.settings import Settings
 from trainers.settings import TrainerSettings
 from trainers.store.registry import Registry
+from transport.admin import committed_offsets
 from transport.kafka import consumer, end_offset, kafka_errors, read_range
 from transport.retry import retry
+from transport.topics import partitions_of
 
 
 def records(reader: KafkaConsumer, topic: Topic, partition: int) -> Iterator[tuple[int, Any]]:
@@ -169,7 +170,7 @@ def _message_count(reader: KafkaConsumer, topic: Topic) -> int:
 
 def _lag(reader: KafkaConsumer, admin: KafkaAdminClient, role: Role) -> int:
     committed = retry(lambda: committed_offsets(admin, group_of(role)))
-    partitions = places_of(TOPICS_OF[role])
+    partitions = partitions_of(TOPICS_OF[role])
     return sum(end_offset(reader, *partition) - committed.get(partition, 0) for partition in partitions)
 
 
@@ -257,7 +258,7 @@ def similar(settings: Settings, node: str, k: int) -> list[dict[str, Any]]:
         RetryLater: Neo4j does not answer.
     """
     from trainers.store import node_embeddings
-    from transport.neo4j import driver as neo4j_driver
+    from transport.neo4j import neo4j_driver
 
     found = running(settings, kafka=False)
     if found is None:

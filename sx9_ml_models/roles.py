@@ -20,7 +20,6 @@ from streams.app.wiring import ROLES, run_role
 from streams.fetchers.base.runner import feed_named, fetch
 from streams.local.services import Endpoints, running
 from streams.settings import Settings
-from sx9_ml_models.processes import end_with_parent
 from trainers.settings import load_recipe_config, load_trainer_settings
 from transport.topics import create_topics
 
@@ -44,8 +43,7 @@ def run(name: str, settings: Settings, model: str = MODELS[0]) -> None:
     """
     if name not in NAMES:
         raise BadConfiguration(f"there is no process {name!r}: choose one of {', '.join(NAMES)}")
-    end_with_parent()
-    disable_created_metrics()  # type: ignore[no-untyped-call]
+    disable_created_metrics()
     if name == "train":
         _train(settings, model)
         return

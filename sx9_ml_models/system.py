@@ -1,15 +1,14 @@
-"""The whole system on one machine: Kafka, Neo4j, the app's roles, a trainer per model, the fetchers.
+"""The whole system on one machine: Kafka, Neo4j, the app's roles, a trainer for each model, the fetcher.
 
-    sx9 up ──> Kafka, Neo4j (streams.services)
-           └─> children: `sx9 run journal | graph | fold | train --model ... | fetch`      (children.py)
+    sx9 up ──> Kafka, Neo4j    (streams/local/services.py)
+           └─> children: `sx9 run journal | graph | fold | train --model ... | fetch`      (processes.py)
 
-Everything ends with it: at Ctrl-C, at SIGTERM, and when it is killed.
+All of them end with it: at Ctrl-C, at SIGTERM, and when it is killed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -27,66 +26,79 @@ from streams.local.services import Endpoints, services
 from streams.settings import Settings
 from sx9_ml_models.decisions import DecisionFollower, describe
 from sx9_ml_models.processes import Child, Children, running
-from transport.files import write_atomically
+from transport.files import lock, write_atomically
 from transport.kafka import consumer
 from transport.topics import create_topics
 
 log = logging.getLogger(__name__)
 
-LOCK_PATIENCE_S = 40.0
-"""The children of one that was killed need a moment to end."""
-MEND_EVERY_S = 1.0
+LOCK_TIMEOUT_S = 40.0
+"""Longest wait for the children of a killed instance to end, seconds."""
+RESTART_INTERVAL_S = 1.0
+"""Seconds between two checks for children that have exited."""
 TRAIN = "train"
-"""The role of which there is a process for each model."""
+"""The role that has one process for each model."""
 
 
 @contextlib.contextmanager
-def only_one(state_dir: Path) -> Iterator[int]:
-    """Hold the lock of a state folder; its file descriptor is handed to the children, who hold it too.
+def single_instance(state_dir: Path) -> Iterator[int]:
+    """Make sure that only one instance of the system uses a state folder while the block runs.
+
+    Yields:
+        The file descriptor that holds the lock. The watchdogs of the children keep it open, so that a new instance
+        waits until the children of a killed one have ended.
 
     Raises:
-        RetryLater: Another one runs in this folder.
+        RetryLater: Another instance runs in this folder, or the children of an earlier one do not end.
     """
     path = state_dir / "run" / "up.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
-    try:
-        _take(descriptor, path)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _take(descriptor: int, path: Path) -> None:
-    deadline = time.monotonic() + LOCK_PATIENCE_S
-    while True:
+    descriptors: list[int] = []
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = path.read_text().strip()
-            if owner and psutil.pid_exists(int(owner)):
-                raise RetryLater(
-                    f"it runs already here, as process {owner}: see `sx9 status`, stop it, or choose another "
-                    "folder with --state-dir"
-                ) from None
-            if time.monotonic() > deadline:
+            stack.enter_context(
+                lock(
+                    path,
+                    f"running in {state_dir}",
+                    timeout_s=LOCK_TIMEOUT_S,
+                    cancel_check=lambda: _running_owner(path) is not None,
+                    on_acquired=descriptors.append,
+                )
+            )
+        except RetryLater:
+            owner = _running_owner(path)
+            if owner is None:
                 raise RetryLater(f"processes of an earlier start still hold {path}: stop them, or wait") from None
-            time.sleep(0.2)
-        else:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-            return
+            raise RetryLater(
+                f"it already runs here, as process {owner}: see `sx9 status`, stop it, or choose another folder "
+                "with --state-dir"
+            ) from None
+        _write_owner(descriptors[0])
+        yield descriptors[0]
 
 
-def system(settings: Settings, *, fetch: bool, env: Mapping[str, str], lock: int) -> Children:
-    """The children of a system, not started yet, with a port for the metrics of each.
+def _running_owner(path: Path) -> int | None:
+    """The process in a lock file if it still runs."""
+    owner = path.read_text().strip()
+    return int(owner) if owner and psutil.pid_exists(int(owner)) else None
+
+
+def _write_owner(descriptor: int) -> None:
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+
+
+def system_children(settings: Settings, *, fetch: bool, env: Mapping[str, str], lock_fd: int) -> Children:
+    """The child processes of a system, not started yet, each with a port for its metrics.
+
+    The list of them is written to `run/up.json` in the state folder, for `sx9 status`.
 
     Args:
-        fetch: Whether the feeds are fetched.
-        env: What the children's environment has beside ours.
-        lock: A file descriptor that they keep open.
+        settings: Give the state folder and the first metrics port.
+        fetch: Whether feeds are fetched.
+        env: Environment variables of the children that are added to ours.
+        lock_fd: The file descriptor from `single_instance`.
     """
-    commands = {name: ["run", name] for name in ROLES}
+    commands: dict[str, list[str]] = {name: ["run", name] for name in ROLES}
     commands |= {f"{TRAIN}-{model}": ["run", TRAIN, "--model", model] for model in MODELS}
     commands |= {"fetch": ["run", "fetch"]} if fetch else {}
     taken: set[int] = set()
@@ -96,46 +108,46 @@ def system(settings: Settings, *, fetch: bool, env: Mapping[str, str], lock: int
         taken.add(port)
         variable = "SX9_TRAINER_METRICS_PORT" if TRAIN in command else "SX9_METRICS_PORT"
         log_file = settings.logs_dir / f"{name}.log"
-        children.append(Child(name, command, log_file, port, {**env, variable: str(port)}, lock))
+        children.append(Child(name, command, log_file, port, {**env, variable: str(port)}, lock_fd))
     listed = [{"name": c.name, "metrics_port": c.metrics_port, "log": str(c.log)} for c in children]
     write_atomically(settings.state_dir / "run" / "up.json", json.dumps(listed, indent=2).encode())
     return Children(children)
 
 
 def up(settings: Settings) -> None:
-    """Run the system until stopped.
+    """Run the system until it is stopped.
 
     Raises:
-        RetryLater, BadConfiguration: Kafka or Neo4j can't be started or used; it runs already.
+        RetryLater, BadConfiguration: Kafka or Neo4j can't be started or used, or the system already runs.
     """
-    with only_one(settings.state_dir) as lock, services(settings) as endpoints:
+    with single_instance(settings.state_dir) as lock_fd, services(settings) as endpoints:
         create_topics(endpoints.kafka_bootstrap, settings.replication_factor)
-        children = system(settings, fetch=settings.fetch_interval_s > 0, env={}, lock=lock)
+        children = system_children(settings, fetch=settings.fetch_interval_s > 0, env={}, lock_fd=lock_fd)
         with running(children):
             _announce(endpoints, children, settings.bind)
-            _watch(endpoints, children)
+            _follow(endpoints, children)
 
 
 def _announce(endpoints: Endpoints, children: Children, bind: str) -> None:
     log.info("Kafka %s, Neo4j %s", endpoints.kafka_bootstrap, endpoints.neo4j_uri)
     for child in children.all:
         log.info("%s: http://%s:%d/metrics, log %s", child.name, bind, child.metrics_port, child.log)
-    log.info("up; Ctrl-C stops it, `sx9 status` in another terminal looks at it")
+    log.info("up; Ctrl-C stops it, `sx9 status` in another terminal shows its state")
 
 
-def _watch(endpoints: Endpoints, children: Children) -> None:
-    """Say what is decided, and start again what ended, until interrupted."""
+def _follow(endpoints: Endpoints, children: Children) -> None:
+    """Log the decisions and restart exited children, until interrupted."""
     reader = consumer(endpoints.kafka_bootstrap)
     try:
         follower = DecisionFollower(reader)
         while True:
             try:
-                for decision in follower.poll(int(MEND_EVERY_S * 1000)):
+                for decision in follower.poll(int(RESTART_INTERVAL_S * 1000)):
                     log.info("%s", describe(decision))
             except RetryLater as error:
                 log.warning("%s", error)
-                time.sleep(MEND_EVERY_S)
-            for news in children.mend():
-                log.warning("%s", news)
+                time.sleep(RESTART_INTERVAL_S)
+            for message in children.restart_exited():
+                log.warning("%s", message)
     finally:
         reader.close()

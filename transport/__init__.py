@@ -1,8 +1,9 @@
-"""How bytes enter and leave a process: Kafka, Neo4j, files, and calls that are tried again.
+"""Input and output shared by all processes: Kafka, Neo4j, files, and retries.
 
-    kafka.py           clients, RecordProducer, read_range        files.py   atomic writes, fsync, hashes, locks
-    partition_log.py   a partition that is read by offset         neo4j.py   driver
-    topics.py          creates the topics                         retry.py   calls that may fail at first
+    kafka.py           producer, consumer, read_range     partition_log.py   one partition, read by offset
+    topics.py          create_topics, partitions_of       neo4j.py           neo4j_driver
+    admin.py           offsets of consumer groups         files.py           atomic writes, fsync, hashes, locks
+                                                          retry.py           retry
 
-Imports `schemas` and nothing else of ours. Errors of the client libraries are mapped to `schemas.errors` here.
+Of our own packages it imports only `schemas`. It maps the errors of the client libraries to `schemas.errors`.
 """

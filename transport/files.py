@@ -1,4 +1,4 @@
-"""Files that are whole or absent whenever the process dies, file hashes, and locks between processes."""
+"""Atomic file writes, flushes to disk, file hashes, and locks between processes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,7 +20,7 @@ _LOCK_POLL_S = 0.1
 
 
 def sync(path: Path) -> None:
-    """Flush a file, or the entries of a folder, to the disk."""
+    """Flush a file, or the list of names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -37,11 +36,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file as a whole: readers see the old bytes or the new ones, also after a power cut.
+    """Replace the content of a file: readers see the old bytes or the new ones, even after a power failure.
 
     Args:
         path: The file; missing parent folders are created.
-        data: Its new content.
+        data: The new content.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -54,11 +53,11 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def link_atomically(link: Path, target: str) -> None:
-    """Point a symbolic link at a new target; at every moment it is the old link or the new one.
+    """Replace a symbolic link: readers see the old target or the new one.
 
     Args:
-        link: The link; need not exist yet.
-        target: Relative to the folder of the link.
+        link: The link; it need not exist yet.
+        target: The new target, relative to the folder of the link.
     """
     temporary = link.with_name(f".{link.name}.partial")
     temporary.unlink(missing_ok=True)
@@ -79,44 +78,52 @@ def lock(
     doing: str,
     *,
     timeout_s: float = LOCK_TIMEOUT_S,
-    cancelled: threading.Event | None = None,
+    cancel_check: Callable[[], bool] | None = None,
     on_acquired: Callable[[int], None] | None = None,
 ) -> Iterator[None]:
-    """Hold an exclusive lock on a file while the block runs. The kernel releases it when the process dies.
+    """Hold an exclusive lock on a file while the block runs.
+
+    The kernel releases it when the process and all that inherited the descriptor have ended, however they end.
 
     Args:
         path: The lock file; created if missing, never removed.
         doing: What the holder does, for the log and the error: `downloading the jars of Kafka`.
         timeout_s: Longest wait for another holder, seconds.
-        cancelled: Ends the wait when it is set.
+        cancel_check: Called while waiting; the wait ends when it returns true.
         on_acquired: Called with the file descriptor that holds the lock.
 
     Raises:
         RetryLater: Another process still holds the lock after `timeout_s`, or the wait was cancelled.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    held = filelock.FileLock(
+    file_lock = filelock.FileLock(
         path, preserve_lock_file=True, fallback_to_soft=False, poll_interval=_LOCK_POLL_S, on_acquired=on_acquired
     )
     try:
-        held.acquire(timeout=0)
+        file_lock.acquire(timeout=0)
     except filelock.Timeout:
-        log.info("another process is %s; waiting for it", doing)
-        _wait_for(held, path, doing, timeout_s, cancelled)
+        _wait(file_lock, path, doing, timeout_s, cancel_check)
     try:
         yield
     finally:
-        held.release()
+        file_lock.release()
 
 
-def _wait_for(
-    held: filelock.BaseFileLock, path: Path, doing: str, timeout_s: float, cancelled: threading.Event | None
+def _wait(
+    file_lock: filelock.BaseFileLock,
+    path: Path,
+    doing: str,
+    timeout_s: float,
+    cancel_check: Callable[[], bool] | None,
 ) -> None:
+    is_cancelled = cancel_check or (lambda: False)
     try:
-        held.acquire(timeout=timeout_s, cancel_check=cancelled.is_set if cancelled else None)
+        if not is_cancelled():
+            log.info("another process is %s; waiting for it", doing)
+        file_lock.acquire(timeout=timeout_s, cancel_check=is_cancelled)
     except filelock.Timeout:
-        if cancelled is not None and cancelled.is_set():
-            raise RetryLater(f"stopped while another process was {doing}") from None
+        if is_cancelled():
+            raise RetryLater(f"stopped waiting while another process was {doing}") from None
         raise RetryLater(
             f"another process has been {doing} for over {timeout_s:.0f} s (it holds {path}): "
             "stop it, or try again later"

@@ -1,7 +1,7 @@
-"""Kafka clients with the settings that every process uses, and reading ranges of offsets.
+"""Kafka producers and consumers with the settings that every process uses, and reads of offset ranges.
 
 RecordProducer(producer(bootstrap)).send(...)  ──> flush() ──> acknowledged by all in-sync replicas, in order
-read_range(consumer(bootstrap), topic, partition, start, end)  ──> batches of messages, in order of offset
+read_range(consumer(bootstrap), topic, partition, start, end)  ──> batches of messages, in offset order
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from schemas.codec import encode
 from schemas.errors import Corrupt, RetryLater
 
 MAX_POLL_RECORDS = 2_000
-"""Messages that one poll returns, at most."""
+"""Largest number of messages that one poll returns."""
 
 READ_TIMEOUT_S = 60.0
-"""Reading a range fails after so many seconds without a message."""
+"""Longest time without a message before reading a range fails, seconds."""
 
 FLUSH_TIMEOUT_S = 60.0
 """Longest wait for acknowledgements, seconds."""
 
 NO_DELIVERY_TIMEOUT_MS = 2**31 - 1
-"""As `delivery_timeout_ms`: records never expire, so a producer leaves no gap in what it writes."""
+"""For `delivery_timeout_ms`: records never expire, so the producer leaves no gap in a partition."""
 
 PRODUCER: dict[str, Any] = {
     "acks": "all",
@@ -51,7 +51,14 @@ CONSUMER: dict[str, Any] = {
 
 @contextlib.contextmanager
 def kafka_errors(doing: str) -> Iterator[None]:
-    """Maps what the Kafka client raises to `RetryLater`, saying what was being done."""
+    """Map errors of the Kafka client to `RetryLater`.
+
+    Args:
+        doing: What the block does, for the message: `reading the offsets of sx9-fold`.
+
+    Raises:
+        RetryLater: The client raised an error in the block.
+    """
     try:
         yield
     except KafkaError as error:
@@ -62,17 +69,21 @@ def kafka_errors(doing: str) -> Iterator[None]:
 
 
 def producer(bootstrap: str, **settings: Any) -> KafkaProducer:
-    """An idempotent producer that waits for all replicas.
+    """An idempotent producer that waits for all in-sync replicas; the caller closes it.
+
+    Args:
+        bootstrap: host:port of the broker.
+        settings: Further arguments of `KafkaProducer`; they override `PRODUCER`.
 
     Raises:
-        RetryLater: No broker answers at `bootstrap` (host:port).
+        RetryLater: No broker answers.
     """
     with kafka_errors(f"connecting to {bootstrap}"):
         return KafkaProducer(bootstrap_servers=bootstrap, **(PRODUCER | settings))
 
 
 class RecordProducer:
-    """Sends records; `flush` waits until the broker has acknowledged all of them.
+    """Encodes and sends records; `flush` waits until the broker has acknowledged them.
 
     Args:
         producer: From `producer()`.
@@ -87,12 +98,12 @@ class RecordProducer:
 
         Args:
             topic: Name of the topic.
-            record: Encoded here.
+            record: The record; it is encoded here.
             key: The message key.
-            partition: None: the hash of the key decides.
+            partition: Number of the partition; None: chosen by the hash of the key.
 
         Raises:
-            RetryLater: The client can't take the record now.
+            RetryLater: The client can't accept the record now.
         """
         with kafka_errors(f"sending to {topic}"):
             self._futures.append(
@@ -100,7 +111,7 @@ class RecordProducer:
             )
 
     def flush(self) -> None:
-        """Wait until the broker has acknowledged everything sent since the last `flush`.
+        """Wait until the broker has acknowledged all records sent since the last `flush`.
 
         Raises:
             RetryLater: It did not within `FLUSH_TIMEOUT_S`, or it refused a record.
@@ -114,20 +125,29 @@ class RecordProducer:
 
 
 def consumer(bootstrap: str, **settings: Any) -> KafkaConsumer:
-    """A consumer that commits only when told to; without `group_id` it belongs to no group.
+    """A consumer that commits only explicitly; the caller closes it.
+
+    Args:
+        bootstrap: host:port of the broker.
+        settings: Further arguments of `KafkaConsumer`; they override `CONSUMER`. Without `group_id` the consumer
+            belongs to no group.
 
     Raises:
-        RetryLater: No broker answers at `bootstrap` (host:port).
+        RetryLater: No broker answers.
     """
     with kafka_errors(f"connecting to {bootstrap}"):
         return KafkaConsumer(bootstrap_servers=bootstrap, **(CONSUMER | settings))
 
 
 def end_offset(reader: KafkaConsumer, topic: str, partition: int) -> int:
-    """The offset that the next message of a partition will get."""
-    wanted = TopicPartition(topic, partition)
-    with kafka_errors(f"asking for the end of {topic}/{partition}"):
-        return int(reader.end_offsets([wanted])[wanted])
+    """The offset that the next message of a partition will get.
+
+    Raises:
+        RetryLater: The broker does not answer.
+    """
+    topic_partition = TopicPartition(topic, partition)
+    with kafka_errors(f"reading the end offset of {topic}/{partition}"):
+        return int(reader.end_offsets([topic_partition])[topic_partition])
 
 
 def read_range(
@@ -140,13 +160,14 @@ def read_range(
         topic: Name of the topic.
         partition: Its number.
         start: First offset.
-        end: Exclusive; None means the end of the partition now.
+        end: End offset, exclusive; None: the current end of the partition.
 
     Yields:
-        Lists of messages in order of offset (`.offset`, `.key`, `.value`, `.headers`, `.timestamp`).
+        Lists of messages in offset order; nothing if the range is empty. They are kafka-python's records
+        (`.offset`, `.key`, `.value`, `.headers`, `.timestamp`).
 
     Raises:
-        Corrupt: The log begins after `start`: records that are needed are gone.
+        Corrupt: The partition begins after `start`: retention deleted records that are needed.
         RetryLater: The broker sent nothing for `READ_TIMEOUT_S`.
     """
     end = end_offset(reader, topic, partition) if end is None else end
@@ -154,37 +175,40 @@ def read_range(
 
 
 def read_ranges(reader: KafkaConsumer, ranges: Mapping[TopicPartition, tuple[int, int]]) -> Iterator[list[Any]]:
-    """Read a half-open range of offsets of each of several partitions, side by side; see `read_range`.
+    """Read a half-open range of offsets from each of several partitions at once; see `read_range`.
 
     Args:
         reader: A consumer without a group; its assignment is replaced.
-        ranges: Topic partition -> (start, end).
+        ranges: Partition -> (start, end), the end exclusive.
 
     Yields:
-        Lists of messages of one partition each, in order of offset.
+        Lists of messages in offset order, each from one partition.
     """
-    left = {TopicPartition(*partition): span for partition, span in ranges.items() if span[0] < span[1]}
-    if not left:
+    remaining = {partition: (start, end) for partition, (start, end) in ranges.items() if start < end}
+    if not remaining:
         return
-    with kafka_errors(f"reading {', '.join(f'{p.topic}/{p.partition}' for p in left)}"):
-        _seek(reader, left)
+    with kafka_errors(f"reading {', '.join(f'{p.topic}/{p.partition}' for p in remaining)}"):
+        _seek(reader, remaining)
         last_message_s = time.monotonic()
-        while left:
+        while remaining:
             for partition, messages in reader.poll(timeout_ms=1_000).items():
                 last_message_s = time.monotonic()
-                end = left[partition][1]
+                end = remaining[partition][1]
                 wanted = messages if messages[-1].offset < end else [m for m in messages if m.offset < end]
                 if messages[-1].offset + 1 >= end:
-                    del left[partition]
-                    if left:
-                        reader.assign(list(left))  # never `pause`: docs/decisions has why
+                    del remaining[partition]
+                    if remaining:
+                        reader.assign(list(remaining))  # not `pause`: see docs/decisions
                 if wanted:
                     yield wanted
             if time.monotonic() - last_message_s > READ_TIMEOUT_S:
-                raise RetryLater(f"nothing for {READ_TIMEOUT_S:.0f} s of {left}; check the broker and try again")
+                raise RetryLater(
+                    f"no message within {READ_TIMEOUT_S:.0f} s from {remaining}; check the broker and try again"
+                )
 
 
 def _seek(reader: KafkaConsumer, ranges: Mapping[TopicPartition, tuple[int, int]]) -> None:
+    """Assign the partitions, each at the start of its range."""
     reader.assign(list(ranges))
     for partition, first in reader.beginning_offsets(list(ranges)).items():
         start = ranges[partition][0]

@@ -1,4 +1,4 @@
-"""The Neo4j driver, and its errors as `schemas.errors`."""
+"""The Neo4j driver, with its errors mapped to `schemas.errors`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ from schemas.errors import BadConfiguration, RetryLater
 
 @contextlib.contextmanager
 def neo4j_errors(doing: str) -> Iterator[None]:
-    """Map errors of the driver: retryable ones to `RetryLater`, all others to `BadConfiguration`."""
+    """Map errors of the driver.
+
+    Args:
+        doing: What the block does, for the message: `writing 20 events`.
+
+    Raises:
+        RetryLater: The driver calls the error retryable.
+        BadConfiguration: It does not.
+    """
     try:
         yield
     except (DriverError, Neo4jError) as error:
@@ -25,15 +33,15 @@ def neo4j_errors(doing: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def driver(uri: str, user: str, password: str, **settings: Any) -> Iterator[Driver]:
+def neo4j_driver(uri: str, user: str, password: str, **settings: Any) -> Iterator[Driver]:
     """A driver that is closed at the end of the block.
 
     Args:
         uri: `bolt://host:port`.
-        user: Name of the user.
+        user: User name; not used if the password is empty.
         password: Empty: no authentication.
         settings: Further arguments of `neo4j.GraphDatabase.driver`.
     """
     auth = (user, password) if password else None
-    with GraphDatabase.driver(uri, auth=auth, notifications_min_severity="OFF", **settings) as opened:
-        yield opened
+    with GraphDatabase.driver(uri, auth=auth, notifications_min_severity="OFF", **settings) as driver:
+        yield driver

@@ -1,4 +1,4 @@
-"""Calls that may fail at first: tried again for a bounded time."""
+"""Repeats a call that may fail at first, for a bounded time."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ RETRY_INTERVAL_S = 0.2
 
 
 def retry(call: Callable[[], T], timeout_s: float = 30.0) -> T:
-    """The result of a call, which is repeated while it raises `RetryLater`.
+    """Repeat a call while it raises `RetryLater`, and return its result.
 
-    Brokers answer the first requests about a consumer group with errors that pass by themselves.
+    A broker answers the first requests about a consumer group with errors until it has loaded the group.
 
     Args:
         call: Takes no arguments; may be called several times.
-        timeout_s: No further attempt begins after so many seconds.
+        timeout_s: No attempt starts later than this many seconds after the first.
 
     Raises:
         RetryLater: The last attempt raised it.

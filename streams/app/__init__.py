@@ -1,8 +1,9 @@
-"""The Faust app, in three roles that run as processes of their own: one that stops never holds up another.
+"""The Faust app. It has three roles, each a process of its own, so that one that stops does not hold up the others.
 
-    threat.* ──> journal role (journaling.py) ──> retrain.journal.v1 ──> fold role (folding.py) ──> triggers
-        └──────> graph role (graphing.py) ──> Neo4j
+    threat.* ──> journal role (journal_sink.py) ──> retrain.journal.v1 ──> fold role (fold_sink.py) ──> triggers
+        └──────> graph role (graph_sink.py) ──> Neo4j
 
-`agents.py` holds the thin Faust agents, `catch_up.py` the bulk path that reads a backlog before the agents
-start, `wiring.py` builds every client and starts a role.
+`wiring.py` builds the clients of a role and runs it: `catch_up.py` first reads the backlog in bulk, then the Faust
+worker of `worker.py` runs the agent of `agents.py`. Both give messages to the same sink (`sink.py`).
+`replay.py` reads a journal again, `policy_file.py` the configured policies; `dead_letters.py` handles bad messages.
 """

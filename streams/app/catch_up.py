@@ -1,104 +1,83 @@
-"""The bulk path: a backlog is read by plain consumers, through the same sinks as the agents use.
+"""The bulk path: reads a backlog with a plain consumer and writes it to the sink that the agent uses.
 
-A Faust agent costs about 0.2 ms an event whatever it does; a plain consumer a small part of that. So at start a
-role first reads what is there, in order of offset per partition, and then hands over to its agents by moving
-its group's offsets to where it ended. Both sides may do an event twice: every sink drops the second.
+A Faust agent takes about 0.2 ms an event, a plain consumer a small part of that. So a role first reads what is on
+its topics, in offset order within each partition. It then sets the offsets of its group to where it ended, and its
+agent continues from there. A message may be read on both paths; every sink drops the second delivery.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from kafka.structs import OffsetAndMetadata
+from kafka import KafkaConsumer, TopicPartition
 
-from schemas.topics import Topic
-from streams.app.sink import Message, Place, Sink
-from transport.kafka import end_offset, kafka_errors, read_ranges
+from streams.app.sink import ConsumedMessage, Sink
+from transport.kafka import end_offset, read_ranges
 
 log = logging.getLogger(__name__)
-
-
-def places_of(topics: Sequence[Topic]) -> tuple[Place, ...]:
-    """Every partition of the topics."""
-    return tuple((topic.name, partition) for topic in topics for partition in range(topic.partitions))
 
 
 def catch_up(
     sink: Sink,
     reader: KafkaConsumer,
-    places: Sequence[Place],
-    on_taken: Callable[[int], object] = lambda _number: None,
-) -> dict[Place, int]:
-    """Give `sink` all that is on the topics now and has had no effect yet.
+    partitions: Sequence[TopicPartition],
+    on_progress: Callable[[int], object] = lambda _count: None,
+) -> dict[TopicPartition, int]:
+    """Write to `sink` all messages on the partitions that it does not have yet.
 
     Args:
-        sink: Where the messages have their effect.
+        sink: Its `positions` say where reading starts.
         reader: A consumer without a group.
-        places: The partitions to read, side by side.
-        on_taken: Told how many messages each step took.
+        partitions: The partitions; they are read at the same time.
+        on_progress: Called after each write with the number of messages written.
 
     Returns:
-        For each place the offset at which the agents go on.
+        Partition -> the offset from which the agent must continue.
     """
-    spans = {}
-    for place, start in sink.positions(places).items():
-        end = end_offset(reader, *place)
-        spans[place] = (min(start, end), end)
-    taken = 0
-    for messages in read_ranges(reader, spans):
-        sink.take([from_kafka(message) for message in messages])
-        taken += len(messages)
-        on_taken(len(messages))
-    if taken:
-        log.info("caught up with %d messages in bulk", taken)
-    return {place: end for place, (_, end) in spans.items()}
+    ranges = {}
+    for partition, position in sink.positions(partitions).items():
+        end = end_offset(reader, *partition)
+        ranges[partition] = (min(position, end), end)
+    written = 0
+    for messages in read_ranges(reader, ranges):
+        sink.write([from_kafka(message) for message in messages])
+        written += len(messages)
+        on_progress(len(messages))
+    if written:
+        log.info("caught up with %d messages in bulk", written)
+    return {partition: end for partition, (_, end) in ranges.items()}
 
 
-def from_kafka(record: Any) -> Message:
-    """A kafka-python record as a message."""
-    return Message(
+def from_kafka(record: Any) -> ConsumedMessage:
+    """A record of kafka-python as a message."""
+    return ConsumedMessage(
         record.topic,
         record.partition,
         record.offset,
         record.value or b"",
         record.timestamp,
-        _observed(record.headers),
+        _ce_time(record.headers),
     )
 
 
-def from_faust(event: Any) -> Message:
+def from_faust(event: Any) -> ConsumedMessage:
     """A Faust event with a raw value as a message."""
     message = event.message
     headers = message.headers.items() if isinstance(message.headers, dict) else message.headers or ()
-    return Message(
+    return ConsumedMessage(
         message.topic,
         message.partition,
         message.offset,
         message.value or b"",
         int(message.timestamp * 1000),
-        _observed(headers),
+        _ce_time(headers),
     )
 
 
-def _observed(headers: Any) -> bytes:
-    return next((value for name, value in headers if name == "ce_time"), b"")
-
-
-def committed_offsets(admin: KafkaAdminClient, group: str) -> dict[Place, int]:
-    """The offsets that a group committed; empty for a group that never was."""
-    with kafka_errors(f"reading the offsets of {group}"):
-        offsets = admin.list_group_offsets({group: None})[group]
-    return {(place.topic, place.partition): meta.offset for place, meta in offsets.items() if meta.offset >= 0}
-
-
-def hand_over(admin: KafkaAdminClient, group: str, ends: Mapping[Place, int]) -> None:
-    """Move the group's offsets to where the bulk path ended; a group with members at work keeps its own."""
-    offsets = {TopicPartition(*place): OffsetAndMetadata(end, "", -1) for place, end in ends.items()}
-    with kafka_errors(f"moving the offsets of {group}"):
-        answers = admin.alter_group_offsets(group, offsets).values()
-    refused = {answer.__name__ for answer in answers if answer.errno}
-    if refused:
-        log.info("group %s keeps its offsets (%s): other workers are at it", group, ", ".join(sorted(refused)))
+def _ce_time(headers: Iterable[tuple[str, bytes]]) -> bytes:
+    for name, value in headers:
+        if name == "ce_time":
+            return value
+    return b""

@@ -1,4 +1,4 @@
-"""Messages that can't be used go to the dead-letter topic with their reason and origin; the rest goes on."""
+"""Writes messages that can't be used to the dead-letter topic, with reason and origin. The others are processed."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from schemas.codec import decode
 from schemas.errors import BadRecord
 from schemas.events import MAX_PAYLOAD_BYTES, DeadLetter
 from schemas.topics import DEAD_LETTERS
-from streams import telemetry as metrics
-from streams.app.sink import Message
+from streams import telemetry
+from streams.app.sink import ConsumedMessage
 from transport.kafka import RecordProducer
 
 log = logging.getLogger(__name__)
 
-Reject = Callable[[Message, BadRecord], None]
+DeadLetterWriter = Callable[[ConsumedMessage, BadRecord], None]
 
 
-def rejecter(outbox: RecordProducer) -> Reject:
-    """A function that writes a message to the dead-letter topic through `outbox`, and counts it."""
+def dead_letter_writer(producer: RecordProducer) -> DeadLetterWriter:
+    """A function that sends a message to the dead-letter topic and counts it; the caller flushes `producer`."""
 
-    def reject(message: Message, error: BadRecord) -> None:
+    def write_dead_letter(message: ConsumedMessage, error: BadRecord) -> None:
         origin = f"{message.topic}/{message.partition}/{message.offset}"
         letter = DeadLetter(
             origin=origin,
@@ -33,17 +33,28 @@ def rejecter(outbox: RecordProducer) -> Reject:
             payload_bytes=len(message.value),
             time_ms=int(time.time() * 1000),
         )
-        outbox.send(DEAD_LETTERS.name, letter, key=origin)
-        metrics.EVENTS_REJECTED.labels(feed="stream", reason=error.reason).inc()
+        producer.send(DEAD_LETTERS.name, letter, key=origin)
+        telemetry.EVENTS_REJECTED.labels(feed="stream", reason=error.reason).inc()
         log.warning("dead letter %s: %s", origin, error)
 
-    return reject
+    return write_dead_letter
 
 
-def decoded(messages: Iterable[Message], record: Any, reject: Reject) -> Iterator[tuple[Message, Any]]:
-    """(message, record) of every message that decodes as `record`; the others are rejected."""
+def decode_messages(
+    messages: Iterable[ConsumedMessage], record_type: Any, write_dead_letter: DeadLetterWriter
+) -> Iterator[tuple[ConsumedMessage, Any]]:
+    """Decode messages; those that can't be decoded become dead letters.
+
+    Args:
+        messages: In offset order within each partition.
+        record_type: The type, or union of types, of their values.
+        write_dead_letter: From `dead_letter_writer`.
+
+    Yields:
+        (message, record) of each message that decodes, in order.
+    """
     for message in messages:
         try:
-            yield message, decode(message.value, record)
+            yield message, decode(message.value, record_type)
         except BadRecord as error:
-            reject(message, error)
+            write_dead_letter(message, error)

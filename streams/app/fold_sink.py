@@ -1,7 +1,7 @@
-"""Journals into windows and triggers: the pure fold of `streams.core`, with its outputs sent once.
+"""Folds journals into windows and triggers with the pure fold of `streams.core`, and sends each output once.
 
-Order of effects: 1 fold, 2 send windows and triggers that are not on their topics yet, 3 wait until the broker
-has them, 4 now and then save a snapshot. Only then does the caller commit.
+Order of effects: 1 fold, 2 send the windows and triggers that are not on their topics yet, 3 wait until the broker
+has acknowledged them, 4 save a snapshot after every `SNAPSHOT_EVERY` records. Only then does the caller commit.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kafka import KafkaConsumer
+from kafka import KafkaConsumer, TopicPartition
 
 from schemas.codec import decode
 from schemas.journal import Record
 from schemas.models import MODELS
 from schemas.topics import TRIGGERS, WINDOWS, Topic, partition_of
 from schemas.windows import Declined, Trigger, Window
-from streams import telemetry as metrics
-from streams.app.dead_letters import decoded, rejecter
+from streams import telemetry
+from streams.app.dead_letters import dead_letter_writer, decode_messages
 from streams.app.replay import fold_from, load_state, save_state
-from streams.app.sink import Message, Place
+from streams.app.sink import ConsumedMessage
 from streams.core.fold import Output, State, step
 from transport.kafka import RecordProducer, end_offset, read_range
 
@@ -35,41 +35,44 @@ class FoldSink:
     """Folds the journals of the models.
 
     Args:
-        outbox: For windows, triggers and dead letters.
+        producer: For windows, triggers and dead letters.
         reader: A consumer without a group.
-        snapshots_dir: Where snapshots lie.
+        snapshots_dir: Folder of the snapshots.
+
+    Attributes:
+        states: Model -> state of its fold.
     """
 
-    def __init__(self, outbox: RecordProducer, reader: KafkaConsumer, snapshots_dir: Path) -> None:
-        self._outbox = outbox
-        self._reject = rejecter(outbox)
+    def __init__(self, producer: RecordProducer, reader: KafkaConsumer, snapshots_dir: Path) -> None:
+        self._producer = producer
+        self._write_dead_letter = dead_letter_writer(producer)
         self._reader = reader
-        self._dir = snapshots_dir
+        self._snapshots_dir = snapshots_dir
         self._lock = threading.Lock()
         self._unsent: list[Output] = []
         self._window_ends = dict.fromkeys(MODELS, 0)
         self._trigger_offsets = dict.fromkeys(MODELS, -1)
         for model in MODELS:
-            self._see_what_was_sent(model)
+            self._read_sent(model)
         self.states: dict[str, State] = {model: load_state(reader, model, snapshots_dir) for model in MODELS}
         self._saved = {model: state.next_offset for model, state in self.states.items()}
         for state in self.states.values():
-            _show(state)
+            _set_gauges(state)
 
-    def positions(self, places: Sequence[Place]) -> Mapping[Place, int]:
-        """The next offset of each journal that is not folded yet."""
-        return {place: self.states[MODELS[place[1]]].next_offset for place in places}
+    def positions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """The first offset of each journal that is not folded yet."""
+        return {partition: self.states[MODELS[partition.partition]].next_offset for partition in partitions}
 
-    def take(self, messages: Sequence[Message]) -> None:
-        """See `Sink.take`. Messages that begin after a gap make it read the gap first."""
-        with self._lock:  # a rebalance cancels the agent, but not the thread in which its batch is at work
-            self._take(messages)
+    def write(self, messages: Sequence[ConsumedMessage]) -> None:
+        """See `Sink.write`. If messages start after a gap, the gap is read from the journal first."""
+        with self._lock:  # a rebalance cancels the agent, but not the thread that writes its batch
+            self._write(messages)
 
     def save(self, model: str) -> None:
-        """Write the snapshot of one model, if anything came since the last.
+        """Write a snapshot of one model if there are new records since the last one.
 
-        A snapshot is behind all outputs: while a batch is at work, or was left with outputs to send, none is
-        written, and the next start folds it again.
+        A snapshot must not be ahead of the outputs. While a batch is being written, or outputs of a failed one are
+        unsent, no snapshot is written, and the next start folds those records again.
         """
         if not self._lock.acquire(blocking=False):
             return
@@ -79,8 +82,8 @@ class FoldSink:
         finally:
             self._lock.release()
 
-    def _take(self, messages: Sequence[Message]) -> None:
-        for message, record in decoded(messages, Record, self._reject):
+    def _write(self, messages: Sequence[ConsumedMessage]) -> None:
+        for message, record in decode_messages(messages, Record, self._write_dead_letter):
             model = MODELS[message.partition]
             if message.offset > self.states[model].next_offset:
                 self._fill_gap(model, message.offset)
@@ -88,24 +91,26 @@ class FoldSink:
             self._unsent += outputs
         self._send()
         for model in {MODELS[message.partition] for message in messages}:
-            _show(self.states[model])
+            _set_gauges(self.states[model])
             if self.states[model].next_offset - self._saved[model] >= SNAPSHOT_EVERY:
                 self._save(model)
 
     def _save(self, model: str) -> None:
         state = self.states[model]
         if state.next_offset > self._saved[model]:
-            save_state(self._reader, state, self._dir)
+            save_state(self._reader, state, self._snapshots_dir)
             self._saved[model] = state.next_offset
 
-    def _see_what_was_sent(self, model: str) -> None:
-        """Take from the topics how far windows and triggers are there; our own may still be under way."""
-        self._window_ends[model] = max(self._window_ends[model], _last(self._reader, WINDOWS, model, 0))
-        self._trigger_offsets[model] = max(self._trigger_offsets[model], _last(self._reader, TRIGGERS, model, -1))
+    def _read_sent(self, model: str) -> None:
+        """Read from the topics which windows and triggers were sent; our own may not be acknowledged yet."""
+        self._window_ends[model] = max(self._window_ends[model], _last_sent(self._reader, WINDOWS, model, 0))
+        self._trigger_offsets[model] = max(
+            self._trigger_offsets[model], _last_sent(self._reader, TRIGGERS, model, -1)
+        )
 
     def _fill_gap(self, model: str, end: int) -> None:
-        """Fold what another worker had until a rebalance; it sent the outputs that are on the topics."""
-        self._see_what_was_sent(model)
+        """Fold the records that another worker had before a rebalance, and whose outputs it may have sent."""
+        self._read_sent(model)
         for state, outputs in fold_from(self._reader, self.states[model], end):
             self.states[model] = state
             self._unsent += outputs
@@ -117,38 +122,38 @@ class FoldSink:
             elif isinstance(output, Trigger):
                 self._send_trigger(output)
             elif isinstance(output, Declined):
-                metrics.DECLINED.labels(model=output.model).inc()
-        self._outbox.flush()
+                telemetry.DECLINED.labels(model=output.model).inc()
+        self._producer.flush()
         self._unsent.clear()
 
     def _send_window(self, window: Window) -> None:
         if window.end <= self._window_ends[window.model]:
             return
-        self._outbox.send(WINDOWS.name, window, key=window.model, partition=partition_of(window.model))
+        self._producer.send(WINDOWS.name, window, key=window.model, partition=partition_of(window.model))
         self._window_ends[window.model] = window.end
-        metrics.WINDOWS_CLOSED.labels(model=window.model, closed_by=window.closed_by).inc()
+        telemetry.WINDOWS_CLOSED.labels(model=window.model, closed_by=window.closed_by).inc()
         log.info("window %s closed by %s: %d examples", window.id, window.closed_by, window.examples)
 
     def _send_trigger(self, trigger: Trigger) -> None:
         if trigger.offset <= self._trigger_offsets[trigger.model]:
             return
-        self._outbox.send(TRIGGERS.name, trigger, key=trigger.model, partition=partition_of(trigger.model))
+        self._producer.send(TRIGGERS.name, trigger, key=trigger.model, partition=partition_of(trigger.model))
         self._trigger_offsets[trigger.model] = trigger.offset
-        metrics.TRIGGERS.labels(model=trigger.model, reason=trigger.reason).inc()
+        telemetry.TRIGGERS.labels(model=trigger.model, reason=trigger.reason).inc()
         log.info("trigger %s by %s: %d examples", trigger.id, trigger.reason, trigger.examples)
 
 
-def _last(reader: KafkaConsumer, topic: Topic, model: str, otherwise: int) -> int:
-    """Where the last window (its end) or trigger (its offset) on a topic stands; `otherwise` if there is none."""
+def _last_sent(reader: KafkaConsumer, topic: Topic, model: str, default: int) -> int:
+    """The end of the last window, or the offset of the last trigger, on a topic; `default` if there is none."""
     partition = partition_of(model)
     end = end_offset(reader, topic.name, partition)
     for messages in read_range(reader, topic.name, partition, max(end - 1, 0), end):
         record = decode(messages[-1].value, topic.record)
         return int(record.end if isinstance(record, Window) else record.offset)
-    return otherwise
+    return default
 
 
-def _show(state: State) -> None:
-    metrics.OPEN_WINDOW.labels(model=state.model).set(state.window.examples)
-    metrics.DRIFT.labels(model=state.model, statistic="jensen_shannon").set(state.drift)
-    metrics.UNANSWERED.labels(model=state.model).set(float(state.open_trigger is not None))
+def _set_gauges(state: State) -> None:
+    telemetry.OPEN_WINDOW.labels(model=state.model).set(state.window.examples)
+    telemetry.DRIFT.labels(model=state.model, statistic="jensen_shannon").set(state.drift)
+    telemetry.OPEN_TRIGGER.labels(model=state.model).set(float(state.open_trigger is not None))

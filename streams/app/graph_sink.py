@@ -1,37 +1,39 @@
-"""Events into Neo4j: one transaction a batch holds the rows and the positions they bring the graph to.
+"""Writes events to Neo4j: one transaction per batch holds the rows and the new positions.
 
-Order of effects: 1 decode, and reject what Neo4j can't hold, 2 rows, 3 UNWIND + MERGE per label and type,
-4 the positions, 5 commit in Neo4j. Only then does the caller commit in Kafka. A row is written only where
-nothing newer stands.
+Order of effects: 1 decode, and make a dead letter of what Neo4j can't store, 2 rows, 3 UNWIND + MERGE per label and
+type, 4 positions, 5 commit in Neo4j. Only then does the caller commit in Kafka. A row never overwrites a newer
+revision.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, LiteralString, cast
+from typing import Any, LiteralString
 
+from kafka import TopicPartition
 from neo4j import Driver, ManagedTransaction
 
 from schemas.errors import BadRecord
 from schemas.events import Event, Relationship, Template
-from streams.app.dead_letters import decoded, rejecter
-from streams.app.sink import Message, Place
+from streams.app.dead_letters import dead_letter_writer, decode_messages
+from streams.app.sink import ConsumedMessage
 from streams.core.graph_rows import NODE_LABEL, EdgeRow, GraphRows, NodeRow, batch_rows
 from transport.kafka import RecordProducer
 from transport.neo4j import neo4j_errors
 
 CONSTRAINTS: tuple[LiteralString, ...] = (
     "CREATE CONSTRAINT entity_id IF NOT EXISTS FOR (n:Entity) REQUIRE n.id IS UNIQUE",
-    "CREATE CONSTRAINT stream_place IF NOT EXISTS FOR (p:StreamPosition) REQUIRE (p.topic, p.partition) IS UNIQUE",
+    "CREATE CONSTRAINT stream_position IF NOT EXISTS FOR (p:StreamPosition) "
+    "REQUIRE (p.topic, p.partition) IS UNIQUE",
     "CREATE INDEX entity_name IF NOT EXISTS FOR (n:Entity) ON (n.name)",
 )
 
 MAX_INDEXED_BYTES = 8_000
-"""Neo4j refuses an indexed value of more than 8,175 bytes, and with it the whole transaction."""
+"""Longest indexed value. Neo4j refuses a transaction with one of more than 8,175 bytes."""
 
 MAX_INTEGER = 2**63 - 1
-"""Neo4j's largest."""
+"""Largest integer of Neo4j."""
 
 _NEWER = """WITH {it}, row WHERE {it}.modified_ms IS NULL OR row.modified_ms > {it}.modified_ms
   OR (row.modified_ms = {it}.modified_ms AND row.offset >= {it}.offset)
@@ -53,7 +55,11 @@ SET p.next = CASE WHEN p.next > row.next THEN p.next ELSE row.next END"""
 
 
 def create_constraints(driver: Driver) -> None:
-    """Create the constraints and indexes that are not there yet."""
+    """Create the missing constraints and indexes.
+
+    Raises:
+        RetryLater, BadConfiguration: See `transport.neo4j.neo4j_errors`.
+    """
     with neo4j_errors("creating constraints"):
         for statement in CONSTRAINTS:
             driver.execute_query(statement)
@@ -63,43 +69,44 @@ class GraphSink:
     """Writes the graph.
 
     Args:
-        driver: Of the Neo4j that holds it.
-        outbox: For dead letters.
+        driver: Driver of the Neo4j that holds it.
+        producer: For dead letters.
     """
 
-    def __init__(self, driver: Driver, outbox: RecordProducer) -> None:
+    def __init__(self, driver: Driver, producer: RecordProducer) -> None:
         self._driver = driver
-        self._outbox = outbox
-        self._reject = rejecter(outbox)
+        self._producer = producer
+        self._write_dead_letter = dead_letter_writer(producer)
 
-    def positions(self, places: Sequence[Place]) -> Mapping[Place, int]:
-        """What the graph itself says: the next offset of each place, 0 where it has none."""
+    def positions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """The positions that are stored in the graph; 0 for a partition that has none."""
         with neo4j_errors("reading positions"):
             found, _, _ = self._driver.execute_query(
                 "MATCH (p:StreamPosition) RETURN p.topic AS topic, p.partition AS partition, p.next AS next"
             )
-        known = {(row["topic"], row["partition"]): row["next"] for row in found}
-        return {place: known.get(place, 0) for place in places}
+        stored = {TopicPartition(row["topic"], row["partition"]): row["next"] for row in found}
+        return {partition: stored.get(partition, 0) for partition in partitions}
 
-    def take(self, messages: Sequence[Message]) -> None:
-        """See `Sink.take`."""
-        batch = batch_rows((event, message.offset) for message, event in self._storable(messages))
+    def write(self, messages: Sequence[ConsumedMessage]) -> None:
+        """See `Sink.write`."""
+        rows = batch_rows((event, message.offset) for message, event in self._storable(messages))
         with neo4j_errors(f"writing {len(messages)} events"), self._driver.session() as session:
-            session.execute_write(_write, batch, _ends(messages))
-        self._outbox.flush()
+            session.execute_write(_write_rows, rows, _positions(messages))
+        self._producer.flush()
 
-    def _storable(self, messages: Sequence[Message]) -> Iterator[tuple[Message, Event]]:
-        for message, event in decoded(messages, Event, self._reject):
+    def _storable(self, messages: Sequence[ConsumedMessage]) -> Iterator[tuple[ConsumedMessage, Event]]:
+        """(message, event) of the messages that Neo4j can store; the others become dead letters."""
+        for message, event in decode_messages(messages, Event, self._write_dead_letter):
             try:
                 _check(event)
             except BadRecord as error:
-                self._reject(message, error)
+                self._write_dead_letter(message, error)
             else:
                 yield message, event
 
 
 def _check(event: Event) -> None:
-    """One event that Neo4j refuses would hold up all that come after it."""
+    """Raise `BadRecord` for an event that Neo4j would refuse: it would block all events after it."""
     for time_ms in (event.created_ms, event.modified_ms):
         if not -MAX_INTEGER - 1 <= time_ms <= MAX_INTEGER:
             raise BadRecord("out-of-range", f"{event.id[:100]}: time {time_ms} does not fit 64 bits")
@@ -112,7 +119,7 @@ def _check(event: Event) -> None:
 
 
 def _indexed(event: Event) -> tuple[str, ...]:
-    """What an event brings into the indexes of the graph."""
+    """The values of an event that go into indexes of the graph."""
     match event:
         case Relationship():
             return event.source.id, event.target.id
@@ -121,17 +128,17 @@ def _indexed(event: Event) -> tuple[str, ...]:
     return event.id, event.name
 
 
-def _write(transaction: ManagedTransaction, batch: GraphRows, ends: list[dict[str, Any]]) -> None:
-    for label, nodes in _grouped(batch.nodes, lambda node: node.label):
+def _write_rows(transaction: ManagedTransaction, rows: GraphRows, positions: list[dict[str, Any]]) -> None:
+    for label, nodes in _grouped(rows.nodes, lambda node: node.label):
         _run(transaction, _NODES % label, [_node_row(node) for node in nodes])
-    for kind, edges in _grouped(batch.edges, lambda edge: edge.type):
+    for kind, edges in _grouped(rows.edges, lambda edge: edge.type):
         _run(transaction, _EDGES % kind, [_edge_row(edge) for edge in edges])
-    _run(transaction, _POSITIONS, ends)
+    _run(transaction, _POSITIONS, positions)
 
 
 def _run(transaction: ManagedTransaction, statement: str, rows: list[dict[str, Any]]) -> None:
-    # Labels and types come from streams.core.graph_rows, where they are reduced to letters, digits and _.
-    transaction.run(cast(LiteralString, statement), rows=rows).consume()
+    # Labels and types are from streams.core.graph_rows: only letters, digits and _.
+    transaction.run(statement, rows=rows).consume()
 
 
 def _node_row(node: NodeRow) -> dict[str, Any]:
@@ -158,11 +165,10 @@ def _grouped(rows: Iterable[Any], by: Any) -> list[tuple[str, list[Any]]]:
     return sorted(groups.items())
 
 
-def _ends(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    ends: dict[Place, int] = {}
+def _positions(messages: Sequence[ConsumedMessage]) -> list[dict[str, Any]]:
+    """The offset after the last message of each partition."""
+    ends: dict[TopicPartition, int] = {}
     for message in messages:
-        place = (message.topic, message.partition)
-        ends[place] = max(ends.get(place, 0), message.offset + 1)
-    return [
-        {"topic": topic, "partition": partition, "next": end} for (topic, partition), end in sorted(ends.items())
-    ]
+        partition = message.topic_partition
+        ends[partition] = max(ends.get(partition, 0), message.offset + 1)
+    return [{"topic": topic, "partition": number, "next": end} for (topic, number), end in sorted(ends.items())]

@@ -1,8 +1,8 @@
-"""Events into journal records: what each model can learn from each event, once, in order.
+"""Writes events to the journals: for each model an example of each event that it can learn from, once and in order.
 
-Order of effects: 1 decode, 2 project, 3 send to the journal, 4 wait until the broker has all of it. Only then
-does the caller commit. The producer never gives up on a record while the process lives, so what the journal
-holds of a source partition is always a prefix, perhaps with repetitions, and the fold drops those.
+Order of effects: 1 decode, 2 project, 3 send to the journal, 4 wait until the broker has acknowledged all of it.
+Only then does the caller commit. The producer never gives up on a record while the process lives. So a journal
+always holds a prefix of each source partition, possibly with redeliveries, which the fold drops.
 """
 
 from __future__ import annotations
@@ -10,68 +10,76 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from kafka import TopicPartition
+
 from schemas.events import Event
 from schemas.journal import Source
 from schemas.models import MODEL_SPECS
 from schemas.topics import EVENT_TOPICS, JOURNAL, partition_of, topics_of
-from streams.app.dead_letters import decoded, rejecter
-from streams.app.sink import Message, Place
+from streams.app.dead_letters import dead_letter_writer, decode_messages
+from streams.app.sink import ConsumedMessage
 from streams.core.projections.base import project_all
 from transport.kafka import RecordProducer
 
 JOURNALED = tuple(topic for topic in EVENT_TOPICS if any(topic in topics_of(spec) for spec in MODEL_SPECS))
-"""Topics whose events some model learns from."""
+"""Topics with events that a model learns from."""
 
 
 class JournalSink:
     """Writes the journals of all models that have a projection.
 
     Args:
-        outbox: Of a producer with `delivery_timeout_ms=transport.kafka.NO_DELIVERY_TIMEOUT_MS`.
-        seen: For each model, the event offsets its journal holds (`streams.core.fold.State.source_offsets`).
-        committed: The group's offsets: how far events were read that gave no example.
+        producer: Its client has `delivery_timeout_ms=transport.kafka.NO_DELIVERY_TIMEOUT_MS`.
+        seen: Model -> source partition -> last event offset in the journal (`streams.core.fold.State.source_offsets`).
+        committed: Committed offsets of the group. They also cover events that gave no example.
     """
 
     def __init__(
-        self, outbox: RecordProducer, seen: Mapping[str, Mapping[str, int]], committed: Mapping[Place, int]
+        self,
+        producer: RecordProducer,
+        seen: Mapping[str, Mapping[str, int]],
+        committed: Mapping[TopicPartition, int],
     ) -> None:
-        self._outbox = outbox
-        self._reject = rejecter(outbox)
+        self._producer = producer
+        self._write_dead_letter = dead_letter_writer(producer)
         self._seen = seen
         self._committed = committed
-        self._known: dict[Place, list[tuple[str, int]]] = {}
+        self._starts: dict[TopicPartition, list[tuple[str, int]]] = {}
 
-    def positions(self, places: Sequence[Place]) -> Mapping[Place, int]:
-        """After the last event of each place that the journals of all models that learn from it hold, or the
-        group's offset if that is later; 0 where one of these journals has nothing of the place."""
-        return {place: self._position(place) for place in places}
+    def positions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """The first offset of each partition that not all journals of the models that learn from it hold.
 
-    def take(self, messages: Sequence[Message]) -> None:
-        """See `Sink.take`."""
-        for message, event in decoded(messages, Event, self._reject):
+        This is the committed offset if that is higher, and 0 if one of these journals has no event of it.
+        """
+        return {partition: self._position(partition) for partition in partitions}
+
+    def write(self, messages: Sequence[ConsumedMessage]) -> None:
+        """See `Sink.write`."""
+        for message, event in decode_messages(messages, Event, self._write_dead_letter):
             source = Source(message.topic, message.partition, message.offset, message.timestamp_ms)
-            observed_ms = _millis(message.observed)
-            learners = self._learners((message.topic, message.partition))
-            # The journals of other models may hold the event already: it is read again for the shortest journal.
-            models = [model for model, next_offset in learners if message.offset >= next_offset]
+            observed_ms = _to_ms(message.observed)
+            starts = self._starts_of(message.topic_partition)
+            # Some journals may hold the event already: it is read again for the journal that has the least.
+            models = [model for model, start in starts if message.offset >= start]
             for model, example in project_all(event, source, observed_ms, models).items():
-                self._outbox.send(JOURNAL.name, example, key=model, partition=partition_of(model))
-        self._outbox.flush()
+                self._producer.send(JOURNAL.name, example, key=model, partition=partition_of(model))
+        self._producer.flush()
 
-    def _position(self, place: Place) -> int:
-        held = min((held for _, held in self._learners(place)), default=0)
-        return max(held, self._committed.get(place, 0)) if held else 0
+    def _position(self, partition: TopicPartition) -> int:
+        start = min((start for _, start in self._starts_of(partition)), default=0)
+        return max(start, self._committed.get(partition, 0)) if start else 0
 
-    def _learners(self, place: Place) -> list[tuple[str, int]]:
-        """Each model that learns from a place, with the offset after the last event that its journal held then."""
-        if place not in self._known:
-            name = f"{place[0]}/{place[1]}"
-            models = [spec.name for spec in MODEL_SPECS if place[0] in (topic.name for topic in topics_of(spec))]
-            self._known[place] = [(model, self._seen.get(model, {}).get(name, -1) + 1) for model in models]
-        return self._known[place]
+    def _starts_of(self, partition: TopicPartition) -> list[tuple[str, int]]:
+        """(model, first offset that its journal did not hold at the start), for each model that learns from it."""
+        if partition not in self._starts:
+            name = f"{partition.topic}/{partition.partition}"
+            learners = (s for s in MODEL_SPECS if partition.topic in (topic.name for topic in topics_of(s)))
+            self._starts[partition] = [(s.name, self._seen.get(s.name, {}).get(name, -1) + 1) for s in learners]
+        return self._starts[partition]
 
 
-def _millis(rfc3339: bytes) -> int:
+def _to_ms(rfc3339: bytes) -> int:
+    """ms since 1970 UTC; 0 for a time that is missing or can't be read."""
     try:
         return int(datetime.fromisoformat(rfc3339.decode()).timestamp() * 1000) if rfc3339 else 0
     except ValueError:

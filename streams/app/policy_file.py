@@ -1,4 +1,4 @@
-"""The retraining rules a user configures: a TOML file with a table per model; other fields keep its defaults.
+"""Reads the policy file: TOML with one table per model. Fields that a table leaves out keep the model's defaults.
 
 [distilbert-mitre]
 retrain_examples = 2000
@@ -18,10 +18,13 @@ from schemas.policy import Policy
 
 
 def load_policies(path: Path | None) -> dict[str, Policy]:
-    """Model -> policy for the models that the file names; empty without a file.
+    """Model -> policy of the models that the file names.
+
+    Args:
+        path: The file; None: no policies.
 
     Raises:
-        BadConfiguration: No such file, not TOML, an unknown model or field, a value out of range.
+        BadConfiguration: The file is missing or not TOML, a model or field is unknown, or a value is out of range.
     """
     if path is None:
         return {}
@@ -36,7 +39,7 @@ def _policy(path: Path, model: str, table: object) -> Policy:
     if model not in MODELS:
         raise BadConfiguration(f"{path}: unknown model {model!r}; known are {', '.join(MODELS)}")
     if not isinstance(table, dict):
-        raise BadConfiguration(f"{path}: {model} = {table!r}: must be a table of rules, [{model}]")
+        raise BadConfiguration(f"{path}: {model} = {table!r}: must be a table, [{model}]")
     unknown = sorted(set(table) - set(Policy.__struct_fields__))
     if unknown:
         known = ", ".join(Policy.__struct_fields__)

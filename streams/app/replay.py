@@ -1,8 +1,8 @@
-"""Reading a journal again: the state of the fold now, or every decision it ever made.
+"""Reads a journal again, for the current state of its fold or for all its past decisions.
 
-    snapshot (if it is of this journal) ──> fold of what came since ──> state, outputs
+    snapshot (if it was made from this journal) ──> fold of the records since then ──> state, outputs
 
-A missing or foreign snapshot costs only reading: the result is the same from the journal's beginning.
+Without a usable snapshot the journal is read from its beginning; the result is the same.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ log = logging.getLogger(__name__)
 
 
 def load_state(reader: KafkaConsumer, model: str, snapshots_dir: Path) -> State:
-    """The fold's state as the newest snapshot of this journal has it, or the state before the first record.
+    """The state in the snapshot of a journal, or the initial state if there is no usable snapshot.
 
     Args:
         reader: A consumer without a group.
-        model: Whose journal.
-        snapshots_dir: Where snapshots lie.
+        model: Name of the model.
+        snapshots_dir: Folder of the snapshots.
     """
     path = snapshots_dir / f"{model}.fold"
     try:
@@ -44,13 +44,13 @@ def load_state(reader: KafkaConsumer, model: str, snapshots_dir: Path) -> State:
         log.warning("%s: %s; reading the journal from its beginning", path, error)
         return initial(model)
     if fingerprint.decode() != _fingerprint(reader, state):
-        log.warning("%s is of another journal; reading this one from its beginning", path)
+        log.warning("%s was made from another journal; reading this one from its beginning", path)
         return initial(model)
     return state
 
 
 def save_state(reader: KafkaConsumer, state: State, snapshots_dir: Path) -> None:
-    """Write a snapshot, with the fingerprint of the last record folded."""
+    """Write a snapshot, together with the fingerprint of the last record that was folded."""
     fingerprint = _fingerprint(reader, state).encode()
     write_atomically(snapshots_dir / f"{state.model}.fold", fingerprint + b"\n" + snapshot(state))
 
@@ -58,14 +58,16 @@ def save_state(reader: KafkaConsumer, state: State, snapshots_dir: Path) -> None
 def fold_from(
     reader: KafkaConsumer, state: State, end: int | None = None, policy: Policy | None = None
 ) -> Iterator[tuple[State, list[Output]]]:
-    """Fold the journal from where a state stands.
+    """Fold the journal of a model, starting from a state.
 
     Args:
-        end: Journal offset to stop before; None means what is there now.
-        policy: Rules to try instead of those in the journal.
+        reader: A consumer without a group.
+        state: Where to start; it names the model.
+        end: End offset in the journal, exclusive; None: its current end.
+        policy: Policy to use instead of those in the journal.
 
     Yields:
-        The state and the outputs after each record that had any, and the state at the end.
+        (state, outputs) after each record that had outputs, and (state, []) at the end.
     """
     for offset, record in journal(reader, state.model, state.next_offset, end):
         state, outputs = step(state, offset, record, policy)
@@ -75,26 +77,26 @@ def fold_from(
 
 
 def state_now(reader: KafkaConsumer, model: str, snapshots_dir: Path) -> State:
-    """What the fold knows after the last record of a journal."""
+    """The state of the fold after the last record of a journal; see `load_state`."""
     state = load_state(reader, model, snapshots_dir)
-    for later, _ in fold_from(reader, state):
-        state = later
+    for later_state, _ in fold_from(reader, state):
+        state = later_state
     return state
 
 
 def journal(
     reader: KafkaConsumer, model: str, start: int = 0, end: int | None = None
 ) -> Iterator[tuple[int, Record]]:
-    """(offset, record) of a journal; a record that doesn't decode was rejected when it came, and is passed over."""
+    """(offset, record) of a journal in the range `[start, end)`; records that don't decode are skipped."""
     for messages in read_range(reader, JOURNAL.name, partition_of(model), start, end):
         for message in messages:
             try:
                 yield message.offset, decode(message.value, Record)
             except BadRecord as error:
-                log.warning("passing over %s/%d/%d: %s", JOURNAL.name, message.partition, message.offset, error)
+                log.warning("skipping %s/%d/%d: %s", JOURNAL.name, message.partition, message.offset, error)
 
 
 def _fingerprint(reader: KafkaConsumer, state: State) -> str:
     """Identifies the journal that a state was folded from."""
-    log_of_model = KafkaPartitionLog(reader, JOURNAL, partition_of(state.model))
-    return last_fingerprint(log_of_model, state.next_offset)
+    partition_log = KafkaPartitionLog(reader, JOURNAL, partition_of(state.model))
+    return last_fingerprint(partition_log, state.next_offset)

@@ -1,4 +1,4 @@
-"""What agents and the bulk path share: a message, and the seam through which both hand messages on."""
+"""The seam between reading messages and their effect: agents and the bulk path both write to a `Sink`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
-
-Place = tuple[str, int]
-"""Topic and partition."""
+from kafka import TopicPartition
 
 
-class Message(msgspec.Struct, frozen=True, gc=False):
-    """One message as it came: `timestamp_ms` is the broker's, `observed` the CloudEvents time as written."""
+class ConsumedMessage(msgspec.Struct, frozen=True, gc=False):
+    """One message read from a topic.
+
+    Attributes:
+        topic: Name of the topic.
+        partition: Number of the partition.
+        offset: Its offset.
+        value: The undecoded value; empty if the message has none.
+        timestamp_ms: The broker's time, ms since 1970 UTC.
+        observed: The `ce_time` header, undecoded; empty if there is none.
+    """
 
     topic: str
     partition: int
@@ -21,16 +28,21 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     timestamp_ms: int
     observed: bytes = b""
 
+    @property
+    def topic_partition(self) -> TopicPartition:
+        """The partition that the message was read from."""
+        return TopicPartition(self.topic, self.partition)
+
 
 class Sink(Protocol):
-    """Somewhere that messages have an effect."""
+    """A destination of messages."""
 
-    def positions(self, places: Sequence[Place]) -> Mapping[Place, int]:
-        """For each place the offset from which messages have had no effect yet, as the results themselves say."""
+    def positions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """For each partition the first offset that is not written yet, as the destination itself says."""
 
-    def take(self, messages: Sequence[Message]) -> None:
-        """Give messages their effect, durably, before returning; a message taken before changes nothing.
+    def write(self, messages: Sequence[ConsumedMessage]) -> None:
+        """Write messages durably before returning. Messages that were written before change nothing.
 
         Raises:
-            RetryLater: Something did not answer; take the same messages again.
+            RetryLater: The destination did not answer; write the same messages again.
         """

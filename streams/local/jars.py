@@ -1,9 +1,9 @@
-"""The jars of the local Kafka and Neo4j: a locked list in, files in the user's cache folder out.
+"""Downloads the jars of the local Kafka and Neo4j into the user's cache folder, and checks them.
 
     kafka.lock ──> missing or damaged? ──jgo──> partial file ──sha256 equal?──> renamed into the cache
 
-Nothing is used that doesn't match its sha256 in the list, whether it was just fetched or lay in the cache.
-One process fetches a list at a time; a second one waits for it and finds the files there.
+Every jar must have the sha256 of the locked list, whether it was just downloaded or was in the cache.
+Only one process downloads a list at a time; others wait for it and then find the files in the cache.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from transport.files import lock, sha256_of
 log = logging.getLogger(__name__)
 
 LOCK_TIMEOUT_S = 900.0
-"""Longest wait for another process that downloads or starts the same."""
+"""Longest wait for another process that downloads the same list, seconds."""
 
 LISTS = ("kafka", "neo4j")
 THREADS = 8
 ATTEMPTS = 3
 TIMEOUT_S = 15
-"""Longest silence of the repository."""
+"""Longest wait for an answer of the repository, seconds."""
 CACHE_FREE_MB = 300
-"""Room for the jars of both lists (200 MB) and for those under way."""
+"""Free disk space that a download needs, MB: the jars of both lists have 200 MB."""
 
 
 class Jar(NamedTuple):
@@ -51,14 +51,14 @@ class Jar(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """Where a Maven repository keeps the file, from its root."""
+        """Path of the file in a Maven repository, relative to its root."""
         suffix = f"-{self.classifier}" if self.classifier else ""
         name = f"{self.artifact}-{self.version}{suffix}.jar"
         return Path(*self.group.split("."), self.artifact, self.version, name)
 
 
 def lock_file(name: str) -> Path:
-    """The lock file of a list, one of `LISTS`."""
+    """The lock file of one of `LISTS`."""
     return Path(deploy.local.__path__[0]) / f"{name}.lock"
 
 
@@ -73,7 +73,7 @@ def read_lock(path: Path) -> list[Jar]:
 
 
 def write_lock(path: Path, jars: Sequence[Jar]) -> None:
-    """Write a lock file, one jar a line; `-` stands for no classifier."""
+    """Write a lock file, one jar per line; `-` stands for no classifier."""
     lines = [" ".join(field or "-" for field in jar) for jar in jars]
     path.write_text("\n".join(["# group artifact version classifier sha256; made by `make lock`", *lines, ""]))
 
@@ -86,22 +86,23 @@ def fetch(
     progress: Progress | None,
     cancelled: threading.Event,
 ) -> list[Path]:
-    """Have every jar of a list in the folder, fetching what is missing.
+    """Provide all jars of a list, downloading those that are missing from the cache.
 
     Args:
-        name: What the jars are for, in messages: "kafka".
+        name: Name of the list, for messages: "kafka".
         jars: The locked list.
-        folder: The cache; other processes may be using and filling it.
-        repository: Address of the Maven repository; None for the user's mirror or Maven Central.
-        progress: Where the download is shown; None for one of its own on stderr.
-        cancelled: Ends a download.
+        folder: The cache; other processes may use it at the same time.
+        repository: Address of the Maven repository; None: the user's mirror or Maven Central.
+        progress: Where the download is shown; None: a display of its own on stderr.
+        cancelled: When set, a download ends with `RetryLater`.
 
     Returns:
-        The files, in the order of the list, each with the right sha256.
+        The files in the order of the list, each with the right sha256.
 
     Raises:
         RetryLater: The repository doesn't answer or lacks a jar, or the download was cancelled.
-        BadConfiguration: A fetched jar has another sha256 (it is deleted), or there is no room or right to write.
+        BadConfiguration: A downloaded jar has another sha256 (it is deleted), or the folder is full or can't be
+            written to.
     """
     if _missing(jars, folder):
         make_folder(folder, "SX9_CACHE_DIR")
@@ -109,9 +110,9 @@ def fetch(
             folder / f".{name}.lock",
             f"downloading the jars of {name}",
             timeout_s=LOCK_TIMEOUT_S,
-            cancelled=cancelled,
+            cancel_check=cancelled.is_set,
         ):
-            missing = _missing(jars, folder)  # what the process before us has not brought
+            missing = _missing(jars, folder)  # another process may have downloaded some while we waited
             if missing:
                 check_disk(folder, CACHE_FREE_MB, "SX9_CACHE_DIR")
                 _download(name, missing, folder, repository, progress, cancelled)
@@ -120,19 +121,19 @@ def fetch(
 
 def _missing(jars: Sequence[Jar], folder: Path) -> list[Jar]:
     with ThreadPoolExecutor(THREADS) as pool:
-        good = list(pool.map(lambda jar: _good(jar, folder / jar.path), jars))
-    return [jar for jar, is_good in zip(jars, good, strict=True) if not is_good]
+        found = list(pool.map(lambda jar: _is_valid(jar, folder / jar.path), jars))
+    return [jar for jar, is_valid in zip(jars, found, strict=True) if not is_valid]
 
 
-def _good(jar: Jar, path: Path) -> bool:
-    """Whether the file is there with the right sha256; a wrong one is deleted."""
+def _is_valid(jar: Jar, path: Path) -> bool:
+    """Whether the file exists with the right sha256; a file with another one is deleted."""
     try:
         found = sha256_of(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
     if found == jar.sha256:
         return True
-    log.warning("%s has sha256 %s instead of %s: deleted, to be fetched again", path, found, jar.sha256)
+    log.warning("%s has sha256 %s instead of %s: deleted, to be downloaded again", path, found, jar.sha256)
     path.unlink(missing_ok=True)
     return False
 
@@ -145,41 +146,43 @@ def _download(
     progress: Progress | None,
     cancelled: threading.Event,
 ) -> None:
-    from streams.local.maven_repository import repositories  # brings jgo, which takes half a second to import
+    from streams.local.maven_repository import repositories  # imports jgo, which takes half a second
 
     sources = repositories(repository)
     partial = folder / f".{name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed: we hold the lock
+    shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed: we hold the lock
     partial.mkdir(parents=True)
-    shown = progress or Progress(console=Console(stderr=True))
-    task = shown.add_task(f"jars of {name}", total=len(jars))
+    bar = progress or Progress(console=Console(stderr=True))
+    task = bar.add_task(f"jars of {name}", total=len(jars))
 
-    def bring(jar: Jar) -> None:
+    def download(jar: Jar) -> None:
         if not cancelled.is_set():
-            _bring(jar, folder, partial, sources, cancelled)
-            shown.advance(task)
+            _download_jar(jar, folder, partial, sources, cancelled)
+            bar.advance(task)
 
     try:
-        with shown if progress is None else nullcontext(), ThreadPoolExecutor(THREADS) as pool:
-            _run_all(pool, bring, jars)
+        with bar if progress is None else nullcontext(), ThreadPoolExecutor(THREADS) as pool:
+            _run_all(pool, download, jars)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     if cancelled.is_set():
-        raise RetryLater(f"the download of the jars of {name} was stopped; the next start goes on with it")
+        raise RetryLater(f"the download of the jars of {name} was stopped; the next start continues it")
 
 
-def _run_all(pool: ThreadPoolExecutor, bring: Callable[[Jar], None], jars: Sequence[Jar]) -> None:
-    """Bring all jars; the first error drops those that haven't begun."""
+def _run_all(pool: ThreadPoolExecutor, download: Callable[[Jar], None], jars: Sequence[Jar]) -> None:
+    """Download all jars; the first error cancels those that have not started."""
     try:
-        for _ in pool.map(bring, jars):
+        for _ in pool.map(download, jars):
             pass
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         raise
 
 
-def _bring(jar: Jar, folder: Path, partial: Path, sources: dict[str, str], cancelled: threading.Event) -> None:
-    """Fetch one jar, check it, and rename it into the cache."""
+def _download_jar(
+    jar: Jar, folder: Path, partial: Path, sources: dict[str, str], cancelled: threading.Event
+) -> None:
+    """Download one jar, check it, and rename it into the cache."""
     for attempt in range(1, ATTEMPTS + 1):
         with tempfile.TemporaryDirectory(dir=partial) as work:
             try:
@@ -199,13 +202,13 @@ def _bring(jar: Jar, folder: Path, partial: Path, sources: dict[str, str], cance
 def _mismatch(jar: Jar, found: str, sources: dict[str, str]) -> str:
     return (
         f"{jar.path.name} from {_named(sources)} has sha256 {found}, the locked list says {jar.sha256}: the file "
-        "was refused and deleted. Try again; if it stays so, the repository delivers something else than Maven "
-        "Central: set SX9_MAVEN_REPOSITORY to one you trust"
+        "was deleted. Try again; if the error remains, the repository does not deliver what Maven Central does: "
+        "set SX9_MAVEN_REPOSITORY to one you trust"
     )
 
 
 def _resolve(jar: Jar, work: Path, sources: dict[str, str]) -> Path:
-    """Have jgo fetch one jar into an empty folder, its errors mapped to ours."""
+    """Let jgo download one jar into an empty folder; its errors are mapped to ours."""
     import requests
     from jgo.maven import MavenContext
 
@@ -225,7 +228,7 @@ def _resolve(jar: Jar, work: Path, sources: dict[str, str]) -> Path:
         ) from error
     except OSError as error:
         raise BadConfiguration(
-            f"can't write {jar.path.name} under {work.parent.parent} ({error.strerror}): free some room, or set "
+            f"can't write {jar.path.name} under {work.parent.parent} ({error.strerror}): free some space, or set "
             "SX9_CACHE_DIR to a folder you can write to"
         ) from error
 

@@ -1,4 +1,4 @@
-"""The local Kafka: one node, broker and controller in one process, without ZooKeeper (KRaft)."""
+"""The local Kafka: one node in KRaft mode, broker and controller in one process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from streams.local.machine import LOOPBACK
 from streams.local.probe import kafka_answers
 
 OVERHEAD_MB = 150
-"""Memory beside the heap: 360 MB were measured with a heap of 256 MB."""
+"""Memory outside the heap, MB: 360 MB in total were measured with a heap of 256 MB."""
 FORMAT_TIMEOUT_S = 120
 TIMEOUT_MS = 5_000
 LOG_CONFIGURATION = Path(deploy.local.__path__[0]) / "kafka.log4j2.xml"
@@ -27,11 +27,11 @@ OPTIONS = ("--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-acces
 
 @dataclass(frozen=True)
 class LocalKafka:
-    """What must be known to start a Kafka.
+    """Settings of a local Kafka; a `streams.local.process.Service`.
 
     Args:
-        home: Folder of its data and its configuration.
-        port: Port to listen on; 0 for a free one.
+        home: Folder of its data and configuration.
+        port: Port to listen on; 0: a free one.
         heap_mb: Its heap, MB.
     """
 
@@ -44,23 +44,23 @@ class LocalKafka:
 
     @property
     def lock(self) -> Path:
-        """The list of its jars."""
+        """The lock file of its jars."""
         return lock_file("kafka")
 
     @property
     def memory_mb(self) -> int:
-        """Memory it takes, MB."""
+        """Memory that it needs, MB."""
         return self.heap_mb + OVERHEAD_MB
 
     def prepare(self, ports: Sequence[int], java: Sequence[str]) -> list[str]:
-        """Write the configuration, and at the first start the empty data folder.
+        """Write the configuration, and at the first start create the data folder.
 
         Args:
-            ports: Of the broker and of the controller.
-            java: The Java command with the class path, to which a main class is added.
+            ports: Ports of the broker and of the controller.
+            java: The Java command with the class path, without a main class.
 
         Returns:
-            What follows the class path in the command line.
+            The rest of the command line, after the class path.
         """
         data = self.home / "data"
         options = [*OPTIONS, f"-Dlog4j2.configurationFile={LOG_CONFIGURATION.as_uri()}"]
@@ -87,12 +87,12 @@ def properties(data: Path, ports: Sequence[int]) -> str:
         "listeners": f"PLAINTEXT://{broker},CONTROLLER://{controller}",
         "advertised.listeners": f"PLAINTEXT://{broker}",
         "log.dirs": data,
-        # The record is kept for ever, and so are the positions in it.
+        # Messages and committed offsets are kept for ever.
         "log.retention.ms": -1,
         "log.retention.bytes": -1,
         "offsets.retention.minutes": 5_256_000,
         "auto.create.topics.enable": "false",
-        # One node, a small heap, quick groups, a quick end.
+        # One node, a small heap, quick rebalances, a quick shutdown.
         "offsets.topic.replication.factor": 1,
         "offsets.topic.num.partitions": 4,
         "transaction.state.log.replication.factor": 1,
@@ -111,7 +111,7 @@ def properties(data: Path, ports: Sequence[int]) -> str:
 
 
 def escaped(value: object) -> str:
-    r"""A value of a Java properties file.
+    r"""A value as a Java properties file writes it.
 
     >>> print(escaped("C:\\data"), escaped("/home/José"))
     C:\\data /home/Jos\u00e9
@@ -121,10 +121,10 @@ def escaped(value: object) -> str:
 
 
 def format_data(data: Path, ports: Sequence[int], java: Sequence[str]) -> None:
-    """Make an empty data folder with a cluster id of its own, whole or not at all.
+    """Create an empty data folder with a new cluster id, atomically.
 
     Raises:
-        BadConfiguration: Kafka's own tool refused; its output is in the message.
+        BadConfiguration: Kafka's tool failed; the message has its output.
         RetryLater: It took too long.
     """
     for left_over in data.parent.glob("format-*"):
@@ -140,7 +140,7 @@ def format_data(data: Path, ports: Sequence[int], java: Sequence[str]) -> None:
         raise RetryLater(f"Kafka did not format {data} within {FORMAT_TIMEOUT_S} s: try again") from error
     if ran.returncode != 0:
         raise BadConfiguration(
-            f"Kafka can't format {data} (exit code {ran.returncode}); remove what stands in its way:\n"
+            f"Kafka can't format {data} (exit code {ran.returncode}); remove what is in its way:\n"
             f"{ran.stdout}{ran.stderr}"
         )
     (work / "data").rename(data)
@@ -148,7 +148,7 @@ def format_data(data: Path, ports: Sequence[int], java: Sequence[str]) -> None:
 
 
 def broker_count(bootstrap: str) -> int:
-    """Number of brokers that a client sees; 0 if Kafka doesn't answer an administration request."""
+    """Number of brokers that a client sees; 0 if Kafka does not answer an admin request."""
     from kafka import KafkaAdminClient
     from kafka.errors import KafkaError
 
@@ -167,7 +167,7 @@ def broker_count(bootstrap: str) -> int:
 
 
 def check_kafka(bootstrap: str) -> None:
-    """Make sure that a configured Kafka answers.
+    """Check that a configured Kafka answers.
 
     Raises:
         RetryLater: It doesn't.
@@ -179,6 +179,6 @@ def check_kafka(bootstrap: str) -> None:
         )
     if broker_count(bootstrap) == 0:
         raise RetryLater(
-            f"the Kafka at SX9_KAFKA_BOOTSTRAP={bootstrap} answers, but the address that it gives to clients does "
-            "not: set its advertised.listeners to one that this machine can reach"
+            f"the Kafka at SX9_KAFKA_BOOTSTRAP={bootstrap} answers, but not at the address that it gives to "
+            "clients: set its advertised.listeners to one that this machine can reach"
         )

@@ -1,4 +1,4 @@
-"""What the machine must have before something is started: room on the disk, memory, a port."""
+"""Checks the machine before something is started: disk space, memory, ports."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from schemas.errors import BadConfiguration
 
 LOOPBACK = "127.0.0.1"
 FREE_PORTS = range(20_000, 32_000)
-"""Below the ports that Linux and macOS give to outgoing connections, which would come and go under us."""
+"""Ports below those that Linux and macOS give to outgoing connections, which could take one at any time."""
 MB = 1024 * 1024
 
 
 def make_folder(folder: Path, setting: str) -> None:
-    """Make a folder if it isn't there.
+    """Create a folder if it does not exist.
 
     Args:
-        folder: Where something will be written.
-        setting: The environment variable that moves it, for the message.
+        folder: The folder.
+        setting: The environment variable that sets it, for the message.
 
     Raises:
-        BadConfiguration: It can't be made, or not be written to.
+        BadConfiguration: It can't be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -38,16 +38,16 @@ def make_folder(folder: Path, setting: str) -> None:
 
 
 def check_disk(folder: Path, needed_mb: int, setting: str, free_mb: int | None = None) -> None:
-    """Refuse a folder on a disk that is nearly full; the folder is made if it isn't there.
+    """Refuse a folder on a disk that is nearly full. The folder is created if it does not exist.
 
     Args:
-        folder: Where something will be written.
-        needed_mb: Least free room, MB.
-        setting: The environment variable that moves the folder, for the message.
-        free_mb: Free room, MB; None to measure it.
+        folder: The folder.
+        needed_mb: Required free space, MB.
+        setting: The environment variable that sets the folder, for the message.
+        free_mb: Free space, MB; None: measured.
 
     Raises:
-        BadConfiguration: Less room than needed, or the folder can't be used.
+        BadConfiguration: There is too little space, or the folder can't be used.
     """
     make_folder(folder, setting)
     free = shutil.disk_usage(folder).free // MB if free_mb is None else free_mb
@@ -59,14 +59,14 @@ def check_disk(folder: Path, needed_mb: int, setting: str, free_mb: int | None =
 
 
 def check_memory(needs_mb: dict[str, int], available_mb: int | None = None) -> None:
-    """Refuse to start what doesn't fit into memory.
+    """Refuse to start services that do not fit into memory.
 
     Args:
-        needs_mb: Name of each service to be started to the memory it takes, MB.
-        available_mb: Memory that is available without swapping, MB; None to measure it.
+        needs_mb: Service name -> memory that it needs, MB.
+        available_mb: Memory available without swapping, MB; None: measured.
 
     Raises:
-        BadConfiguration: Less is available than they need together.
+        BadConfiguration: Together they need more than is available.
     """
     available = psutil.virtual_memory().available // MB if available_mb is None else available_mb
     needed = sum(needs_mb.values())
@@ -82,7 +82,7 @@ def check_memory(needs_mb: dict[str, int], available_mb: int | None = None) -> N
 def is_free(port: int) -> bool:
     """Whether a server could listen on this port of the loopback interface now."""
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Java does: TIME_WAIT doesn't block
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Java does: TIME_WAIT does not block it
         try:
             probe.bind((LOOPBACK, port))
         except OSError:

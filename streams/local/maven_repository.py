@@ -1,8 +1,8 @@
-"""Where jars come from: the configured repository, the user's own mirror, or Maven Central.
+"""Finds the Maven repository of the jars: the configured one, the user's mirror, or Maven Central.
 
     SX9_MAVEN_REPOSITORY  >  the mirror of `central` in ~/.m2/settings.xml  >  jgo.conf  >  Maven Central
 
-The network library underneath also honours HTTPS_PROXY, REQUESTS_CA_BUNDLE and the logins of ~/.netrc.
+The network library also uses HTTPS_PROXY, REQUESTS_CA_BUNDLE and the logins in ~/.netrc.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ MAVEN_SETTINGS = Path("~/.m2/settings.xml")
 
 
 def repositories(configured: str | None, maven_settings: Path = MAVEN_SETTINGS) -> dict[str, str]:
-    """The repositories to ask, in order, by name.
+    """The repositories to use, in order.
 
     Args:
-        configured: Address of a Maven repository that replaces all others, or None.
+        configured: Address of a Maven repository that replaces all others; None: no such repository.
         maven_settings: The user's Maven settings file; it need not exist.
 
     Returns:
-        Name to address, without a slash at the end; at least one.
+        Name -> address; at least one.
 
     Raises:
         BadConfiguration: The Maven settings can't be read as XML.
@@ -41,7 +41,7 @@ def repositories(configured: str | None, maven_settings: Path = MAVEN_SETTINGS) 
 
 
 def central_mirror(settings: Path) -> str | None:
-    """Address of the first mirror in a Maven settings file that stands for Maven Central, or None."""
+    """Address of the first mirror of Maven Central in a Maven settings file; None if there is none."""
     if not settings.is_file():
         return None
     try:
@@ -58,7 +58,7 @@ def central_mirror(settings: Path) -> str | None:
 
 
 def covers_central(mirror_of: str) -> bool:
-    """Whether Maven's `mirrorOf` expression takes in the repository `central`.
+    """Whether Maven's `mirrorOf` expression includes the repository `central`.
 
     >>> [covers_central(x) for x in ("*", "external:*", "a,central", "*,!central", "internal")]
     [True, True, True, False, False]
@@ -68,7 +68,7 @@ def covers_central(mirror_of: str) -> bool:
 
 
 def without_login(url: str) -> str:
-    """The address without user and password, fit for a message.
+    """The address without user and password, for messages.
 
     >>> without_login("https://me:secret@repo.example/maven2")
     'https://repo.example/maven2'

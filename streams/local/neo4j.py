@@ -1,4 +1,4 @@
-"""The local Neo4j: the community edition, embedded in a few lines of Groovy, without authentication."""
+"""The local Neo4j: the community edition, embedded in a Groovy script, without authentication."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.local.probe import neo4j_answers
 
 PAGE_CACHE_MB = 64
 OVERHEAD_MB = 200
-"""Memory beside heap and page cache."""
+"""Memory outside the heap and the page cache, MB."""
 TIMEOUT_S = 5.0
 LAUNCHER = Path(deploy.local.__path__[0]) / "neo4j.groovy"
 OPENED = ("java.nio", "java.io", "sun.nio.ch", "java.util.concurrent")
@@ -28,11 +28,11 @@ SCHEMES = ("bolt", "bolt+s", "bolt+ssc", "neo4j", "neo4j+s", "neo4j+ssc")
 
 @dataclass(frozen=True)
 class LocalNeo4j:
-    """What must be known to start a Neo4j.
+    """Settings of a local Neo4j; a `streams.local.process.Service`.
 
     Args:
-        home: Folder of its data and its configuration.
-        port: Port to listen on; 0 for a free one.
+        home: Folder of its data and configuration.
+        port: Port to listen on; 0: a free one.
         heap_mb: Its heap, MB.
     """
 
@@ -45,29 +45,29 @@ class LocalNeo4j:
 
     @property
     def lock(self) -> Path:
-        """The list of its jars."""
+        """The lock file of its jars."""
         return lock_file("neo4j")
 
     @property
     def memory_mb(self) -> int:
-        """Memory it takes, MB."""
+        """Memory that it needs, MB."""
         return self.heap_mb + PAGE_CACHE_MB + OVERHEAD_MB
 
     def prepare(self, ports: Sequence[int], _java: Sequence[str]) -> list[str]:
-        """Write the configuration; the first start makes the data by itself.
+        """Write the configuration; Neo4j creates its data at the first start.
 
         Args:
-            ports: The port of Bolt, alone.
+            ports: The port of Bolt.
 
         Returns:
-            What follows the class path in the command line.
+            The rest of the command line, after the class path.
         """
         configuration = self.home / "neo4j.conf"
         configuration.write_text(properties(*ports))
         return [*OPTIONS, "groovy.ui.GroovyMain", str(LAUNCHER), str(self.home), str(configuration)]
 
     def is_ready(self, port: int) -> bool:
-        """Whether a query over Bolt is answered."""
+        """Whether it answers a query over Bolt."""
         uri = f"bolt://{LOOPBACK}:{port}"
         if not neo4j_answers(uri):
             return False
@@ -92,23 +92,23 @@ def properties(port: int) -> str:
         "db.tx_log.rotation.size": "32m",
         "db.tx_log.rotation.retention_policy": "keep_none",
         "db.logs.query.enabled": "OFF",
-        # Otherwise it waits twice for 5 s at its end.
+        # Otherwise its shutdown waits twice for 5 s.
         "internal.dbms.bolt.netty_server_shutdown_quiet_period_duration": "0s",
     }
     return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 
 def check_neo4j(uri: str, user: str, password: str) -> None:
-    """Make sure that a Neo4j answers a query.
+    """Check that a Neo4j answers a query.
 
     Args:
         uri: Its address, `bolt://host:port` or with another scheme of `SCHEMES`.
-        user: Not used where the password is empty.
-        password: Empty for no authentication.
+        user: User name; not used if the password is empty.
+        password: Empty: no authentication.
 
     Raises:
         RetryLater: It doesn't answer.
-        BadConfiguration: The address is none, or user and password are refused.
+        BadConfiguration: The address is invalid, or user and password are refused.
     """
     from neo4j import GraphDatabase
     from neo4j.exceptions import AuthError, ConfigurationError, DriverError, Neo4jError
@@ -125,7 +125,7 @@ def check_neo4j(uri: str, user: str, password: str) -> None:
             ) as driver,
             driver.session() as session,
         ):
-            session.run("RETURN 1").consume()  # execute_query would try again for half a minute
+            session.run("RETURN 1").consume()  # execute_query would retry for half a minute
     except AuthError as error:
         raise BadConfiguration(
             f"the Neo4j at {uri} refuses the user {user!r} ({error.code}): set SX9_NEO4J_USER and "

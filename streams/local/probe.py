@@ -1,6 +1,6 @@
-"""Whether a Kafka or a Neo4j answers at an address: the first bytes of its protocol, in a few milliseconds.
+"""Checks whether a Kafka or a Neo4j answers at an address, by the first bytes of its protocol.
 
-No client library is imported, so that `sx9 status` can ask at no cost.
+This takes a few milliseconds and imports no client library, so that `sx9 status` is quick.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from urllib.parse import urlsplit
 from schemas.errors import BadConfiguration
 
 TIMEOUT_S = 1.0
-"""An answer takes 10 ms; more is for a machine that is busy."""
+"""Longest wait for an answer, seconds. It takes 10 ms on a machine that is not busy."""
 API_VERSIONS = bytes.fromhex("0000000a 0012 0000 00000001 ffff")
 """Kafka's first request: length, ApiVersions, version 0, correlation 1, no client id."""
 BOLT_HELLO = bytes.fromhex("6060b017 00080805 00000004 00000000 00000000")
-"""Neo4j's handshake: magic, then four offers: 5.8 down to 5.0, 4.0, none, none."""
+"""Neo4j's handshake: a magic number, then four offered versions: 5.8 to 5.0, 4.0, none, none."""
 NO_VERSION = bytes(4)
 
 
 def kafka_answers(bootstrap: str, timeout_s: float = TIMEOUT_S) -> bool:
-    """Whether one of the brokers in `host:port,host:port` speaks Kafka."""
+    """Whether one of the brokers in `host:port,host:port` speaks Kafka's protocol."""
     return any(_kafka_answers(*address(broker, 9092), timeout_s) for broker in bootstrap.split(","))
 
 
 def neo4j_answers(uri: str, timeout_s: float = TIMEOUT_S) -> bool:
-    """Whether the server at a `bolt:` or `neo4j:` address speaks Bolt; with TLS, whether it takes a connection."""
+    """Whether the server at a `bolt:` or `neo4j:` address speaks Bolt; with TLS, whether it can be reached."""
     parts = urlsplit(uri)
     host, port = address(parts.netloc.rpartition("@")[2], 7687)
     if "+" in parts.scheme:
@@ -41,26 +41,29 @@ def address(text: str, default_port: int) -> tuple[str, int]:
     (('broker', 9092), ('::1', 9093))
 
     Raises:
-        BadConfiguration: The port is no number up to 65535, or the host is missing.
+        BadConfiguration: The port is not a number up to 65535, or the host is missing.
     """
     parts = urlsplit(f"//{text.strip()}")
     try:
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise BadConfiguration(f"{text!r} is no address ({error}): write host:port") from error
+        raise BadConfiguration(f"{text!r} is not an address ({error}): write host:port") from error
     if not host:
-        raise BadConfiguration(f"{text!r} is no address (no host): write host:port")
+        raise BadConfiguration(f"{text!r} is not an address (no host): write host:port")
     return host, port or default_port
 
 
 def _kafka_answers(host: str, port: int, timeout_s: float) -> bool:
-    """The answer repeats the correlation number behind its length."""
+    """The answer must repeat the correlation id after its length."""
     answer = _exchange(host, port, API_VERSIONS, 8, timeout_s)
     return answer is not None and answer[4:] == API_VERSIONS[8:12]
 
 
 def _exchange(host: str, port: int, request: bytes, length: int, timeout_s: float) -> bytes | None:
-    """Send bytes, return the first `length` bytes that come back (fewer if it hangs up), or None."""
+    """Send bytes and return the first `length` bytes of the answer.
+
+    Fewer bytes are returned if the server closes the connection, and None if it can't be reached or is silent.
+    """
     try:
         with socket.create_connection((host, port), timeout_s) as connection:
             connection.sendall(request)

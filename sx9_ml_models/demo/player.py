@@ -18,15 +18,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
-from kafka import KafkaAdminClient, KafkaConsumer
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
 from schemas.errors import BadConfiguration, BadRecord, RetryLater
 from schemas.journal import Tick
 from schemas.models import MODELS
 from schemas.topics import JOURNAL, partition_of
-from streams.app.catch_up import committed_offsets, places_of
 from streams.app.replay import fold_from, load_state
-from streams.app.sink import Place
 from streams.app.wiring import TOPICS_OF, Role, group_of
 from streams.core.fold import State
 from streams.fetchers.base.runner import fetch
@@ -37,8 +35,10 @@ from sx9_ml_models.demo.display import Display
 from sx9_ml_models.demo.history import Chunk, publish_chunk, published_hashes
 from sx9_ml_models.processes import Children
 from sx9_ml_models.render import day
+from transport.admin import committed_offsets
 from transport.kafka import RecordProducer, consumer, end_offset, kafka_errors, producer
 from transport.retry import retry
+from transport.topics import partitions_of
 
 MONTH_MS = 31 * 86_400_000
 """Longer than the demo's cool-down of `distilbert-mitre`."""
@@ -146,7 +146,7 @@ class Player:
             RetryLater: As `play`.
         """
         for role in roles:
-            ends = {partition: end_offset(self._reader, *partition) for partition in places_of(TOPICS_OF[role])}
+            ends = {partition: end_offset(self._reader, *partition) for partition in partitions_of(TOPICS_OF[role])}
             self._wait(partial(self._has_processed, role, ends), f"the {role} role to process its topics")
 
     def _advance_to(self, time_ms: int) -> None:
@@ -165,9 +165,9 @@ class Player:
     def _may_retrain(self, model: str, time_ms: float = math.inf) -> bool:
         """Whether a model has no open trigger, or is still in its cool-down at a time."""
         state = self._read_journal(model)
-        return state.waiting is None or time_ms < state.last_trigger_ms + state.policy.cooldown_s * 1000
+        return state.open_trigger is None or time_ms < state.last_trigger_ms + state.policy.cooldown_s * 1000
 
-    def _has_processed(self, role: Role, ends: Mapping[Place, int]) -> bool:
+    def _has_processed(self, role: Role, ends: Mapping[TopicPartition, int]) -> bool:
         committed = retry(lambda: committed_offsets(self._admin, group_of(role)))
         return all(committed.get(partition, 0) >= end for partition, end in ends.items())
 
@@ -183,7 +183,7 @@ class Player:
         while not is_done():
             for decision in self._follower.poll(int(POLL_S * 1000)):
                 self._display.on_decision(decision)
-            for line in self._children.mend():
+            for line in self._children.restart_exited():
                 self._display.print(line)
             too_many = [child.name for child in self._children.all if child.starts > MAX_RESTARTS]
             if too_many or time.monotonic() > deadline:

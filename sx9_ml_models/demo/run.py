@@ -23,7 +23,7 @@ from sx9_ml_models.demo.history import load_history
 from sx9_ml_models.demo.player import open_player
 from sx9_ml_models.demo.policy import demo_settings
 from sx9_ml_models.processes import running
-from sx9_ml_models.system import only_one, system
+from sx9_ml_models.system import single_instance, system_children
 from trainers.settings import load_trainer_settings
 from transport.topics import create_topics
 
@@ -44,12 +44,12 @@ def run_demo(folder: Path, *, resume: bool, templates: str, events: int | None =
     _check_folder(folder, resume=resume)
     started = time.monotonic()
     console = Console(stderr=True, highlight=False)
-    with only_one(folder / "state") as lock:
+    with single_instance(folder / "state") as lock_fd:
         if not resume:
             _empty(folder, keep=folder / "state" / "run" / "up.lock")
         settings = demo_settings(folder)
         console.print(f"everything is written to {folder}; if interrupted, continue with `sx9 demo --continue`")
-        _replay(settings, lock, console, templates, events)
+        _replay(settings, lock_fd, console, templates, events)
     _print_versions(folder, time.monotonic() - started)
 
 
@@ -73,11 +73,11 @@ def _empty(folder: Path, keep: Path) -> None:
             path.unlink()
 
 
-def _replay(settings: Settings, lock: int, console: Console, templates: str, events: int | None) -> None:
+def _replay(settings: Settings, lock_fd: int, console: Console, templates: str, events: int | None) -> None:
     """Start the system, replay the history, and wait until everything that follows from it is done."""
     with services(settings) as endpoints:
         create_topics(endpoints.kafka_bootstrap)
-        children = system(settings, fetch=False, env={}, lock=lock)
+        children = system_children(settings, fetch=False, env={}, lock_fd=lock_fd)
         with (
             running(children),
             open_display(console) as display,

@@ -1,4 +1,4 @@
-"""A Kafka and a Neo4j of these tests' own: they need topics and a graph with nothing in them."""
+"""A Kafka and a Neo4j for these tests only: they need empty topics and an empty graph."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def flow_endpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoin
 
 @pytest.fixture
 def world(flow_endpoints: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """The same, emptied, with a state folder for the roles."""
-    from tests.flow.world import World, emptied
-    from transport.topics import create_topics  # only once the filters of tests/conftest.py are there
+    """Empty topics, an empty graph, and a state folder for the roles."""
+    from tests.flow.world import World, clear
+    from transport.topics import create_topics  # after tests/conftest.py has set its warning filters
 
-    emptied(flow_endpoints)
+    clear(flow_endpoints)
     create_topics(flow_endpoints.kafka_bootstrap)
     made = World(flow_endpoints, tmp_path_factory.mktemp("state"))
     yield made

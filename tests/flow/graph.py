@@ -1,4 +1,4 @@
-"""The graph as it is in Neo4j, and as the topics say it should be, in the same form: sorted rows."""
+"""The graph in Neo4j, and the graph that the events describe, in the same form: sorted rows."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from schemas.events import Event
 from streams.core.graph_rows import batch_rows
 
 Node = tuple[str, tuple[str, ...], int, str]
-"""Id, labels beside Entity, time of the revision, status; a bare node has none of the last three."""
+"""Id, labels other than Entity, time of the revision, status; a bare node has none of the last three."""
 Edge = tuple[str, str, str, str, int, str]
 """Id, type, the two ends, time of the revision, status."""
 
 
-def in_neo4j(driver: Driver) -> tuple[list[Node], list[Edge]]:
-    """All nodes and edges, each as often as it is there."""
+def stored_graph(driver: Driver) -> tuple[list[Node], list[Edge]]:
+    """All nodes and edges, with duplicates if there are any."""
     nodes = driver.execute_query(
         "MATCH (n:Entity) RETURN n.id, [l IN labels(n) WHERE l <> 'Entity'], n.modified_ms, n.status"
     ).records
@@ -31,8 +31,8 @@ def _node(id_: str, labels: list[str], modified_ms: int | None, status: str | No
     return id_, tuple(sorted(labels)), modified_ms or 0, status or ""
 
 
-def as_said(events: Iterable[tuple[Event, int]]) -> tuple[list[Node], list[Edge]]:
-    """What (event, offset) pairs say, each thing once and in its newest revision."""
+def expected_graph(events: Iterable[tuple[Event, int]]) -> tuple[list[Node], list[Edge]]:
+    """The graph of (event, offset) pairs: each node and edge once, in its newest revision."""
     rows = batch_rows(events)
     nodes: dict[str, Any] = {end: (end, (), 0, "") for e in rows.edges for end in (e.source, e.target)}
     for n in rows.nodes:
@@ -42,6 +42,6 @@ def as_said(events: Iterable[tuple[Event, int]]) -> tuple[list[Node], list[Edge]
 
 
 def positions(driver: Driver) -> dict[tuple[str, int], int]:
-    """How far the graph says it has come."""
+    """The positions stored in the graph."""
     found = driver.execute_query("MATCH (p:StreamPosition) RETURN p.topic, p.partition, p.next").records
     return {(topic, partition): following for topic, partition, following in (row.values() for row in found)}

@@ -1,4 +1,4 @@
-"""Events as three feeds might say them: new things, edits, revocations, and what only edges mention."""
+"""Events as feeds publish them: new entities, edits, revocations, and entities that only edges mention."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def template(number: int, modified_ms: int = FIRST_MS) -> Template:
     )
 
 
-def news(how_many: int, random: Random) -> list[Event]:
-    """So many events; the same few things come again and again, later or earlier than before."""
-    return [_one(random) for _ in range(how_many)]
+def random_events(count: int, random: Random) -> list[Event]:
+    """Random events about a few entities, in random order of their dates."""
+    return [_one(random) for _ in range(count)]
 
 
 def _one(random: Random) -> Event:

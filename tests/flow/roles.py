@@ -1,4 +1,4 @@
-"""Roles of the app as processes of their own, to be killed and started again.
+"""Roles of the app as processes, which tests kill and start again.
 
 python -m tests.flow.roles ROLE ENDPOINTS SETTINGS     runs one role; both are JSON objects
 """
@@ -24,21 +24,21 @@ from streams.local.services import Endpoints
 from streams.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 90.0
+TIMEOUT_S = 90.0
 
 
-def until(true: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
-    """The first result of `true` that is true; fails with `what` if there is none in time."""
-    deadline = time.monotonic() + patience_s
-    while not (found := true()):
-        assert time.monotonic() < deadline, f"not within {patience_s:.0f} s: {what}"
+def until(condition: Callable[[], Any], what: str, timeout_s: float = TIMEOUT_S) -> Any:
+    """The first true result of `condition`; fails with `what` if there is none in time."""
+    deadline = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}"
         time.sleep(0.1)
     return found
 
 
 @dataclasses.dataclass
 class Role:
-    """A role that was started; `log` is what it wrote since."""
+    """A role that was started; `log` is its output so far."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -49,14 +49,14 @@ class Role:
         return self.log_file.read_text(encoding="utf-8")
 
     def live(self) -> None:
-        """Wait until the backlog is done and the agents begin."""
+        """Wait until the backlog is processed and the agent starts."""
         self.until(lambda: f"{self.name}: live" in self.log, "live")
 
-    def until(self, true: Callable[[], Any], what: str) -> Any:
-        """Wait for something that takes this role; fails at once if the role has ended."""
+    def until(self, condition: Callable[[], Any], what: str) -> Any:
+        """Wait for a condition; fails at once if the role has ended."""
 
         def still() -> Any:
-            found = true()
+            found = condition()
             assert found or self.process.poll() is None, (
                 f"{self.name} ended waiting for {what}:\n{self.log[-3000:]}"
             )
@@ -78,21 +78,21 @@ class Role:
         return found
 
     def kill(self) -> None:
-        """As the kernel does when memory is short."""
+        """Send SIGKILL, as the kernel does when memory is short."""
         self.process.kill()
         self.process.wait()
 
 
-def terminated(*roles: Role) -> list[int]:
-    """Ask roles to stop; their exit codes."""
+def terminate(*roles: Role) -> list[int]:
+    """Stop roles with SIGTERM; returns their exit codes."""
     for one in roles:
         one.process.terminate()
-    return [one.process.wait(timeout=PATIENCE_S) for one in roles]
+    return [one.process.wait(timeout=TIMEOUT_S) for one in roles]
 
 
 @contextlib.contextmanager
 def role(name: str, endpoints: Endpoints, state_dir: Path, **settings: Any) -> Iterator[Role]:
-    """One role while the block lasts; without ticks, so that a journal holds what the test puts there."""
+    """One role while the block lasts, without ticks, so that only the test writes to journals."""
     fields = {"state_dir": str(state_dir), "tick_interval_s": 0.0} | settings
     log_file = state_dir / f"{name}.{time.monotonic_ns()}.log"
     log_file.parent.mkdir(parents=True, exist_ok=True)
@@ -100,8 +100,8 @@ def role(name: str, endpoints: Endpoints, state_dir: Path, **settings: Any) -> I
     with log_file.open("wb") as log, subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log) as process:
         try:
             yield Role(name, process, log_file)
-            process.terminate()  # it leaves its group, which would wait for one that was killed
-            process.wait(timeout=PATIENCE_S)
+            process.terminate()  # so that it leaves its group: Kafka waits for a member that was killed
+            process.wait(timeout=TIMEOUT_S)
         finally:
             process.kill()
 
@@ -109,7 +109,7 @@ def role(name: str, endpoints: Endpoints, state_dir: Path, **settings: Any) -> I
 if __name__ == "__main__":
     from streams.app import wiring
 
-    wiring.LAG_EVERY_S = 0.2
+    wiring.LAG_INTERVAL_S = 0.2
     wiring.SESSION_TIMEOUT_S = 6.0  # the least that Kafka allows
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     _name, _endpoints, _settings = sys.argv[1:]

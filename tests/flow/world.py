@@ -1,4 +1,4 @@
-"""What the tests of the whole flow see of the topics and the graph, and what they put there."""
+"""Reads and writes topics and graph for the tests of the whole flow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from schemas.journal import Example, Promoted, Record, Source
 from schemas.policy import Policy
 from schemas.topics import DEAD_LETTERS, EVENT_TOPICS, JOURNAL, TOPICS, TRIGGERS, WINDOWS, Topic, partition_of
 from schemas.windows import Trigger
-from streams.app.catch_up import places_of
 from streams.app.wiring import ROLES, group_of
 from streams.core.fold import Output, State, fold
 from streams.core.projections.base import project
@@ -25,13 +24,14 @@ from streams.local.services import Endpoints
 from tests.flow.roles import role, until
 from tests.streams.core.records import SMALL
 from transport.kafka import RecordProducer, consumer, end_offset, producer, read_ranges
+from transport.topics import partitions_of
 
 MODEL = "distilbert-mitre"
 PARTITION = partition_of(MODEL)
 OBSERVED_MS = 1_600_000_000_123
 
 
-def emptied(endpoints: Endpoints) -> None:
+def clear(endpoints: Endpoints) -> None:
     """Delete topics, groups and graph."""
     with contextlib.closing(KafkaAdminClient(bootstrap_servers=endpoints.kafka_bootstrap)) as admin:
         names = {topic.name for topic in TOPICS}
@@ -45,7 +45,7 @@ def emptied(endpoints: Endpoints) -> None:
 
 
 def _left_after_deleting(admin: KafkaAdminClient, groups: set[str]) -> set[str]:
-    """Those that are still there: a group waits some seconds for a member that was killed."""
+    """The groups that still exist: Kafka waits some seconds for a member that was killed."""
     left = groups & {group["group_id"] for group in admin.list_groups()}
     if left:
         admin.delete_groups(list(left))
@@ -69,7 +69,7 @@ class World:
         self.driver.close()
 
     def role(self, name: str, **settings: Any) -> Any:
-        """A role at work here, under the small policy."""
+        """A running role with the small policy."""
         return role(name, self.endpoints, self.state_dir, policy_file=str(self._policy_file()), **settings)
 
     def _policy_file(self) -> Path:
@@ -79,29 +79,29 @@ class World:
         return file
 
     def publish(self, events: Iterable[Event]) -> None:
-        """Put events on their topics, as a fetcher does."""
+        """Publish events, as a fetcher does."""
         publish(self.bootstrap, [outgoing_event(event, OBSERVED_MS) for event in events], lambda *_: None)
 
     def put(self, topic: Topic, partition: int, value: bytes | None) -> int:
-        """Put bytes on a topic; their offset."""
+        """Put bytes on a topic; returns their offset."""
         return int(
             self.writer.send(topic.name, key=b"key", value=value, partition=partition).get(timeout=30).offset
         )
 
     def write(self, records: Sequence[Record]) -> None:
         """Put records in the journal."""
-        outbox = RecordProducer(self.writer)
+        record_producer = RecordProducer(self.writer)
         for record in records:
-            outbox.send(JOURNAL.name, record, key=MODEL, partition=PARTITION)
-        outbox.flush()
+            record_producer.send(JOURNAL.name, record, key=MODEL, partition=PARTITION)
+        record_producer.flush()
 
     def messages(self, *topics: Topic) -> list[Any]:
-        """All messages there are now, those of one partition in their order."""
-        spans = {place: (0, end_offset(self.reader, *place)) for place in places_of(topics)}
-        return [message for messages in read_ranges(self.reader, spans) for message in messages]
+        """All current messages, in offset order within each partition."""
+        ranges = {partition: (0, end_offset(self.reader, *partition)) for partition in partitions_of(topics)}
+        return [message for messages in read_ranges(self.reader, ranges) for message in messages]
 
     def records(self, topic: Topic) -> list[Any]:
-        """The same, decoded; of a topic with a partition for each model only those of `MODEL`."""
+        """The records of a topic; if it has one partition per model, only those of `MODEL`."""
         found = self.messages(topic)
         if topic in (WINDOWS, TRIGGERS):
             found = [message for message in found if message.partition == PARTITION]
@@ -111,7 +111,7 @@ class World:
         return self.records(DEAD_LETTERS)
 
     def events(self) -> list[tuple[Any, Event]]:
-        """(message, event) of everything the feeds said."""
+        """(message, event) of all events on the topics."""
         return [(message, decode(message.value, Event)) for message in self.messages(*EVENT_TOPICS)]
 
     def journal(self, model: str = MODEL) -> list[tuple[int, Record]]:
@@ -120,7 +120,7 @@ class World:
         return [(message.offset, decode(message.value, Record)) for message in found]
 
     def answer(self, answered: set[str]) -> None:
-        """Promote what was triggered and isn't in `answered` yet, as a trainer that is always content does."""
+        """Promote every trigger that is not in `answered` yet, as a trainer whose candidates always pass does."""
         new = [t for t in self.records(TRIGGERS) if t.id not in answered]
         self.write([Promoted(trigger=trigger.id, version=trigger.version, time_ms=0) for trigger in new])
         answered |= {trigger.id for trigger in new}
@@ -129,36 +129,36 @@ class World:
 def sources(world: World, model: str = MODEL) -> list[tuple[str, int, int]]:
     """The events on the topics from which a model can learn."""
     found = [((message.topic, message.partition, message.offset), event) for message, event in world.events()]
-    return sorted(place for place, event in found if project(model, event, Source(*place)))
+    return sorted(partition for partition, event in found if project(model, event, Source(*partition)))
 
 
 def in_journal(world: World, model: str) -> list[tuple[str, int, int]]:
-    """The events whose example a journal has, each as often as it counts."""
-    found = (example.source for example in effective(world.journal(model)))
+    """The events whose examples a journal has, without redeliveries."""
+    found = (example.source for example in effective_examples(world.journal(model)))
     return sorted((source.topic, source.partition, source.offset) for source in found)
 
 
 def complete(world: World, model: str) -> bool:
-    """Whether the journal of a model has everything that it can learn from."""
+    """Whether the journal of a model has an example of every event that it can learn from."""
     return in_journal(world, model) == sources(world, model)
 
 
-def effective(journal: Iterable[tuple[int, Record]]) -> list[Example]:
-    """The examples that are no second delivery."""
+def effective_examples(journal: Iterable[tuple[int, Record]]) -> list[Example]:
+    """The examples that are not redeliveries."""
     seen: dict[tuple[str, int], int] = {}
     found = []
     for _, record in journal:
         if isinstance(record, Example):
             source = record.source
-            place = (source.topic, source.partition)
-            if source.offset > seen.get(place, -1):
-                seen[place] = source.offset
+            partition = (source.topic, source.partition)
+            if source.offset > seen.get(partition, -1):
+                seen[partition] = source.offset
                 found.append(record)
     return found
 
 
 def pure_fold(journal: Iterable[tuple[int, Record]]) -> tuple[State, list[Output]]:
-    """What the journal says, without any process."""
+    """The result of folding a journal in this process."""
     return fold(State(model=MODEL), journal)
 
 

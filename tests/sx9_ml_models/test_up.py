@@ -1,4 +1,4 @@
-"""`sx9 up`: one system a folder, its processes start again when they end, and nothing outlives it."""
+"""`sx9 up`: one system per folder; its processes are restarted when they exit, and nothing outlives it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 
 from schemas.models import MODELS
 
-PATIENCE_S = 120.0
+TIMEOUT_S = 120.0
 NAMES = {"journal", "graph", "fold", *(f"train-{model}" for model in MODELS)}
 
 
@@ -40,11 +40,11 @@ class Up:
     def sx9(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Another command on the same folder."""
         return subprocess.run(
-            self._command(*arguments), capture_output=True, text=True, timeout=PATIENCE_S, check=False
+            self._command(*arguments), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
         )
 
     def status(self) -> dict[str, Any]:
-        """What `sx9 status --json` says."""
+        """The output of `sx9 status --json`."""
         done = self.sx9("status", "--json")
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
@@ -61,10 +61,10 @@ class Up:
 
 
 def until(done: Callable[[], bool], what: str) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + PATIENCE_S
+    """Wait until a condition is true."""
+    deadline = time.monotonic() + TIMEOUT_S
     while not done():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        assert time.monotonic() < deadline, f"timed out waiting for {what}"
         time.sleep(0.3)
 
 
@@ -85,7 +85,7 @@ def up(tmp_path: Path) -> Iterator[Up]:
         system.process.wait(60)
 
 
-def test_a_process_that_ends_starts_again_and_at_sigterm_all_end(up: Up) -> None:
+def test_a_process_that_exits_is_restarted_and_all_stop_at_sigterm(up: Up) -> None:
     assert up.sx9("up").returncode == 1  # a second one in the same folder
     child = next(p for p in up.family() if p.cmdline()[-2:] == ["run", "fold"])
     child.kill()
@@ -102,7 +102,7 @@ def test_a_process_that_ends_starts_again_and_at_sigterm_all_end(up: Up) -> None
     assert all_gone(processes)
 
 
-def test_nothing_outlives_one_that_is_killed(up: Up) -> None:
+def test_nothing_outlives_a_system_that_is_killed(up: Up) -> None:
     processes = up.family()
     assert len(processes) >= len(NAMES) + 4
     up.process.kill()

@@ -43,7 +43,7 @@ from trainers.store.registry import Registry
 from trainers.store.version_log import VersionLog
 from transport.files import write_atomically
 from transport.kafka import RecordProducer
-from transport.neo4j import driver as neo4j_driver
+from transport.neo4j import neo4j_driver
 
 log = logging.getLogger(__name__)
 

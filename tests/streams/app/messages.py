@@ -1,4 +1,4 @@
-"""Messages as they come from Kafka, and a box for what a sink sends."""
+"""Messages as they come from Kafka, and a fake producer that keeps what a sink sends."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any
 from schemas.codec import encode
 from schemas.errors import RetryLater
 from schemas.topics import topic_of
-from streams.app.sink import Message
+from streams.app.sink import ConsumedMessage
 
 
-def message(event: Any, offset: int, partition: int = 0, topic: str = "") -> Message:
+def message(event: Any, offset: int, partition: int = 0, topic: str = "") -> ConsumedMessage:
     """An event, or bytes, at an offset."""
     value = event if isinstance(event, bytes) else encode(event)
-    return Message(topic or topic_of(event).name, partition, offset, value, 1_600_000_000_000)
+    return ConsumedMessage(topic or topic_of(event).name, partition, offset, value, 1_600_000_000_000)
 
 
-def messages(events: Iterable[Any], first: int = 0, topic: str = "") -> list[Message]:
-    """Events at offsets from `first` on."""
+def messages(events: Iterable[Any], first: int = 0, topic: str = "") -> list[ConsumedMessage]:
+    """Events at offsets starting with `first`."""
     return [message(event, offset, topic=topic) for offset, event in enumerate(events, first)]
 
 
-class Box:
-    """An outbox that keeps what it is given; `away` times it can't be emptied."""
+class FakeProducer:
+    """A `RecordProducer` that keeps the records; the first `failures` flushes fail."""
 
-    def __init__(self, away: int = 0) -> None:
-        self.away = away
+    def __init__(self, failures: int = 0) -> None:
+        self.failures = failures
         self.sent: list[tuple[str, Any]] = []
         self.keys: list[str] = []
         self.flushed = 0
@@ -36,12 +36,12 @@ class Box:
         self.keys.append(key)
 
     def flush(self) -> None:
-        if self.away:
-            self.away -= 1
-            raise RetryLater("the broker is away")
+        if self.failures:
+            self.failures -= 1
+            raise RetryLater("the broker does not answer")
         self.flushed = len(self.sent)
 
     def of(self, topic: str, key: str = "") -> list[Any]:
-        """What was sent to a topic, under one key or any."""
+        """Records sent to a topic, with one key or any."""
         pairs = zip(self.sent, self.keys, strict=True)
-        return [record for (name, record), of in pairs if name == topic and key in ("", of)]
+        return [record for (name, record), sent_key in pairs if name == topic and key in ("", sent_key)]

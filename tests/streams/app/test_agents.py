@@ -1,4 +1,4 @@
-"""A batch is done before anything that came after it, however long that takes."""
+"""A batch is written before any message after it, however long that takes."""
 
 from __future__ import annotations
 
@@ -6,38 +6,39 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
+from kafka import TopicPartition
 from prometheus_client import REGISTRY
 
 from schemas.errors import BadConfiguration, RetryLater
 from streams.app import agents
-from streams.app.sink import Message, Place
+from streams.app.sink import ConsumedMessage
 from tests.flow.material import technique
 from tests.streams.app.messages import messages
 
 BATCH = messages([technique(1), technique(2)])
 
 
-class Patchy:
-    """A sink that raises `errors` one after the other, and then takes."""
+class FlakySink:
+    """A sink that raises `errors` one after another, and then accepts every batch."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
-        self.asked: list[Sequence[Message]] = []
-        self.taken: list[Message] = []
+        self.attempts: list[Sequence[ConsumedMessage]] = []
+        self.written: list[ConsumedMessage] = []
 
-    def positions(self, places: Sequence[Place]) -> Mapping[Place, int]:
-        return dict.fromkeys(places, 0)
+    def positions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return dict.fromkeys(partitions, 0)
 
-    def take(self, batch: Sequence[Message]) -> None:
-        self.asked.append(batch)
+    def write(self, batch: Sequence[ConsumedMessage]) -> None:
+        self.attempts.append(batch)
         if self.errors:
             raise self.errors.pop(0)
-        self.taken += batch
+        self.written += batch
 
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
-    """The seconds that were slept instead of sleeping them."""
+    """The pauses in seconds, which are recorded instead of slept."""
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -48,24 +49,24 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
 
 
 def counted(name: str) -> float:
-    return REGISTRY.get_sample_value(name, {"role": "patchy"}) or 0.0
+    return REGISTRY.get_sample_value(name, {"role": "flaky"}) or 0.0
 
 
-def test_a_batch_is_tried_again_until_it_is_taken_and_counted_once(waits: list[float]) -> None:
-    sink = Patchy(*(RetryLater("away") for _ in range(7)))
-    retries, taken = counted("sx9_batch_retries_total"), counted("sx9_messages_processed_total")
-    asyncio.run(agents.effect(sink, BATCH, "patchy"))
-    assert sink.asked == [BATCH] * 8
-    assert sink.taken == BATCH
+def test_a_batch_is_retried_until_it_is_written_and_is_counted_once(waits: list[float]) -> None:
+    sink = FlakySink(*(RetryLater("away") for _ in range(7)))
+    retries, processed = counted("sx9_batch_retries_total"), counted("sx9_messages_processed_total")
+    asyncio.run(agents.process_batch(sink, BATCH, "flaky"))
+    assert sink.attempts == [BATCH] * 8
+    assert sink.written == BATCH
     assert waits == [1.0, 2.0, 5.0, 10.0, 30.0, 30.0, 30.0]
     assert counted("sx9_batch_retries_total") - retries == 7
-    assert counted("sx9_messages_processed_total") - taken == 2
+    assert counted("sx9_messages_processed_total") - processed == 2
 
 
-def test_what_waiting_can_not_mend_is_not_tried_again(waits: list[float]) -> None:
-    sink = Patchy(RetryLater("away"), BadConfiguration("the password changed"))
-    taken = counted("sx9_messages_processed_total")
+def test_an_error_that_waiting_does_not_resolve_is_not_retried(waits: list[float]) -> None:
+    sink = FlakySink(RetryLater("away"), BadConfiguration("the password changed"))
+    processed = counted("sx9_messages_processed_total")
     with pytest.raises(BadConfiguration, match="the password changed"):
-        asyncio.run(agents.effect(sink, BATCH, "patchy"))
-    assert (len(sink.asked), waits) == (2, [1.0])
-    assert counted("sx9_messages_processed_total") == taken
+        asyncio.run(agents.process_batch(sink, BATCH, "flaky"))
+    assert (len(sink.attempts), waits) == (2, [1.0])
+    assert counted("sx9_messages_processed_total") == processed

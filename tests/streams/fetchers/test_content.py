@@ -16,7 +16,7 @@ from schemas.topics import EVENT_TOPICS, RELATIONSHIPS, TECHNIQUES, topic_of
 from streams.content.events_folder import read_events, write_events
 from streams.content.graph_export import read_ontology, write_ontology
 from streams.core.ontology import build_ontology
-from tests.flow.material import group, news, technique, template
+from tests.flow.material import group, random_events, technique, template
 from tests.streams.fetchers.stix_bundles import bundle, ordinary, relationship, written
 from tests.streams.fetchers.stix_bundles import group as stix_group
 from tests.streams.fetchers.stix_bundles import technique as stix_technique
@@ -29,7 +29,7 @@ def latest(events: list[Event]) -> dict[tuple[str, str], Event]:
 
 
 def test_what_was_written_is_read_the_latest_of_each_id_in_its_order(tmp_path: Path) -> None:
-    feed = news(200, Random(3))
+    feed = random_events(200, Random(3))
     counts = write_events(tmp_path, iter(feed))
     found = list(read_events(tmp_path))
     assert latest(found) == latest(feed)
@@ -41,7 +41,7 @@ def test_what_was_written_is_read_the_latest_of_each_id_in_its_order(tmp_path: P
 
 
 def test_writing_again_leaves_nothing_of_what_was_there(tmp_path: Path) -> None:
-    write_events(tmp_path, news(50, Random(4)))
+    write_events(tmp_path, random_events(50, Random(4)))
     assert write_events(tmp_path, [technique(1)])[TECHNIQUES.name] == 1
     assert list(read_events(str(tmp_path))) == [technique(1)]
     assert {path.name for path in tmp_path.iterdir()} == {f"{topic.name}.jsonl" for topic in EVENT_TOPICS}
@@ -115,7 +115,7 @@ def test_no_folder_is_told_with_the_remedy(tmp_path: Path) -> None:
 
 
 def test_an_ontology_is_read_as_it_was_written_and_nothing_else_is(tmp_path: Path) -> None:
-    found = build_ontology(news(200, Random(5)))
+    found = build_ontology(random_events(200, Random(5)))
     path = tmp_path / "new" / "threat_ontology.json"
     write_ontology(path, found)
     assert read_ontology(path) == found

@@ -67,9 +67,7 @@ def on_topics(bootstrap: str, feed: str) -> list[Any]:
     with contextlib.closing(wire.consumer(bootstrap)) as reader:
         topics = (*EVENT_TOPICS, DEAD_LETTERS)
         ends = reader.end_offsets([TopicPartition(t.name, n) for t in topics for n in range(t.partitions)])
-        batches = wire.read_ranges(
-            reader, {(place.topic, place.partition): (0, end) for place, end in ends.items()}
-        )
+        batches = wire.read_ranges(reader, {partition: (0, end) for partition, end in ends.items()})
         source = f"/feeds/{feed}".encode()
         return [m for messages in batches for m in messages if dict(m.headers).get("ce_source") == source]
 

@@ -1,4 +1,4 @@
-"""A process that owns services until it is ended: `python -m tests.streams.local.owner <state folder> <what>`.
+"""A process that owns services until it ends: `python -m tests.streams.local.owner <state folder> <what>`.
 
 It prints one line of JSON when they are up, and `ended` when it has stopped them.
 """
@@ -14,12 +14,13 @@ from pathlib import Path
 
 from streams.local import process
 from streams.local.services import services
+from streams.local.state import Folders
 from streams.settings import load_settings
 from tests.streams.local.web import Web
 
 
 def own_web(state: Path) -> None:
-    folders = process.Folders(state, state)
+    folders = Folders(state, state)
     web = Web(state / "web", state / "web.lock")
     started = process.start(web, folders, None, 60, None, threading.Event())
     print(json.dumps({"port": started.port}), flush=True)

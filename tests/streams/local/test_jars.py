@@ -1,4 +1,4 @@
-"""Fetching jars from a repository on the loopback interface, good, damaged, empty and closed."""
+"""Downloads from a Maven repository on the loopback interface: complete, damaged, incomplete and closed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GOOD = [b"one" * 1000, b"two" * 1000, b"three" * 1000]
 
 
 class CountingHandler(SimpleHTTPRequestHandler):
-    """Serves a folder and notes what was asked for."""
+    """Serves a folder and records the requests."""
 
     asked: list[str]
 
@@ -37,7 +37,7 @@ class CountingHandler(SimpleHTTPRequestHandler):
 
 @pytest.fixture(autouse=True)
 def _connections_that_jgo_left_open() -> Iterator[None]:
-    """Free what jgo doesn't close here, not in whatever test the collector happens to run next."""
+    """Collect the connections that jgo leaves open here, not during another test."""
     yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -88,7 +88,7 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
 
 
-def test_every_jar_is_fetched_once_and_then_found(
+def test_every_jar_is_downloaded_once_and_then_found_in_the_cache(
     jars: list[Jar], cache: Path, repository: str, asked: list[str]
 ) -> None:
     paths = get(jars, cache, repository)
@@ -119,7 +119,7 @@ def test_a_jar_with_another_hash_is_refused_and_deleted(
     assert "secret" not in str(refused.value)
 
 
-def test_a_jar_damaged_in_the_cache_is_fetched_again(
+def test_a_jar_damaged_in_the_cache_is_downloaded_again(
     jars: list[Jar], cache: Path, repository: str, asked: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     damaged = get(jars, cache, repository)[2]
@@ -129,7 +129,7 @@ def test_a_jar_damaged_in_the_cache_is_fetched_again(
         get(jars, cache, repository)
     assert damaged.read_bytes() == GOOD[2]
     assert {path.rpartition("/")[2] for path in asked} == {"jar2-1.0.jar", "jar2-1.0.jar.sha1"}
-    assert "deleted, to be fetched again" in caplog.text
+    assert "deleted, to be downloaded again" in caplog.text
 
 
 def test_without_network_the_error_names_the_remedies(jars: list[Jar], cache: Path) -> None:
@@ -140,9 +140,7 @@ def test_without_network_the_error_names_the_remedies(jars: list[Jar], cache: Pa
     assert files(cache) == []
 
 
-def test_without_network_nothing_is_missed_once_the_jars_are_there(
-    jars: list[Jar], cache: Path, repository: str
-) -> None:
+def test_no_network_is_needed_once_the_jars_are_in_the_cache(jars: list[Jar], cache: Path, repository: str) -> None:
     paths = get(jars, cache, repository)
     assert get(jars, cache, f"http://127.0.0.1:{free_port(set())}") == paths
 
@@ -156,14 +154,16 @@ def test_a_repository_that_lacks_a_jar_is_named_without_its_login(
     assert "secret" not in str(error.value)
 
 
-def test_two_at_once_fetch_every_jar_once(jars: list[Jar], cache: Path, repository: str, asked: list[str]) -> None:
+def test_two_concurrent_downloads_fetch_every_jar_once(
+    jars: list[Jar], cache: Path, repository: str, asked: list[str]
+) -> None:
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda _: get(jars, cache, repository), range(2)))
     assert results[0] == results[1]
     assert len([path for path in asked if path.endswith(".jar")]) == len(jars)
 
 
-def test_what_a_killed_download_left_is_cleared(jars: list[Jar], cache: Path, repository: str) -> None:
+def test_the_leftovers_of_a_killed_download_are_removed(jars: list[Jar], cache: Path, repository: str) -> None:
     left = cache / ".example.partial" / "tmp1" / "jar0-1.0.jar"
     left.parent.mkdir(parents=True)
     left.write_bytes(GOOD[0][:10])
@@ -171,7 +171,7 @@ def test_what_a_killed_download_left_is_cleared(jars: list[Jar], cache: Path, re
     assert files(cache) == ["jar0-1.0.jar", "jar1-1.0.jar", "jar2-1.0.jar"]
 
 
-def test_a_cancelled_download_says_so(jars: list[Jar], cache: Path, repository: str) -> None:
+def test_a_cancelled_download_raises_retry_later(jars: list[Jar], cache: Path, repository: str) -> None:
     cancelled = threading.Event()
     cancelled.set()
     with pytest.raises(RetryLater, match="download of the jars of example was stopped"):
@@ -192,7 +192,7 @@ def test_a_lock_file_reads_as_it_was_written(tmp_path: Path, jars: list[Jar]) ->
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_the_lists_that_ship_are_complete(name: str) -> None:
+def test_the_shipped_lock_files_are_complete_and_sorted(name: str) -> None:
     jars = read_lock(lock_file(name))
     assert len({jar.path for jar in jars}) == len(jars) > 40
     assert all(re.fullmatch("[0-9a-f]{64}", jar.sha256) for jar in jars)

@@ -1,4 +1,4 @@
-"""What the machine must have: each limit with a number that passes and one that doesn't."""
+"""The limits for disk and memory, each with a number that passes and one that does not; and ports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses, and what answers nothing or something else."""
+"""Addresses, closed ports, and servers with another protocol."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_a_closed_port_does_not_answer() -> None:
     assert not neo4j_answers(f"bolt://127.0.0.1:{port}")
 
 
-def test_another_program_on_the_port_is_not_taken_for_kafka_or_neo4j() -> None:
+def test_another_program_on_the_port_is_not_mistaken_for_kafka_or_neo4j() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
 
@@ -45,11 +45,11 @@ def test_another_program_on_the_port_is_not_taken_for_kafka_or_neo4j() -> None:
         ("[::1]:3", ("::1", 3)),
     ],
 )
-def test_addresses(text: str, host_port: tuple[str, int]) -> None:
+def test_an_address_is_split_into_host_and_port(text: str, host_port: tuple[str, int]) -> None:
     assert address(text, 9092) == host_port
 
 
 @pytest.mark.parametrize("text", ["broker:port", "broker:99999", ":9092", ""])
-def test_what_is_no_address_is_named(text: str) -> None:
-    with pytest.raises(BadConfiguration, match=r"is no address .* write host:port"):
+def test_an_invalid_address_is_named_in_the_error(text: str) -> None:
+    with pytest.raises(BadConfiguration, match=r"is not an address .* write host:port"):
         address(text, 9092)

@@ -1,4 +1,4 @@
-"""Starting, finding, replacing and stopping, with a small Java program in the place of Kafka."""
+"""Starting, finding, replacing and stopping a service, with a small Java program instead of Kafka."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ import pytest
 from schemas.errors import BadConfiguration, RetryLater
 from streams.local import process
 from streams.local.machine import free_port, is_free
-from streams.local.process import Folders, Started
+from streams.local.process import Started
+from streams.local.state import Folders, find
 from tests.streams.local.web import Web
 
 pytestmark = pytest.mark.services
@@ -45,7 +46,7 @@ def entry(folders: Folders) -> dict[str, int]:
 
 
 def is_running(pid: int) -> bool:
-    """Not so for one that has ended and was not waited for, as orphans are in some containers."""
+    """False for a process that has ended and was not waited for, as orphans are in some containers."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -70,19 +71,19 @@ def owner(folders: Folders) -> Iterator[subprocess.Popen[str]]:
         running.kill()
 
 
-def test_it_answers_while_it_runs_and_nothing_is_left_behind(web: Web, folders: Folders) -> None:
+def test_a_service_answers_while_it_runs_and_leaves_nothing_behind(web: Web, folders: Folders) -> None:
     started = start(web, folders)
-    pids = entry(folders)["java"], entry(folders)["supervisor"]
+    pids = entry(folders)["child"], entry(folders)["watchdog"]
     assert not is_free(started.port)
-    assert process.find("web", folders) == started.port
+    assert find("web", folders) == started.port
     process.stop([started])
     assert is_free(started.port)
     assert not any(is_running(pid) for pid in pids)
-    assert process.find("web", folders) is None
+    assert find("web", folders) is None
     assert not folders.run("web", "json").exists()
 
 
-def test_the_next_start_takes_the_same_port(web: Web, folders: Folders) -> None:
+def test_the_next_start_uses_the_same_port(web: Web, folders: Folders) -> None:
     ports = []
     for _ in range(2):
         started = start(web, folders)
@@ -102,7 +103,7 @@ def test_a_second_start_finds_the_running_one_and_does_not_stop_it(
     assert web.is_ready(before["port"])
 
 
-def test_two_starts_at_once_start_one(web: Web, folders: Folders) -> None:
+def test_two_concurrent_starts_start_one_service(web: Web, folders: Folders) -> None:
     started: list[Started] = []
     threads = [threading.Thread(target=lambda: started.append(start(web, folders))) for _ in range(2)]
     for thread in threads:
@@ -111,33 +112,33 @@ def test_two_starts_at_once_start_one(web: Web, folders: Folders) -> None:
         thread.join()
     process.stop(started)
     assert len({one.port for one in started}) == 1
-    assert [one.supervisor is None for one in started].count(True) == 1
+    assert [one.watchdog is None for one in started].count(True) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_no_orphans_however_the_owner_ends(
+def test_there_are_no_orphans_however_the_owner_ends(
     folders: Folders, owner: subprocess.Popen[str], number: signal.Signals
 ) -> None:
     running = entry(folders)
     owner.send_signal(number)
-    wait_gone(running["java"], running["supervisor"])
+    wait_gone(running["child"], running["watchdog"])
     assert is_free(running["port"])
-    assert process.find("web", folders) is None
+    assert find("web", folders) is None
 
 
-def test_no_orphan_when_the_supervisor_is_killed(web: Web, folders: Folders) -> None:
+def test_there_is_no_orphan_when_the_watchdog_is_killed(web: Web, folders: Folders) -> None:
     started = start(web, folders)
-    java, supervisor = entry(folders)["java"], entry(folders)["supervisor"]
-    os.kill(supervisor, signal.SIGKILL)
-    wait_gone(supervisor)
+    java, watchdog = entry(folders)["child"], entry(folders)["watchdog"]
+    os.kill(watchdog, signal.SIGKILL)
+    wait_gone(watchdog)
     again = start(web, folders)
-    assert again.supervisor is not None
-    assert entry(folders)["java"] != java
+    assert again.watchdog is not None
+    assert entry(folders)["child"] != java
     assert not is_running(java)
     process.stop([started, again])
 
 
-def test_it_stops_although_a_forked_child_holds_the_pipe(web: Web, folders: Folders) -> None:
+def test_a_service_stops_although_a_forked_process_holds_the_pipe_open(web: Web, folders: Folders) -> None:
     started = start(web, folders)
     child = os.fork()
     if child == 0:
@@ -150,28 +151,30 @@ def test_it_stops_although_a_forked_child_holds_the_pipe(web: Web, folders: Fold
     assert time.monotonic() - began < 10
 
 
-def test_what_a_dead_owner_left_is_replaced(web: Web, folders: Folders, owner: subprocess.Popen[str]) -> None:
+def test_a_service_whose_owner_is_dead_is_replaced(
+    web: Web, folders: Folders, owner: subprocess.Popen[str]
+) -> None:
     before = entry(folders)
-    os.kill(before["supervisor"], signal.SIGSTOP)  # so that it can't clean up
+    os.kill(before["watchdog"], signal.SIGSTOP)  # so that it can't clean up
     owner.kill()
     owner.wait()
-    assert process.find("web", folders) is None
-    os.kill(before["supervisor"], signal.SIGCONT)
+    assert find("web", folders) is None
+    os.kill(before["watchdog"], signal.SIGCONT)
     started = start(web, folders)
-    assert started.supervisor is not None
-    assert entry(folders)["java"] != before["java"]
+    assert started.watchdog is not None
+    assert entry(folders)["child"] != before["child"]
     process.stop([started])
 
 
-def test_a_process_number_given_to_another_program_is_not_taken_for_ours(web: Web, folders: Folders) -> None:
+def test_a_process_id_that_another_program_has_now_is_not_mistaken_for_ours(web: Web, folders: Folders) -> None:
     folders.run("web", "json").parent.mkdir()
-    known = {"port": 1, "owner": os.getppid(), "supervisor": os.getpid(), "java": os.getpid(), "stopping": False}
+    known = {"port": 1, "owner": os.getppid(), "watchdog": os.getpid(), "child": os.getpid(), "stopping": False}
     folders.run("web", "json").write_text(json.dumps(known))
-    assert process.find("web", folders) is None
+    assert find("web", folders) is None
     process.stop([start(web, folders)])  # and we are still alive
 
 
-def test_a_state_file_emptied_by_a_power_cut_is_no_hindrance(web: Web, folders: Folders) -> None:
+def test_a_state_file_emptied_by_a_power_failure_does_not_prevent_a_start(web: Web, folders: Folders) -> None:
     folders.run("web", "json").parent.mkdir()
     for suffix in ("json", "port"):
         folders.run("web", suffix).write_text("")
@@ -184,7 +187,7 @@ def test_a_configured_port_that_is_taken_is_named_with_its_setting(folders: Fold
         start(Web(folders.state / "web", folders.state / "web.lock", port=port), folders)
 
 
-def test_a_remembered_port_that_is_taken_gives_way_to_another(web: Web, folders: Folders) -> None:
+def test_another_port_is_chosen_if_that_of_the_last_start_is_taken(web: Web, folders: Folders) -> None:
     first = start(web, folders)
     process.stop([first])
     with start_server(first.port):
@@ -193,7 +196,7 @@ def test_a_remembered_port_that_is_taken_gives_way_to_another(web: Web, folders:
     assert second.port != first.port
 
 
-def test_an_end_at_the_start_shows_exit_code_and_log(folders: Folders) -> None:
+def test_the_error_of_a_failed_start_has_the_exit_code_and_the_log(folders: Folders) -> None:
     broken = Web(folders.state / "web", folders.state / "web.lock", extra=("-XX:NoSuchOption",))
     with pytest.raises(
         BadConfiguration, match=r"(?s)Web ended at its start with exit code 1.*web\.log.*NoSuchOption"
@@ -203,14 +206,14 @@ def test_an_end_at_the_start_shows_exit_code_and_log(folders: Folders) -> None:
     assert not folders.run("web", "json").exists()
 
 
-def test_no_answer_in_time_stops_it_again(folders: Folders) -> None:
+def test_a_service_that_does_not_answer_in_time_is_stopped(folders: Folders) -> None:
     silent = Web(folders.state / "web", folders.state / "web.lock", answers=False)
     with pytest.raises(RetryLater, match=r"(?s)did not answer on port .* within 1 s.*SX9_START_TIMEOUT_S"):
         start(silent, folders, timeout_s=1)
     assert not folders.run("web", "json").exists()
 
 
-def test_a_cancelled_start_stops_it_again(folders: Folders) -> None:
+def test_a_cancelled_start_stops_the_service(folders: Folders) -> None:
     silent = Web(folders.state / "web", folders.state / "web.lock", answers=False)
     cancelled = threading.Event()
     threading.Timer(1, cancelled.set).start()
@@ -219,7 +222,7 @@ def test_a_cancelled_start_stops_it_again(folders: Folders) -> None:
     assert not folders.run("web", "json").exists()
 
 
-def test_the_log_of_the_start_before_is_kept(web: Web, folders: Folders) -> None:
+def test_the_log_of_the_previous_start_is_kept(web: Web, folders: Folders) -> None:
     for _ in range(2):
         process.stop([start(web, folders)])
     assert folders.log("web").exists()

@@ -1,4 +1,4 @@
-"""A service that starts in half a second: the web server of the Java runtime, under the real supervisor."""
+"""A service that starts in half a second: the web server of the Java runtime, under the real watchdog."""
 
 from __future__ import annotations
 

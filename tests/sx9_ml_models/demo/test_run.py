@@ -19,7 +19,6 @@ from schemas.journal import Example, Promoted, Refused, Source, Tick
 from schemas.models import MODELS
 from schemas.topics import EVENT_TOPICS, JOURNAL, TRIGGERS, VERSIONS, WINDOWS, partition_of
 from schemas.windows import Trigger, Window
-from streams.app.catch_up import places_of
 from streams.core.fold import fold, initial
 from streams.core.projections.base import project
 from streams.local.services import services
@@ -28,6 +27,7 @@ from sx9_ml_models.demo.history import load_history
 from sx9_ml_models.queries import records
 from trainers.store.registry import Registry
 from transport.kafka import consumer, end_offset, read_ranges
+from transport.topics import partitions_of
 
 EVENTS = 3_000
 """Enough for a first version and windows after it."""
@@ -86,7 +86,7 @@ def topics(folder: Path) -> Topics:
                 for topic in (JOURNAL, WINDOWS, TRIGGERS)
             }
             found[VERSIONS.name] = list(records(reader, VERSIONS, 0))
-            ranges = {partition: (0, end_offset(reader, *partition)) for partition in places_of(EVENT_TOPICS)}
+            ranges = {partition: (0, end_offset(reader, *partition)) for partition in partitions_of(EVENT_TOPICS)}
             ids = [
                 (m.offset, dict(m.headers)["ce_id"]) for messages in read_ranges(reader, ranges) for m in messages
             ]

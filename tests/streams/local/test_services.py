@@ -1,4 +1,4 @@
-"""The real Kafka and the real Neo4j: data survives, nothing is left behind, what is running is found."""
+"""The real Kafka and Neo4j: data survives, nothing is left behind, running services are found."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kafka.admin import NewTopic
 from neo4j import GraphDatabase
 
 from schemas.errors import BadConfiguration, RetryLater
-from streams.local import services as local
+from streams.local import services as services_module
 from streams.local.jars import read_lock
 from streams.local.kafka import LocalKafka
 from streams.local.machine import free_port
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def write(endpoints: Endpoints, number: int) -> None:
-    """One record and one node; the topic and the constraint are made with the first."""
+    """Write one record and one node; the first call creates the topic and the constraint."""
     if number == 0:
         admin = KafkaAdminClient(bootstrap_servers=endpoints.kafka_bootstrap)
         admin.create_topics([NewTopic(TOPIC, num_partitions=1, replication_factor=1)])
@@ -70,7 +70,7 @@ def cluster_id(endpoints: Endpoints) -> str:
     return found
 
 
-def process_numbers(state: Path, *roles: str) -> list[int]:
+def process_ids(state: Path, *roles: str) -> list[int]:
     entries = [json.loads(path.read_text()) for path in (state / "run").glob("*.json")]
     return [entry[role] for entry in entries for role in roles]
 
@@ -85,7 +85,7 @@ def test_data_survives_kill_9_of_the_owner_then_of_java_then_a_clean_stop(state_
         assert running(settings) == first
         write(first, 0)
         identity = cluster_id(first)
-        pids = process_numbers(state_dir, "java", "supervisor")
+        pids = process_ids(state_dir, "child", "watchdog")
         assert len(pids) == 4
         owner.kill()
     assert running(settings) is None
@@ -95,7 +95,7 @@ def test_data_survives_kill_9_of_the_owner_then_of_java_then_a_clean_stop(state_
         assert second == first  # the ports, too
         assert cluster_id(second) == identity
         write(second, 1)
-        javas = process_numbers(state_dir, "java")
+        javas = process_ids(state_dir, "child")
         for java in javas:
             os.kill(java, signal.SIGKILL)
         wait_gone(*javas)
@@ -104,13 +104,13 @@ def test_data_survives_kill_9_of_the_owner_then_of_java_then_a_clean_stop(state_
     with services(settings) as third:
         write(third, 2)
         assert (records(third), nodes(third)) == ([0, 1, 2], [0, 1, 2])
-        pids = process_numbers(state_dir, "java", "supervisor")
+        pids = process_ids(state_dir, "child", "watchdog")
     assert not any(is_running(pid) for pid in pids)
     assert running(settings) is None
 
 
 @pytest.mark.services
-def test_a_second_start_finds_the_running_ones_and_leaves_them(
+def test_a_second_start_finds_the_running_services_and_does_not_stop_them(
     service_settings: Settings, endpoints: Endpoints
 ) -> None:
     with services(service_settings) as found:
@@ -119,14 +119,14 @@ def test_a_second_start_finds_the_running_ones_and_leaves_them(
 
 
 @pytest.mark.services
-def test_asking_what_is_running_is_quick(service_settings: Settings, endpoints: Endpoints) -> None:
+def test_finding_running_services_is_quick(service_settings: Settings, endpoints: Endpoints) -> None:
     began = time.monotonic()
     assert running(service_settings) == endpoints
     assert time.monotonic() - began < 0.5
 
 
 @pytest.mark.services
-def test_configured_ones_are_used_and_nothing_is_started(state_dir: Path, endpoints: Endpoints) -> None:
+def test_configured_services_are_used_and_nothing_is_started(state_dir: Path, endpoints: Endpoints) -> None:
     settings = load_settings(
         state_dir=state_dir, kafka_bootstrap=endpoints.kafka_bootstrap, neo4j_uri=endpoints.neo4j_uri
     )
@@ -137,7 +137,7 @@ def test_configured_ones_are_used_and_nothing_is_started(state_dir: Path, endpoi
 
 
 @pytest.mark.services
-def test_only_what_is_asked_for_is_looked_at(service_settings: Settings, kafka_bootstrap: str) -> None:
+def test_only_the_wanted_services_are_checked(service_settings: Settings, kafka_bootstrap: str) -> None:
     found = running(service_settings, neo4j=False)
     assert found is not None
     assert found.kafka_bootstrap == kafka_bootstrap
@@ -187,7 +187,9 @@ def test_a_neo4j_address_without_scheme_is_named(state_dir: Path) -> None:
         pass
 
 
-def test_too_little_memory_is_told_before_anything_starts(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_is_reported_before_anything_starts(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = load_settings(state_dir=state_dir, kafka_heap_mb=10_000_000)
     with (
         pytest.raises(BadConfiguration, match=r"MB are needed .kafka 10000150 MB"),
@@ -197,8 +199,8 @@ def test_too_little_memory_is_told_before_anything_starts(state_dir: Path, monke
     assert not state_dir.exists()
 
 
-def test_windows_is_told_what_to_do(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local.sys, "platform", "win32")
+def test_the_error_on_windows_says_what_to_configure(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services_module.sys, "platform", "win32")
     settings = load_settings(state_dir=state_dir)
     with pytest.raises(BadConfiguration, match="on Linux and macOS only"), services(settings):
         pass
@@ -211,7 +213,7 @@ def test_status_needs_neither_torch_nor_faust_nor_a_client() -> None:
     assert ran.stdout == "[]\n"
 
 
-def test_the_same_versions_everywhere(tmp_path: Path) -> None:
+def test_the_versions_of_kafka_and_neo4j_are_the_same_everywhere(tmp_path: Path) -> None:
     kafka = {jar.artifact: jar.version for jar in read_lock(LocalKafka(tmp_path, 0, 256).lock)}["kafka_2.13"]
     neo4j = {jar.artifact: jar.version for jar in read_lock(LocalNeo4j(tmp_path, 0, 512).lock)}["neo4j"]
     compose = (ROOT / "docker-compose.yml").read_text()

@@ -1,4 +1,4 @@
-"""Where jars are fetched from: a setting, the user's mirror, Maven Central."""
+"""Which Maven repository is used: the configured one, the user's mirror, or Maven Central."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def test_the_first_mirror_of_central_is_used(tmp_path: Path, namespace: str) -> 
     assert repositories(None, settings_with(tmp_path, mirrors, namespace)) == {"central": "https://b.example"}
 
 
-def test_a_mirror_of_something_else_changes_nothing(tmp_path: Path) -> None:
+def test_a_mirror_of_another_repository_is_not_used(tmp_path: Path) -> None:
     path = settings_with(tmp_path, mirror("external:http:*", "http://0.0.0.0/"))
     assert central_mirror(path) is None
 
 
-def test_repositories_of_jgo_are_asked_as_well(tmp_path: Path) -> None:
+def test_repositories_in_the_configuration_of_jgo_are_used_too(tmp_path: Path) -> None:
     (tmp_path / "jgo.conf").write_text("[repositories]\ncompany = https://company.example/m2\n")
     assert repositories(None, tmp_path / "none.xml") == {
         "central": CENTRAL,
@@ -63,7 +63,7 @@ def test_settings_that_are_not_xml_are_named(tmp_path: Path) -> None:
         central_mirror(tmp_path / "settings.xml")
 
 
-def test_mirror_expressions() -> None:
+def test_covers_central_understands_mirror_expressions() -> None:
     assert [covers_central(x) for x in ("*", "external:*", "a, central", "*,!central", "internal", "")] == [
         True,
         True,
@@ -74,5 +74,5 @@ def test_mirror_expressions() -> None:
     ]
 
 
-def test_a_login_is_not_shown() -> None:
+def test_without_login_removes_user_and_password() -> None:
     assert without_login("https://me:secret@repo.example:8443/m2") == "https://repo.example:8443/m2"

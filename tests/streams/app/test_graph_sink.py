@@ -1,4 +1,4 @@
-"""The graph is what the newest revisions say, in whatever order and how often they come."""
+"""The graph has the newest revisions, in whatever order and however often they arrive."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from schemas.topics import DEAD_LETTERS
 from streams.app.graph_sink import GraphSink, create_constraints
 from streams.local.services import Endpoints
 from streams.settings import Settings
-from tests.flow.graph import as_said, in_neo4j, positions
-from tests.flow.material import FIRST_MS, group, news, technique, template, uses
-from tests.streams.app.messages import Box, message, messages
+from tests.flow.graph import expected_graph, positions, stored_graph
+from tests.flow.material import FIRST_MS, group, random_events, technique, template, uses
+from tests.streams.app.messages import FakeProducer, message, messages
 
 TOPIC = "threat.test"
 
 
 @pytest.fixture
 def driver(service_settings: Settings, neo4j_endpoint: Endpoints) -> Iterator[Driver]:
-    """To an empty graph."""
+    """A driver of an empty graph."""
     if service_settings.neo4j_uri:
-        pytest.skip("deletes everything: not in a Neo4j that somebody configured")
+        pytest.skip("deletes everything: not in a configured Neo4j")
     with GraphDatabase.driver(neo4j_endpoint.neo4j_uri) as driver:
         create_constraints(driver)
         driver.execute_query("MATCH (n) DETACH DELETE n")
         yield driver
 
 
-def taken(driver: Driver, *batches: Sequence[Event | bytes]) -> list[Any]:
-    """Give events to the graph, batch by batch; the dead letters."""
-    box, offset = Box(), 0
+def write_batches(driver: Driver, *batches: Sequence[Event | bytes]) -> list[Any]:
+    """Write batches of events to the graph; returns the dead letters."""
+    fake, offset = FakeProducer(), 0
     for batch in batches:
-        GraphSink(driver, box).take(messages(batch, offset, TOPIC))  # type: ignore[arg-type]
+        GraphSink(driver, fake).write(messages(batch, offset, TOPIC))  # type: ignore[arg-type]
         offset += len(batch)
-    return box.of(DEAD_LETTERS.name)
+    return fake.of(DEAD_LETTERS.name)
 
 
 def node(driver: Driver, id_: str) -> dict[str, Any]:
@@ -57,6 +57,21 @@ def changed(event: Event, **fields: Any) -> Event:
 OLD, NEWER, NEWEST = (technique(1, FIRST_MS + ms) for ms in (0, 3, 5))
 
 
+def test_constraints_are_created_once_also_if_one_exists_under_an_older_name(driver: Driver) -> None:
+    driver.execute_query("DROP CONSTRAINT stream_position")
+    driver.execute_query(
+        "CREATE CONSTRAINT stream_place FOR (p:StreamPosition) REQUIRE (p.topic, p.partition) IS UNIQUE"
+    )
+    try:
+        for _ in range(2):
+            create_constraints(driver)
+        names = driver.execute_query("SHOW CONSTRAINTS YIELD name RETURN collect(name)").records[0][0]
+        assert set(names) == {"entity_id", "stream_place"}
+    finally:
+        driver.execute_query("DROP CONSTRAINT stream_place")
+        create_constraints(driver)
+
+
 @pytest.mark.parametrize("order", list(itertools.permutations((OLD, NEWER, NEWEST))))
 @pytest.mark.parametrize("together", [True, False])
 def test_an_older_revision_never_overwrites_a_newer_one(
@@ -64,15 +79,15 @@ def test_an_older_revision_never_overwrites_a_newer_one(
 ) -> None:
     edges = [uses(1, one.modified_ms) for one in order]
     pairs: list[Sequence[Event]] = [[one, edge] for one, edge in zip(order, edges, strict=True)]
-    taken(driver, *([[*itertools.chain(*pairs)]] if together else pairs))
+    write_batches(driver, *([[*itertools.chain(*pairs)]] if together else pairs))
     assert node(driver, "T1001")["text"] == NEWEST.text
-    nodes, found = in_neo4j(driver)
+    nodes, found = stored_graph(driver)
     assert [edge[4] for edge in found] == [NEWEST.modified_ms]
     assert len(nodes) == 2
 
 
-def test_of_two_with_the_same_date_the_later_one_stays(driver: Driver) -> None:
-    taken(
+def test_of_two_revisions_with_the_same_date_the_later_one_is_kept(driver: Driver) -> None:
+    write_batches(
         driver,
         [changed(technique(1), text="first")],
         [changed(technique(1), text="second"), changed(technique(1), text="third")],
@@ -80,8 +95,8 @@ def test_of_two_with_the_same_date_the_later_one_stays(driver: Driver) -> None:
     assert node(driver, "T1001")["text"] == "third"
 
 
-def test_what_is_revoked_stays_and_says_so(driver: Driver) -> None:
-    taken(
+def test_a_revoked_entity_stays_in_the_graph_with_its_status(driver: Driver) -> None:
+    write_batches(
         driver,
         [technique(1), uses(1), technique(2)],
         [
@@ -89,45 +104,45 @@ def test_what_is_revoked_stays_and_says_so(driver: Driver) -> None:
             uses(1, FIRST_MS + 1, status="revoked"),
         ],
     )
-    nodes, edges = in_neo4j(driver)
+    nodes, edges = stored_graph(driver)
     assert [(n[0], n[3]) for n in nodes] == [("T1001", "revoked"), ("T1002", "active"), ("intrusion-set--1", "")]
     assert [edge[5] for edge in edges] == ["revoked"]
     assert node(driver, "T1001")["revoked_by"] == "T1002"
 
 
-def test_what_only_edges_mention_is_there_once_and_bare_until_it_is_told(driver: Driver) -> None:
-    taken(driver, [uses(1), uses(8), template(1)], [uses(1, FIRST_MS + 1)])
+def test_an_entity_that_only_edges_mention_is_one_bare_node_until_its_own_event_comes(driver: Driver) -> None:
+    write_batches(driver, [uses(1), uses(8), template(1)], [uses(1, FIRST_MS + 1)])
     mentioned = [
         ("CVE-2024-1", (), 0, ""),
         ("T1001", (), 0, ""),
         ("T1008", (), 0, ""),
         ("intrusion-set--1", (), 0, ""),
     ]
-    nodes, _ = in_neo4j(driver)
+    nodes, _ = stored_graph(driver)
     assert [n for n in nodes if n[0] in {m[0] for m in mentioned}] == mentioned
 
-    taken(driver, [group(1), technique(1)])
-    nodes, edges = in_neo4j(driver)
+    write_batches(driver, [group(1), technique(1)])
+    nodes, edges = stored_graph(driver)
     assert ("intrusion-set--1", ("Group",), FIRST_MS, "active") in nodes
     assert ("T1001", ("Technique",), FIRST_MS, "active") in nodes
     assert (len(nodes), len(edges)) == (5, 4)
 
 
-def test_a_second_delivery_changes_nothing_and_moves_no_position_back(driver: Driver) -> None:
-    events = news(150, Random(1))
-    taken(driver, events[:100], events[100:])
-    before = in_neo4j(driver), positions(driver)
-    taken(driver, events[:60])
-    taken(driver, events)
-    assert (in_neo4j(driver), positions(driver)) == before
-    assert before == (as_said((event, offset) for offset, event in enumerate(events)), {(TOPIC, 0): 150})
+def test_a_redelivery_changes_nothing_and_moves_no_position_back(driver: Driver) -> None:
+    events = random_events(150, Random(1))
+    write_batches(driver, events[:100], events[100:])
+    before = stored_graph(driver), positions(driver)
+    write_batches(driver, events[:60])
+    write_batches(driver, events)
+    assert (stored_graph(driver), positions(driver)) == before
+    assert before == (expected_graph((event, offset) for offset, event in enumerate(events)), {(TOPIC, 0): 150})
 
 
 @pytest.mark.parametrize("size", [1, 7, 150])
 def test_any_division_into_batches_gives_the_same_graph(driver: Driver, size: int) -> None:
-    events = news(150, Random(2))
-    taken(driver, *(events[n : n + size] for n in range(0, len(events), size)))
-    assert in_neo4j(driver) == as_said((event, offset) for offset, event in enumerate(events))
+    events = random_events(150, Random(2))
+    write_batches(driver, *(events[n : n + size] for n in range(0, len(events), size)))
+    assert stored_graph(driver) == expected_graph((event, offset) for offset, event in enumerate(events))
 
 
 @pytest.mark.parametrize(
@@ -144,12 +159,12 @@ def test_any_division_into_batches_gives_the_same_graph(driver: Driver, size: in
         (changed(uses(1), target=changed(uses(1).target, id="x" * 9_000)), "too-long"),  # type: ignore[arg-type, union-attr]
     ],
 )
-def test_what_the_graph_can_not_hold_is_a_dead_letter_and_the_rest_goes_on(
+def test_an_event_that_neo4j_can_not_store_becomes_a_dead_letter_and_the_others_are_written(
     driver: Driver, bad: Event | bytes, reason: str
 ) -> None:
-    (letter,) = taken(driver, [group(2), bad, group(3)])
+    (letter,) = write_batches(driver, [group(2), bad, group(3)])
     assert (letter.origin, letter.reason) == (f"{TOPIC}/0/1", reason)
-    assert [n[0] for n in in_neo4j(driver)[0]] == ["intrusion-set--2", "intrusion-set--3"]
+    assert [n[0] for n in stored_graph(driver)[0]] == ["intrusion-set--2", "intrusion-set--3"]
     assert positions(driver) == {(TOPIC, 0): 3}
 
 
@@ -165,25 +180,25 @@ def test_what_the_graph_can_not_hold_is_a_dead_letter_and_the_rest_goes_on(
         changed(group(1), name="a\0b"),
     ],
 )
-def test_strange_words_of_a_feed_are_words_in_the_graph(driver: Driver, strange: Event) -> None:
-    assert taken(driver, [group(2), strange, group(3)]) == []
-    assert in_neo4j(driver) == as_said([(group(2), 0), (strange, 1), (group(3), 2)])
+def test_unusual_names_and_types_are_stored_as_they_are(driver: Driver, strange: Event) -> None:
+    assert write_batches(driver, [group(2), strange, group(3)]) == []
+    assert stored_graph(driver) == expected_graph([(group(2), 0), (strange, 1), (group(3), 2)])
 
 
-def test_a_neo4j_that_does_not_answer_is_a_matter_of_time(driver: Driver) -> None:
+def test_a_neo4j_that_does_not_answer_raises_retry_later(driver: Driver) -> None:
     with (
-        GraphDatabase.driver("bolt://127.0.0.1:1", max_transaction_retry_time=0.0) as nobody,
+        GraphDatabase.driver("bolt://127.0.0.1:1", max_transaction_retry_time=0.0) as unreachable,
         pytest.raises(RetryLater, match="check that it runs"),
     ):
-        GraphSink(nobody, Box()).take([message(group(1), 0)])  # type: ignore[arg-type]
+        GraphSink(unreachable, FakeProducer()).write([message(group(1), 0)])  # type: ignore[arg-type]
 
 
-def test_a_neo4j_that_refuses_is_a_matter_for_a_person(driver: Driver) -> None:
+def test_a_write_that_neo4j_refuses_raises_bad_configuration(driver: Driver) -> None:
     driver.execute_query("CREATE CONSTRAINT names FOR (n:Group) REQUIRE n.name IS UNIQUE")
     try:
         with pytest.raises(BadConfiguration, match="Neo4j failed while writing 2 events: ConstraintError"):
-            taken(driver, [group(1), changed(group(2), name="Group 1")])
+            write_batches(driver, [group(1), changed(group(2), name="Group 1")])
     finally:
         driver.execute_query("DROP CONSTRAINT names")
-    assert in_neo4j(driver) == ([], [])
+    assert stored_graph(driver) == ([], [])
     assert positions(driver) == {}

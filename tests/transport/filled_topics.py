@@ -1,0 +1,32 @@
+"""Topics whose messages are their own offsets, so that a test sees which ones were read."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from kafka import KafkaAdminClient, KafkaProducer
+
+_numbers = itertools.count()
+
+
+def new_name() -> str:
+    """A name for a topic or group that no other test uses."""
+    return f"test.{next(_numbers)}"
+
+
+def filled_topic(admin: KafkaAdminClient, writer: KafkaProducer, sizes: Sequence[int]) -> str:
+    """Create a topic with a partition for each size, filled with that many messages; returns its name."""
+    name = new_name()
+    admin.create_topics({name: {"num_partitions": len(sizes), "replication_factor": 1}})
+    admin.wait_for_topics([name])
+    append(writer, name, sizes)
+    return name
+
+
+def append(writer: KafkaProducer, name: str, sizes: Sequence[int], first: int = 0) -> None:
+    """Append messages to the partitions of a topic; `first` is the offset of the first one."""
+    for partition, size in enumerate(sizes):
+        for offset in range(first, first + size):
+            writer.send(name, value=str(offset).encode(), partition=partition)
+    writer.flush()

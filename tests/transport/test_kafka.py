@@ -1,0 +1,100 @@
+"""Reading ranges of offsets and writing records: exactly the requested offsets, whatever was read before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+
+from schemas.errors import Corrupt, RetryLater
+from schemas.journal import Tick
+from tests.transport.filled_topics import append, filled_topic
+from transport import kafka
+from transport.kafka import RecordProducer, end_offset, read_range, read_ranges
+
+SIZES = (5_000, 40, 0)
+"""Messages in each partition: more than one poll returns, a few, none."""
+
+
+@pytest.fixture(scope="module")
+def topic(admin: KafkaAdminClient, writer: KafkaProducer) -> str:
+    return filled_topic(admin, writer, SIZES)
+
+
+def read(reader: KafkaConsumer, topic: str, *ranges: tuple[int, int]) -> list[list[int]]:
+    """The offsets read from each partition, in order; the value of each message must be its offset."""
+    found: list[list[int]] = [[] for _ in ranges]
+    wanted = {TopicPartition(topic, partition): offsets for partition, offsets in enumerate(ranges)}
+    for messages in read_ranges(reader, wanted):
+        assert len({message.partition for message in messages}) == 1
+        for message in messages:
+            assert int(message.value) == message.offset
+            found[message.partition].append(message.offset)
+    return found
+
+
+@pytest.mark.parametrize(
+    "ranges",
+    [
+        ((0, 5_000), (0, 40), (0, 0)),
+        ((1, 2), (39, 40), (0, 0)),
+        ((1_999, 2_001), (0, 0), (0, 0)),
+        ((4_999, 5_000), (7, 7), (0, 0)),
+        ((30, 20), (0, 1), (0, 0)),
+    ],
+)
+def test_half_open_ranges_of_several_partitions_are_read_at_the_same_time(
+    reader: KafkaConsumer, topic: str, ranges: Sequence[tuple[int, int]]
+) -> None:
+    assert read(reader, topic, *ranges) == [list(range(*offsets)) for offsets in ranges]
+
+
+def test_a_partition_whose_range_ended_before_the_others_can_be_read_again(
+    reader: KafkaConsumer, admin: KafkaAdminClient, writer: KafkaProducer
+) -> None:
+    """See docs/decisions/2026-11-24-kafka-python-paused-partitions.md."""
+    name = filled_topic(admin, writer, (6_000, 6_000))
+    for _ in range(2):
+        assert read(reader, name, (0, 1_000), (0, 6_000)) == [list(range(1_000)), list(range(6_000))]
+    assert read(reader, name, (1_000, 6_000)) == [list(range(1_000, 6_000))]
+    append(writer, name, (5,), first=6_000)
+    assert read(reader, name, (6_000, 6_005)) == [list(range(6_000, 6_005))]
+
+
+def test_a_reader_that_was_abandoned_half_way_starts_at_the_requested_offset(
+    reader: KafkaConsumer, topic: str
+) -> None:
+    for messages in read_range(reader, topic, 0, 0, 5_000):
+        assert messages[0].offset == 0
+        break
+    assert read(reader, topic, (2, 5_000), (0, 40)) == [list(range(2, 5_000)), list(range(40))]
+
+
+def test_records_deleted_by_retention_raise_corrupt(
+    reader: KafkaConsumer, admin: KafkaAdminClient, writer: KafkaProducer
+) -> None:
+    name = filled_topic(admin, writer, (30,))
+    admin.delete_records({TopicPartition(name, 0): 12})
+    with pytest.raises(Corrupt, match=rf"{name}/0 begins at offset 12, but offset 3 is needed: .*retention"):
+        read(reader, name, (3, 30))
+    assert read(reader, name, (12, 30)) == [list(range(12, 30))]
+
+
+def test_reading_fails_if_the_end_offset_is_never_reached(
+    reader: KafkaConsumer, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka, "READ_TIMEOUT_S", 0.0)
+    with pytest.raises(RetryLater, match="no message within 0 s from"):
+        read(reader, topic, (0, 0), (40, 41))
+
+
+def test_flush_returns_when_the_broker_has_all_records(
+    reader: KafkaConsumer, admin: KafkaAdminClient, writer: KafkaProducer
+) -> None:
+    name = filled_topic(admin, writer, (0,))
+    record_producer = RecordProducer(writer)
+    for time_ms in range(50):
+        record_producer.send(name, Tick(time_ms), key="k", partition=0)
+    record_producer.flush()
+    assert end_offset(reader, name, 0) == 50

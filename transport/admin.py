@@ -1,0 +1,50 @@
+"""Kafka's admin client, and the committed offsets of consumer groups."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from kafka import KafkaAdminClient, TopicPartition
+from kafka.structs import OffsetAndMetadata
+
+from transport.kafka import kafka_errors
+
+log = logging.getLogger(__name__)
+
+
+def admin_client(bootstrap: str) -> KafkaAdminClient:
+    """An admin client; the caller closes it.
+
+    Raises:
+        RetryLater: No broker answers at `bootstrap` (host:port).
+    """
+    with kafka_errors(f"connecting to {bootstrap}"):
+        return KafkaAdminClient(bootstrap_servers=bootstrap)
+
+
+def committed_offsets(admin: KafkaAdminClient, group: str) -> dict[TopicPartition, int]:
+    """The committed offsets of a consumer group; empty for a group that does not exist.
+
+    Raises:
+        RetryLater: The broker does not answer, or has not loaded its groups yet.
+    """
+    with kafka_errors(f"reading the offsets of {group}"):
+        offsets = admin.list_group_offsets({group: None})[group]
+    return {partition: meta.offset for partition, meta in offsets.items() if meta.offset >= 0}
+
+
+def alter_group_offsets(admin: KafkaAdminClient, group: str, offsets: Mapping[TopicPartition, int]) -> None:
+    """Set the committed offsets of a consumer group that has no active members.
+
+    A group with active members keeps its own offsets. This is logged and is no error.
+
+    Raises:
+        RetryLater: The broker does not answer, or has not loaded its groups yet.
+    """
+    wanted = {partition: OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
+    with kafka_errors(f"setting the offsets of {group}"):
+        results = admin.alter_group_offsets(group, wanted).values()
+    refused = {result.__name__ for result in results if result.errno}
+    if refused:
+        log.info("group %s has active members and keeps its offsets (%s)", group, ", ".join(sorted(refused)))
