@@ -8,4 +8,5 @@ Pure, and imports nothing of ours. `streams` and `trainers` never import each ot
     versions.py     versions and their manifests        codec.py     records <-> bytes
     taxonomy.py     where labels come from              errors.py    the error tree
     cloudevents.py  the headers of a message            json/        JSON Schema files, made by tools.json_schemas
+    encoding.py     an event with its bytes and hash    dead_letters.py  the message of a dead letter
 """

@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from schemas.errors import BadRecord, RetryLater
 from streams.fetchers.base.feed import OnProgress
-from streams.fetchers.base.runner import feed_named, fetch
+from streams.fetchers.base.runner import fetch
+from streams.fetchers.feeds.registry import feed_named
 from streams.local.services import services
 from streams.settings import Settings
 from sx9_ml_models import render as tables

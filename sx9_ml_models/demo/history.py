@@ -7,15 +7,16 @@ A chunk that was played in part is played on: what is on the topics already is k
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from kafka import KafkaConsumer
 
-from schemas.events import Event, Relationship, content_hash
+from schemas.encoding import EncodedEvent
+from schemas.events import Relationship
 from schemas.topics import EVENT_TOPICS
 from streams.app.catch_up import places_of
-from streams.fetchers.base.feed import Rejected
+from streams.fetchers.base.feed import RejectedItem, no_progress
 from streams.fetchers.base.publish import outgoing_event, publish
 from streams.fetchers.base.runner import parse_events
 from streams.settings import Settings
@@ -34,19 +35,20 @@ class Chunk:
         time_ms: When the last was created.
     """
 
-    events: tuple[Event, ...]
+    events: tuple[EncodedEvent, ...]
     time_ms: int
 
 
 def history(settings: Settings, most: int | None = None) -> list[Chunk]:
     """The history in chunks, oldest first, or its `most` oldest events; the same at every call."""
     outcomes = parse_events(FEED, SOURCE, settings)
-    events = sorted((e for e in outcomes if not isinstance(e, Rejected)), key=_by_creation)[:most]
+    events = sorted((o for o in outcomes if not isinstance(o, RejectedItem)), key=_by_creation)[:most]
     pieces = (tuple(events[i : i + CHUNK_EVENTS]) for i in range(0, len(events), CHUNK_EVENTS))
-    return [Chunk(piece, piece[-1].created_ms) for piece in pieces]
+    return [Chunk(piece, piece[-1].event.created_ms) for piece in pieces]
 
 
-def _by_creation(event: Event) -> tuple[int, bool, str]:
+def _by_creation(encoded: EncodedEvent) -> tuple[int, bool, str]:
+    event = encoded.event
     return event.created_ms, isinstance(event, Relationship), event.id
 
 
@@ -68,11 +70,7 @@ def play(chunk: Chunk, bootstrap: str, already: Collection[str]) -> int:
     Returns:
         How many events that were.
     """
-    missing: Sequence[Event] = [event for event in chunk.events if content_hash(event) not in already]
+    missing = [encoded for encoded in chunk.events if encoded.content_hash not in already]
     if missing:
-        publish(bootstrap, [outgoing_event(event, chunk.time_ms) for event in missing], _silent)
+        publish(bootstrap, [outgoing_event(encoded, chunk.time_ms) for encoded in missing], no_progress)
     return len(missing)
-
-
-def _silent(_stage: str, _done: int, _total: int | None) -> None:
-    """Nobody looks."""

@@ -39,7 +39,8 @@ from streams.app.replay import fold_from, load_state
 from streams.app.sink import Place
 from streams.app.wiring import TOPICS_OF, Role, group_of
 from streams.core.fold import State
-from streams.fetchers.base.runner import FEEDS, fetch
+from streams.fetchers.base.runner import fetch
+from streams.fetchers.feeds.registry import FEEDS
 from streams.local.services import Endpoints, services
 from streams.settings import Settings, load_settings
 from sx9_ml_models import queries as views

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from schemas.encoding import encode_event
 from schemas.errors import BadConfiguration
 from schemas.topics import TECHNIQUES
 from streams.content.events_folder import read_events
@@ -50,7 +51,7 @@ def test_sources_are_exported_without_kafka(tmp_path: Path) -> None:
 def test_topics_give_every_event_in_its_order_and_pass_over_what_does_not_decode(kafka_bootstrap: str) -> None:
     create_topics(kafka_bootstrap)
     feed = [technique(900), group(901), technique(900, 1_600_000_000_000)]
-    publish(kafka_bootstrap, [outgoing_event(event, 0) for event in feed], lambda *_: None)
+    publish(kafka_bootstrap, [outgoing_event(encode_event(event), 0) for event in feed], lambda *_: None)
     writer = producer(kafka_bootstrap)
     writer.send(TECHNIQUES.name, key=b"bad", value=b"{nonsense").get(timeout=30)
     writer.close()

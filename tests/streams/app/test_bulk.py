@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
+from schemas.encoding import encode_event
 from schemas.errors import Corrupt, RetryLater
 from schemas.journal import Tick
 from streams.app.catch_up import catch_up, committed_offsets, hand_over
@@ -187,7 +188,7 @@ def test_a_message_without_a_value_or_headers_is_an_empty_one(
 
 
 def test_the_headers_of_an_event_are_cloudevents() -> None:
-    headers: dict[str, Any] = dict(event_headers(technique(1), 1_700_000_000_007))
+    headers: dict[str, Any] = dict(event_headers(encode_event(technique(1)), 1_700_000_000_007))
     assert headers["ce_time"] == b"2023-11-14T22:13:20.007Z"
     assert (headers["ce_specversion"], headers["ce_type"]) == (b"1.0", b"threat.technique.v1")
     assert headers["ce_source"] == b"/feeds/attack-enterprise"
