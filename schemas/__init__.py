@@ -9,4 +9,5 @@ Pure, and imports nothing of ours. `streams` and `trainers` never import each ot
     scores.py       how well a model does its tasks     errors.py    the error tree
     taxonomy.py     where labels come from
     cloudevents.py  the headers of a message            json/        JSON Schema files, made by tools.json_schemas
+    encoding.py     an event with its bytes and hash    dead_letters.py  the message of a dead letter
 """

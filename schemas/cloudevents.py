@@ -6,6 +6,7 @@ import time
 
 Headers = list[tuple[str, bytes]]
 
+_FEEDS = "/feeds/"
 EVENT_ID, EVENT_SOURCE, EVENT_TIME = "ce_id", "ce_source", "ce_time"
 
 
@@ -15,7 +16,16 @@ def source_of(feed: str) -> str:
     >>> source_of("nuclei-templates")
     '/feeds/nuclei-templates'
     """
-    return f"/feeds/{feed}"
+    return f"{_FEEDS}{feed}"
+
+
+def feed_of(source: str) -> str:
+    """The feed of a CloudEvents `source`; empty for a source that is not a feed.
+
+    >>> feed_of("/feeds/nuclei-templates"), feed_of("/streams/app")
+    ('nuclei-templates', '')
+    """
+    return source.removeprefix(_FEEDS) if source.startswith(_FEEDS) else ""
 
 
 def headers(event_id: str, event_type: str, source: str, time_ms: int | None = None) -> Headers:

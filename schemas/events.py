@@ -12,7 +12,6 @@ consumer has to join by timing.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Literal
 
 import msgspec
@@ -130,12 +129,4 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 MAX_PAYLOAD_BYTES = 100_000
-
-
-def content_hash(event: Event) -> str:
-    """What an event says, as 32 hex digits: equal for equal content, whichever release carried it.
-
-    BLAKE2b of the encoded event without `release`; it is the CloudEvents `id`.
-    """
-    bare = msgspec.structs.replace(event, release="")
-    return hashlib.blake2b(msgspec.json.encode(bare), digest_size=16).hexdigest()
+"""Bytes of a rejected record that its dead letter keeps."""

@@ -20,8 +20,9 @@ from schemas.topics import EVENT_TOPICS
 from streams.content.events_folder import write_events
 from streams.content.graph_export import write_ontology
 from streams.core.ontology import build_ontology
-from streams.fetchers.base.feed import Rejected
-from streams.fetchers.base.runner import feed_named, parse_events
+from streams.fetchers.base.feed import RejectedItem
+from streams.fetchers.base.runner import parse_events
+from streams.fetchers.feeds.registry import feed_named
 from streams.settings import Settings
 from sx9_ml_models.fetching import progress_bars
 from transport.kafka import end_offset, read_ranges
@@ -69,10 +70,10 @@ def events_from_sources(
     for feed, source in sources.items():
         with progress_bars(feed) as on_progress:
             for outcome in parse_events(feed, source, settings, on_progress=on_progress):
-                if isinstance(outcome, Rejected):
+                if isinstance(outcome, RejectedItem):
                     rejected[outcome.error.reason] += 1
                 else:
-                    yield outcome
+                    yield outcome.event
 
 
 def events_from_topics(reader: KafkaConsumer, rejected: Counter[str]) -> Iterator[Event]:

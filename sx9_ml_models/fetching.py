@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from schemas.errors import BadRecord, RetryLater
 from streams.fetchers.base.feed import OnProgress
-from streams.fetchers.base.runner import FetchReport, feed_named, fetch
+from streams.fetchers.base.runner import FetchReport, fetch
+from streams.fetchers.feeds.registry import feed_named
 from streams.settings import Settings
 from sx9_ml_models.connections import kafka_with_topics
 

@@ -17,7 +17,8 @@ from schemas.errors import BadConfiguration, RetryLater, Sx9Error
 from schemas.models import MODELS
 from streams import telemetry
 from streams.app.wiring import ROLES, run_role
-from streams.fetchers.base.runner import feed_named, fetch
+from streams.fetchers.base.runner import fetch
+from streams.fetchers.feeds.registry import feed_named
 from streams.local.services import Endpoints, running
 from streams.settings import Settings
 from trainers.settings import load_recipe_config, load_trainer_settings

@@ -15,6 +15,7 @@ import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
+from schemas.cloudevents import Headers
 from schemas.codec import encode
 from schemas.errors import Corrupt, RetryLater
 
@@ -93,7 +94,15 @@ class RecordProducer:
         self._producer = producer
         self._futures: list[Any] = []
 
-    def send(self, topic: str, record: msgspec.Struct, *, key: str, partition: int | None = None) -> None:
+    def send(
+        self,
+        topic: str,
+        record: msgspec.Struct,
+        *,
+        key: str,
+        partition: int | None = None,
+        headers: Headers | None = None,
+    ) -> None:
         """Queue one record.
 
         Args:
@@ -101,13 +110,15 @@ class RecordProducer:
             record: The record; it is encoded here.
             key: The message key.
             partition: Number of the partition; None: chosen by the hash of the key.
+            headers: Headers of the message; None: no headers.
 
         Raises:
             RetryLater: The client can't accept the record now.
         """
         with kafka_errors(f"sending to {topic}"):
+            value = encode(record)
             self._futures.append(
-                self._producer.send(topic, key=key.encode(), value=encode(record), partition=partition)
+                self._producer.send(topic, key=key.encode(), value=value, partition=partition, headers=headers)
             )
 
     def flush(self) -> None:

@@ -24,7 +24,7 @@ import torch
 from rich.progress import Progress
 
 from benchmarks.rows import Row, Setup
-from schemas.events import Event
+from schemas.encoding import EncodedEvent
 from schemas.journal import Example, Node, Source
 from streams.core.projections.base import project
 from streams.fetchers.feeds import attack
@@ -209,7 +209,7 @@ def release(setup: Setup, number: str) -> list[Example]:
     """What stands in a release of Enterprise ATT&CK: nodes and links."""
     path = setup.feed(f"attack/enterprise-attack-{number}.json")
     outcomes = attack.parse(path.read_bytes(), "enterprise-attack", path.name).outcomes
-    events = (outcome for outcome in outcomes if isinstance(outcome, Event))
+    events = (outcome.event for outcome in outcomes if isinstance(outcome, EncodedEvent))
     examples = (project("gnn-threat", event, Source("feed", 0, i)) for i, event in enumerate(events))
     return [example for example in examples if example and not example.retracted]
 

@@ -11,6 +11,7 @@ import numpy as np
 from rich.progress import Progress
 
 from benchmarks.rows import Setup
+from schemas.encoding import EncodedEvent
 from schemas.events import Event, Relationship, Technique
 from schemas.journal import Example, Source
 from streams.core.projections.base import project
@@ -39,16 +40,16 @@ def release(setup: Setup, number: str) -> list[Told]:
 
 def templates(setup: Setup) -> list[Told]:
     """The Nuclei templates that have one of the five severities."""
-    return _told(nuclei.parse(nuclei.folder_files(setup.feed("nuclei-templates")), {}).outcomes)
+    return _told(nuclei.parse_folder(setup.feed("nuclei-templates")))
 
 
 def _told(outcomes: Sequence[object]) -> list[Told]:
     out = []
     for number, outcome in enumerate(outcomes):
-        if isinstance(outcome, Event):
-            found = project(MODEL, outcome, Source("feed", 0, number))
+        if isinstance(outcome, EncodedEvent):
+            found = project(MODEL, outcome.event, Source("feed", 0, number))
             if found is not None and not found.retracted:
-                out.append(Told(found, _technique(outcome)))
+                out.append(Told(found, _technique(outcome.event)))
     return out
 
 

@@ -14,6 +14,7 @@ import msgspec
 from rich.progress import Progress
 
 from benchmarks.rows import Row, Setup
+from schemas.encoding import EncodedEvent
 from schemas.events import Relationship, Technique
 from schemas.journal import Example, Source
 from streams.core.projections.base import project
@@ -42,11 +43,11 @@ def run(setup: Setup, progress: Progress) -> list[Row]:
 
 def _examples(bundle: Path) -> list[Example]:
     """What the model would learn from a release."""
-    events = parse_events("attack-enterprise", str(bundle), load_settings())
+    outcomes = parse_events("attack-enterprise", str(bundle), load_settings())
     found = [
-        project(MODEL, event, Source("benchmark", 0, offset))
-        for offset, event in enumerate(events)
-        if isinstance(event, Technique | Relationship)
+        project(MODEL, outcome.event, Source("benchmark", 0, offset))
+        for offset, outcome in enumerate(outcomes)
+        if isinstance(outcome, EncodedEvent) and isinstance(outcome.event, Technique | Relationship)
     ]
     return [example for example in found if example and not example.retracted]
 

@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from schemas.codec import decode
+from schemas.dead_letters import dead_letter_message
 from schemas.errors import BadRecord
-from schemas.events import MAX_PAYLOAD_BYTES, DeadLetter
 from schemas.topics import DEAD_LETTERS
 from streams import telemetry
 from streams.app.sink import ConsumedMessage
 from transport.kafka import RecordProducer
 
 log = logging.getLogger(__name__)
+
+SOURCE = "/streams/app"
+"""The CloudEvents `source` of the dead letters of the app."""
 
 DeadLetterWriter = Callable[[ConsumedMessage, BadRecord], None]
 
@@ -25,15 +28,9 @@ def dead_letter_writer(producer: RecordProducer) -> DeadLetterWriter:
 
     def write_dead_letter(message: ConsumedMessage, error: BadRecord) -> None:
         origin = f"{message.topic}/{message.partition}/{message.offset}"
-        letter = DeadLetter(
-            origin=origin,
-            reason=error.reason,
-            detail=error.detail,
-            payload=message.value[:MAX_PAYLOAD_BYTES],
-            payload_bytes=len(message.value),
-            time_ms=int(time.time() * 1000),
-        )
-        producer.send(DEAD_LETTERS.name, letter, key=origin)
+        time_ms = int(time.time() * 1000)
+        record, headers = dead_letter_message(origin, error, message.value, source=SOURCE, time_ms=time_ms)
+        producer.send(DEAD_LETTERS.name, record, key=record.origin, headers=headers)
         telemetry.EVENTS_REJECTED.labels(feed="stream", reason=error.reason).inc()
         log.warning("dead letter %s: %s", origin, error)
 

@@ -1,12 +1,12 @@
-"""A folder of threat content: what the feeds said, as files, for training without Kafka.
+"""A folder of threat content: the events of the feeds as files, for training without Kafka.
 
-    <topic>.jsonl           events, one a line, as they are on the topic: what `sx9 export content` writes
+    <topic>.jsonl           events, one per line, as they are on the topic; written by `sx9 export content`
     *.json                  STIX bundles of ATT&CK, as MITRE publishes them
     *.yaml, *.yml           Nuclei templates, as their project publishes them
 
-`read_events` reads all three, in the folder and below it, in this order: bundles by release, templates, then the
-exported events, so that what was exported has the last word. Nothing there is trusted: no link is followed, sizes
-are limited, and what can't be used is counted and reported while the rest goes on.
+`read_events` reads all three from the folder and its subfolders, in this order: bundles by release, templates, then
+exported events, so that an exported event replaces another with the same id. The files are not trusted: no link is
+followed, sizes are limited, and items that can't be used are counted and logged while the rest is read.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from schemas.codec import decode, encode
+from schemas.encoding import EncodedEvent
 from schemas.errors import BadConfiguration, BadRecord
 from schemas.events import MAX_EVENT_BYTES, Event
 from schemas.taxonomy import release_order
 from schemas.topics import EVENT_TOPICS, Topic, topic_of
 from streams.fetchers.base import limits
-from streams.fetchers.base.feed import Rejected, Unchanged
+from streams.fetchers.base.feed import Outcome, RejectedItem
 from streams.fetchers.feeds import attack, nuclei
 from streams.fetchers.formats.stix import KILL_CHAINS, Domain
-from streams.fetchers.sources.folder import read_unlinked, walk
+from streams.fetchers.sources.folder import read_without_links, walk
 from transport.files import write_atomically
 
 log = logging.getLogger(__name__)
@@ -36,18 +37,19 @@ _KILL_CHAIN = re.compile(rb'"kill_chain_name"\s*:\s*"(mitre-[a-z-]+)"')
 
 
 def write_events(folder: Path, events: Iterable[Event]) -> dict[str, int]:
-    """Write the latest event of each id into a file for each topic, whole or not at all; older files go.
+    """Write the latest event of each id into one file per topic. Each file is replaced as a whole.
 
     Args:
-        events: In order; the later of two with one id counts.
+        folder: Created if missing.
+        events: In order; of two events with one id the later is written.
 
     Returns:
-        Topic -> number of events.
+        Topic -> number of events; 0 for a topic without events, whose file is empty.
     """
     latest: dict[str, dict[str, bytes]] = {topic.name: {} for topic in EVENT_TOPICS}
     for event in events:
         of_topic = latest[topic_of(event).name]
-        of_topic.pop(event.id, None)  # it goes to the end, where its time is
+        of_topic.pop(event.id, None)  # the latest version moves to the end
         of_topic[event.id] = encode(event)
     for name, lines in latest.items():
         write_atomically(folder / f"{name}.jsonl", b"".join(line + b"\n" for line in lines.values()))
@@ -55,48 +57,52 @@ def write_events(folder: Path, events: Iterable[Event]) -> dict[str, int]:
 
 
 def read_events(folder: Path | str, rejected: Counter[str] | None = None) -> Iterator[Event]:
-    """Every event in a folder; the later of two with one id is the one that counts.
+    """All events in a folder; of two events with one id the later is the valid one.
 
     Args:
-        folder: See the top of this file.
-        rejected: Gets reason -> how many records or files can't be used; they are logged in any case.
+        folder: See the docstring of this module.
+        rejected: Updated with reason -> number of items that can't be used; they are logged in any case.
 
     Raises:
         BadConfiguration: There is no such folder.
     """
-    root, bad = Path(folder), Counter[str]()
+    root, reasons = Path(folder), Counter[str]()
     if not root.is_dir():
         raise BadConfiguration(
-            f"{root} is no folder: name one with threat content, or write it: sx9 export content"
+            f"{root} is not a folder: give a folder with threat content, or write one: sx9 export content"
         )
     paths = list(walk(root))
-    yield from _bundles(root, paths, bad)
-    yield from _templates(root, paths, bad)
-    yield from _exported(root, paths, bad)
-    if bad:
-        reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(bad.items()))
-        log.warning("%s: what can't be used is left out: %s", root, reasons)
+    yield from _bundle_events(root, paths, reasons)
+    yield from _template_events(root, paths, reasons)
+    yield from _exported_events(root, paths, reasons)
+    if reasons:
+        numbers = ", ".join(f"{number} {reason}" for reason, number in sorted(reasons.items()))
+        log.warning("%s: left out what can't be used: %s", root, numbers)
     if rejected is not None:
-        rejected.update(bad)
+        rejected.update(reasons)
 
 
 # bundles
 
 
-def _bundles(root: Path, paths: Iterable[str], bad: Counter[str]) -> Iterator[Event]:
+def _bundle_events(root: Path, paths: Iterable[str], reasons: Counter[str]) -> Iterator[Event]:
     names = (path for path in paths if path.lower().endswith(".json"))
     for path in sorted(names, key=lambda path: (release_order(Path(path).stem), path)):
         try:
-            data = read_unlinked(root / path, limits.MAX_BUNDLE_BYTES)
+            data = read_without_links(root / path, limits.MAX_RESOURCE_BYTES)
             outcomes = attack.parse(data, domain_of(path, data), Path(path).name).outcomes
         except BadRecord as error:
-            _reject(bad, path, error)
+            _reject(reasons, path, error)
         else:
-            yield from _usable(outcomes, bad)
+            yield from _usable(outcomes, reasons)
 
 
 def domain_of(path: str, data: bytes) -> Domain:
-    """The ATT&CK domain of a bundle: that in its name, else that of the kill chain in it, else Enterprise.
+    """The ATT&CK domain of a bundle: from the file name, else from the first kill chain in it, else Enterprise.
+
+    Args:
+        path: Its file.
+        data: Its bytes.
 
     >>> domain_of("ics-attack-15.1.json", b""), domain_of("x.json", b'{"kill_chain_name": "mitre-mobile-attack"}')
     ('ics-attack', 'mobile-attack')
@@ -110,32 +116,32 @@ def domain_of(path: str, data: bytes) -> Domain:
 # templates
 
 
-def _templates(root: Path, paths: Iterable[str], bad: Counter[str]) -> Iterator[Event]:
+def _template_events(root: Path, paths: Iterable[str], reasons: Counter[str]) -> Iterator[Event]:
     if any(nuclei.is_template_path(path) for path in paths):
-        yield from _usable(nuclei.parse(nuclei.folder_files(root), {}).outcomes, bad)
+        yield from _usable(nuclei.parse_folder(root), reasons)
 
 
-def _usable(outcomes: Iterable[Event | Rejected | Unchanged], bad: Counter[str]) -> Iterator[Event]:
+def _usable(outcomes: Iterable[Outcome], reasons: Counter[str]) -> Iterator[Event]:
     for outcome in outcomes:
-        if isinstance(outcome, Rejected):
-            _reject(bad, outcome.origin, outcome.error)
-        elif not isinstance(outcome, Unchanged):
-            yield outcome
+        if isinstance(outcome, RejectedItem):
+            _reject(reasons, outcome.origin, outcome.error)
+        elif isinstance(outcome, EncodedEvent):
+            yield outcome.event
 
 
 # exported events
 
 
-def _exported(root: Path, paths: list[str], bad: Counter[str]) -> Iterator[Event]:
+def _exported_events(root: Path, paths: list[str], reasons: Counter[str]) -> Iterator[Event]:
     for topic in EVENT_TOPICS:
         for path in paths:
             name = Path(path).name
             if name.startswith(topic.name) and name.endswith(".jsonl") and not (root / path).is_symlink():
                 with (root / path).open("rb") as file:
-                    yield from _lines(file, path, topic, bad)
+                    yield from _lines(file, path, topic, reasons)
 
 
-def _lines(file: BinaryIO, path: str, topic: Topic, bad: Counter[str]) -> Iterator[Event]:
+def _lines(file: BinaryIO, path: str, topic: Topic, reasons: Counter[str]) -> Iterator[Event]:
     number = 0
     while line := file.readline(MAX_EVENT_BYTES + 2):
         number += 1
@@ -146,7 +152,7 @@ def _lines(file: BinaryIO, path: str, topic: Topic, bad: Counter[str]) -> Iterat
             if line.strip():
                 yield decode(line, topic.record)
         except BadRecord as error:
-            _reject(bad, f"{path}:{number}", error)
+            _reject(reasons, f"{path}:{number}", error)
 
 
 def _skip_line(file: BinaryIO, line: bytes) -> None:
@@ -154,6 +160,6 @@ def _skip_line(file: BinaryIO, line: bytes) -> None:
         line = file.readline(MAX_EVENT_BYTES)
 
 
-def _reject(bad: Counter[str], origin: str, error: BadRecord) -> None:
-    bad[error.reason] += 1
+def _reject(reasons: Counter[str], origin: str, error: BadRecord) -> None:
+    reasons[error.reason] += 1
     log.debug("%s: %s", origin, error)

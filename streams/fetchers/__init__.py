@@ -1,10 +1,12 @@
-"""Feeds in, events out: each fetcher is `collect -> parse -> emit`, and the runner owns the cursor.
+"""Fetchers read feeds and publish their events: `collect -> parse -> publish`; the runner owns the cursor.
 
-    source ──collect──> bytes, files ──parse──> events, rejects ──plan──> what changed ──publish──> topics
-    (URL, path, git,     (attack.py, nuclei.py: pure)      (changes.py: pure)              │ acknowledged
-     package)                                                   ^                          v
-                                              published.py: a fold over the topics ──> cursor file
+base/      what a feed is (feed.py), one run (runner.py), what changed (diff.py, pure), what is on the topics
+           (published_index.py), the state of each feed (cursor.py), sending (publish.py)
+sources/   where bytes come from: HTTP, git, folders, packages; and the two kinds of collections made of them
+formats/   STIX and YAML, parsed within limits
+feeds/     one file per feed, and the table of feeds (registry.py)
 
-What was published is known from the topics themselves: the cursor file is a snapshot of that fold, with
-the offsets it has read. Losing it, or dying before it is written, costs reading and nothing else.
+source ──collection──> items ──parse (pure)──> encoded events ──diff──> what changed ──publish──> topics
+                                                                 ^                                  │
+                                          published.sqlite ──────┴────────────── read once <────────┘
 """

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from kafka import KafkaConsumer
 
-from schemas.events import Event, Relationship, content_hash
+from schemas.encoding import EncodedEvent
+from schemas.events import Relationship
 from schemas.topics import EVENT_TOPICS
-from streams.fetchers.base.feed import Rejected
+from streams.fetchers.base.feed import RejectedItem, no_progress
 from streams.fetchers.base.publish import outgoing_event, publish
 from streams.fetchers.base.runner import parse_events
 from streams.settings import Settings
@@ -34,7 +35,7 @@ class Chunk:
         time_ms: When the last event was created, milliseconds since 1970.
     """
 
-    events: tuple[Event, ...]
+    events: tuple[EncodedEvent, ...]
     time_ms: int
 
 
@@ -46,18 +47,19 @@ def load_history(settings: Settings, limit: int | None = None) -> list[Chunk]:
         limit: Number of events to keep, the oldest; None for all.
     """
     outcomes = parse_events(FEED, SOURCE, settings)
-    events = sorted((o for o in outcomes if not isinstance(o, Rejected)), key=_order_of_creation)[:limit]
+    events = sorted((o for o in outcomes if not isinstance(o, RejectedItem)), key=_order_of_creation)[:limit]
     return chunks_of(events)
 
 
-def chunks_of(events: list[Event]) -> list[Chunk]:
+def chunks_of(events: list[EncodedEvent]) -> list[Chunk]:
     """Events, sorted by creation, in chunks of `CHUNK_EVENTS`; the last one may be smaller."""
     parts = (tuple(events[i : i + CHUNK_EVENTS]) for i in range(0, len(events), CHUNK_EVENTS))
-    return [Chunk(part, part[-1].created_ms) for part in parts]
+    return [Chunk(part, part[-1].event.created_ms) for part in parts]
 
 
-def _order_of_creation(event: Event) -> tuple[int, bool, str]:
+def _order_of_creation(encoded: EncodedEvent) -> tuple[int, bool, str]:
     """A relationship comes after the objects that were created at the same time."""
+    event = encoded.event
     return event.created_ms, isinstance(event, Relationship), event.id
 
 
@@ -94,11 +96,7 @@ def publish_chunk(chunk: Chunk, bootstrap: str, published: Collection[str]) -> i
     Raises:
         RetryLater: Kafka did not acknowledge all of them.
     """
-    missing = [event for event in chunk.events if content_hash(event) not in published]
+    missing = [encoded for encoded in chunk.events if encoded.content_hash not in published]
     if missing:
-        publish(bootstrap, [outgoing_event(event, chunk.time_ms) for event in missing], _ignore_progress)
+        publish(bootstrap, [outgoing_event(encoded, chunk.time_ms) for encoded in missing], no_progress)
     return len(missing)
-
-
-def _ignore_progress(_stage: str, _done: int, _total: int | None) -> None:
-    pass

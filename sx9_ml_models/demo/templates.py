@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from streams.fetchers.base.runner import FEEDS
+from streams.fetchers.feeds.registry import FEEDS
 
 FEED = "nuclei-templates"
 SHARED_FOLDER = Path("../shared/feeds") / FEED

@@ -11,6 +11,7 @@ from kafka import KafkaAdminClient
 from neo4j import GraphDatabase
 
 from schemas.codec import decode
+from schemas.encoding import encode_event
 from schemas.events import DeadLetter, Event
 from schemas.journal import Example, Promoted, Record, Source
 from schemas.policy import Policy
@@ -19,6 +20,7 @@ from schemas.windows import Trigger
 from streams.app.wiring import ROLES, group_of
 from streams.core.fold import Output, State, fold
 from streams.core.projections.base import project
+from streams.fetchers.base.feed import no_progress
 from streams.fetchers.base.publish import outgoing_event, publish
 from streams.local.services import Endpoints
 from tests.flow.roles import role, until
@@ -80,7 +82,7 @@ class World:
 
     def publish(self, events: Iterable[Event]) -> None:
         """Publish events, as a fetcher does."""
-        publish(self.bootstrap, [outgoing_event(event, OBSERVED_MS) for event in events], lambda *_: None)
+        publish(self.bootstrap, [outgoing_event(encode_event(event), OBSERVED_MS) for event in events], no_progress)
 
     def put(self, topic: Topic, partition: int, value: bytes | None) -> int:
         """Put bytes on a topic; returns their offset."""

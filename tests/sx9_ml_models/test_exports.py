@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from schemas.encoding import encode_event
 from schemas.errors import BadConfiguration
 from schemas.topics import TECHNIQUES
 from streams.fetchers.base.publish import outgoing_event, publish
@@ -18,7 +19,7 @@ from transport.topics import create_topics
 def test_events_of_one_id_keep_their_order_and_undecodable_ones_are_counted(kafka_bootstrap: str) -> None:
     create_topics(kafka_bootstrap)
     feed = [technique(900), group(901), technique(900, 1_600_000_000_000)]
-    publish(kafka_bootstrap, [outgoing_event(event, 0) for event in feed], lambda *_: None)
+    publish(kafka_bootstrap, [outgoing_event(encode_event(event), 0) for event in feed], lambda *_: None)
     writer = producer(kafka_bootstrap)
     writer.send(TECHNIQUES.name, key=b"bad", value=b"{nonsense").get(timeout=30)
     writer.close()

@@ -42,7 +42,9 @@ def save_version_history(versions: Mapping[str, Sequence[Manifest]], path: Path)
         for panel, (model, manifests) in zip(panels, drawn.items(), strict=False):
             _draw(panel, model, manifests)
         reasons = sorted({manifest.reason for manifests in drawn.values() for manifest in manifests})
-        handles = [panels[0].plot([], [], color=COLOURS.get(reason, "black"), label=reason)[0] for reason in reasons]
+        handles = [
+            panels[0].plot([], [], color=COLOURS.get(reason, "black"), label=reason)[0] for reason in reasons
+        ]
         if handles:
             figure.legend(handles=handles, title="reason", loc="outside right center", fontsize=8)
 

@@ -1,158 +1,146 @@
-"""What of a batch is new to the topics, and in which way: pure.
+"""Which outcomes of a batch are new to the topics, and in which way they changed: pure.
 
-(batch, what was published) -> events and dead letters to publish, and how many there are of each kind
+(batch, what was published) -> events and dead letters to publish, and the number of each kind of change
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
 
-from schemas.codec import encode
+from schemas.encoding import EncodedEvent
 from schemas.errors import BadRecord
-from schemas.events import Event, NodeRef, Relationship, Status
 from schemas.topics import topic_of
 from streams.fetchers.base import limits
-from streams.fetchers.base.feed import Outcome, Rejected, Unchanged
+from streams.fetchers.base.entries import Entries, Entry, entry_of
+from streams.fetchers.base.feed import Outcome, RejectedItem, UnchangedFile
 
-Kind = Literal["new", "edited", "revoked", "deprecated", "relabelled", "unchanged", "touched", "stale"]
+ChangeKind = Literal["new", "edited", "revoked", "deprecated", "relabelled", "unchanged", "touched", "stale"]
 
-PUBLISHED_KINDS: tuple[Kind, ...] = ("new", "edited", "revoked", "deprecated", "relabelled")
+PUBLISHED_KINDS: tuple[ChangeKind, ...] = ("new", "edited", "revoked", "deprecated", "relabelled")
 ABSENT = "absent"
-STANDING_KINDS: tuple[str, ...] = ("touched", "stale", ABSENT)
-"""Kinds that a second reading of the same source counts again."""
-COUNTED: tuple[str, ...] = (*PUBLISHED_KINDS, "unchanged", *STANDING_KINDS)
+RECURRING_KINDS: tuple[str, ...] = ("touched", "stale", ABSENT)
+"""Kinds that another reading of the same source counts again."""
+COUNTED_KINDS: tuple[str, ...] = (*PUBLISHED_KINDS, "unchanged", *RECURRING_KINDS)
 """Every key of `Plan.counts`."""
-
-_NOBODY = NodeRef(id="", kind="")
-
-
-class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """What was last published under an id.
-
-    Attributes:
-        words: Hash of all it says but its release and its time of change.
-        own_words: Of a relationship, the same without its ends.
-        modified_ms: The feed's time of change.
-        status: Whether the feed stood by it.
-    """
-
-    words: str
-    own_words: str
-    modified_ms: int
-    status: Status
-
-
-def entry_of(event: Event) -> Entry:
-    """What to remember of an event."""
-    bare = msgspec.structs.replace(event, release="", modified_ms=0)
-    own = ""
-    if isinstance(bare, Relationship):
-        own = _hash(msgspec.structs.replace(bare, source=_NOBODY, target=_NOBODY), 8)
-    return Entry(_hash(bare, 16), own, event.modified_ms, event.status)
-
-
-def _hash(event: Event, size: int) -> str:
-    return hashlib.blake2b(encode(event), digest_size=size).hexdigest()
-
-
-Entries = Mapping[str, Mapping[str, Entry]]
-"""Topic -> id -> what was last published."""
 
 
 class Plan(msgspec.Struct, frozen=True):
     """What to publish.
 
     Attributes:
-        events: With their kind, in the order of the batch.
-        letters: Rejects that are not in the dead-letter topic yet.
-        counts: Kind -> how many there are, `absent` (published once, not in the batch) included.
-        rejected: Reason -> how many there are, whether in the dead-letter topic already or not.
+        events: The events with their kind of change, in the order of the batch.
+        dead_letters: Rejected items that are not in the dead-letter topic yet.
+        counts: Kind of change -> number of events; `absent` are those published once and not in the batch.
+        rejected: Reason -> number of rejected items, those in the dead-letter topic already included.
     """
 
-    events: list[tuple[Event, Kind]]
-    letters: list[Rejected]
+    events: list[tuple[EncodedEvent, ChangeKind]]
+    dead_letters: list[RejectedItem]
     counts: dict[str, int]
     rejected: dict[str, int]
 
 
-def kind_of(now: Entry, known: Entry | None, *, batch_is_older: bool) -> Kind:
+def kind_of(now: Entry, known: Entry | None, *, batch_is_older: bool) -> ChangeKind:
     """In which way an event differs from what was last published under its id.
 
     Args:
         now: Of the event in the batch.
-        known: What was published; None: nothing.
-        batch_is_older: The newest change in the batch is older than the newest that was published: an
-            object whose own time of change says nothing is then older, too.
+        known: What was last published; None: nothing.
+        batch_is_older: Whether the latest change in the batch is older than the latest that was published. Then an
+            object with an unchanged time of change is taken to be older, too.
 
     Returns:
-        `touched` where only the time of change is later; `stale` where publishing it would go back to an
-        older revision; `relabelled` for a relationship that changed through one of its ends alone.
+        `touched` if only the time of change is later; `stale` if publishing would go back to an older revision;
+        `relabelled` for a relationship that changed only through one of its nodes.
     """
     if known is None:
         return "new"
-    if now.words == known.words:
+    if now.content == known.content:
         return "touched" if now.modified_ms > known.modified_ms else "unchanged"
     if now.modified_ms < known.modified_ms or (batch_is_older and now.modified_ms == known.modified_ms):
         return "stale"
     if now.status not in ("active", known.status):
         return "revoked" if now.status == "revoked" else "deprecated"
-    return "relabelled" if now.own_words and now.own_words == known.own_words else "edited"
+    return "relabelled" if now.own_content and now.own_content == known.own_content else "edited"
 
 
-def plan(
-    outcomes: Iterable[Outcome], topic: str, published: Entries, letters: Mapping[str, str], observed_ms: int
+def plan_changes(
+    outcomes: Iterable[Outcome],
+    files_topic: str,
+    published: Entries,
+    dead_letters: Mapping[str, str],
+    observed_ms: int,
 ) -> Plan:
     """Compare a batch with what was published.
 
     Args:
-        outcomes: Of one reading of the whole source.
-        topic: Where the events of `Unchanged` files are.
-        published: Of this feed.
-        letters: Origin -> digest of the last dead letter of this feed.
-        observed_ms: When the reading began; see `limits.FUTURE_MS`.
+        outcomes: Of one complete reading of the source.
+        files_topic: Name of the topic with the events of unchanged files.
+        published: The entries of this feed.
+        dead_letters: Origin -> digest of the last dead letter of this feed.
+        observed_ms: When the reading began, ms since 1970 UTC; see `limits.FUTURE_MS`.
     """
-    checked = [_checked(outcome, observed_ms) for outcome in outcomes]
-    rejects = [o for o in checked if isinstance(o, Rejected)]
-    skipped = [o for o in checked if isinstance(o, Unchanged)]
-    judged = list(_judged([o for o in checked if not isinstance(o, Rejected | Unchanged)], published))
-    present = {(topic_of(e).name, e.id) for e, _ in judged} | {(topic, o.id) for o in skipped if not o.reason}
-    counts = Counter[str](kind for _, kind in judged)
-    counts["unchanged"] += sum(not o.reason for o in skipped)
-    counts[ABSENT] = sum((name, key) not in present for name, entries in published.items() for key in entries)
-    reasons = Counter([r.error.reason for r in rejects] + [o.reason for o in skipped if o.reason])
+    checked = [_with_checked_time(outcome, observed_ms) for outcome in outcomes]
+    rejected = [o for o in checked if isinstance(o, RejectedItem)]
+    unchanged = [o for o in checked if isinstance(o, UnchangedFile)]
+    changes = _changes([o for o in checked if isinstance(o, EncodedEvent)], published)
+    present = {(topic_of(encoded.event).name, encoded.event.id) for encoded, _ in changes}
+    present |= {(files_topic, file.id) for file in unchanged if not file.reason}
+    counts = Counter[str](kind for _, kind in changes)
+    counts["unchanged"] += sum(not file.reason for file in unchanged)
+    counts[ABSENT] = sum((topic, key) not in present for topic, entries in published.items() for key in entries)
+    reasons = Counter([item.error.reason for item in rejected] + [file.reason for file in unchanged if file.reason])
     return Plan(
-        events=[(event, kind) for event, kind in judged if kind in PUBLISHED_KINDS],
-        letters=_unsent(rejects, letters),
-        counts={kind: counts[kind] for kind in COUNTED},
+        events=[(encoded, kind) for encoded, kind in changes if kind in PUBLISHED_KINDS],
+        dead_letters=_new_dead_letters(rejected, dead_letters),
+        counts={kind: counts[kind] for kind in COUNTED_KINDS},
         rejected=dict(sorted(reasons.items())),
     )
 
 
-def _checked(outcome: Outcome, observed_ms: int) -> Outcome:
-    if isinstance(outcome, Rejected | Unchanged) or outcome.modified_ms <= observed_ms + limits.FUTURE_MS:
+def plan_unchanged(counts: Mapping[str, int], rejected: Mapping[str, int]) -> Plan:
+    """The plan for a source that did not change since its last complete run.
+
+    Args:
+        counts: `Plan.counts` of that run.
+        rejected: `Plan.rejected` of that run.
+    """
+    recurring = {kind: counts[kind] for kind in RECURRING_KINDS}
+    unchanged = sum(counts.values()) - sum(recurring.values())
+    now = dict.fromkeys(counts, 0) | recurring | {"unchanged": unchanged}
+    return Plan(events=[], dead_letters=[], counts=now, rejected=dict(rejected))
+
+
+def _with_checked_time(outcome: Outcome, observed_ms: int) -> Outcome:
+    """The outcome itself, or a rejected item if it is dated in the future."""
+    if not isinstance(outcome, EncodedEvent) or outcome.event.modified_ms <= observed_ms + limits.FUTURE_MS:
         return outcome
-    detail = f"modified_ms {outcome.modified_ms} is over a day after now, {observed_ms}"
-    return Rejected(f"{outcome.feed}:{outcome.id}", BadRecord("future-time", detail), encode(outcome))
+    event = outcome.event
+    detail = f"modified_ms {event.modified_ms} is over a day after now, {observed_ms}"
+    return RejectedItem(f"{event.feed}:{event.id}", BadRecord("future-time", detail), outcome.value)
 
 
-def _judged(events: list[Event], published: Entries) -> Iterable[tuple[Event, Kind]]:
-    newest = max((event.modified_ms for event in events), default=0)
-    newest_published = max((e.modified_ms for entries in published.values() for e in entries.values()), default=0)
-    for event in events:
-        known = published.get(topic_of(event).name, {}).get(event.id)
-        yield event, kind_of(entry_of(event), known, batch_is_older=newest < newest_published)
+def _changes(events: list[EncodedEvent], published: Entries) -> list[tuple[EncodedEvent, ChangeKind]]:
+    latest = max((encoded.event.modified_ms for encoded in events), default=0)
+    latest_published = max((e.modified_ms for entries in published.values() for e in entries.values()), default=0)
+    changes = []
+    for encoded in events:
+        known = published.get(topic_of(encoded.event).name, {}).get(encoded.event.id)
+        kind = kind_of(entry_of(encoded), known, batch_is_older=latest < latest_published)
+        changes.append((encoded, kind))
+    return changes
 
 
-def _unsent(rejects: Iterable[Rejected], letters: Mapping[str, str]) -> list[Rejected]:
-    digests = dict(letters)
-    unsent = []
-    for reject in rejects:
-        if digests.get(reject.origin) != reject.digest:
-            unsent.append(reject)
-            digests[reject.origin] = reject.digest
-    return unsent
+def _new_dead_letters(rejected: Iterable[RejectedItem], dead_letters: Mapping[str, str]) -> list[RejectedItem]:
+    digests = dict(dead_letters)
+    new = []
+    for item in rejected:
+        digest = item.digest
+        if digests.get(item.origin) != digest:
+            new.append(item)
+            digests[item.origin] = digest
+    return new

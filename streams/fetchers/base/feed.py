@@ -1,25 +1,39 @@
-"""What every feed is: a source that is read into a batch of outcomes, knowing what it saw last time."""
+"""What a feed is: a name, a default source, the topics it fills, and how a source is read into a batch.
+
+FeedSpec(name, default_source, topics, collection, modules)
+                                           │
+    FileTree: a git repository or a folder, one event per file         streams/fetchers/sources/file_tree.py
+    Resource: one file from HTTP, disk or a package, with many events  streams/fetchers/sources/resource.py
+                                           │
+                  Batch: outcomes (events, rejected items, unchanged files) and the new feed state
+"""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
-from schemas.codec import encode
+from schemas.dead_letters import rejection_digest
+from schemas.encoding import EncodedEvent
 from schemas.errors import BadRecord
-from schemas.events import MAX_EVENT_BYTES, Event
 from schemas.topics import Topic
 
 OnProgress = Callable[[str, int, int | None], None]
-"""Called with the stage, how much of it is done, and of how much (None: not known)."""
+"""Progress callback: the stage, how much of it is done, and the total (None: unknown)."""
 
 
-class Rejected(msgspec.Struct, frozen=True):
-    """Something in a feed that can't be used: where it stood, why not, and the bytes as they came."""
+class RejectedItem(msgspec.Struct, frozen=True):
+    """An item of a feed that can't be used.
+
+    Attributes:
+        origin: Where it was: `feed:file` or `feed:object`.
+        error: Why it can't be used.
+        payload: Its bytes, as they came.
+    """
 
     origin: str
     error: BadRecord
@@ -27,26 +41,33 @@ class Rejected(msgspec.Struct, frozen=True):
 
     @property
     def digest(self) -> str:
-        """32 hex digits, equal for the same bytes rejected at the same place for the same reason."""
-        parts = (self.origin.encode(), self.error.reason.encode(), self.payload)
-        state = hashlib.blake2b(digest_size=16)
-        for part in parts:
-            state.update(len(part).to_bytes(8, "big") + part)
-        return state.hexdigest()
+        """32 hex digits, equal for the same bytes rejected at the same origin for the same reason."""
+        return rejection_digest(self.origin, self.error.reason, self.payload)
 
 
-class Unchanged(msgspec.Struct, frozen=True):
-    """A file that was not read again: its event, or the reason for which it is still rejected."""
+class UnchangedFile(msgspec.Struct, frozen=True):
+    """A file that was not parsed again, because its content is known.
+
+    Attributes:
+        id: Id of its event.
+        reason: Why the file is rejected; empty: it is not.
+    """
 
     id: str
     reason: str = ""
 
 
-Outcome = Event | Rejected | Unchanged
+Outcome = EncodedEvent | RejectedItem | UnchangedFile
 
 
 class KnownFile(msgspec.Struct, frozen=True, array_like=True):
-    """What a file of a mirror was: hash of its bytes, id of its event, reason of its rejection."""
+    """What is remembered of a file.
+
+    Attributes:
+        oid: Hash of its content.
+        id: Id of its event.
+        reason: Why it was rejected; empty: it was not.
+    """
 
     oid: str
     id: str
@@ -54,14 +75,14 @@ class KnownFile(msgspec.Struct, frozen=True, array_like=True):
 
 
 class FeedState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a feed wants to know again at its next run.
+    """What a feed remembers from one complete run to the next.
 
     Attributes:
-        source: Where it was read from; the rest says nothing about another source.
-        release: Release of the content.
-        etag, last_modified: What the server called it.
-        digest: Hash of the whole content, or the commit.
-        files: Path -> what that file was, for feeds of many files.
+        source: The source it is about; another source starts with an empty state.
+        release: Release of the content, or its commit.
+        etag, last_modified: The HTTP validators of the server.
+        digest: Hash of the whole content.
+        files: Path -> what is remembered of the file, for feeds of many files.
     """
 
     source: str = ""
@@ -74,47 +95,75 @@ class FeedState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 @dataclass(frozen=True)
 class Batch:
-    """What one reading of a source gave.
+    """The result of reading a source once.
 
     Attributes:
         release: Release of the content, or a commit; empty where the source has none.
-        outcomes: In the order to publish them; None: nothing changed since the memo.
-        memo: For the next run.
-        refused: The source as a whole can't be used; `outcomes` then holds its one dead letter.
+        outcomes: In the order in which to publish them; None: nothing changed since the last state.
+        state: The feed state for the next run.
+        source_error: Why the source as a whole can't be used; None: it can. `outcomes` then holds one item, which
+            becomes the dead letter.
     """
 
     release: str
     outcomes: Sequence[Outcome] | None
-    memo: FeedState
-    refused: BadRecord | None = None
+    state: FeedState
+    source_error: BadRecord | None = None
 
 
-Read = Callable[[str, FeedState, Path, OnProgress], Batch]
-"""(source, memo, cache folder, progress) -> batch."""
+class Collection(Protocol):
+    """A way to read a source into a batch."""
+
+    def read(self, feed: str, source: str, state: FeedState, cache_dir: Path, on_progress: OnProgress) -> Batch:
+        """Read a source.
+
+        Args:
+            feed: Name of the feed.
+            source: A URL, a path or a package.
+            state: Of the last complete run on this source; empty: read everything.
+            cache_dir: Where mirrors are kept.
+            on_progress: Called with the stages `collect` and `parse`.
+
+        Raises:
+            BadConfiguration: There is no such source.
+            RetryLater: It can't be reached.
+        """
 
 
 @dataclass(frozen=True)
-class Feed:
-    """One feed: its name, where it is by default, the topics it fills, and how it is read."""
+class FeedSpec:
+    """A feed.
+
+    Attributes:
+        name: Its name, also in `SX9_FEEDS`, in every event and in the CloudEvents `source`.
+        default_source: Where it is read from if nothing else is given.
+        topics: The topics it fills; the events of a `FileTree` are on the first.
+        collection: How a source is read: which files, and how an item becomes events.
+        modules: Dotted names of the modules with the code that makes its events: the feed's own module and its
+            formats. If one of them changes, the feed is read anew.
+    """
 
     name: str
     default_source: str
     topics: tuple[Topic, ...]
-    read: Read
+    collection: Collection
+    modules: tuple[str, ...]
+
+    def read(self, source: str, state: FeedState, cache_dir: Path, on_progress: OnProgress) -> Batch:
+        """Read a source; see `Collection.read`."""
+        return self.collection.read(self.name, source, state, cache_dir, on_progress)
 
 
-def fitting(event: Event) -> Event:
-    """The event itself.
+def unusable_source(origin: str, error: BadRecord, payload: bytes) -> Batch:
+    """The batch of a source that can't be used as a whole.
 
-    Raises:
-        BadRecord: `too-large`: encoded it is longer than `MAX_EVENT_BYTES`.
+    Args:
+        origin: `feed:source`.
+        error: Why it can't be used.
+        payload: Its bytes, as far as they were read.
     """
-    size = len(encode(event))
-    if size > MAX_EVENT_BYTES:
-        raise BadRecord("too-large", f"the event has {size} bytes; the limit is {MAX_EVENT_BYTES}")
-    return event
+    return Batch(release="", outcomes=[RejectedItem(origin, error, payload)], state=FeedState(), source_error=error)
 
 
-def refusal(origin: str, error: BadRecord, payload: bytes) -> Batch:
-    """The batch of a source that can't be used at all."""
-    return Batch(release="", outcomes=[Rejected(origin, error, payload)], memo=FeedState(), refused=error)
+def no_progress(_stage: str, _done: int, _total: int | None) -> None:
+    """A progress callback that does nothing."""

@@ -1,6 +1,6 @@
-"""Events and dead letters onto their topics, and only what the broker has acknowledged counts.
+"""Publishes events and dead letters; only what the broker has acknowledged counts as published.
 
-(event, time) ──> key, JSON, CloudEvents headers ──idempotent producer──> all replicas ──> acknowledged
+(encoded event, time) ──> key, value, CloudEvents headers ──idempotent producer──> all replicas ──> acknowledged
 """
 
 from __future__ import annotations
@@ -14,59 +14,65 @@ from kafka.errors import KafkaError
 
 from schemas import cloudevents
 from schemas.codec import encode
+from schemas.dead_letters import dead_letter_message
+from schemas.encoding import EncodedEvent
 from schemas.errors import RetryLater
-from schemas.events import MAX_PAYLOAD_BYTES, DeadLetter, Event, content_hash
 from schemas.topics import DEAD_LETTERS, topic_of
-from streams.fetchers.base.feed import OnProgress, Rejected
+from streams.fetchers.base.feed import OnProgress, RejectedItem
 from transport import kafka as wire
 
 ACKNOWLEDGED_S = 150.0
-"""Longest wait for the last acknowledgement; the producer gives up on a record after 120 s."""
+"""Longest wait for the last acknowledgement, seconds; the producer gives up on a record after 120 s."""
 CLOSE_S = 2.0
 _REPORT_EVERY = 500
 
 
-class Outgoing(NamedTuple):
-    """One message, ready to send."""
+class OutgoingMessage(NamedTuple):
+    """A message that is ready to be sent."""
 
     topic: str
     key: str
     value: bytes
-    headers: list[tuple[str, bytes]]
+    headers: cloudevents.Headers
 
 
-def event_headers(event: Event, observed_ms: int) -> cloudevents.Headers:
-    """The CloudEvents headers of an event; `observed_ms` is when the feed was read."""
+def event_headers(encoded: EncodedEvent, observed_ms: int) -> cloudevents.Headers:
+    """The CloudEvents headers of an event; `observed_ms` is when the feed was read, ms since 1970 UTC."""
+    event = encoded.event
     event_type = f"threat.{type(event).__name__.lower()}.v1"
-    return cloudevents.headers(content_hash(event), event_type, cloudevents.source_of(event.feed), observed_ms)
+    return cloudevents.headers(encoded.content_hash, event_type, cloudevents.source_of(event.feed), observed_ms)
 
 
-def outgoing_event(event: Event, observed_ms: int) -> Outgoing:
-    """The message of an event; `observed_ms` is when the feed was asked."""
-    return Outgoing(topic_of(event).name, event.id, encode(event), event_headers(event, observed_ms))
+def outgoing_event(encoded: EncodedEvent, observed_ms: int) -> OutgoingMessage:
+    """The message of an event; `observed_ms` is when the feed was read, ms since 1970 UTC."""
+    event = encoded.event
+    return OutgoingMessage(topic_of(event).name, event.id, encoded.value, event_headers(encoded, observed_ms))
 
 
-def outgoing_letter(rejected: Rejected, feed: str, observed_ms: int) -> Outgoing:
-    """The message of a dead letter; its `ce_id` is the digest of what was rejected."""
-    letter = DeadLetter(
-        origin=rejected.origin,
-        reason=rejected.error.reason,
-        detail=rejected.error.detail,
-        payload=rejected.payload[:MAX_PAYLOAD_BYTES],
-        payload_bytes=len(rejected.payload),
+def outgoing_dead_letter(rejected: RejectedItem, feed: str, observed_ms: int) -> OutgoingMessage:
+    """The message of a rejected item; its `ce_id` is the digest of the item."""
+    record, headers = dead_letter_message(
+        rejected.origin,
+        rejected.error,
+        rejected.payload,
+        source=cloudevents.source_of(feed),
         time_ms=observed_ms,
     )
-    headers = cloudevents.headers(rejected.digest, "threat.dead-letter.v1", cloudevents.source_of(feed))
-    return Outgoing(DEAD_LETTERS.name, rejected.origin, encode(letter), headers)
+    return OutgoingMessage(DEAD_LETTERS.name, record.origin, encode(record), headers)
 
 
-def publish(bootstrap: str, messages: Sequence[Outgoing], on_progress: OnProgress) -> None:
-    """Send messages in their order and wait until the broker has all of them.
+def publish(bootstrap: str, messages: Sequence[OutgoingMessage], on_progress: OnProgress) -> None:
+    """Send messages in their order and wait until the broker has acknowledged all of them.
+
+    Args:
+        bootstrap: host:port of Kafka.
+        messages: The messages.
+        on_progress: Called with the stage `publish`.
 
     Raises:
-        RetryLater: The broker did not acknowledge every one; those it did are on their topics.
+        RetryLater: Not every message was acknowledged; those that were are on their topics.
     """
-    with wire.kafka_errors("publishing"), _sending(bootstrap) as producer:
+    with wire.kafka_errors("publishing"), _closing_producer(bootstrap) as producer:
         futures = []
         for sent, message in enumerate(messages, 1):
             futures.append(
@@ -80,8 +86,8 @@ def publish(bootstrap: str, messages: Sequence[Outgoing], on_progress: OnProgres
 
 
 @contextlib.contextmanager
-def _sending(bootstrap: str) -> Iterator[KafkaProducer]:
-    """A producer; closing it waits little, because what matters was flushed or has failed."""
+def _closing_producer(bootstrap: str) -> Iterator[KafkaProducer]:
+    """A producer that is closed with a short timeout: what matters was flushed or has failed by then."""
     producer = wire.producer(bootstrap)
     try:
         yield producer

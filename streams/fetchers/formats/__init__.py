@@ -1,0 +1,1 @@
+"""Formats of feeds, parsed within limits: STIX bundles and objects, and YAML."""

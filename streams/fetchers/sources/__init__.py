@@ -1,0 +1,5 @@
+"""Where a feed's bytes come from.
+
+resource.py   a collection: one file with many events  <── http.py, package.py, folder.py
+file_tree.py  a collection: many files, one event each <── git.py, folder.py
+"""

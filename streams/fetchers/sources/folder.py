@@ -1,4 +1,4 @@
-"""Files of a local path or folder: regular files only, no link followed, nothing longer than its limit."""
+"""Reads local files and folders: regular files only, within a size limit; links in a folder are not followed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from schemas.errors import BadConfiguration, BadRecord
 
 
 def read_file(path: Path, max_bytes: int) -> bytes:
-    """The bytes of a file that a person named; links are followed.
+    """The bytes of a file that the user named; links are followed.
+
+    Args:
+        path: The file.
+        max_bytes: Its size, at most.
 
     Raises:
         BadConfiguration: There is no such file, or it can't be read.
@@ -27,8 +31,12 @@ def read_file(path: Path, max_bytes: int) -> bytes:
         ) from error
 
 
-def read_unlinked(path: Path, max_bytes: int) -> bytes:
-    """The bytes of a file found in a mirror; a link is not followed.
+def read_without_links(path: Path, max_bytes: int) -> bytes:
+    """The bytes of a file found in a folder; a link is not followed.
+
+    Args:
+        path: The file.
+        max_bytes: Its size, at most.
 
     Raises:
         BadRecord: `too-large`, `not-a-file`, or `unreadable`.
@@ -53,7 +61,7 @@ def _read(path: Path, max_bytes: int, flags: int) -> bytes:
 
 
 def walk(root: Path) -> Iterator[str]:
-    """Paths below a folder of everything that is not a folder, links to folders included, with `/`, sorted."""
+    """The sorted relative paths, with `/`, of all files and links below a folder, links to folders included."""
     yield from sorted(_walk(root))
 
 
@@ -64,10 +72,14 @@ def _walk(root: Path) -> Iterator[str]:
             yield (Path(folder) / name).relative_to(root).as_posix()
 
 
-def escapes(path: str, link: str = "") -> bool:
-    """Whether a path of a mirror, or the link that lies there, leads out of the mirror.
+def leads_out(path: str, link: str = "") -> bool:
+    """Whether a path of a file tree, or the link at that path, leads out of the tree.
 
-    >>> escapes("http/a.yaml"), escapes("../a.yaml"), escapes("http/a.yaml", "../../etc/passwd")
+    Args:
+        path: Relative to the root of the tree, with `/`.
+        link: The target of the link at `path`; empty: `path` is not a link.
+
+    >>> leads_out("http/a.yaml"), leads_out("../a.yaml"), leads_out("http/a.yaml", "../../etc/passwd")
     (False, True, True)
     """
     reached = posixpath.normpath(posixpath.join(posixpath.dirname(path), link) if link else path)

@@ -1,8 +1,8 @@
-"""A git repository as a mirror without a working tree: nothing is checked out, so nothing can escape from it.
+"""A git repository as a bare mirror: nothing is checked out, so no file can be written outside the mirror.
 
     git fetch --depth 1 ──> bare mirror ──ls-tree──> entries with their blob ids ──cat-file──> bytes, on demand
 
-No link is ever made, no hook, filter or submodule of the repository runs, and a path is only a name.
+No link is created, no hook, filter or submodule of the repository runs, and a path is never opened.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import IO, NamedTuple
 
 from schemas.errors import BadConfiguration, Corrupt, RetryLater
 from streams.fetchers.base import limits
-from streams.fetchers.sources.http import shown
+from streams.fetchers.sources.http import without_credentials
 
 PROTOCOLS = ("https", "ssh", "git", "file")
 _URL = re.compile(rf"({'|'.join(PROTOCOLS)})://[^\s]+|[A-Za-z0-9_][\w.-]*@[A-Za-z0-9][\w.-]*:[^\s-][^\s]*")
@@ -35,7 +35,14 @@ _LINK_MODE, _FILE_MODES = "120000", ("100644", "100755", "100664")
 
 
 class Entry(NamedTuple):
-    """One path of a commit: `size` in bytes; of a link, the bytes are where it points to."""
+    """A file or link of a commit.
+
+    Attributes:
+        path: Its path, with `/`.
+        oid: Id of its blob; the blob of a link is the target of the link.
+        size: Of the blob, bytes.
+        is_link: Whether it is a symbolic link.
+    """
 
     path: str
     oid: str
@@ -53,18 +60,18 @@ def is_git_url(source: str) -> bool:
 
 
 def fetch(url: str, mirror: Path) -> str:
-    """Bring the newest commit of a repository's default branch into a bare mirror.
+    """Fetch the latest commit of a repository's default branch into a bare mirror.
 
     Args:
         url: An address for which `is_git_url` holds.
-        mirror: Folder of the mirror; made if it isn't there.
+        mirror: Folder of the mirror; created if missing.
 
     Returns:
         The commit's id.
 
     Raises:
         BadConfiguration: git is not installed.
-        RetryLater: The repository can't be reached; git's own words are in the message.
+        RetryLater: The repository can't be reached; the message has git's error message.
     """
     ref = f"refs/sx9/{hashlib.blake2b(url.encode(), digest_size=8).hexdigest()}"
     if not (mirror / "HEAD").exists():
@@ -76,35 +83,40 @@ def fetch(url: str, mirror: Path) -> str:
 
 
 def tree(mirror: Path, commit: str) -> Iterator[Entry]:
-    """Files and links of a commit; submodules are passed over."""
+    """The files and links of a commit; submodules are skipped."""
     listing = _git(["-C", str(mirror), "ls-tree", "-r", "-z", "-l", "--full-tree", commit], str(mirror))
     for line in listing.split(b"\0")[:-1]:
-        about, _, path = line.partition(b"\t")
-        mode, _, oid, size = about.decode().split()
+        fields, _, path = line.partition(b"\t")
+        mode, _, oid, size = fields.decode().split()
         if mode == _LINK_MODE or mode in _FILE_MODES:
             yield Entry(path.decode(errors="surrogateescape"), oid, int(size), mode == _LINK_MODE)
 
 
 class Blobs:
-    """Contents of a mirror by blob id, through one `git cat-file` process."""
+    """Contents of a mirror by blob id, through one `git cat-file` process.
 
-    def __init__(self, asked: IO[bytes], answered: IO[bytes]) -> None:
-        self._asked = asked
-        self._answered = answered
+    Args:
+        requests: Its standard input.
+        replies: Its standard output.
+    """
+
+    def __init__(self, requests: IO[bytes], replies: IO[bytes]) -> None:
+        self._requests = requests
+        self._replies = replies
 
     def read(self, oid: str) -> bytes:
         """The bytes of a blob.
 
         Raises:
-            Corrupt: The mirror doesn't have it.
+            Corrupt: The mirror does not have it.
         """
-        self._asked.write(oid.encode() + b"\n")
-        self._asked.flush()
-        header = self._answered.readline().split()
+        self._requests.write(oid.encode() + b"\n")
+        self._requests.flush()
+        header = self._replies.readline().split()
         if len(header) != 3:
             raise Corrupt(f"the git mirror has no object {oid}: delete its folder and fetch again")
-        data = self._answered.read(int(header[2]))
-        self._answered.read(1)  # the newline after it
+        data = self._replies.read(int(header[2]))
+        self._replies.read(1)  # the newline after it
         return data
 
 
@@ -123,11 +135,13 @@ def _git(arguments: Sequence[str], source: str) -> bytes:
             out, err = process.communicate(timeout=limits.GIT_TIMEOUT_S)
         except subprocess.TimeoutExpired as error:
             limit_s = limits.GIT_TIMEOUT_S
-            raise RetryLater(f"git did not finish {shown(source)} in {limit_s:.0f} s: try again") from error
+            raise RetryLater(
+                f"git did not finish {without_credentials(source)} in {limit_s:.0f} s: try again"
+            ) from error
     if process.returncode != 0:
-        said = " ".join(err.decode(errors="replace").replace(source, shown(source)).split())
+        message = " ".join(err.decode(errors="replace").replace(source, without_credentials(source)).split())
         raise RetryLater(
-            f"git failed on {shown(source)} with exit code {process.returncode}: {said:.500}; "
+            f"git failed on {without_credentials(source)} with exit code {process.returncode}: {message:.500}; "
             "try again, or give a local folder"
         )
     return out
@@ -135,7 +149,7 @@ def _git(arguments: Sequence[str], source: str) -> bytes:
 
 @contextlib.contextmanager
 def _started(arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A git process in a session of its own: without a terminal it can't ask, and its children end with it."""
+    """A git process in its own session: it can't ask for a password, and its children end with it."""
     options = [word for setting in _SAFE for word in ("-c", setting)]
     try:
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""One file over HTTP: only if it changed, never longer than a limit, tried again when the network stumbles."""
+"""Downloads one file over HTTP: only if it changed, within a size limit, with retries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CHUNK = 1024 * 1024
 
 
 class Download(NamedTuple):
-    """The bytes, the file's name, and what the server calls this version of it."""
+    """The bytes of a file, its name, and the HTTP validators of this version of it."""
 
     data: bytes
     name: str
@@ -32,10 +32,10 @@ def is_url(source: str) -> bool:
     return source.lower().startswith(("https://", "http://"))
 
 
-def shown(source: str) -> str:
-    """A source without user, password and query, fit for a message, a record and a file.
+def without_credentials(source: str) -> str:
+    """A source without user, password and query, for messages, records and files.
 
-    >>> shown("https://me:secret@feeds.example/a.json?token=x")
+    >>> without_credentials("https://me:secret@feeds.example/a.json?token=x")
     'https://feeds.example/a.json'
     """
     if "://" not in source:
@@ -51,46 +51,52 @@ def download(
     last_modified: str = "",
     max_bytes: int,
     on_progress: OnProgress,
-    otherwise: str = "",
+    remedy: str = "",
     pause_s: float = 1.0,
 ) -> Download | None:
-    """Fetch a file, or None if the server says that it did not change.
+    """Download a file.
 
     Args:
-        etag, last_modified: From the download before; empty: fetch in any case.
-        max_bytes: Of the unpacked body.
-        otherwise: What a person can do instead, for the error message.
-        pause_s: Before the second attempt; twice that before the third.
+        url: The address.
+        etag, last_modified: Of the previous download; empty: download in any case.
+        max_bytes: Size of the unpacked body, at most.
+        on_progress: Called with the stage `collect`.
+        remedy: What the user can do instead, for the error message.
+        pause_s: Wait before the second attempt, seconds; twice that before the third.
+
+    Returns:
+        The file; None if the server says that it did not change.
 
     Raises:
         BadConfiguration: The address is wrong, or the server refuses it.
         BadRecord: `too-large`.
         RetryLater: The server can't be reached or is busy, `limits.HTTP_ATTEMPTS` times.
     """
-    ask = {"If-None-Match": etag, "If-Modified-Since": last_modified}
-    headers = {name: value for name, value in ask.items() if value}
-    last = ""
+    conditions = {"If-None-Match": etag, "If-Modified-Since": last_modified}
+    headers = {name: value for name, value in conditions.items() if value}
+    last_error = ""
     for attempt in range(limits.HTTP_ATTEMPTS):
         time.sleep(pause_s * attempt)
         try:
             return _get(url, headers, max_bytes, on_progress)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
-            raise BadConfiguration(f"{shown(url)}: {error}; check the address") from error
+            raise BadConfiguration(f"{without_credentials(url)}: {error}; check the address") from error
         except (httpx.RequestError, RetryLater) as error:
-            last = str(error) or type(error).__name__
-    remedy = f"; {otherwise}" if otherwise else ""
-    raise RetryLater(f"{shown(url)} did not answer in {limits.HTTP_ATTEMPTS} attempts ({last}): try again{remedy}")
+            last_error = str(error) or type(error).__name__
+    remedies = "; ".join(filter(None, ("try again", remedy)))
+    attempts = f"{limits.HTTP_ATTEMPTS} attempts ({last_error})"
+    raise RetryLater(f"{without_credentials(url)} did not answer in {attempts}: {remedies}")
 
 
 def _get(url: str, headers: Mapping[str, str], max_bytes: int, on_progress: OnProgress) -> Download | None:
-    asked = httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=limits.HTTP_TIMEOUT_S)
-    with asked as response:
+    request = httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=limits.HTTP_TIMEOUT_S)
+    with request as response:
         if response.status_code == _UNCHANGED:
             return None
         if response.status_code in _BUSY:
             raise RetryLater(f"status {response.status_code}")
         if response.status_code != _OK:
-            raise BadConfiguration(f"{shown(url)} answered {response.status_code}: check the address")
+            raise BadConfiguration(f"{without_credentials(url)} answered {response.status_code}: check the address")
         data = _body(response, url, max_bytes, on_progress)
         name = urlsplit(url).path.rpartition("/")[2]
         return Download(data, name, response.headers.get("ETag", ""), response.headers.get("Last-Modified", ""))
@@ -104,7 +110,7 @@ def _body(response: httpx.Response, url: str, max_bytes: int, on_progress: OnPro
     for chunk in response.iter_bytes(_CHUNK):
         body += chunk
         if len(body) > max_bytes:
-            raise BadRecord("too-large", f"{shown(url)} has over {max_bytes} bytes, the limit")
+            raise BadRecord("too-large", f"{without_credentials(url)} has over {max_bytes} bytes, the limit")
         if time.monotonic() > deadline:
             raise RetryLater(f"not done after {limits.HTTP_TOTAL_S:.0f} s")
         on_progress("collect", response.num_bytes_downloaded, total)

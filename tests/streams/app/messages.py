@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from schemas.cloudevents import Headers
 from schemas.codec import encode
 from schemas.errors import RetryLater
 from schemas.topics import topic_of
@@ -29,11 +30,15 @@ class FakeProducer:
         self.failures = failures
         self.sent: list[tuple[str, Any]] = []
         self.keys: list[str] = []
+        self.headers: list[Headers | None] = []
         self.flushed = 0
 
-    def send(self, topic: str, record: Any, *, key: str, partition: int | None = None) -> None:
+    def send(
+        self, topic: str, record: Any, *, key: str, partition: int | None = None, headers: Headers | None = None
+    ) -> None:
         self.sent.append((topic, record))
         self.keys.append(key)
+        self.headers.append(headers)
 
     def flush(self) -> None:
         if self.failures:

@@ -106,7 +106,7 @@ def test_every_example_is_folded_once(folder: Path, topics: Topics, model: str) 
     settings = load_settings(state_dir=folder / "state")
     wanted: Counter[str] = Counter()
     for chunk in load_history(settings, EVENTS):
-        wanted.update(e.key for event in chunk.events if (e := project(model, event, Source("", 0, 0))))
+        wanted.update(e.key for each in chunk.events if (e := project(model, each.event, Source("", 0, 0))))
     sources = {r.source: r.key for _, r in topics[f"{model} {JOURNAL.name}"] if isinstance(r, Example)}
     assert Counter(sources.values()) == wanted
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.encoding import EncodedEvent
 from schemas.errors import BadRecord
 from schemas.events import MAX_EVENT_BYTES, Entity, Event, NodeRef, Relationship, Technique
-from streams.fetchers.base.feed import Rejected
+from streams.fetchers.base.feed import RejectedItem
 from streams.fetchers.feeds import attack
+from streams.fetchers.sources.resource import ParsedResource
 from tests.streams.fetchers.stix_bundles import (
     CREATED_MS,
     MODIFIED_MS,
@@ -28,16 +31,20 @@ from tests.streams.fetchers.stix_bundles import (
 )
 
 
-def parsed(*objects: Any, file_name: str = "enterprise-attack-15.1.json") -> attack.Parsed:
+def parsed(*objects: Any, file_name: str = "enterprise-attack-15.1.json") -> ParsedResource:
     return attack.parse(bundle(*objects), "enterprise-attack", file_name)
 
 
 def events(*objects: Any) -> dict[str, Event]:
-    return {o.id: o for o in parsed(*objects).outcomes if not isinstance(o, Rejected)}
+    return {event.id: event for event in events_in(parsed(*objects).outcomes)}
 
 
-def reasons(outcomes: list[Any]) -> list[str]:
-    return [o.error.reason for o in outcomes if isinstance(o, Rejected)]
+def events_in(outcomes: Iterable[Any]) -> list[Any]:
+    return [o.event for o in outcomes if isinstance(o, EncodedEvent)]
+
+
+def reasons(outcomes: Iterable[Any]) -> list[str]:
+    return [o.error.reason for o in outcomes if isinstance(o, RejectedItem)]
 
 
 def test_a_technique_keeps_its_text_raw_and_its_tactics_sorted() -> None:
@@ -50,7 +57,7 @@ def test_a_technique_keeps_its_text_raw_and_its_tactics_sorted() -> None:
         x_mitre_detection="Look.",
     )
     found["kill_chain_phases"].append({"kill_chain_name": "mitre-mobile-attack", "phase_name": "impact"})
-    assert parsed(found).outcomes == [
+    assert events_in(parsed(found).outcomes) == [
         Technique(
             id="T1059",
             feed="attack-enterprise",
@@ -195,16 +202,17 @@ def test_a_bad_object_is_rejected_with_its_reason_and_the_rest_goes_through(name
     outcomes = parsed(*found[:2], bad, *found[2:]).outcomes
     assert reasons(outcomes) == [reason]
     assert len(outcomes) == len(found) + 1
-    [rejected] = [o for o in outcomes if isinstance(o, Rejected)]
+    [rejected] = [o for o in outcomes if isinstance(o, RejectedItem)]
     assert json.loads(rejected.payload) == bad
     assert rejected.origin.startswith("attack-enterprise:")
 
 
 def test_a_text_of_50_mb_is_rejected_by_itself() -> None:
     outcomes = parsed(*ordinary(), technique(9, description="x" * 50_000_000)).outcomes
-    assert Counter(type(o).__name__ for o in outcomes) == {
-        "Technique": 3, "Entity": 1, "Relationship": 3, "Rejected": 1,
+    assert Counter(type(event).__name__ for event in events_in(outcomes)) == {
+        "Technique": 3, "Entity": 1, "Relationship": 3,
     }  # fmt: skip
+    assert len(outcomes) == 8
 
 
 def test_the_relationships_of_a_technique_that_is_too_large_go_through() -> None:
@@ -258,15 +266,15 @@ def test_of_two_objects_with_one_key_the_active_one_counts_and_both_bring_their_
     one = group(1)
     outcomes = parsed(dead, live, one, relationship(1, one, dead), relationship(2, one, live)).outcomes
     assert reasons(outcomes) == ["duplicate-id"]
-    ends = [o.target.name for o in outcomes if isinstance(o, Relationship)]
+    ends = [event.target.name for event in events_in(outcomes) if isinstance(event, Relationship)]
     assert ends == ["Live", "Live"]
 
 
 def test_an_object_without_an_id_keeps_its_origin_when_the_bundle_is_reordered() -> None:
     bad = {"type": "tool", "name": "x"}
     first, last = parsed(bad, *ordinary()).outcomes, parsed(*ordinary(), bad).outcomes
-    assert [o.digest for o in first if isinstance(o, Rejected)] == [
-        o.digest for o in last if isinstance(o, Rejected)
+    assert [o.digest for o in first if isinstance(o, RejectedItem)] == [
+        o.digest for o in last if isinstance(o, RejectedItem)
     ]
 
 
@@ -284,7 +292,7 @@ def test_whatever_a_bundle_holds_each_object_is_one_event_or_one_reject(objects:
     good = ordinary()
     outcomes = parsed(*objects, *good).outcomes
     assert len(outcomes) == len(objects) + len(good)
-    assert sum(isinstance(o, Technique) for o in outcomes) == 3
+    assert sum(isinstance(event, Technique) for event in events_in(outcomes)) == 3
 
 
 def test_a_detection_strategy_and_what_it_detects_say_what_its_analytics_say() -> None:

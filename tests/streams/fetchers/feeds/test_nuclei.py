@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from schemas.encoding import EncodedEvent
 from schemas.errors import BadConfiguration, RetryLater
 from schemas.events import Template
 from streams.fetchers.base import limits
-from streams.fetchers.base.feed import Batch, FeedState, Rejected, Unchanged
+from streams.fetchers.base.feed import Batch, FeedState, RejectedItem, UnchangedFile, no_progress
 from streams.fetchers.feeds import nuclei
 from streams.fetchers.sources import git
 
@@ -50,21 +51,25 @@ def put(root: Path, files: dict[str, Any]) -> Path:
     return root
 
 
-def read(source: Any, memo: FeedState | None = None, cache: Path = Path("unused")) -> Batch:
-    return nuclei.read(str(source), memo or FeedState(), cache, lambda *_: None)
+def read(source: Any, state: FeedState | None = None, cache: Path = Path("unused")) -> Batch:
+    return nuclei.FEED.read(str(source), state or FeedState(), cache, no_progress)
+
+
+def templates(batch: Batch) -> list[Any]:
+    return [o.event for o in batch.outcomes or () if isinstance(o, EncodedEvent)]
 
 
 def ids(batch: Batch) -> list[str]:
-    return [o.id.removeprefix("nuclei-templates:") for o in batch.outcomes or () if isinstance(o, Template)]
+    return [event.id.removeprefix("nuclei-templates:") for event in templates(batch)]
 
 
 def rejected(batch: Batch) -> dict[str, str]:
-    found = [o for o in batch.outcomes or () if isinstance(o, Rejected)]
+    found = [o for o in batch.outcomes or () if isinstance(o, RejectedItem)]
     return {o.origin.removeprefix("nuclei-templates:"): o.error.reason for o in found}
 
 
 def test_a_template_has_its_texts_severity_tags_cves_and_techniques(tmp_path: Path) -> None:
-    assert read(put(tmp_path, {"http/cves/a.yaml": TEMPLATE})).outcomes == [
+    assert templates(read(put(tmp_path, {"http/cves/a.yaml": TEMPLATE}))) == [
         Template(
             id="nuclei-templates:CVE-2021-44228",
             feed="nuclei-templates",
@@ -99,8 +104,8 @@ def test_of_several_documents_the_first_with_an_id_counts(tmp_path: Path) -> Non
 
 
 def test_a_list_of_tags_is_as_good_as_a_text(tmp_path: Path) -> None:
-    [found] = read(put(tmp_path, {"a.yaml": template("a", tags="[x, 'y,z', x]")})).outcomes or ()
-    assert found.tags == ("x", "y", "z")  # type: ignore[union-attr]
+    [found] = templates(read(put(tmp_path, {"a.yaml": template("a", tags="[x, 'y,z', x]")})))
+    assert found.tags == ("x", "y", "z")
 
 
 BAD = {
@@ -160,12 +165,12 @@ def test_files_that_did_not_change_are_not_read_again(tmp_path: Path) -> None:
     put(tmp_path, {"a.yaml": template("a"), "b.yaml": template("b"), "c.yaml": "- bad", "d.yaml": template("a")})
     first = read(tmp_path)
     put(tmp_path, {"b.yaml": template("b", severity="high")})
-    second = read(tmp_path, first.memo)
+    second = read(tmp_path, first.state)
     assert ids(second) == ["b"]
-    assert [o for o in second.outcomes or () if isinstance(o, Unchanged)] == [
-        Unchanged("", "not-an-object"),
-        Unchanged("nuclei-templates:a"),
-        Unchanged("nuclei-templates:a", "duplicate-id"),
+    assert [o for o in second.outcomes or () if isinstance(o, UnchangedFile)] == [
+        UnchangedFile("", "not-an-object"),
+        UnchangedFile("nuclei-templates:a"),
+        UnchangedFile("nuclei-templates:a", "duplicate-id"),
     ]
 
 
@@ -174,11 +179,11 @@ def test_a_duplicate_takes_over_when_the_first_is_gone_and_gives_way_to_an_earli
     first = read(tmp_path)
     assert rejected(first) == {"c.yaml": "duplicate-id"}
     (tmp_path / "b.yaml").unlink()
-    second = read(tmp_path, first.memo)
-    assert [o.name for o in second.outcomes or () if isinstance(o, Template)] == ["second"]
+    second = read(tmp_path, first.state)
+    assert [event.name for event in templates(second)] == ["second"]
     put(tmp_path, {"a.yaml": template("x", name="third")})
-    third = read(tmp_path, second.memo)
-    assert [o.name for o in third.outcomes or () if isinstance(o, Template)] == ["third"]
+    third = read(tmp_path, second.state)
+    assert [event.name for event in templates(third)] == ["third"]
     assert rejected(third) == {"c.yaml": "duplicate-id"}
 
 
@@ -207,7 +212,7 @@ def commit(root: Path) -> str:
 def test_a_repository_gives_its_templates_with_the_commit_as_release(repository: Path, tmp_path: Path) -> None:
     batch = read(repository.as_uri(), cache=tmp_path / "cache")
     assert ids(batch) == ["a", "b"]
-    assert {o.release for o in batch.outcomes or () if isinstance(o, Template)} == {batch.release}
+    assert {event.release for event in templates(batch)} == {batch.release}
     assert batch.release == run(repository, "rev-parse", "HEAD").strip()
 
 
@@ -216,11 +221,11 @@ def test_the_same_commit_is_not_read_again_and_a_new_one_only_where_it_changed(
 ) -> None:
     cache = tmp_path / "cache"
     first = read(repository.as_uri(), cache=cache)
-    assert read(repository.as_uri(), first.memo, cache).outcomes is None
+    assert read(repository.as_uri(), first.state, cache).outcomes is None
     put(repository, {"b.yaml": template("b", severity="high"), "c.yaml": template("c")})
     (repository / "http/a.yaml").unlink()
     commit(repository)
-    second = read(repository.as_uri(), first.memo, cache)
+    second = read(repository.as_uri(), first.state, cache)
     assert (ids(second), len(second.outcomes or ())) == (["b", "c"], 2)
 
 
@@ -230,7 +235,7 @@ def test_a_history_that_was_rewritten_does_not_matter(repository: Path, tmp_path
     run(repository, "init", "--quiet")
     put(repository, {"c.yaml": template("c")})
     commit(repository)
-    second = read(repository.as_uri(), first.memo, tmp_path / "cache")
+    second = read(repository.as_uri(), first.state, tmp_path / "cache")
     assert (ids(second), len(second.outcomes or ())) == (["c"], 3)
 
 

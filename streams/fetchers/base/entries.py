@@ -1,0 +1,43 @@
+"""What is kept of each published event, so that the next reading of the feed can be compared with it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import msgspec
+
+from schemas.encoding import EncodedEvent, without_fields
+from schemas.events import Relationship, Status
+
+_NOT_CONTENT = ("release", "modified_ms")
+_NODES = ("source", "target")
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What was last published under an id.
+
+    Attributes:
+        content: Digest of the event without its release and its time of change, 16 bytes.
+        own_content: Of a relationship: the same without its two nodes, 8 bytes; otherwise empty.
+        modified_ms: The feed's time of change, ms since 1970 UTC; 0 where it has none.
+        status: The status in the feed.
+    """
+
+    content: bytes
+    own_content: bytes
+    modified_ms: int
+    status: Status
+
+
+Entries = Mapping[str, Mapping[str, Entry]]
+"""Topic -> id -> what was last published."""
+
+
+def entry_of(encoded: EncodedEvent) -> Entry:
+    """The entry of an event, computed from its encoding."""
+    event = encoded.event
+    content, own_content = without_fields(encoded.value, *_NOT_CONTENT), b""
+    if isinstance(event, Relationship):
+        own_content = hashlib.blake2b(without_fields(content, *_NODES), digest_size=8).digest()
+    return Entry(hashlib.blake2b(content, digest_size=16).digest(), own_content, event.modified_ms, event.status)
