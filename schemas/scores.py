@@ -99,7 +99,7 @@ _FORMER_MAIN_TASKS = {"recall_at_20": TECHNIQUES, "token_accuracy": ANSWERS}
 def from_flat(scores: Mapping[str, float]) -> Evaluation:
     """Read scores as records held them before they were nested: `<split>[_<task>]_<metric>` -> value.
 
-    >>> from_flat({"holdout_severity_micro_f1": 0.5, "holdout_severity_examples": 2.0})["severity"]["holdout"].metrics
+    >>> from_flat({"holdout_severity_micro_f1": 0.5})["severity"]["holdout"].metrics
     {'micro_f1': 0.5}
     """
     named = (task for metric, task in _FORMER_MAIN_TASKS.items() if any(name.endswith(metric) for name in scores))

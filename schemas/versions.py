@@ -93,8 +93,8 @@ class VersionEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """Something happened to a version, on `model.versions.v1`.
 
     A trigger's answer is exactly one `promoted` or `refused`, after one `trained`. `detail` says why.
-    `evaluation` and `parent_evaluation` are without single labels. `newest_event_ms` is the broker time of the newest
-    event it learnt from. `scores` and `parent_scores` are read from older records and no longer written.
+    `evaluation` and `parent_evaluation` are without single labels. `newest_event_ms` is the broker time of the
+    newest event it learnt from. `scores` and `parent_scores` are read from older records and no longer written.
     """
 
     model: str

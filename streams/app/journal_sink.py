@@ -30,7 +30,8 @@ class JournalSink:
 
     Args:
         producer: Its client has `delivery_timeout_ms=transport.kafka.NO_DELIVERY_TIMEOUT_MS`.
-        seen: Model -> source partition -> last event offset in the journal (`streams.core.fold.State.source_offsets`).
+        seen: Model -> source partition -> last event offset in the journal
+            (`streams.core.fold.State.source_offsets`).
         committed: Committed offsets of the group. They also cover events that gave no example.
     """
 
