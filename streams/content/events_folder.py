@@ -107,10 +107,10 @@ def domain_of(path: str, data: bytes) -> Domain:
     >>> domain_of("ics-attack-15.1.json", b""), domain_of("x.json", b'{"kill_chain_name": "mitre-mobile-attack"}')
     ('ics-attack', 'mobile-attack')
     """
-    named = (domain for domain in KILL_CHAINS if domain in Path(path).name)
     chain = _KILL_CHAIN.search(data)
-    inside = (domain for domain, name in KILL_CHAINS.items() if chain and chain[1] == name.encode())
-    return next(named, None) or next(inside, "enterprise-attack")
+    by_name = [domain for domain in KILL_CHAINS if domain in Path(path).name]
+    by_chain = [domain for domain, name in KILL_CHAINS.items() if chain and chain[1] == name.encode()]
+    return next(iter(by_name + by_chain), "enterprise-attack")
 
 
 # templates
