@@ -8,6 +8,7 @@ the same bytes as encoding an event whose fields have their default values, beca
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 
@@ -63,6 +64,11 @@ def decode_event(value: bytes) -> EncodedEvent:
     return EncodedEvent(decode(value, Event), value)
 
 
+@functools.cache
+def _key(name: str) -> bytes:
+    return f',"{name}":'.encode()
+
+
 def without_fields(value: bytes, *names: str) -> bytes:
     """Cut top-level fields out of an encoded event; a field that is missing changes nothing.
 
@@ -77,7 +83,7 @@ def without_fields(value: bytes, *names: str) -> bytes:
     b'{"type":"entity","name":"x"}'
     """
     for name in names:
-        key = f',"{name}":'.encode()
+        key = _key(name)
         start = value.find(key)
         found = _VALUE.match(value, start + len(key)) if start >= 0 else None
         if found is not None:

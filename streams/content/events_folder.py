@@ -108,9 +108,9 @@ def domain_of(path: str, data: bytes) -> Domain:
     ('ics-attack', 'mobile-attack')
     """
     chain = _KILL_CHAIN.search(data)
-    named = [domain for domain in KILL_CHAINS if domain in Path(path).name]
-    inside = [domain for domain, name in KILL_CHAINS.items() if chain and chain[1] == name.encode()]
-    return [*named, *inside, "enterprise-attack"][0]
+    by_name = [domain for domain in KILL_CHAINS if domain in Path(path).name]
+    by_chain = [domain for domain, name in KILL_CHAINS.items() if chain and chain[1] == name.encode()]
+    return next(iter(by_name + by_chain), "enterprise-attack")
 
 
 # templates

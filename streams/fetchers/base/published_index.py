@@ -36,6 +36,8 @@ INDEX_FILE = "published.sqlite"
 _MODULES = (__name__, "streams.fetchers.base.entries", "schemas.encoding", "schemas.events")
 """The code that makes the rows; if it changes, the index is made anew."""
 _BUSY_TIMEOUT_S = 60.0
+_CACHE_KIB = 65_536
+"""Enough for the whole index of some ten large feeds, so that a first run does not write pages twice."""
 _TABLES = (
     "topics (topic TEXT PRIMARY KEY, topic_id TEXT NOT NULL, offsets BLOB NOT NULL)",
     "entries (feed TEXT, topic TEXT, id TEXT, content BLOB NOT NULL, own_content BLOB NOT NULL,"
@@ -221,6 +223,7 @@ def _prepared(path: Path) -> sqlite3.Connection:
     """A connection with the tables of this code."""
     connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
     try:
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         version = int(code_digest(_MODULES)[:7], 16)
         if connection.execute("PRAGMA user_version").fetchone()[0] != version:
             connection.execute("BEGIN IMMEDIATE")

@@ -11,7 +11,7 @@ from schemas.dead_letters import rejection_digest
 from schemas.errors import BadRecord
 from schemas.events import DeadLetter
 from schemas.topics import DEAD_LETTERS, TECHNIQUES
-from streams.app.dead_letters import rejecter
+from streams.app.dead_letters import dead_letter_writer
 from tests.streams.app.messages import message
 from transport.kafka import RecordProducer, consumer, end_offset, producer, read_range
 from transport.topics import create_topics
@@ -23,7 +23,9 @@ def test_a_dead_letter_has_cloudevents_headers_on_its_topic(kafka_bootstrap: str
         start = end_offset(reader, DEAD_LETTERS.name, 0)
         with contextlib.closing(producer(kafka_bootstrap)) as writer:
             records = RecordProducer(writer)
-            rejecter(records)(message(b"{nonsense", 41, 0, TECHNIQUES.name), BadRecord("undecodable", "broken"))
+            dead_letter_writer(records)(
+                message(b"{nonsense", 41, 0, TECHNIQUES.name), BadRecord("undecodable", "broken")
+            )
             records.flush()
         [letter] = [m for batch in read_range(reader, DEAD_LETTERS.name, 0, start) for m in batch]
         assert reader.assignment() == {TopicPartition(DEAD_LETTERS.name, 0)}

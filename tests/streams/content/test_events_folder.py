@@ -14,8 +14,6 @@ from schemas.errors import BadConfiguration
 from schemas.events import MAX_EVENT_BYTES, Event, Relationship, Technique
 from schemas.topics import EVENT_TOPICS, RELATIONSHIPS, TECHNIQUES, topic_of
 from streams.content.events_folder import read_events, write_events
-from streams.content.graph_export import read_ontology, write_ontology
-from streams.core.ontology import build_ontology
 from tests.flow.material import group, random_events, technique, template
 from tests.streams.fetchers.stix_bundles import bundle, ordinary, relationship, written
 from tests.streams.fetchers.stix_bundles import group as stix_group
@@ -112,15 +110,3 @@ def test_what_can_not_be_used_is_counted_by_its_reason_and_the_rest_is_read(
 def test_no_folder_is_told_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(BadConfiguration, match="sx9 export content"):
         next(read_events(tmp_path / "nowhere"))
-
-
-def test_an_ontology_is_read_as_it_was_written_and_nothing_else_is(tmp_path: Path) -> None:
-    found = build_ontology(random_events(200, Random(5)))
-    path = tmp_path / "new" / "threat_ontology.json"
-    write_ontology(path, found)
-    assert read_ontology(path) == found
-    assert len(found.nodes) > 5
-    path.write_text('{"nodes": [{"id": 1}]}')
-    for wrong in (path, tmp_path / "missing.json"):
-        with pytest.raises(BadConfiguration, match="sx9 export ontology"):
-            read_ontology(wrong)

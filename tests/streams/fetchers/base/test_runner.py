@@ -178,7 +178,7 @@ def damage(name: str, content: bytes) -> Callable[[Settings], None]:
         damage(INDEX_FILE, b""),
     ],
 )
-def test_a_lost_or_damaged_cursor_or_index_costs_reading_and_nothing_else(
+def test_a_lost_or_damaged_cursor_or_index_costs_only_reading(
     lose: Callable[[Settings], None], run: Run, settings: Settings
 ) -> None:
     bad = thing("tool", 9)
