@@ -1,8 +1,9 @@
-"""The configuration fields that all recipes share; each recipe adds its own in `trainers/models/<recipe>/config.py`.
+"""The configuration fields that all recipes share; each recipe adds its own in
+`trainers/models/<recipe>/config.py`.
 
 Every field has a range and a description. Its value comes from the environment (`trainers.settings`), from the
-arguments of a batch call, or from the defaults here. The resolved configuration is part of the manifest. This module
-does not import torch, since every command reads it.
+arguments of a batch call, or from the defaults here. The resolved configuration is part of the manifest. This
+module does not import torch, since every command reads it.
 """
 
 from __future__ import annotations
@@ -31,11 +32,15 @@ class RecipeConfig(msgspec.Struct, frozen=True, kw_only=True):
     learning_rate: Annotated[Positive, Meta(description="the highest one, at the end of the warm-up")] = 3e-4
     warmup: Annotated[Share, Meta(description="share of the steps in which the learning rates rise")] = 0.1
     weight_decay: Annotated[float, Meta(ge=0, description="of AdamW")] = 0.01
-    max_examples: Annotated[Count, Meta(description="a run samples this number of examples if there are more")] = 2_000
+    max_examples: Annotated[Count, Meta(description="a run samples this number of examples if there are more")] = (
+        2_000
+    )
     save_steps: Annotated[Count, Meta(description="steps between two checkpoints of a run")] = 500
     eval_steps: Annotated[Count, Meta(description="steps between two evaluations during training")] = 500
     logging_steps: Annotated[Count, Meta(description="steps between two lines of the log")] = 100
-    threads: Annotated[Threads, Meta(description="threads of torch; a different number gives different weights")] = 2
+    threads: Annotated[
+        Threads, Meta(description="threads of torch; a different number gives different weights")
+    ] = 2
     device: Annotated[str, Meta(description="`cpu`, `cuda`, `cuda:1`; empty: cuda if there is one")] = ""
     seed: Annotated[int, Meta(ge=0, description="seed of all random numbers; a trigger has its own")] = 17
 

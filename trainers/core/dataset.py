@@ -5,8 +5,8 @@
     holdout_old, holdout_recent ──> latest per key, no text that an ancestor was trained on ────> holdout
 
 The side of a key never changes (`schemas.journal.held_out`). Feeds also repeat a text under other keys. Such a text
-stays on the side where it came first: a holdout example is dropped if its text was trained on earlier, and a training
-example is dropped if its text is in the holdout.
+stays on the side where it came first: a holdout example is dropped if its text was trained on earlier, and a
+training example is dropped if its text is in the holdout.
 """
 
 from __future__ import annotations

@@ -6,18 +6,18 @@
 
 If one of the two splits has fewer than `min_examples`, they are compared together, as `holdout`.
 
-Each task of a model is compared separately. A task with fewer than `min_examples` holdout examples is skipped. If all
-tasks are skipped, the candidate is refused.
+Each task of a model is compared separately. A task with fewer than `min_examples` holdout examples is skipped. If
+all tasks are skipped, the candidate is refused.
 
 A first version has no champion to compare with. Each of its metrics must exceed that of a trivial predictor by
 `FIRST_GAIN`; for labels, the trivial predictor always predicts the most frequent ones.
 
-**Margins and noise.** An F1 over n examples has a standard error of about sqrt(F1 (1 - F1) / n), as a proportion has.
-With a fixed margin, good candidates would be refused by chance where n is small. So the margin is the larger one of
-the fixed margin and the standard error: one standard error for a metric of a split, two for a label, since there are
-many labels and a single failure refuses the candidate. Candidate and champion are scored on the same examples, which
-makes the error of their difference smaller than this. The margin therefore errs on the side of promoting an equal
-candidate.
+**Margins and noise.** An F1 over n examples has a standard error of about sqrt(F1 (1 - F1) / n), as a proportion
+has. With a fixed margin, good candidates would be refused by chance where n is small. So the margin is the larger
+one of the fixed margin and the standard error: one standard error for a metric of a split, two for a label, since
+there are many labels and a single failure refuses the candidate. Candidate and champion are scored on the same
+examples, which makes the error of their difference smaller than this. The margin therefore errs on the side of
+promoting an equal candidate.
 """
 
 from __future__ import annotations

@@ -70,8 +70,8 @@ def fit(
     Args:
         model: On any device; it is moved to `config.device`, and is in evaluation mode at the end.
         plan: The batches of each epoch, as indices of examples; the recipe makes it from its seed.
-        loss: The summed loss of some examples, a scalar tensor. It draws random numbers from the global generator of
-            torch only.
+        loss: The summed loss of some examples, a scalar tensor. It draws random numbers from the global generator
+            of torch only.
         groups: Parameter groups of AdamW: `params`, `lr`, and perhaps `weight_decay`.
         config: Warm-up, accumulation, intervals, device.
         on_progress: Called after every step; an exception that it raises ends the run.
@@ -165,9 +165,7 @@ def _accelerator(config: RecipeConfig) -> Accelerator:
     )
 
 
-def _optimizer_steps(
-    plan: Sequence[Sequence[Indices]], batches_per_step: int
-) -> list[tuple[int, list[Indices]]]:
+def _optimizer_steps(plan: Sequence[Sequence[Indices]], batches_per_step: int) -> list[tuple[int, list[Indices]]]:
     """(epoch, batches) of each step; the last step of an epoch may have fewer batches."""
     return [
         (epoch, list(batches[i : i + batches_per_step]))
@@ -223,7 +221,7 @@ class _Gradients:
             optimizer.zero_grad()
             try:
                 return self._backward(batches, weight)
-            except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU allocator has no class of its own
+            except RuntimeError as error:  # includes torch.OutOfMemoryError; the CPU allocator raises no subclass
                 if not _is_out_of_memory(error) or self._accelerator.num_processes > 1:
                     raise
                 self._halve(error)

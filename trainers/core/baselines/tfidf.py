@@ -1,7 +1,7 @@
 """Linear models on TF-IDF features of words and word pairs: what one would try first on a text.
 
-    texts ──> TfidfVectorizer ──> logistic regression per label ──> decision values
-                             └──> linear SVM per label ──────────> 0 or 1
+texts ──> TfidfVectorizer ──> logistic regression per label ──> decision values
+                         └──> linear SVM per label ──────────> 0 or 1
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ INVERSE_REGULARIZATION = 10.0
 NEVER, ALWAYS = -8.0, 8.0
 """Decision values of a label that none, or all, of the training examples have."""
 RARE_WORDS_FROM = 100
-"""With more training texts than this, words that occur in only one of them are left out of the logistic regression."""
+"""With more training texts than this, the logistic regression ignores words that occur in only one of them."""
 
 
 def tfidf_logistic_regression(
@@ -101,7 +101,9 @@ def _vectorizer(**options: Any) -> TfidfVectorizer:
     return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, **options)
 
 
-def _features(vectorizer: TfidfVectorizer, train_texts: Sequence[str], texts: Sequence[str]) -> tuple[Any, Any] | None:
+def _features(
+    vectorizer: TfidfVectorizer, train_texts: Sequence[str], texts: Sequence[str]
+) -> tuple[Any, Any] | None:
     """The sparse features of both sets of texts; None where there is no text, or no word to learn from."""
     if not train_texts or not texts:
         return None

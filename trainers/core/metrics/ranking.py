@@ -2,8 +2,8 @@
 
     scores (rows, candidates) ──> without the shown targets ──> the top `k` ──> recall@k, NDCG@k per row ──> means
 
-A row is a source (a group, a tool, a mitigation, ...). Some of its targets are shown to the model, and some are hidden
-from it: the model has to rank these first.
+A row is a source (a group, a tool, a mitigation, ...). Some of its targets are shown to the model, and some are
+hidden from it: the model has to rank these first.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def popularity(shown: Matrix, known: Matrix) -> Matrix:
 def item_cosine(shown: Matrix, known: Matrix) -> Matrix:
     """Score each candidate by the sum of its cosine similarities with the shown targets.
 
-    A candidate is the vector of the known rows that have it (item-based collaborative filtering, Sarwar et al. 2001).
+    A candidate is the vector of the known rows that have it (item-based collaborative filtering, Sarwar et al.
+    2001).
 
     Args:
         shown: (rows, candidates), 1 for shown targets.
