@@ -28,6 +28,7 @@ class ModelSpec:
         policy: The rules of its journal before the first policy record.
         projection: `(event, clean) -> Projection | None`, see `streams.core.projections.base.Project`.
         recipe: The module that trains it, see `trainers.models.recipe`.
+        predictor: `(folder) -> Predictor`: loads a version, see `trainers.models.predictor`.
         config: The frozen struct that configures the recipe.
         variable: What stands for the recipe in the names of environment variables: `SX9_TRAINER_<variable>_EPOCHS`.
     """
@@ -38,6 +39,7 @@ class ModelSpec:
     policy: Policy
     projection: str
     recipe: str
+    predictor: str
     config: str
     variable: str
 
@@ -50,6 +52,7 @@ MODEL_SPECS: tuple[ModelSpec, ...] = (
         policy=Policy(),
         projection="streams.core.projections.tactics:project",
         recipe="trainers.models.distilbert.recipe",
+        predictor="trainers.models.distilbert.predict:load",
         config="trainers.models.distilbert.config:DistilbertConfig",
         variable="DISTILBERT",
     ),
@@ -69,6 +72,7 @@ MODEL_SPECS: tuple[ModelSpec, ...] = (
         ),
         projection="streams.core.projections.instructions:project",
         recipe="trainers.models.phi3_lora.recipe",
+        predictor="trainers.models.phi3_lora.predict:load",
         config="trainers.models.phi3_lora.config:Phi3LoraConfig",
         variable="PHI3_LORA",
     ),
@@ -97,6 +101,7 @@ MODEL_SPECS: tuple[ModelSpec, ...] = (
         ),
         projection="streams.core.projections.graph:project",
         recipe="trainers.models.gnn.recipe",
+        predictor="trainers.models.gnn.predict:load",
         config="trainers.models.gnn.config:GnnConfig",
         variable="GNN",
     ),

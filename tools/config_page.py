@@ -1,7 +1,7 @@
-"""The tables of the recipes' settings in `docs/configuration.md`, made of `trainers.core.config`.
+"""Generates the tables of the recipe settings in `docs/configuration.md` from the configuration structs.
 
-python -m tools.config_page            writes them, between their markers
-python -m tools.config_page --check    exits with 1 if they are not what the code says
+python -m tools.config_page            writes the tables between their markers
+python -m tools.config_page --check    exits with 1 if the tables are stale
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ BEGIN, END = "<!-- made by `python -m tools.config_page` -->", "<!-- up to here 
 
 
 def tables() -> str:
-    """A section per recipe, in Markdown."""
+    """The sections of all recipes, in Markdown."""
     return "\n\n".join("\n".join(_section(model)) for model in MODELS)
 
 
 def with_tables(page: str) -> str:
-    """The page with the tables of today between its markers."""
+    """The page with the current tables between its markers."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"
@@ -37,23 +37,25 @@ def _section(model: str) -> Iterator[str]:
     yield ""
     yield "| variable | default | range | meaning |"
     yield "|---|---|---|---|"
-    fields = {field.name: field for field in msgspec.inspect.type_info(config_class(model)).fields}
+    struct = msgspec.inspect.type_info(config_class(model))
+    assert isinstance(struct, msgspec.inspect.StructType)
+    fields = {field.name: field for field in struct.fields}
     for variable, name in recipe_variables(model).items():
-        kind, meaning = _unwrapped(fields[name].type)
+        kind, description = _unwrapped(fields[name].type)
         limits = f" {_range(kind)} ".replace("  ", " ")
-        yield f"| `{variable}` | {_shown(fields[name].default)} |{limits}| {meaning} |"
+        yield f"| `{variable}` | {_formatted(fields[name].default)} |{limits}| {description} |"
 
 
 def _unwrapped(kind: Any) -> tuple[Any, str]:
-    """A field's type and what its description says of it."""
-    meaning = ""
+    """The type of a field without its metadata, and its description."""
+    description = ""
     while isinstance(kind, msgspec.inspect.Metadata):
-        meaning = meaning or (kind.extra_json_schema or {}).get("description", "")
+        description = description or (kind.extra_json_schema or {}).get("description", "")
         kind = kind.type
-    return kind, meaning
+    return kind, description
 
 
-def _shown(default: Any) -> str:
+def _formatted(default: Any) -> str:
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
     if isinstance(default, float) and default.is_integer():
@@ -63,7 +65,7 @@ def _shown(default: Any) -> str:
 
 def _range(kind: Any) -> str:
     if isinstance(kind, msgspec.inspect.LiteralType):
-        return ", ".join(sorted(map(_shown, kind.values)))
+        return ", ".join(sorted(map(_formatted, kind.values)))
     if isinstance(kind, msgspec.inspect.BoolType):
         return "`true`, `false`"
     low, high = getattr(kind, "ge", None), getattr(kind, "le", None)

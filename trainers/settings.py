@@ -1,9 +1,9 @@
-"""Settings of a trainer: the one place under `trainers` that reads the environment.
+"""Settings of a trainer. No other module under `trainers` reads the environment.
 
-Every field is an environment variable with the prefix `SX9_TRAINER_` (`SX9_TRAINER_MARGIN=0.03`), and so is every
-field of a recipe's configuration, with the recipe's name between (`SX9_TRAINER_GNN_EPOCHS=3`); the folders and the
-address are shared with the streaming side and have its names (`SX9_OUTPUT_DIR`). Unknown `SX9_TRAINER_` names are
-refused, so that a typing error is not a silent default.
+Each field is an environment variable with the prefix `SX9_TRAINER_` (`SX9_TRAINER_MARGIN=0.03`). Each field of the
+configuration of a recipe is one too, with the name of the recipe in between (`SX9_TRAINER_GNN_EPOCHS=3`). Folders
+and addresses are shared with the streaming side, without `TRAINER_` (`SX9_OUTPUT_DIR`). An unknown `SX9_TRAINER_`
+variable is an error, so a typo does not silently select a default.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ SHARED = {
     name: f"SX9_{name}".upper()
     for name in ("output_dir", "state_dir", "cache_dir", "bind", "neo4j_uri", "neo4j_user", "neo4j_password")
 }
-"""Field -> its name without `TRAINER_`, the one that the streaming side reads too."""
+"""Field -> its variable, which the streaming side reads too."""
 FOREIGN = {"mlflow_tracking_uri": "MLFLOW_TRACKING_URI"}
-"""Field -> a name that isn't ours, under which everybody knows it."""
+"""Field -> its variable, which another project defines."""
 
 
 def _shared(name: str, default: Any, description: str) -> Any:
@@ -37,47 +37,57 @@ def _shared(name: str, default: Any, description: str) -> Any:
 
 
 class TrainerSettings(BaseSettings):
-    """What a trainer needs to know beside its recipe's configuration; frozen."""
+    """The settings of a trainer, except for the configuration of its recipe."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", populate_by_name=True)
 
-    output_dir: Path = _shared("output_dir", Path("output"), "models are written to its folder models/")
-    state_dir: Path = _shared("state_dir", Path(".sx9"), "local copy of the journal, failed attempts")
-    cache_dir: Path = _shared("cache_dir", Path(platformdirs.user_cache_dir("sx9")), "converted base models")
+    output_dir: Path = _shared(
+        "output_dir", Path("output"), "folder of the output; models are written to models/ in it"
+    )
+    state_dir: Path = _shared(
+        "state_dir", Path(".sx9"), "folder of the state: local copy of the journal, failed attempts"
+    )
+    cache_dir: Path = _shared(
+        "cache_dir", Path(platformdirs.user_cache_dir("sx9")), "folder of the cache: converted base models"
+    )
     bind: str = _shared("bind", "127.0.0.1", "address that the metrics server listens on")
 
-    neo4j_uri: str | None = _shared("neo4j_uri", None, "bolt://host:port of the Neo4j that gets node embeddings")
-    neo4j_user: str = _shared("neo4j_user", "neo4j", "its user")
-    neo4j_password: SecretStr = _shared("neo4j_password", SecretStr(""), "its password; empty: no authentication")
-
-    mlflow_tracking_uri: str | None = _shared(
-        "mlflow_tracking_uri", None, "an MLflow server, http://host:port, that gets runs and versions as well"
+    neo4j_uri: str | None = _shared("neo4j_uri", None, "bolt://host:port of the Neo4j for node embeddings")
+    neo4j_user: str = _shared("neo4j_user", "neo4j", "user of Neo4j")
+    neo4j_password: SecretStr = _shared(
+        "neo4j_password", SecretStr(""), "password of Neo4j; empty: no authentication"
     )
 
-    margin: float = Field(0.02, ge=0, le=1, description="loss of a figure (macro F1, ...) that the gate lets pass")
-    label_margin: float = Field(0.05, ge=0, le=1, description="loss of one label's F1 that the gate lets pass")
-    min_holdout: int = Field(50, ge=1, description="holdout examples that the gate needs to judge")
-    min_support: int = Field(20, ge=1, description="holdout examples that a label needs to be judged by itself")
+    mlflow_tracking_uri: str | None = _shared(
+        "mlflow_tracking_uri", None, "http://host:port of an MLflow server that mirrors runs and versions"
+    )
 
-    max_attempts: int = Field(3, ge=1, description="failed runs after which a trigger is answered as refused")
-    metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0: a free one, printed at start")
+    margin: float = Field(0.02, ge=0, le=1, description="by how much a metric (macro F1, ...) may fall")
+    label_margin: float = Field(0.05, ge=0, le=1, description="by how much the F1 of a label may fall")
+    min_holdout: int = Field(50, ge=1, description="holdout examples that the gate needs to compare a task")
+    min_support: int = Field(20, ge=1, description="holdout examples that the gate needs to compare a label")
+
+    max_attempts: int = Field(3, ge=1, description="failed runs after which a trigger is refused")
+    metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0: a free port, which is logged")
     max_poll_interval_ms: int = Field(
-        300_000, ge=1_000, description="a trainer that is silent for longer loses its partition; runs may be longer"
+        300_000,
+        ge=1_000,
+        description="a trainer that does not poll for longer loses its partition; it polls during runs",
     )
 
     @property
     def models_dir(self) -> Path:
-        """Folder of the registry."""
+        """The folder of the registry."""
         return self.output_dir / "models"
 
     @property
     def trainer_dir(self) -> Path:
-        """Folder of what a trainer keeps for itself."""
+        """The folder of the private files of trainers."""
         return self.state_dir / "trainer"
 
     @property
     def limits(self) -> Limits:
-        """What the gate tolerates."""
+        """The tolerances of the gate."""
         return Limits(
             margin=self.margin,
             label_margin=self.label_margin,
@@ -90,10 +100,10 @@ def load_trainer_settings(**overrides: object) -> TrainerSettings:
     """Read the settings from the environment.
 
     Args:
-        overrides: Field values that win over the environment (command-line options).
+        overrides: Field values that take precedence over the environment (command-line options).
 
     Raises:
-        BadConfiguration: An unknown `SX9_TRAINER_` name or a bad value, each named with its remedy.
+        BadConfiguration: There is an unknown `SX9_TRAINER_` variable or an invalid value; the message names it.
     """
     own = (name for name in TrainerSettings.model_fields if name not in SHARED | FOREIGN)
     known = {f"{PREFIX}{name}".upper() for name in own}
@@ -114,7 +124,7 @@ def load_trainer_settings(**overrides: object) -> TrainerSettings:
 
 
 def config_class(model: str) -> type[RecipeConfig]:
-    """The configuration struct of a model's recipe.
+    """The configuration struct of the recipe of a model.
 
     Raises:
         BadConfiguration: There is no such model.
@@ -124,7 +134,7 @@ def config_class(model: str) -> type[RecipeConfig]:
 
 
 def variable_prefix(model: str) -> str:
-    """What the names of the variables of a model's recipe begin with.
+    """The prefix of the variables of the recipe of a model.
 
     >>> variable_prefix("phi3-mitre-lora")
     'SX9_TRAINER_PHI3_LORA_'
@@ -133,20 +143,20 @@ def variable_prefix(model: str) -> str:
 
 
 def recipe_variables(model: str) -> dict[str, str]:
-    """Variable -> field of a model's recipe. The seed has none: a trigger brings it."""
+    """Variable -> field, for the recipe of a model. The seed has no variable, since a trigger has a seed."""
     names = (field.name for field in msgspec.structs.fields(config_class(model)) if field.name != "seed")
     return {f"{variable_prefix(model)}{name}".upper(): name for name in names}
 
 
 def load_recipe_config(model: str, **defaults: Any) -> RecipeConfig:
-    """The configuration of a model's recipe, as the environment has it.
+    """Read the configuration of the recipe of a model from the environment.
 
     Args:
         model: Its name.
-        defaults: Values that replace the defaults of the recipe; the environment has precedence over them.
+        defaults: Values that replace the defaults of the recipe; the environment takes precedence over them.
 
     Raises:
-        BadConfiguration: A value has another type or is out of its range; the message names the variable.
+        BadConfiguration: A value has the wrong type or is out of range; the message names the variable.
     """
     environment = {name.upper(): value for name, value in os.environ.items()}
     config = config_class(model)(**defaults)
@@ -157,16 +167,16 @@ def load_recipe_config(model: str, **defaults: Any) -> RecipeConfig:
 
 
 def _renamed_variables() -> dict[str, str]:
-    """Former name of a variable -> its name today."""
+    """Former name of a variable -> its present name."""
     renamed = {"CHILD_RATE": "WARM_START_LR_SCALE"}
     return {
-        f"{variable_prefix(model)}{former}": f"{variable_prefix(model)}{today}"
+        f"{variable_prefix(model)}{former}": f"{variable_prefix(model)}{present}"
         for model in ("distilbert-mitre", "gnn-threat")
-        for former, today in renamed.items()
+        for former, present in renamed.items()
     }
 
 
-def _variable(place: str) -> str:
-    """The variable of a field, which pydantic names by the field or by its alias."""
+def _variable(location: str) -> str:
+    """The variable of a field, from the location of a pydantic error: the name or the alias of the field."""
     aliases = SHARED | FOREIGN
-    return place if place in aliases.values() else aliases.get(place, f"{PREFIX}{place}".upper())
+    return location if location in aliases.values() else aliases.get(location, f"{PREFIX}{location}".upper())

@@ -1,8 +1,8 @@
-"""Every metric of a trainer, in one table. Base units, unit suffixes, few bounded labels.
+"""The Prometheus metrics of a trainer, in one table. Base units, unit suffixes, few and bounded labels.
 
 | about    | metrics |
-| runs     | seconds, triggers answered by outcome, failures by kind, of MLflow too |
-| versions | evaluation scores, which one serves, since when, how long after the newest event in it |
+| runs     | duration, triggers answered by outcome, failures by type, failures of the MLflow mirror |
+| versions | evaluation scores, the version that serves, its promotion time, the age of its newest event then |
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from schemas.versions import Manifest
 _SECONDS = (3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 14_400.0)
 
 TRAINING_SECONDS = Histogram(
-    "sx9_training_duration_seconds", "Time of one run, evaluation included", ["model"], buckets=_SECONDS
+    "sx9_training_duration_seconds", "Duration of a run, including evaluation", ["model"], buckets=_SECONDS
 )
 ANSWERED = Counter("sx9_triggers_answered_total", "Triggers answered", ["model", "outcome"])
 TRACKING_FAILURES = Counter(
-    "sx9_tracking_failures_total", "Times that versions were not brought to MLflow", ["model", "error"]
+    "sx9_tracking_failures_total", "Failures to mirror versions to MLflow", ["model", "error"]
 )
-FAILURES = Counter("sx9_training_failures_total", "Runs that ended in an error", ["model", "error"])
+FAILURES = Counter("sx9_training_failures_total", "Runs that failed", ["model", "error"])
 SCORE = Gauge("sx9_evaluation_score", "Scores of the latest version", ["model", "task", "split", "metric"])
 PARENT_SCORE = Gauge(
     "sx9_parent_evaluation_score", "Scores of its parent on the same examples", ["model", "task", "split", "metric"]
@@ -33,7 +33,7 @@ FRESHNESS = Gauge(
 
 
 def show_scores(manifest: Manifest) -> None:
-    """Put the scores of a version and its parent into the gauges."""
+    """Set the gauges to the scores of a version and its parent."""
     for gauge, evaluation in ((SCORE, manifest.evaluation), (PARENT_SCORE, manifest.parent_evaluation)):
         for task, splits in evaluation.items():
             for split, scores in splits.items():
@@ -42,7 +42,14 @@ def show_scores(manifest: Manifest) -> None:
 
 
 def show_champion(model: str, version: str, promoted_ms: int, newest_event_ms: int) -> None:
-    """Say which version serves since when; times are ms since 1970, 0 for unknown."""
+    """Set the gauges of the version that serves.
+
+    Args:
+        model: Its model.
+        version: Its name.
+        promoted_ms: When it was promoted, ms since 1970.
+        newest_event_ms: Broker time of the newest event that it was trained on, ms since 1970; 0 if unknown.
+    """
     VERSION.clear()
     VERSION.labels(model=model, version=version).set(1)
     PROMOTED_AT.labels(model=model).set(promoted_ms / 1000)

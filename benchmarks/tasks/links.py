@@ -91,7 +91,7 @@ def one_seed(
     setup: Setup, config: GnnConfig = CONFIG,
 ) -> dict[str, dict[str, Figures]]:  # fmt: skip
     """Test -> side -> figures, of a version that is trained with one seed."""
-    base = resolve(config.base, setup.cache, gnn.BASE_KIND).folder
+    base = resolve(config.base, setup.cache, gnn.BASE_ARCHITECTURE).folder
     first, folder = place / "version-0", place / f"version-{number}"
     folder.mkdir()
     task = progress.add_task(f"links, seed {seed}", total=None)

@@ -56,7 +56,7 @@ def _report(known: list[Example], test: tuple[OffsetExample, ...], seed: int, pr
     from trainers.models.phi3_lora import recipe as phi3_lora
 
     config: Any = msgspec.structs.replace(load_recipe_config(MODEL), seed=seed, **ASKED)
-    base = resolve(config.base, load_trainer_settings().cache_dir, phi3_lora.BASE_KIND)
+    base = resolve(config.base, load_trainer_settings().cache_dir, phi3_lora.BASE_ARCHITECTURE)
     fresh = split(known, config.max_examples, seed).fresh
     labels = tuple(sorted({label for example in known for label in example.labels}))
     bar = progress.add_task(f"phi3, seed {seed}")

@@ -23,15 +23,14 @@ from schemas.events import Event, NodeRef, Relationship, Technique
 from schemas.models import MODELS
 from schemas.scores import of_split
 from schemas.topics import topic_of
-from sx9_ml_models import training
 from sx9_ml_models.cli.app import app
 from sx9_ml_models.training import TrainingConfig, TrainingResult, train_distilbert, train_gnn, train_phi_lora
 from tests.trainers.material import examples
-from trainers.core import loop
-from trainers.core.history import History
+from trainers.core.history import HISTORY_FILE, History
 from trainers.core.progress import ProgressCallback, RunProgress
 from trainers.models.distilbert.config import DistilbertConfig
-from trainers.runs.train_version import HISTORY
+from trainers.runs import batch
+from trainers.runs.checkpoints import FolderCheckpointer
 from trainers.settings import variable_prefix
 from trainers.store.manifest import MANIFEST, read, verify, write
 from trainers.store.registry import Registry
@@ -109,7 +108,7 @@ def content(folder: Path, events: list[Event]) -> Path:
 
 def history(result: TrainingResult) -> History:
     """What happened on the way."""
-    return msgspec.json.decode((result.folder / HISTORY).read_bytes(), type=History)
+    return msgspec.json.decode((result.folder / HISTORY_FILE).read_bytes(), type=History)
 
 
 def metrics(result: TrainingResult) -> dict[str, float]:
@@ -202,7 +201,7 @@ def test_each_field_of_the_configuration_does_what_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     saved: list[int] = []
-    monkeypatch.setattr(loop, "save_checkpoint", lambda *a: saved.append(a[-1].step))
+    monkeypatch.setattr(FolderCheckpointer, "save", lambda *a: saved.append(a[-1].step))
     caplog.set_level(logging.INFO)
     config = TrainingConfig(
         epochs=3, batch_size=8, learning_rate=1e-3, output_dir=tmp_path / "all", device="cpu",
@@ -242,8 +241,11 @@ def test_without_a_configuration_the_recipe_and_the_environment_decide(
     [
         ({"config": TrainingConfig(epochs=0)}, r"TrainingConfig: epochs=0: Expected `int` >= 1 .*epochs"),
         ({"config": TrainingConfig(device="gpu")}, r"device=gpu: .*choose cpu, cuda"),
-        ({"config": TrainingConfig(device="cuda:77")}, r"device=cuda:77: torch sees \d GPUs; choose another one"),
-        ({"epoch": 3}, r"distilbert-mitre has no option 'epoch': correct it; there are base, batch_size, "),
+        (
+            {"config": TrainingConfig(device="cuda:77")},
+            r"device=cuda:77: torch sees \d GPUs; choose another device",
+        ),
+        ({"epoch": 3}, r"distilbert-mitre has no option 'epoch': correct it; the options are base, batch_size, "),
         ({"seed": "x"}, r"seed='x': Expected `int`"),
     ],
 )
@@ -256,7 +258,9 @@ def test_a_wrong_value_is_named_with_its_remedy(tmp_path: Path, wrong: dict[str,
 def test_a_folder_without_examples_says_what_was_looked_for(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for folder in ("empty", "missing"):
-        with pytest.raises(BadConfiguration, match=rf"no examples for distilbert-mitre in {folder}: looked for "):
+        with pytest.raises(
+            BadConfiguration, match=rf"no examples for distilbert-mitre in {folder}: a folder needs events of "
+        ):
             train_distilbert(folder, tmp_path / "mine", **QUICK)
     assert not (tmp_path / "mine").exists()
 
@@ -264,7 +268,7 @@ def test_a_folder_without_examples_says_what_was_looked_for(tmp_path: Path) -> N
 def test_versions_of_a_stream_are_left_alone(tmp_path: Path) -> None:
     folder = content(tmp_path / "content", procedures(60))
     first = train_distilbert(folder, tmp_path / "mine", **QUICK)
-    (first.folder / training.EXAMPLES).unlink()
+    (first.folder / batch.EXAMPLES_FILE).unlink()
     write(first.folder, msgspec.structs.replace(read(first.folder), trigger="distilbert-mitre/1"))
     with pytest.raises(BadConfiguration, match=r"v0001 is a version of distilbert-mitre that no batch call wrote"):
         train_distilbert(folder, tmp_path / "mine", **QUICK)
@@ -287,12 +291,12 @@ def test_a_call_that_was_killed_goes_on_when_it_is_made_again(
         yield on_progress
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_shown", killing)
+        patch.setattr(batch, "show_progress", killing)
         with pytest.raises(KeyboardInterrupt):
             train_distilbert(folder, tmp_path / "mine", **fields)
     assert not (tmp_path / "mine" / "v0001").exists()
     resumed = train_distilbert(folder, tmp_path / "mine", **fields)
-    assert "going on at step 10 of 36" in caplog.text
+    assert "resuming at step 10 of 36" in caplog.text
     assert files(resumed) == files(straight)
 
 
@@ -377,7 +381,7 @@ def test_two_processes_compute_what_one_does_and_write_one_version(
     assert done.returncode == 0, done.stderr[-3_000:]
     said = json.loads(done.stdout)
     assert (said["version"], said["folder"]) == ("v0001", str(tmp_path / "both" / "v0001"))
-    both = TrainingResult(**said | {"folder": Path(said["folder"])})
+    both = msgspec.convert(said | {"folder": Path(said["folder"])}, TrainingResult)
     assert losses(both) == pytest.approx(losses(alone), abs=NEAR[model])
     assert metrics(both) == pytest.approx(metrics(alone), abs=0.02)
     assert sorted(p.name for p in (tmp_path / "both").iterdir() if p.is_dir() and not p.is_symlink()) == ["v0001"]

@@ -16,7 +16,7 @@ from tests.trainers.lessons import CONFIGS, graph, labels_of, later
 from tests.trainers.material import LABELS
 from trainers.bases.base_models import resolve
 from trainers.core.dataset import Dataset, split
-from trainers.core.metrics.ranking import item_cosine, ranked, ranking_scores
+from trainers.core.metrics.ranking import item_cosine, ranking_scores, recall_and_ndcg
 from trainers.core.progress import no_progress
 from trainers.core.report import Report
 from trainers.models.gnn import recipe as gnn
@@ -234,7 +234,7 @@ def test_a_ranking_leaves_out_what_is_known_and_counts_what_is_found() -> None:
     scores = np.array([[9.0, 1.0, 2.0, 0.0]], dtype=np.float32)
     shown = np.array([[1.0, 0.0, 0.0, 0.0]], dtype=np.float32)
     hidden = np.array([[0.0, 1.0, 0.0, 1.0]], dtype=np.float32)
-    recall, ndcg = ranked(scores, shown, hidden, k=2)
+    recall, ndcg = recall_and_ndcg(scores, shown, hidden, k=2)
     assert recall[0] == 0.5
     assert ndcg[0] == pytest.approx(np.log2(3) ** -1 / (1 + np.log2(3) ** -1))
     assert ranking_scores(scores, shown, 0 * hidden).examples == 0

@@ -1,4 +1,4 @@
-"""What holds for every recipe: the same bytes, resumed as straight, parents left alone, odd windows, odd texts."""
+"""What all recipes have in common: same bytes, resumed runs, unchanged parents, unusual windows and texts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 
 from schemas.errors import BadConfiguration
 from schemas.journal import Example, held_out
+from schemas.models import MODELS
 from tests.trainers.lessons import CONFIGS, JOURNALS, labels_of, later, reworded
 from tests.trainers.material import Killed
 from trainers.bases.base_models import Base, resolve
@@ -21,7 +22,8 @@ from trainers.core.dataset import Dataset, split
 from trainers.core.gate import Limits
 from trainers.core.progress import Cancelled, ProgressCallback, RunProgress, no_progress
 from trainers.core.report import Report
-from trainers.models.recipe import MODULES, recipe
+from trainers.models.predictor import load_predictor
+from trainers.models.recipe import recipe
 from trainers.runs import train_version as versions
 from trainers.runs.checkpoints import FolderCheckpointer
 from trainers.runs.train_version import TrainingRequest, train_version
@@ -39,7 +41,7 @@ class Lab:
         self.model = model
         self.config = CONFIGS[model]
         self.recipe = recipe(model)
-        self.base: Base = resolve(self.config.base, cache, self.recipe.BASE_KIND)
+        self.base: Base = resolve(self.config.base, cache, self.recipe.BASE_ARCHITECTURE)
         self.path = path
         self.journal = JOURNALS[model](FIRST)
         self.window = JOURNALS[model](SECOND, FIRST)
@@ -81,7 +83,7 @@ class Lab:
         return {file: digest for file, digest in self.files(name).items() if file in WEIGHTS}
 
 
-@pytest.fixture(params=MODULES)
+@pytest.fixture(params=MODELS)
 def lab(request: pytest.FixtureRequest, models_cache: Path, tmp_path: Path) -> Lab:
     return Lab(request.param, models_cache, tmp_path)
 
@@ -114,20 +116,20 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(lab: Lab) ->
     assert lab.weights("other") != lab.weights("first")
 
 
-def test_its_report_has_what_every_report_has(lab: Lab) -> None:
+def test_its_report_is_complete(lab: Lab) -> None:
     report = lab.run("version", lab.journal)
     assert report.candidate
     for task, splits in report.candidate.items():
         assert splits.keys() == {"old", "recent", "holdout"}
         assert report.trivial_baseline[task]["holdout"].metrics.keys() == splits["holdout"].metrics.keys()
-    assert report.baselines, "the simple baseline stands beside it"
+    assert report.baselines, "there is a simple baseline to compare with"
     assert all(0.0 <= value <= 1.0 for value in values(report))
     assert all(map(math.isfinite, losses(report)))
-    assert report.history.scores, "the curve of scores ends with the end of the run"
+    assert report.history.scores, "the last evaluation is after the last step"
     assert msgspec.json.encode(report.details)
 
 
-def test_a_resumed_run_is_the_straight_run(lab: Lab) -> None:
+def test_a_resumed_run_gives_the_result_of_an_uninterrupted_one(lab: Lab) -> None:
     straight = lab.run("straight", lab.journal)
     killed_at = lab.config.save_steps * 2 + 1
     assert len(losses(straight)) > killed_at
@@ -140,7 +142,7 @@ def test_a_resumed_run_is_the_straight_run(lab: Lab) -> None:
     assert lab.files("resumed") == lab.files("straight")
 
 
-def test_a_child_starts_from_its_parent_and_leaves_it_as_it_is(lab: Lab) -> None:
+def test_a_child_starts_from_its_parent_and_does_not_change_it(lab: Lab) -> None:
     lab.run("parent", lab.journal)
     before = lab.files("parent")
     data = later(lab.journal, lab.window)
@@ -151,11 +153,13 @@ def test_a_child_starts_from_its_parent_and_leaves_it_as_it_is(lab: Lab) -> None
     assert lab.weights("child") != lab.weights("orphan")
     assert report.champion.keys() >= report.candidate.keys()
     assert all(report.champion[task].keys() >= splits.keys() for task, splits in report.candidate.items())
-    assert any(name.startswith("prequential") for name in report.champion), "the parent is asked before it learns"
+    assert any("prequential" in splits for splits in report.champion.values()), (
+        "the parent is scored before training"
+    )
 
 
 @pytest.mark.parametrize("size", [0, 1])
-def test_a_window_of_one_example_or_none_is_trained_with_what_is_rehearsed(lab: Lab, size: int) -> None:
+def test_a_window_with_one_example_or_none_is_trained_with_the_rehearsal(lab: Lab, size: int) -> None:
     lab.run("parent", lab.journal)
     trained = [one for one in lab.window if not held_out(one)][:size]
     report = lab.run("child", later(lab.journal, trained), parent=lab.path / "parent")
@@ -163,14 +167,14 @@ def test_a_window_of_one_example_or_none_is_trained_with_what_is_rehearsed(lab: 
     assert all(map(math.isfinite, losses(report)))
 
 
-def test_a_first_window_of_one_example_makes_a_version(lab: Lab) -> None:
+def test_a_first_window_with_one_example_gives_a_version(lab: Lab) -> None:
     one = next(one for one in reversed(lab.journal) if not held_out(one))
     report = lab.run("version", [one])
     assert losses(report)
     assert all(0.0 <= value <= 1.0 for value in values(report))
 
 
-def test_a_holdout_label_that_nobody_ever_saw_counts_against_it_and_stops_nothing(lab: Lab) -> None:
+def test_an_unknown_label_in_the_holdout_counts_as_missed(lab: Lab) -> None:
     strange = [
         msgspec.structs.replace(one, labels=("never-seen",)) if held_out(one) and one.labels else one
         for one in lab.journal
@@ -180,7 +184,7 @@ def test_a_holdout_label_that_nobody_ever_saw_counts_against_it_and_stops_nothin
     assert all(0.0 <= value <= 1.0 for value in values(report))
 
 
-def test_what_is_held_out_changes_no_weight(lab: Lab) -> None:
+def test_the_holdout_does_not_change_the_weights(lab: Lab) -> None:
     lab.run("version", lab.journal)
     without = [one for one in lab.journal if one.node or not held_out(one)]
     assert len(without) < len(lab.journal)
@@ -193,21 +197,23 @@ FOREIGN = "攻撃者はパスワードを盗む。 Злоумышленник у
 
 
 @pytest.mark.parametrize("text", [LONG, FOREIGN, " "], ids=["100,000 characters", "non-English", "blank"])
-def test_odd_texts_are_learnt_from_and_judged_like_others(lab: Lab, text: str) -> None:
+def test_unusual_texts_are_trained_on_and_evaluated(lab: Lab, text: str) -> None:
     odd = [reworded(one, text) if number % 7 == 0 else one for number, one in enumerate(lab.journal)]
     report = lab.run("version", odd)
     assert all(map(math.isfinite, losses(report)))
     lab.run("child", later(odd, [reworded(one, text) for one in lab.window]), parent=lab.path / "version")
 
 
-def test_killed_while_saving_the_next_run_makes_the_version(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    order = TrainingRequest(
+def test_after_a_kill_while_saving_the_next_run_writes_the_version(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = TrainingRequest(
         model=lab.model, version="v0001", trigger="t@1", reason="volume", labels=labels_of(lab.journal)
     )
     data, limits = split(lab.journal, 10_000, 17), Limits(min_examples=5)
 
     def version(registry: Registry) -> dict[str, str]:
-        return train_version(registry, order, data, lab.base, lab.config, limits, no_progress).files
+        return train_version(registry, request, data, lab.base, lab.config, limits, no_progress).files
 
     def die(*_: Any) -> None:
         raise Killed
@@ -225,8 +231,14 @@ def test_killed_while_saving_the_next_run_makes_the_version(lab: Lab, monkeypatc
 
 
 def test_nothing_to_train_on_is_a_clear_error(lab: Lab) -> None:
-    order = TrainingRequest(model=lab.model, version="v0001", trigger="t@1", reason="volume")
+    request = TrainingRequest(model=lab.model, version="v0001", trigger="t@1", reason="volume")
     with pytest.raises(BadConfiguration, match=f"{lab.model} v0001: no example to train on"):
         train_version(
-            Registry(lab.path / "models"), order, Dataset(), lab.base, lab.config, Limits(), no_progress
+            Registry(lab.path / "models"), request, Dataset(), lab.base, lab.config, Limits(), no_progress
         )  # fmt: skip
+
+
+def test_its_predictor_loads_a_version_and_answers_no_queries_with_nothing(lab: Lab) -> None:
+    lab.run("version", lab.journal)
+    predictor = load_predictor(lab.model, lab.path / "version")
+    assert list(predictor.predict([])) == []

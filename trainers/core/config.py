@@ -1,7 +1,9 @@
-"""The configuration that all recipes share; each adds its own fields in `trainers/models/<recipe>/config.py`.
+"""The configuration fields that all recipes share; each recipe adds its own in
+`trainers/models/<recipe>/config.py`.
 
-Every field has its range and its meaning. A value comes from the environment (`trainers.settings`), from a batch call,
-or from the defaults here; all of it is part of the manifest. No torch here: every command reads these.
+Every field has a range and a description. Its value comes from the environment (`trainers.settings`), from the
+arguments of a batch call, or from the defaults here. The resolved configuration is part of the manifest. This
+module does not import torch, since every command reads it.
 """
 
 from __future__ import annotations
@@ -21,34 +23,38 @@ Threads = Annotated[int, Meta(ge=1, le=256)]
 
 
 class RecipeConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields that all recipes have."""
+    """The fields of all recipes."""
 
     base: Annotated[str, Meta(description="base model of a first version: a name, a folder, or a hub id")] = ""
     epochs: Annotated[Count, Meta(description="passes over the examples")] = 2
-    batch_size: Annotated[Count, Meta(description="examples that are computed together")] = 16
-    gradient_accumulation_steps: Annotated[Count, Meta(description="batches to one step of the optimizer")] = 1
-    learning_rate: Annotated[Positive, Meta(description="at the end of the warm-up")] = 3e-4
-    warmup: Annotated[Share, Meta(description="share of the steps in which the rates rise")] = 0.1
+    batch_size: Annotated[Count, Meta(description="examples in a batch")] = 16
+    gradient_accumulation_steps: Annotated[Count, Meta(description="batches in a step of the optimizer")] = 1
+    learning_rate: Annotated[Positive, Meta(description="the highest one, at the end of the warm-up")] = 3e-4
+    warmup: Annotated[Share, Meta(description="share of the steps in which the learning rates rise")] = 0.1
     weight_decay: Annotated[float, Meta(ge=0, description="of AdamW")] = 0.01
-    max_examples: Annotated[Count, Meta(description="of more examples, a run takes a sample")] = 2_000
+    max_examples: Annotated[Count, Meta(description="a run samples this number of examples if there are more")] = (
+        2_000
+    )
     save_steps: Annotated[Count, Meta(description="steps between two checkpoints of a run")] = 500
-    eval_steps: Annotated[Count, Meta(description="steps between two evaluations for the curve of scores")] = 500
+    eval_steps: Annotated[Count, Meta(description="steps between two evaluations during training")] = 500
     logging_steps: Annotated[Count, Meta(description="steps between two lines of the log")] = 100
-    threads: Annotated[Threads, Meta(description="of torch; another number gives other weights")] = 2
+    threads: Annotated[
+        Threads, Meta(description="threads of torch; a different number gives different weights")
+    ] = 2
     device: Annotated[str, Meta(description="`cpu`, `cuda`, `cuda:1`; empty: cuda if there is one")] = ""
-    seed: Annotated[int, Meta(ge=0, description="of everything random; a trigger brings its own")] = 17
+    seed: Annotated[int, Meta(ge=0, description="seed of all random numbers; a trigger has its own")] = 17
 
 
 def with_values(config: RecipeConfig, source: str, values: Mapping[str, Any]) -> RecipeConfig:
-    """A configuration with some other values, whose types and ranges are checked.
+    """Replace some values of a configuration, after checking their types and ranges.
 
     Args:
-        config: What the other fields are taken from.
-        source: Where the values come from, for the message: a variable, `TrainingConfig: epochs`.
-        values: Field -> value; text is converted to the type of the field.
+        config: The configuration to copy.
+        source: Where the values come from, for the error message: a variable, or `TrainingConfig: epochs`.
+        values: Field -> value; a string is converted to the type of the field.
 
     Raises:
-        BadConfiguration: A value has another type or is out of its range.
+        BadConfiguration: A value has the wrong type or is out of range.
     """
     try:
         return msgspec.convert(msgspec.structs.asdict(config) | dict(values), type(config), strict=False)

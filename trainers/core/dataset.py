@@ -1,12 +1,12 @@
-"""What a trigger names, as a training set and a holdout: a function of the trigger and the journal.
+"""The training set and the holdout of a run, from a trigger and the journal.
 
     windows   ──> latest per key ──> not retracted, not holdout ──> at most `max_examples` ──┐
-    rehearsal ──> not superseded by the windows ─────────────────────────────────────────────┴──> train
-    holdout_old, holdout_recent ──> latest per key, no text that an ancestor trained on ────────> judge
+    rehearsal ──> not superseded by the windows ─────────────────────────────────────────────┴──> training set
+    holdout_old, holdout_recent ──> latest per key, no text that an ancestor was trained on ────> holdout
 
-Every key is on one side for ever (`schemas.journal.held_out`). Feeds also repeat a sentence under another
-key, so a text is on the side on which it came first: a holdout example whose text was trained on earlier
-isn't judged on, and a training example whose text is judged on isn't trained on.
+The side of a key never changes (`schemas.journal.held_out`). Feeds also repeat a text under other keys. Such a text
+stays on the side where it came first: a holdout example is dropped if its text was trained on earlier, and a
+training example is dropped if its text is in the holdout.
 """
 
 from __future__ import annotations
@@ -23,19 +23,21 @@ from schemas.windows import Trigger
 from trainers.core.config import RecipeConfig
 
 OffsetExample = tuple[int, Example]
-"""A journal offset and the example there."""
+"""A journal offset and the example at this offset."""
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True):
-    """The examples of one training run, each part in order of offset.
+    """The examples of a run, each part in order of offset.
 
     Attributes:
-        fresh: Window examples to train on; nobody trained on them before.
-        rehearsal: Older examples to mix in.
-        old, recent: Holdout examples from before the first window, and from within the windows.
-        context: All examples that stand at the end of the windows, holdout included; of recipes that want it.
-        left_out: Window examples beyond `max_examples`.
-        leaks: Examples dropped because the other side has their text.
+        fresh: Training examples of the windows; no ancestor was trained on them.
+        rehearsal: Older training examples to mix in.
+        old: Holdout examples from before the first window.
+        recent: Holdout examples from within the windows.
+        context: All current examples at the end of the windows, holdout included; only for recipes with
+            `NEEDS_GRAPH_CONTEXT`.
+        left_out: The number of window examples beyond `max_examples`.
+        leaks: The number of examples that were dropped because the other side has their text.
     """
 
     fresh: tuple[OffsetExample, ...] = ()
@@ -48,27 +50,27 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def train(self) -> tuple[OffsetExample, ...]:
-        """Everything to train on."""
+        """All training examples."""
         return self.fresh + self.rehearsal
 
     @property
     def taxonomies(self) -> tuple[str, ...]:
-        """Where the labels of the training examples come from, sorted."""
+        """The taxonomies of the labels of the training examples, sorted."""
         return tuple(sorted({example.taxonomy for _, example in self.train if example.taxonomy}))
 
     @property
     def newest_event_ms(self) -> int:
-        """Broker time of the newest event to train on, ms since 1970; 0 where there is none."""
+        """Broker time of the newest event among the fresh examples, ms since 1970; 0 if there are none."""
         return max((example.source.timestamp_ms for _, example in self.fresh), default=0)
 
 
 def run_id(data: Dataset, labels: Sequence[str], parent: str, config: RecipeConfig) -> str:
-    """Identifies a run: 32 hex digits, equal for equal examples, labels, parent and configuration.
+    """Identify a run: 32 hex digits, equal for equal examples, labels, parent and configuration.
 
     Args:
-        data: What it is trained and judged on.
-        labels: What it must know.
-        parent: Identifies the version that it starts from; empty for none.
+        data: The examples.
+        labels: The labels that the model must know.
+        parent: Identifies the version to start from; empty for none.
         config: Of the recipe.
     """
     digest = hashlib.blake2b(digest_size=16)
@@ -80,7 +82,7 @@ def run_id(data: Dataset, labels: Sequence[str], parent: str, config: RecipeConf
 
 
 def named_offsets(trigger: Trigger) -> tuple[int, ...]:
-    """The journal offsets that a trigger names one by one, outside or inside its windows."""
+    """The journal offsets that a trigger lists individually: rehearsal and holdout."""
     return trigger.rehearsal + trigger.holdout_old + trigger.holdout_recent
 
 
@@ -93,66 +95,44 @@ def build(
     trained_texts: Collection[int] = frozenset(),
     context: Sequence[OffsetExample] = (),
 ) -> Dataset:
-    """The examples of the run that a trigger asks for.
+    """Build the dataset of the run that a trigger asks for.
 
     Args:
         trigger: The decision to retrain.
-        window: All examples of its windows in order of offset, retractions and holdout included, second
-            deliveries not.
-        named: The examples at `named_offsets(trigger)`.
-        max_examples: Of more window examples than this, at least 1, a sample is taken that depends on the
-            trigger and the keys alone.
-        trained_texts: `text_hash` of every holdout text that is also in a training example from before the
-            windows.
-        context: What the recipe wants beside: `Dataset.context`.
+        window: All examples of its windows in order of offset, including retractions and holdout, without
+            redeliveries.
+        named: Offset -> example, for each of `named_offsets(trigger)`.
+        max_examples: If the windows have more training examples than this, at least 1, they are sampled. The sample
+            depends on the trigger and the keys only.
+        trained_texts: The `text_hash` of each holdout text that a training example from before the windows has too.
+        context: The value of `Dataset.context`.
+
+    Returns:
+        The dataset. It is empty if the windows and the lists of the trigger are.
 
     Raises:
-        Corrupt: The windows hold another number of training examples than the trigger says.
+        Corrupt: The number of training examples in a window differs from that in the trigger.
     """
     _check_counts(trigger, window)
-    latest = _latest(window)
-    holdout = {
-        key: at
-        for key, at in _latest((o, named[o]) for o in trigger.holdout_old + trigger.holdout_recent).items()
-        if _to_judge(at[1])
-    }
-    judged = {key: at for key, at in holdout.items() if not _has_text_of(trained_texts, at)}
-
-    candidates = [at for at in latest.values() if _to_train(at[1])]
-    clean = _unlike(judged.values(), candidates)
-    rehearsed = [(o, named[o]) for o in trigger.rehearsal if named[o].key not in latest and _to_train(named[o])]
-    rehearsal = _unlike(judged.values(), rehearsed)
+    latest = _latest_by_key(window)
+    named_holdout = _named_holdout(trigger, named)
+    holdout = [each for each in named_holdout if not _has_text_in(each, trained_texts)]
+    candidates = [each for each in latest.values() if _is_training_example(each[1])]
+    clean = _without_texts_of(holdout, candidates)
+    older = [(offset, named[offset]) for offset in trigger.rehearsal if named[offset].key not in latest]
+    rehearsal_candidates = [each for each in older if _is_training_example(each[1])]
+    rehearsal = _without_texts_of(holdout, rehearsal_candidates)
+    dropped_from_training = len(candidates) - len(clean) + len(rehearsal_candidates) - len(rehearsal)
     recent = set(trigger.holdout_recent)
     return Dataset(
         fresh=_sample(clean, max_examples, f"{trigger.seed}:{trigger.number}"),
         rehearsal=tuple(sorted(rehearsal)),
-        old=tuple(sorted(at for at in judged.values() if at[0] not in recent)),
-        recent=tuple(sorted(at for at in judged.values() if at[0] in recent)),
+        old=tuple(sorted(each for each in holdout if each[0] not in recent)),
+        recent=tuple(sorted(each for each in holdout if each[0] in recent)),
         context=tuple(context),
         left_out=max(0, len(clean) - max_examples),
-        leaks=len(holdout) - len(judged) + len(candidates) - len(clean) + len(rehearsed) - len(rehearsal),
+        leaks=len(named_holdout) - len(holdout) + dropped_from_training,
     )
-
-
-def _unlike(judged: Iterable[OffsetExample], placed: Iterable[OffsetExample]) -> list[OffsetExample]:
-    """The examples to train on whose text none to judge on has."""
-    hashes = {text_hash(example.text) for _, example in judged if example.text}
-    return [at for at in placed if not _has_text_of(hashes, at)]
-
-
-def _has_text_of(hashes: Collection[int], placed: OffsetExample) -> bool:
-    text = placed[1].text
-    return bool(text) and text_hash(text) in hashes
-
-
-def text_hash(text: str) -> int:
-    """63 bits that are equal for texts that differ only in case and white space.
-
-    >>> text_hash("Mimikatz  dumps LSASS. ") == text_hash("mimikatz dumps lsass.")
-    True
-    """
-    normal = " ".join(text.lower().split())
-    return int.from_bytes(hashlib.blake2b(normal.encode(), digest_size=8).digest(), "big") >> 1
 
 
 def split(
@@ -162,37 +142,51 @@ def split(
     *,
     known: Collection[str] = frozenset(),
 ) -> Dataset:
-    """Some examples as a set to train on and one to judge on, for a run without a journal; the latest of each key.
+    """Split examples into a training set and a holdout, for a run without a journal.
 
     Args:
-        examples: In the order in which they came; their places in it are the offsets.
-        max_examples: Of more to train on, a sample is taken that depends on the seed and the keys alone.
-        known: `mark` of each example that an ancestor was trained or judged on: all of these are rehearsed, or old.
+        examples: In order of arrival; their positions become the offsets. Of each key, the latest one counts.
+        max_examples: If there are more fresh training examples than this, they are sampled. The sample depends on
+            the seed and the keys only.
+        seed: Of the sample.
+        known: The `example_fingerprint` of each example that an ancestor was trained or evaluated on. These become
+            the rehearsal and the old holdout.
     """
-    latest = _latest(enumerate(examples))
-    judged = {key: at for key, at in latest.items() if _to_judge(at[1])}
-    candidates = [at for at in latest.values() if _to_train(at[1])]
-    clean = _unlike(judged.values(), candidates)
-    fresh = [at for at in clean if mark(at[1]) not in known]
+    latest = _latest_by_key(enumerate(examples))
+    holdout = [each for each in latest.values() if _is_holdout_example(each[1])]
+    candidates = [each for each in latest.values() if _is_training_example(each[1])]
+    clean = _without_texts_of(holdout, candidates)
+    fresh, rehearsal = _partition_by_known(clean, known)
+    recent, old = _partition_by_known(holdout, known)
     return Dataset(
         fresh=_sample(fresh, max_examples, f"{seed}:0"),
-        rehearsal=tuple(sorted(at for at in clean if mark(at[1]) in known)),
-        old=tuple(sorted(at for at in judged.values() if mark(at[1]) in known)),
-        recent=tuple(sorted(at for at in judged.values() if mark(at[1]) not in known)),
-        context=tuple(sorted(at for at in latest.values() if not at[1].retracted)),
+        rehearsal=tuple(sorted(rehearsal)),
+        old=tuple(sorted(old)),
+        recent=tuple(sorted(recent)),
+        context=tuple(sorted(each for each in latest.values() if not each[1].retracted)),
         left_out=max(0, len(fresh) - max_examples),
         leaks=len(candidates) - len(clean),
     )
 
 
-def mark(example: Example) -> str:
-    """16 hex digits that know an example again: its key and its content."""
+def example_fingerprint(example: Example) -> str:
+    """16 hex digits that identify the key and the content of an example."""
     return hashlib.blake2b(f"{example.key}\n{example.hash}".encode(), digest_size=8).hexdigest()
+
+
+def text_hash(text: str) -> int:
+    """63 bits that are equal for texts that differ in case and white space only.
+
+    >>> text_hash("Mimikatz  dumps LSASS. ") == text_hash("mimikatz dumps lsass.")
+    True
+    """
+    normal = " ".join(text.lower().split())
+    return int.from_bytes(hashlib.blake2b(normal.encode(), digest_size=8).digest(), "big") >> 1
 
 
 def _check_counts(trigger: Trigger, window: Sequence[OffsetExample]) -> None:
     for span in trigger.spans:
-        found = sum(span.start <= offset < span.end and _to_train(example) for offset, example in window)
+        found = sum(span.start <= offset < span.end and _is_training_example(example) for offset, example in window)
         if found != span.examples:
             raise Corrupt(
                 f"journal of {trigger.model}, offsets {span.start} to {span.end}: {found} training examples, but "
@@ -201,25 +195,53 @@ def _check_counts(trigger: Trigger, window: Sequence[OffsetExample]) -> None:
             )
 
 
-def _latest(placed: Iterable[OffsetExample]) -> dict[str, OffsetExample]:
-    """Key -> its latest example, retractions included, so that a retraction supersedes too."""
+def _named_holdout(trigger: Trigger, named: Mapping[int, Example]) -> list[OffsetExample]:
+    """The holdout that a trigger lists: the latest example of each key, unless it is a retraction."""
+    latest = _latest_by_key((offset, named[offset]) for offset in trigger.holdout_old + trigger.holdout_recent)
+    return [each for each in latest.values() if _is_holdout_example(each[1])]
+
+
+def _latest_by_key(examples: Iterable[OffsetExample]) -> dict[str, OffsetExample]:
+    """Key -> its latest example. Retractions are included, since they supersede earlier examples too."""
     latest: dict[str, OffsetExample] = {}
-    for offset, example in placed:
+    for offset, example in examples:
         if example.key not in latest or latest[example.key][0] < offset:
             latest[example.key] = (offset, example)
     return latest
 
 
-def _to_train(example: Example) -> bool:
+def _partition_by_known(
+    examples: Iterable[OffsetExample], known: Collection[str]
+) -> tuple[list[OffsetExample], list[OffsetExample]]:
+    """The examples that are new, and those that an ancestor had."""
+    new: list[OffsetExample] = []
+    seen: list[OffsetExample] = []
+    for each in examples:
+        (seen if example_fingerprint(each[1]) in known else new).append(each)
+    return new, seen
+
+
+def _without_texts_of(holdout: Iterable[OffsetExample], examples: Iterable[OffsetExample]) -> list[OffsetExample]:
+    """The examples whose text no holdout example has."""
+    hashes = {text_hash(example.text) for _, example in holdout if example.text}
+    return [each for each in examples if not _has_text_in(each, hashes)]
+
+
+def _has_text_in(offset_example: OffsetExample, hashes: Collection[int]) -> bool:
+    text = offset_example[1].text
+    return bool(text) and text_hash(text) in hashes
+
+
+def _is_training_example(example: Example) -> bool:
     return not example.retracted and not held_out(example)
 
 
-def _to_judge(example: Example) -> bool:
+def _is_holdout_example(example: Example) -> bool:
     return not example.retracted and held_out(example)
 
 
-def _sample(placed: Sequence[OffsetExample], count: int, salt: str) -> tuple[OffsetExample, ...]:
-    def rank(at: OffsetExample) -> bytes:
-        return hashlib.blake2b(f"{salt}:{at[1].key}".encode(), digest_size=8).digest()
+def _sample(examples: Sequence[OffsetExample], count: int, salt: str) -> tuple[OffsetExample, ...]:
+    def rank(offset_example: OffsetExample) -> bytes:
+        return hashlib.blake2b(f"{salt}:{offset_example[1].key}".encode(), digest_size=8).digest()
 
-    return tuple(sorted(heapq.nsmallest(count, placed, key=rank)))
+    return tuple(sorted(heapq.nsmallest(count, examples, key=rank)))

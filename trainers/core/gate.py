@@ -1,24 +1,23 @@
-"""Whether a candidate may serve: it is compared with the champion on the same holdout examples.
+"""The gate: whether a candidate may become the champion. Both are compared on the same holdout examples.
 
-    split                        compared                                           margin at least
+    split                        compared                                           margin, at least
     old, recent (each with at    every metric (micro F1, recall@20, ...)            `margin`
     least `min_examples`)        F1 of every label with `min_support` examples      `label_margin`
 
-Every task of a model is judged like this, each where its holdout has `min_examples`; one with fewer is not
-judged, and where that leaves none, nothing can be said and the candidate is refused.
+If one of the two splits has fewer than `min_examples`, they are compared together, as `holdout`.
 
-A split with fewer than `min_examples` says too little by itself: then old and recent are judged together, as
-`holdout`.
+Each task of a model is compared separately. A task with fewer than `min_examples` holdout examples is skipped. If
+all tasks are skipped, the candidate is refused.
 
-The first version has no champion. It must be better by `FIRST_GAIN` in every figure than a trivial predictor
-(of labels: naming the most frequent ones for everything).
+A first version has no champion to compare with. Each of its metrics must exceed that of a trivial predictor by
+`FIRST_GAIN`; for labels, the trivial predictor always predicts the most frequent ones.
 
-**Margins and noise.** F1 over n examples varies by about sqrt(F1 (1 - F1) / n) from one sample of n to the
-next (a proportion's standard error), so a fixed margin refuses good candidates at small n for no reason. The
-margin is therefore the larger of the fixed one and that error: once for the two figures of a split, twice for
-each label, of which there are many and one unlucky is enough to refuse. Candidate and champion are judged on
-the same examples, which makes the error of their difference smaller than this: the margin leans towards
-letting an equal candidate pass.
+**Margins and noise.** An F1 over n examples has a standard error of about sqrt(F1 (1 - F1) / n), as a proportion
+has. With a fixed margin, good candidates would be refused by chance where n is small. So the margin is the larger
+one of the fixed margin and the standard error: one standard error for a metric of a split, two for a label, since
+there are many labels and a single failure refuses the candidate. Candidate and champion are scored on the same
+examples, which makes the error of their difference smaller than this. The margin therefore errs on the side of
+promoting an equal candidate.
 """
 
 from __future__ import annotations
@@ -31,18 +30,19 @@ from schemas.scores import HOLDOUT, OLD, RECENT, Evaluation, TaskScores, proport
 from schemas.versions import GateCheck
 
 FIRST_GAIN = 0.05
+"""By how much a first version must exceed a trivial predictor, in every metric."""
 LABEL_ERRORS = 2.0
-"""Standard errors that a label may lose."""
+"""The margin of a label is at least this number of standard errors."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What the gate tolerates.
+    """The tolerances of the gate.
 
     Attributes:
-        margin: Loss of a figure of a split, 0 to 1.
-        label_margin: Loss of F1 of one label, 0 to 1.
-        min_examples: Examples that a split needs to be judged by itself.
-        min_support: Examples that a label needs to be judged.
+        margin: By how much a metric of a split may fall, 0 to 1.
+        label_margin: By how much the F1 of a label may fall, 0 to 1.
+        min_examples: Examples that a split needs to be compared separately.
+        min_support: Examples that a label needs to be compared.
     """
 
     margin: float = 0.02
@@ -52,15 +52,18 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare(candidate: Evaluation, champion: Evaluation, limits: Limits) -> tuple[GateCheck, ...]:
-    """The checks of a candidate against the champion; it is promoted if all pass.
+    """Compare a candidate with the champion; it is promoted if all checks pass.
 
     Args:
-        candidate: Scores on the splits `old`, `recent` and `holdout` of each task that the candidate knows.
+        candidate: Scores on the splits `old`, `recent` and `holdout` of each task of the candidate.
         champion: Scores on the same examples.
-        limits: What the gate tolerates.
+        limits: The tolerances.
+
+    Returns:
+        At least one check; a single failed one if no task has enough holdout examples.
     """
     checks: list[GateCheck] = []
-    for task in _judged_tasks(candidate, limits):
+    for task in _compared_tasks(candidate, limits):
         splits = [OLD, RECENT]
         if any(candidate[task][split].examples < limits.min_examples for split in splits):
             splits = [HOLDOUT]
@@ -70,15 +73,18 @@ def compare(candidate: Evaluation, champion: Evaluation, limits: Limits) -> tupl
 
 
 def compare_first(candidate: Evaluation, trivial_baseline: Evaluation, limits: Limits) -> tuple[GateCheck, ...]:
-    """The checks of a first version, against a trivial predictor.
+    """Compare a first version with a trivial predictor; it is promoted if all checks pass.
 
     Args:
-        candidate: Scores on the split `holdout` of each task that the candidate knows.
+        candidate: Scores on the split `holdout` of each task of the candidate.
         trivial_baseline: Scores on the same examples.
-        limits: What the gate tolerates.
+        limits: The tolerances.
+
+    Returns:
+        At least one check; a single failed one if no task has enough holdout examples.
     """
     checks: list[GateCheck] = []
-    for task in _judged_tasks(candidate, limits):
+    for task in _compared_tasks(candidate, limits):
         scores, trivial = candidate[task][HOLDOUT], trivial_baseline[task][HOLDOUT]
         for metric, value in scores.metrics.items():
             baseline = trivial.metrics.get(metric, 0.0)
@@ -86,13 +92,13 @@ def compare_first(candidate: Evaluation, trivial_baseline: Evaluation, limits: L
     return tuple(checks) or (_not_enough_examples(candidate, limits),)
 
 
-def _judged_tasks(candidate: Evaluation, limits: Limits) -> list[str]:
+def _compared_tasks(candidate: Evaluation, limits: Limits) -> list[str]:
     """The tasks whose holdout is large enough to compare."""
     return [t for t, splits in candidate.items() if splits[HOLDOUT].examples >= limits.min_examples]
 
 
 def why_refused(checks: tuple[GateCheck, ...]) -> str:
-    """The failed checks with their numbers, in a sentence; empty if none failed.
+    """Describe the failed checks with their numbers; empty if none failed.
 
     >>> why_refused((GateCheck("tactics/recent/micro_f1", 0.8, 0.7, 0.02, 500, False),))
     'tactics/recent/micro_f1 0.700 is below 0.800 - 0.020 (500 examples)'
@@ -117,7 +123,7 @@ def _split_checks(name: str, candidate: TaskScores, champion: TaskScores, limits
 
 
 def _not_enough_examples(candidate: Evaluation, limits: Limits) -> GateCheck:
-    """The check that fails where no task has a holdout that is large enough."""
+    """The check that fails if no task has enough holdout examples."""
     most = max((splits[HOLDOUT].examples for splits in candidate.values()), default=0)
     return _check("holdout/examples", float(limits.min_examples), float(most), 0.0, most)
 

@@ -1,17 +1,21 @@
-"""What happened during a run: the loss of every step, and the scores on the way."""
+"""What happened during a run: the loss of every step, and the scores during training."""
 
 from __future__ import annotations
 
 import msgspec
 
+HISTORY_FILE = "history.json"
+"""The file of a version that holds its `History`."""
+
 
 class Point(msgspec.Struct, frozen=True):
-    """One step.
+    """One step of the optimizer.
 
     Attributes:
-        step, epoch: Counted from 1.
-        loss: By the mean over the step's examples.
-        rate: Share of the full learning rate, 0 to 1.
+        step: Counted from 1.
+        epoch: Counted from 1.
+        loss: Mean over the examples of the step.
+        rate: The learning rate as a share of the configured one, 0 to 1.
     """
 
     step: int
@@ -26,14 +30,14 @@ class History(msgspec.Struct):
     Attributes:
         points: Every step, in order.
         scores: Step -> task -> metric -> value on the holdout.
-        largest_piece: The most examples computed at a time; smaller than a batch where memory ran out.
+        micro_batch_size: The most examples that were computed at a time; smaller than a batch where memory ran out.
     """
 
     points: list[Point] = []
     scores: dict[int, dict[str, dict[str, float]]] = {}
-    largest_piece: int = 0
+    micro_batch_size: int = 0
 
     @property
     def step(self) -> int:
-        """Steps done."""
+        """The number of steps done."""
         return len(self.points)

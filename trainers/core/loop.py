@@ -1,11 +1,12 @@
-"""The training loop that every recipe runs: what a model computes is the recipe's, how it is fitted is here.
+"""The training loop of all recipes: a recipe says what is computed, the loop fits the weights.
 
-    plan ──> steps ──> pieces of a batch ──> loss ──> gradients ──> AdamW ──> on_progress, log
-              │ resumed where a checkpoint is            └ every eval_steps: scores; every save_steps: checkpoint
+    plan ──> steps ──> micro-batches ──> loss ──> gradients ──> AdamW ──> history, progress, log
+              │ from the checkpoint, if there is one               └ every eval_steps: scores
+                                                                   └ every save_steps: checkpoint
 
-A run that was killed and goes on from its checkpoint sees the same losses and ends with the same weights. Under
-`accelerate launch` (or torchrun) each process computes its share of every batch; the result is that of one
-process, up to the order of the sums.
+A run that was killed and resumes from its checkpoint has the same losses and ends with the same weights. Under
+`accelerate launch` or `torchrun` each process computes its share of every batch; the result is that of a single
+process, except for the order of the sums.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -32,19 +33,20 @@ log = logging.getLogger(__name__)
 
 Indices = Sequence[int]
 Loss = Callable[[nn.Module, Indices], torch.Tensor]
+Evaluate = Callable[[], Mapping[str, TaskScores]]
 
 MAX_NORM = 1.0
-"""Longer gradients are cut to this length."""
+"""Gradients with a larger norm are scaled down to this norm."""
 
 
 class Checkpointer(Protocol):
     """Where a run keeps its latest checkpoint."""
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> History | None:
-        """Restore a model, its optimizer and torch's random state.
+        """Restore a model, its optimizer and the random state of torch.
 
         Returns:
-            The history up to the checkpoint; None, and nothing is changed, where there is none of this run.
+            The history up to the checkpoint. None if there is no checkpoint of this run; nothing is changed then.
         """
 
     def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, history: History) -> None:
@@ -61,83 +63,93 @@ def fit(
     *,
     weight: Callable[[Indices], float] = len,
     checkpointer: Checkpointer | None = None,
-    evaluate: Callable[[], Mapping[str, TaskScores]] | None = None,
+    evaluate: Evaluate | None = None,
 ) -> History:
     """Train a model in place.
 
     Args:
-        model: On any device; it ends on that of `config.device`, in evaluation mode.
-        plan: The batches of each epoch, as indices of examples; made by the recipe from its seed.
-        loss: The sum of the losses of some examples, a scalar. It takes random numbers from torch's global
-            generator alone.
-        groups: Parameter groups of AdamW: `params`, `lr`, perhaps `weight_decay`.
-        config: The rates' warm-up, steps between things, device, ...
-        on_progress: Called after every step; what it raises ends the run.
-        weight: What the losses of a step are divided by: that of all its examples.
-        checkpointer: Loads and saves the latest checkpoint; None for none.
-        evaluate: Returns task -> scores on the holdout, for the curve.
+        model: On any device; it is moved to `config.device`, and is in evaluation mode at the end.
+        plan: The batches of each epoch, as indices of examples; the recipe makes it from its seed.
+        loss: The summed loss of some examples, a scalar tensor. It draws random numbers from the global generator
+            of torch only.
+        groups: Parameter groups of AdamW: `params`, `lr`, and perhaps `weight_decay`.
+        config: Warm-up, accumulation, intervals, device.
+        on_progress: Called after every step; an exception that it raises ends the run.
+        weight: The summed loss of a step is divided by the sum of the weights of its batches.
+        checkpointer: Loads and saves the latest checkpoint; None for no checkpoints.
+        evaluate: Returns task -> scores on the holdout, for the history. Called every `eval_steps` and after the
+            last step.
+
+    Returns:
+        The history of the whole run, including the steps before a checkpoint. Empty for an empty plan.
 
     Raises:
-        ArithmeticError: The loss is not a finite number any more.
-        BadConfiguration: Even one example is too much for the memory.
+        ArithmeticError: The loss is not finite.
+        BadConfiguration: Memory does not suffice for a single example.
     """
     accelerator = _accelerator(config)
     model.to(accelerator.device)
     wrapped: nn.Module = accelerator.prepare_model(model)
     optimizer = torch.optim.AdamW([dict(group) for group in groups], weight_decay=config.weight_decay, foreach=True)
-    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    steps = _steps(plan, config.gradient_accumulation_steps)
-    history = History()
-    if checkpointer and (found := checkpointer.load(model, optimizer)):
-        history = found
-        log.info("going on at step %d of %d", history.step, len(steps))
-    pieces = _Pieces(accelerator, wrapped, loss, history.largest_piece or max(map(len, _batches(steps)), default=1))
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    steps = _optimizer_steps(plan, config.gradient_accumulation_steps)
+    history = _restored_history(checkpointer, model, optimizer, len(steps))
+    gradients = _Gradients(accelerator, wrapped, loss, history.micro_batch_size or _largest_batch(plan))
     model.train()
     for step, (epoch, batches) in enumerate(steps[history.step :], history.step + 1):
-        share = rate(step - 1, len(steps), config.warmup)
-        for group, own in zip(optimizer.param_groups, groups, strict=True):
-            group["lr"] = own["lr"] * share
-        found_loss = pieces.backward(batches, sum(map(weight, batches)), optimizer)
-        if not math.isfinite(found_loss):
-            raise ArithmeticError(f"loss is {found_loss} at step {step} of {len(steps)}: lower the learning rate")
-        nn.utils.clip_grad_norm_(trained, MAX_NORM)
+        share = learning_rate_share(step - 1, len(steps), config.warmup)
+        _set_learning_rates(optimizer, groups, share)
+        step_loss = gradients.backward(batches, sum(map(weight, batches)), optimizer)
+        if not math.isfinite(step_loss):
+            raise ArithmeticError(f"loss is {step_loss} at step {step} of {len(steps)}: lower the learning rate")
+        nn.utils.clip_grad_norm_(parameters, MAX_NORM)
         optimizer.step()
-        history.points.append(Point(step, epoch, found_loss, share))
-        history.largest_piece = pieces.largest
+        history.points.append(Point(step, epoch, step_loss, share))
+        history.micro_batch_size = gradients.micro_batch_size
         if step % config.logging_steps == 0:
-            log.info("step %d of %d, epoch %d: loss %.4f", step, len(steps), epoch, found_loss)
+            log.info("step %d of %d, epoch %d: loss %.4f", step, len(steps), epoch, step_loss)
         if evaluate and (step % config.eval_steps == 0 or step == len(steps)):
-            model.eval()
-            history.scores[step] = {task: dict(scores.metrics) for task, scores in evaluate().items()}
-            model.train()
+            history.scores[step] = _evaluated(model, evaluate)
         if checkpointer and step % config.save_steps == 0 and step < len(steps) and accelerator.is_main_process:
             checkpointer.save(model, optimizer, history)
-        on_progress(RunProgress("training", step, len(steps), epoch, found_loss))
+        on_progress(RunProgress("training", step, len(steps), epoch, step_loss))
     accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
     model.eval()
     return history
 
 
 def make_deterministic(config: RecipeConfig) -> None:
-    """Set up torch in this thread, where the number of threads counts, so that equal input gives equal bytes."""
+    """Set the threads, the seed and the algorithms of torch, so that equal inputs give equal bytes.
+
+    Call it in the thread that trains: torch keeps the number of threads for each thread.
+    """
     torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(config.seed)
 
 
 def device_of(config: RecipeConfig) -> torch.device:
-    """Where a model is trained: what the configuration says, else the first GPU, else the CPU."""
+    """The device to train on: the configured one, else the first GPU, else the CPU."""
     return torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def rate(step: int, steps: int, warmup: float) -> float:
-    """Share of the full learning rate at a step counted from 0: up in a line, then down in a line to 0."""
+def learning_rate_share(step: int, steps: int, warmup: float) -> float:
+    """The learning rate as a share of the configured one: a linear warm-up, then a linear decay to 0.
+
+    Args:
+        step: Counted from 0.
+        steps: Steps of the run, at least 1.
+        warmup: Share of the steps in which the rate rises, 0 to 1.
+
+    >>> [learning_rate_share(step, 4, 0.5) for step in range(4)]
+    [0.5, 0.75, 0.5, 0.25]
+    """
     rising = warmup * steps
     return min(1.0, (step + 1) / rising if rising else 1.0) * (steps - step) / steps
 
 
 def is_main_process() -> bool:
-    """Whether this process writes files: the only one, or the first of several."""
+    """Whether this process writes files: it is the only one, or the first of several."""
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
@@ -153,73 +165,94 @@ def _accelerator(config: RecipeConfig) -> Accelerator:
     )
 
 
-_Steps = list[tuple[int, list[Indices]]]
-
-
-def _steps(plan: Sequence[Sequence[Indices]], accumulated: int) -> _Steps:
-    """(epoch, batches) of each step of the optimizer; the last of an epoch may have fewer batches."""
+def _optimizer_steps(plan: Sequence[Sequence[Indices]], batches_per_step: int) -> list[tuple[int, list[Indices]]]:
+    """(epoch, batches) of each step; the last step of an epoch may have fewer batches."""
     return [
-        (epoch, list(batches[i : i + accumulated]))
+        (epoch, list(batches[i : i + batches_per_step]))
         for epoch, batches in enumerate(plan, 1)
-        for i in range(0, len(batches), accumulated)
+        for i in range(0, len(batches), batches_per_step)
     ]
 
 
-def _batches(steps: _Steps) -> Iterator[Indices]:
-    for _, batches in steps:
-        yield from batches
+def _largest_batch(plan: Sequence[Sequence[Indices]]) -> int:
+    return max((len(batch) for batches in plan for batch in batches), default=1)
 
 
-class _Pieces:
-    """Computes gradients in pieces of at most `largest` examples, which out of memory makes smaller."""
+def _restored_history(
+    checkpointer: Checkpointer | None, model: nn.Module, optimizer: torch.optim.Optimizer, steps: int
+) -> History:
+    """The history of the checkpoint that was loaded; an empty one if there is none."""
+    history = checkpointer.load(model, optimizer) if checkpointer else None
+    if not history:
+        return History()
+    log.info("resuming at step %d of %d", history.step, steps)
+    return history
 
-    def __init__(self, accelerator: Accelerator, model: nn.Module, loss: Loss, largest: int) -> None:
+
+def _set_learning_rates(optimizer: torch.optim.Optimizer, groups: Sequence[dict[str, Any]], share: float) -> None:
+    for group, configured in zip(optimizer.param_groups, groups, strict=True):
+        group["lr"] = configured["lr"] * share
+
+
+def _evaluated(model: nn.Module, evaluate: Evaluate) -> dict[str, dict[str, float]]:
+    """Task -> metrics, computed in evaluation mode."""
+    model.eval()
+    scores = {task: dict(scores.metrics) for task, scores in evaluate().items()}
+    model.train()
+    return scores
+
+
+class _Gradients:
+    """Computes the gradients of a step in micro-batches, and halves their size where memory runs out."""
+
+    def __init__(self, accelerator: Accelerator, model: nn.Module, loss: Loss, micro_batch_size: int) -> None:
         self._accelerator = accelerator
         self._model = model
         self._loss = loss
-        self.largest = largest
+        self.micro_batch_size = micro_batch_size
 
     def backward(self, batches: Sequence[Indices], weight: float, optimizer: torch.optim.Optimizer) -> float:
-        """Fill in the gradients of a step.
+        """Compute the gradients of a step.
 
         Returns:
-            The loss, of all processes together.
+            The loss of all processes together.
         """
         while True:
             optimizer.zero_grad()
             try:
                 return self._backward(batches, weight)
-            except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's allocator has no class
-                if not _out_of_memory(error) or self._accelerator.num_processes > 1:
+            except RuntimeError as error:  # includes torch.OutOfMemoryError; the CPU allocator raises no subclass
+                if not _is_out_of_memory(error) or self._accelerator.num_processes > 1:
                     raise
                 self._halve(error)
 
     def _backward(self, batches: Sequence[Indices], weight: float) -> float:
-        rank, ranks = self._accelerator.process_index, self._accelerator.num_processes
-        pieces = [b[i : i + self.largest] for b in batches for i in range(0, len(b), self.largest)]
+        rank, world_size = self._accelerator.process_index, self._accelerator.num_processes
+        size = self.micro_batch_size
+        micro_batches = [batch[i : i + size] for batch in batches for i in range(0, len(batch), size)]
         total = torch.zeros((), device=self._accelerator.device)
-        for number, piece in enumerate(pieces, 1):
+        for number, micro_batch in enumerate(micro_batches, 1):
             with contextlib.ExitStack() as stack:
-                if number < len(pieces):
+                if number < len(micro_batches):
                     stack.enter_context(self._accelerator.no_sync(self._model))
-                mine = piece[rank::ranks]
-                # A process without a share computes something for nothing: the others wait for its gradients.
-                loss = self._loss(self._model, mine) if mine else 0.0 * self._loss(self._model, piece[:1])
-                (loss * (ranks / weight)).backward()
+                share = micro_batch[rank::world_size]
+                # A process without a share still has to compute gradients, since the others wait for them.
+                loss = self._loss(self._model, share) if share else 0.0 * self._loss(self._model, micro_batch[:1])
+                (loss * (world_size / weight)).backward()
                 total += loss.detach() / weight
-        return float(self._accelerator.reduce(total, "sum") if ranks > 1 else total)
+        return float(self._accelerator.reduce(total, "sum") if world_size > 1 else total)
 
     def _halve(self, error: RuntimeError) -> None:
-        if self.largest == 1:
+        if self.micro_batch_size == 1:
             raise BadConfiguration(
-                "out of memory with a single example: lower the most tokens of an example, choose a smaller base "
+                "out of memory with a single example: lower the maximum number of tokens, choose a smaller base "
                 f"model, or free memory ({error})"
             ) from error
-        self.largest = (self.largest + 1) // 2
+        self.micro_batch_size = (self.micro_batch_size + 1) // 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        log.warning("out of memory: batches are computed in pieces of %d examples from here on", self.largest)
+        log.warning("out of memory: continuing with micro-batches of %d examples", self.micro_batch_size)
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
+def _is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,4 +1,4 @@
-"""How a run reports its progress, and how it is cancelled: a callback that gets every step and may raise `Cancelled`."""
+"""The callback that a run reports each step to. It cancels the run by raising `Cancelled`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class RunProgress(msgspec.Struct, frozen=True):
     """One step of a run.
 
     Attributes:
-        phase: What is being done: `scoring the champion`, `training`, `scoring the candidate`.
-        step: How many steps of the phase are done.
-        steps: How many steps the phase has.
+        phase: The phase of the run: `scoring the champion`, `training`, `scoring the candidate`.
+        step: The number of steps of the phase that are done.
+        steps: The number of steps of the phase.
         epoch: Counted from 1; 0 outside of training.
-        loss: Of the step's batch; 0 outside of training.
+        loss: The loss of the step; 0 outside of training.
     """
 
     phase: str
@@ -29,7 +29,7 @@ ProgressCallback = Callable[[RunProgress], None]
 
 
 class Cancelled(Exception):
-    """The run was cancelled; what it had not finished is repeated later."""
+    """The run was cancelled; a later run repeats it."""
 
 
 def no_progress(progress: RunProgress) -> None:

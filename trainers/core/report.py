@@ -12,15 +12,15 @@ from trainers.core.history import History
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run of a recipe found out.
+    """The results of a run of a recipe.
 
     Attributes:
         labels: The labels that the version knows, in the order of its head.
-        candidate: Its scores on `old`, `recent` and `holdout`, for each of its tasks.
-        champion: The parent's scores on the same examples, and on `prequential`; empty without a parent.
-        trivial_baseline: Scores on `holdout` of a trivial predictor, which a first version must beat.
-        baselines: Simple baseline, trained on the same examples -> its scores on `holdout`.
-        history: Losses, and scores during training.
+        candidate: Scores of the new version on `old`, `recent` and `holdout`, for each of its tasks.
+        champion: Scores of the parent on the same examples, and on `prequential`; empty without a parent.
+        trivial_baseline: Scores of a trivial predictor on `holdout`, which a first version must beat.
+        baselines: Simple model, trained on the same examples -> its scores on `holdout`.
+        history: The loss of every step, and the scores during training.
         details: What else the recipe reports, as JSON types.
     """
 

@@ -1,16 +1,15 @@
-"""The recipe of each model: the module that trains it, imported when it is asked for (torch takes seconds).
+"""The recipe of each model: the module that trains it. It is imported on first use, since torch takes seconds.
 
-examples, parent or none, configuration with seed ──> run ──> a version's folder, a Report
+dataset, parent or base, configuration ──> Recipe.run ──> the folder of a version, a Report
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
-from schemas.errors import BadConfiguration
+from schemas.models import load, model_spec
 from schemas.versions import Manifest
 from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset
@@ -18,24 +17,19 @@ from trainers.core.loop import Checkpointer
 from trainers.core.progress import ProgressCallback
 from trainers.core.report import Report
 
-MODULES: Mapping[str, str] = {
-    "distilbert-mitre": "trainers.models.distilbert.recipe",
-    "phi3-mitre-lora": "trainers.models.phi3_lora.recipe",
-    "gnn-threat": "trainers.models.gnn.recipe",
-}
-
 
 class Recipe(Protocol):
-    """What a recipe's module has.
+    """The interface of a recipe module.
 
     Attributes:
-        BASE_KIND: Architecture of its base model; see `trainers.bases.base_models.resolve`.
-        CONTEXT: Whether it wants `Dataset.context`.
-        PIPELINE: Its task as model hubs name it.
+        BASE_ARCHITECTURE: Architecture of its base model: `distilbert` or `phi3`, see
+            `trainers.bases.base_models.resolve`.
+        NEEDS_GRAPH_CONTEXT: Whether it uses `Dataset.context`.
+        PIPELINE: The pipeline tag of its models on the Hugging Face hub.
     """
 
-    BASE_KIND: str
-    CONTEXT: bool
+    BASE_ARCHITECTURE: str
+    NEEDS_GRAPH_CONTEXT: bool
     PIPELINE: str
 
     def run(
@@ -50,10 +44,28 @@ class Recipe(Protocol):
         *,
         checkpointer: Checkpointer | None = None,
     ) -> Report:
-        """Train one version; see `trainers.models.distilbert.recipe.run`."""
+        """Train one version and write it to a folder.
+
+        Args:
+            data: At least one training example.
+            labels: The labels that the version must know, in addition to those of its parent.
+            base: Folder of the base model.
+            parent: Folder of the version to start from, which is not changed; None: start from the base model.
+            config: The configuration of the recipe.
+            folder: Where the version is written; exists and is empty.
+            on_progress: Called after every step; an exception that it raises ends the run.
+            checkpointer: Loads and saves the checkpoint of the run; None for no checkpoints.
+
+        Returns:
+            Scores, history and details. Equal arguments on the same machine type give equal files.
+
+        Raises:
+            ArithmeticError: The loss is not finite.
+            BadConfiguration: The parent does not match the base model or the configuration.
+        """
 
     def introduction(self, manifest: Manifest) -> str:
-        """What a version does and how it is used, in Markdown."""
+        """What a version does and how to use it, in Markdown, for the model card."""
 
 
 def recipe(model: str) -> Recipe:
@@ -62,6 +74,4 @@ def recipe(model: str) -> Recipe:
     Raises:
         BadConfiguration: There is no such model.
     """
-    if model not in MODULES:
-        raise BadConfiguration(f"there is no model {model!r}: choose one of {', '.join(MODULES)}")
-    return cast(Recipe, importlib.import_module(MODULES[model]))
+    return cast(Recipe, load(model_spec(model).recipe))

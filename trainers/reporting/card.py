@@ -1,4 +1,4 @@
-"""The model card of a version: its manifest in words, as `README.md` in the Hugging Face form."""
+"""The model card of a version: its manifest in prose, as a `README.md` in the format of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ SPLITS = (OLD, RECENT, HOLDOUT)
 
 
 def card(manifest: Manifest, recipe: Recipe) -> str:
-    """The card. Nothing in it depends on when the run was, so that a rebuild writes the same bytes.
+    """The text of the model card. It does not depend on the time of the run, so a rebuild writes the same bytes.
 
     Args:
-        manifest: Of the version; its `files`, `created_ms` and `seconds` are not looked at.
-        recipe: That made it; it says what the model does.
+        manifest: Of the version; `files`, `created_ms` and `seconds` are not used.
+        recipe: The recipe that trained it; it provides the introduction.
     """
     return f"""---
 pipeline_tag: {recipe.PIPELINE}
@@ -30,28 +30,30 @@ tags: [mitre-attack, threat-intelligence]
 
 {recipe.introduction(manifest)}
 
-## Where it comes from
+## Provenance
 
 | | |
 |---|---|
-| parent | {manifest.parent or f"none; base model {manifest.base}"} |
-| retrained because of | {manifest.reason} ({manifest.trigger}) |
-| examples | {manifest.examples_trained}, of them {len(manifest.rehearsal)} rehearsed |
-| left out by a sample | {manifest.examples_left_out} |
-| labels from | {", ".join(manifest.taxonomies)} |
+| parent | {manifest.parent or f"none; trained from the base model {manifest.base}"} |
+| reason for retraining | {manifest.reason} ({manifest.trigger}) |
+| training examples | {manifest.examples_trained}, including {len(manifest.rehearsal)} rehearsed ones |
+| left out by sampling | {manifest.examples_left_out} |
+| source of the labels | {", ".join(manifest.taxonomies)} |
 | promoted | {"yes" if manifest.promoted else "no"} |
 
-`manifest.json` has the journal offsets, the configuration, the library versions and every hash; `curves.png` shows
-the loss of every step and the scores on the way, `history.json` has their numbers.
+`manifest.json` contains the journal offsets, the configuration, the library versions and all file hashes.
+`curves.png` shows the loss of every step and the scores during training; `history.json` has the numbers.
 
-## Scores on examples that no version was trained on
+## Scores on the holdout
+
+No version was trained on these examples.
 
 {_scores(manifest)}
 {_labels(manifest)}"""
 
 
 def _scores(manifest: Manifest) -> str:
-    """A table for each task: its splits and metrics, with those of the parent and of the simple baselines."""
+    """A table for each task: its splits and metrics, compared with the parent and with simple baselines."""
     return "\n".join(_task(manifest, task) for task in manifest.evaluation)
 
 
@@ -75,7 +77,7 @@ def _cell(evaluation: Evaluation, task: str, split: str, metric: str) -> str:
 
 
 def _labels(manifest: Manifest) -> str:
-    """A table of the labels of all tasks on the whole holdout."""
+    """A table of the labels of all tasks on the holdout; empty for tasks without labels."""
     rows = [
         [label, f"{s.precision:.3f}", f"{s.recall:.3f}", f"{s.f1:.3f}", str(s.support)]
         for scores in of_split(manifest.evaluation, HOLDOUT).values()

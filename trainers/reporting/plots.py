@@ -1,4 +1,4 @@
-"""Pictures beside a version: PNG files whose bytes depend on nothing but what they show."""
+"""Plots of a version, as PNG files whose bytes depend only on what they show."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ CURVES = "curves.png"
 
 @contextlib.contextmanager
 def picture(path: Path, width: float = 8.0, height: float = 4.5) -> Iterator[Figure]:
-    """A figure of some inches that is written when the block ends."""
+    """A matplotlib figure that is written when the block ends.
+
+    Args:
+        path: The PNG file.
+        width: Inches.
+        height: Inches.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -29,7 +35,7 @@ def picture(path: Path, width: float = 8.0, height: float = 4.5) -> Iterator[Fig
 
 
 def save_curves(history: History, title: str, folder: Path) -> None:
-    """`curves.png`: the loss of every step with its running mean, and the scores on the way where there are any."""
+    """Write `curves.png`: the loss of every step with its running mean, and the scores during training, if any."""
     with picture(folder / CURVES) as figure:
         losses, scores = figure.subplots(1, 2)
         steps = [point.step for point in history.points]
@@ -57,7 +63,7 @@ def _curves(history: History) -> dict[str, list[tuple[int, float]]]:
 
 
 def _running_mean(values: list[float], share: float = 0.05) -> list[float]:
-    """Exponential, each value with the weight `share` (the first counts in full)."""
+    """Exponential moving average: each value has the weight `share`, and the first value is the start."""
     out: list[float] = []
     for value in values:
         out.append(value if not out else out[-1] + share * (value - out[-1]))

@@ -1,4 +1,4 @@
-"""The picture of label tasks: precision against recall of each label on the holdout, a panel per task."""
+"""Precision-recall curves of each label on the holdout, with one panel per task."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ PICTURE = "precision_recall.png"
 
 
 class Panel(msgspec.Struct, frozen=True):
-    """A task: its labels, and the probabilities and the truth of the holdout, both (examples, labels)."""
+    """A task.
+
+    Attributes:
+        title: Its name.
+        labels: The columns.
+        probabilities: (examples, labels), 0 to 1.
+        truth: (examples, labels), boolean.
+    """
 
     title: str
     labels: Sequence[str]
@@ -26,7 +33,7 @@ class Panel(msgspec.Struct, frozen=True):
 
 
 def save_precision_recall(panels: Sequence[Panel], folder: Path) -> None:
-    """`precision_recall.png`: one panel per task; one without examples stays empty."""
+    """Write `precision_recall.png` with one panel per task; the panel of a task without examples is empty."""
     with picture(folder / PICTURE, width=7.0 * max(len(panels), 1), height=4.6) as figure:
         axes = figure.subplots(1, max(len(panels), 1), squeeze=False)[0]
         for axis, panel in zip(axes, panels, strict=False):
@@ -39,9 +46,9 @@ def _draw(axis: Any, panel: Panel) -> None:
     support = panel.truth.sum(0)
     columns = sorted((i for i in range(len(panel.labels)) if support[i]), key=lambda i: -support[i])
     for number, column in enumerate(columns):
-        wanted, said = panel.truth[:, column], panel.probabilities[:, column]
-        precision, recall, _ = precision_recall_curve(wanted, said)
-        name = f"{panel.labels[column]}  {average_precision_score(wanted, said):.2f}"
+        truth, scores = panel.truth[:, column], panel.probabilities[:, column]
+        precision, recall, _ = precision_recall_curve(truth, scores)
+        name = f"{panel.labels[column]}  {average_precision_score(truth, scores):.2f}"
         style = "-" if number < 10 else "--"
         axis.step(recall, precision, where="post", linewidth=1.0, linestyle=style, label=name)
     axis.set(title=f"{panel.title}, {len(panel.truth)} examples", xlabel="recall", ylabel="precision")

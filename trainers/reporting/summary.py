@@ -1,4 +1,4 @@
-"""Metrics in words: display names, and the line that sums up a version."""
+"""Display names of metrics, and the line that sums up a version."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from schemas.scores import HOLDOUT, Evaluation, TaskScores
 
 HEADLINES = ("macro_f1", "perplexity", "recall_at_20")
-"""The metrics that sum up a task in a line; a task has one of them."""
+"""The main metrics; each task has one of them."""
 _NAMES = {("severity", "micro_f1"): "accuracy"}
-"""(task, metric) that people call by another name."""
+"""(task, metric) -> its usual name, where it differs."""
 
 
 def metric_name(metric: str, task: str = "") -> str:
@@ -23,7 +23,7 @@ def metric_name(metric: str, task: str = "") -> str:
 
 
 def qualified_name(metric: str, task: str, main_task: str) -> str:
-    """The display name of a metric, after the name of its task where that is not the main one.
+    """The display name of a metric, preceded by its task unless that is the main task.
 
     >>> qualified_name("macro_f1", "severity", "tactics")
     'severity macro F1'
@@ -32,12 +32,16 @@ def qualified_name(metric: str, task: str, main_task: str) -> str:
 
 
 def values_of(scores: TaskScores) -> dict[str, float]:
-    """All metrics of a task, those that are only shown included."""
+    """All metrics of a task, including those that the gate does not compare."""
     return scores.metrics | scores.extra
 
 
 def headline(evaluation: Evaluation, before: Evaluation) -> str:
-    """The metric that sums up each task on the holdout, and what it was before.
+    """The main metric of each task on the holdout, with its former value.
+
+    Args:
+        evaluation: Of the version.
+        before: Of its parent; may be empty.
 
     >>> now, then = ({"tactics": {"holdout": TaskScores(9, {"macro_f1": f1})}} for f1 in (0.8, 0.75))
     >>> headline(now, then)

@@ -1,9 +1,9 @@
-"""A run's latest checkpoint: everything that the rest of the run depends on, as safetensors and JSON.
+"""The latest checkpoint of a run: everything that the remaining steps depend on, as safetensors and JSON.
 
-    <folder>/state.safetensors   trained parameters, buffers, AdamW's two means of each, the random state
-    <folder>/state.json          what run it is of, and its history so far
+    <folder>/state.safetensors   trained parameters, buffers, the moments of AdamW, the random state
+    <folder>/state.json          the id of the run, and its history so far
 
-Written under a temporary name and swapped in, so that a killed process leaves a whole one or none.
+A checkpoint is written under a temporary name and then renamed, so a killed process leaves a complete one or none.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from trainers.core.history import History
 
 log = logging.getLogger(__name__)
 
-_TENSORS, _STATE = "state.safetensors", "state.json"
+TENSORS_FILE, STATE_FILE = "state.safetensors", "state.json"
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -44,53 +44,51 @@ class FolderCheckpointer:
         self._run_id = run_id
 
     def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, history: History) -> None:
-        """Write the checkpoint under a temporary name, and rename it."""
+        """See `Checkpointer.save`."""
         partial = self._folder.with_name(f"{self._folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(model, optimizer)}
-        save_file(tensors | _random_state(), partial / _TENSORS)
-        (partial / _STATE).write_bytes(msgspec.json.encode(_State(self._run_id, history)))
+        save_file(tensors | _random_state(), partial / TENSORS_FILE)
+        (partial / STATE_FILE).write_bytes(msgspec.json.encode(_State(self._run_id, history)))
         shutil.rmtree(self._folder, ignore_errors=True)
         partial.rename(self._folder)
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> History | None:
-        """Restore the checkpoint; None where there is none of this run, or it is damaged."""
+        """See `Checkpointer.load`. A damaged checkpoint is ignored with a warning."""
         state = self._state()
         if state is None:
             return None
-        _prepare(optimizer)
-        wanted = dict(_tensors(model, optimizer))
-        found = self._read_tensors()
-        if found is None:
+        _create_adamw_state(optimizer)
+        tensors = dict(_tensors(model, optimizer))
+        saved = self._read_tensors()
+        if saved is None:
             return None
-        if {n: t.shape for n, t in wanted.items()} != {n: t.shape for n, t in found.items() if n not in _RANDOM}:
-            log.warning("the checkpoint in %s has other tensors; starting at the beginning", self._folder)
+        if _shapes(tensors) != _shapes(saved):
+            log.warning("the checkpoint in %s has other tensors; starting from the beginning", self._folder)
             return None
         with torch.no_grad():
-            for name, tensor in wanted.items():
-                tensor.copy_(found[name])
-        torch.set_rng_state(found[_CPU])
-        if _CUDA in found and torch.cuda.is_available():
-            torch.cuda.set_rng_state(found[_CUDA])
+            for name, tensor in tensors.items():
+                tensor.copy_(saved[name])
+        _set_random_state(saved)
         return state.history
 
     def _state(self) -> _State | None:
         try:
-            state = msgspec.json.decode((self._folder / _STATE).read_bytes(), type=_State)
+            state = msgspec.json.decode((self._folder / STATE_FILE).read_bytes(), type=_State)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
         if state.run_id != self._run_id:
-            log.info("%s is the checkpoint of another run; starting at the beginning", self._folder)
+            log.info("%s is the checkpoint of another run; starting from the beginning", self._folder)
             return None
         return state
 
     def _read_tensors(self) -> dict[str, torch.Tensor] | None:
         try:
-            with safe_open(self._folder / _TENSORS, "pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no dict
+            with safe_open(self._folder / TENSORS_FILE, "pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
         except (FileNotFoundError, SafetensorError) as error:
-            log.warning("the checkpoint in %s is damaged (%s); starting at the beginning", self._folder, error)
+            log.warning("the checkpoint in %s is damaged (%s); starting from the beginning", self._folder, error)
             return None
 
 
@@ -98,14 +96,25 @@ _CPU, _CUDA = _RANDOM = ("random.cpu", "random.cuda")
 
 
 def _random_state() -> dict[str, torch.Tensor]:
-    found = {_CPU: torch.get_rng_state()}
+    state = {_CPU: torch.get_rng_state()}
     if torch.cuda.is_available():
-        found[_CUDA] = torch.cuda.get_rng_state()
-    return found
+        state[_CUDA] = torch.cuda.get_rng_state()
+    return state
+
+
+def _set_random_state(tensors: dict[str, torch.Tensor]) -> None:
+    torch.set_rng_state(tensors[_CPU])
+    if _CUDA in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors[_CUDA])
+
+
+def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
+    """Name -> shape of all tensors except the random state."""
+    return {name: tensor.shape for name, tensor in tensors.items() if name not in _RANDOM}
 
 
 def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, torch.Tensor]]:
-    """Everything that changes in a step, by name."""
+    """Name and tensor of everything that a step changes."""
     yield from ((f"buffer.{name}", buffer) for name, buffer in model.named_buffers())
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for number, parameter in enumerate(parameters):
@@ -114,8 +123,8 @@ def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tup
             yield f"optimizer.{number}.{name}", tensor
 
 
-def _prepare(optimizer: torch.optim.Optimizer) -> None:
-    """Give AdamW the state that it makes itself in its first step, to be overwritten."""
+def _create_adamw_state(optimizer: torch.optim.Optimizer) -> None:
+    """Create the state that AdamW would create in its first step, so that it can be overwritten."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             optimizer.state[parameter] = {

@@ -1,11 +1,11 @@
-"""A trainer: a Kafka group consumer that answers the triggers of one model, one after the other.
+"""A trainer: a Kafka consumer that handles the triggers of one model, one at a time.
 
-    retrain.triggers.v1 ──poll──> steps 1 to 7 in a thread (answering.py) ──> 8 commit the offset
-                           └──────< polls on meanwhile, so that a long run keeps its partition
+    retrain.triggers.v1 ──poll──> steps 1 to 7 in a thread (trigger_handler) ──> 8 commit the offset
+                           └──────< polls in the meantime, so that a long run keeps its partition
 
-The group is the model's own, so no model waits for another. One process trains one model: the number of
-threads and the random state belong to the whole process in torch. A trainer that loses its partition drops
-its run; whoever has the partition then repeats it, to the same weights.
+Each model has its own consumer group, so no model waits for another. One process trains one model, since in torch
+the number of threads and the random state belong to the whole process. A trainer that loses its partition cancels
+its run; the next owner of the partition repeats it, with the same weights.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ log = logging.getLogger(__name__)
 
 IDLE_POLL_MS = 500
 BUSY_POLL_MS = 200
-CLOSE_MS = 3_000
-SESSION_MS = 10_000
-"""The partition of a trainer that was killed is free after so long; heartbeats come every 3 s from a thread."""
+CLOSE_TIMEOUT_MS = 3_000
+SESSION_TIMEOUT_MS = 10_000
+"""How long a killed trainer keeps its partition. A thread of the client sends heartbeats every 3 s."""
 
 
 def group_of(model: str) -> str:
-    """The consumer group of a model's trainers."""
+    """The consumer group of the trainers of a model."""
     return f"sx9-trainer-{model}"
 
 
@@ -65,42 +65,42 @@ def run_consumer(
     *,
     stop: threading.Event | None = None,
 ) -> None:
-    """Answer triggers until stopped; what is unfinished then is repeated at the next start.
+    """Handle triggers until stopped. The next start repeats an unfinished run.
 
     Args:
         settings: Of the trainer.
-        config: Of the model's recipe.
+        config: Of the recipe.
         bootstrap: host:port of Kafka; the topics exist.
-        model: Which one to train.
-        stop: Ends it, within seconds even in the middle of a run. Without one, SIGTERM and SIGINT do.
+        model: The model to train.
+        stop: Ends it within seconds, also during a run. Without one, SIGTERM and SIGINT do.
 
     Raises:
-        RetryLater: Kafka does not answer; another start may do.
-        BadConfiguration: A setting or the machine must be changed; the message says which.
-        Corrupt: A version or the journal is not what was written.
+        RetryLater: Kafka does not answer, or another process is training this model; a later start may succeed.
+        BadConfiguration: A setting or the machine must be changed; the message has the remedy.
+        Corrupt: The files of a version, or the journal, were changed.
     """
-    kind = recipe(model).BASE_KIND
+    architecture = recipe(model).BASE_ARCHITECTURE
     with contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(_stopped_by_signals())
         stack.enter_context(
             lock(settings.trainer_dir / f"{model}.lock", f"training {model}", timeout_s=LOCK_TIMEOUT_S)
         )
-        base = resolve(config.base, settings.cache_dir, kind)
+        base = resolve(config.base, settings.cache_dir, architecture)
         log.info("%s: base model %s from %s", model, base.name, base.folder)
-        answering = _wire(stack, model, settings, config, base, bootstrap)
-        group = consumer(
+        handler = _build_handler(stack, model, settings, config, base, bootstrap)
+        group_consumer = consumer(
             bootstrap,
             group_id=group_of(model),
             max_poll_records=1,
             max_poll_interval_ms=settings.max_poll_interval_ms,
-            session_timeout_ms=SESSION_MS,
+            session_timeout_ms=SESSION_TIMEOUT_MS,
         )
-        stack.callback(group.close, autocommit=False, timeout_ms=CLOSE_MS)
-        group.subscribe([TRIGGERS.name])
-        _serve(group, TopicPartition(TRIGGERS.name, partition_of(model)), answering, stop)
+        stack.callback(group_consumer.close, autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
+        group_consumer.subscribe([TRIGGERS.name])
+        _consume(group_consumer, TopicPartition(TRIGGERS.name, partition_of(model)), handler, stop)
 
 
-def _wire(
+def _build_handler(
     stack: contextlib.ExitStack,
     model: str,
     settings: TrainerSettings,
@@ -108,9 +108,9 @@ def _wire(
     base: Base,
     bootstrap: str,
 ) -> TriggerHandler:
-    """Everything that a trainer works with; closed by the stack."""
-    server, serving = start_http_server(settings.metrics_port, addr=settings.bind)
-    stack.callback(serving.join)
+    """The trigger handler and all that it uses, which the stack closes; and the server of /metrics."""
+    server, server_thread = start_http_server(settings.metrics_port, addr=settings.bind)
+    stack.callback(server_thread.join)
     stack.callback(server.server_close)
     stack.callback(server.shutdown)
     log.info("%s: metrics on http://%s:%d/metrics", model, settings.bind, server.server_port)
@@ -118,96 +118,107 @@ def _wire(
     stack.callback(reader.close)
     writer = producer(bootstrap)
     stack.callback(writer.close, timeout=5)
-    journal = KafkaPartitionLog(reader, JOURNAL, partition_of(model))
-    store = JournalCopy(settings.trainer_dir / f"{model}.sqlite", journal)
-    stack.callback(store.close)
+    partition_log = KafkaPartitionLog(reader, JOURNAL, partition_of(model))
+    journal = JournalCopy(settings.trainer_dir / f"{model}.sqlite", partition_log)
+    stack.callback(journal.close)
     registry = Registry(settings.models_dir)
-    announced = VersionLog(KafkaPartitionLog(reader, VERSIONS, 0))
-    answering = TriggerHandler(model, settings, config, base, registry, store, announced, RecordProducer(writer))
-    answering.show_champion()
-    return answering
+    version_log = VersionLog(KafkaPartitionLog(reader, VERSIONS, 0))
+    handler = TriggerHandler(model, settings, config, base, registry, journal, version_log, RecordProducer(writer))
+    handler.show_champion()
+    return handler
 
 
-def _serve(group: KafkaConsumer, place: TopicPartition, answering: TriggerHandler, stop: threading.Event) -> None:
-    """Take triggers one by one; those of other models in the shared topic are passed over."""
+def _consume(
+    group_consumer: KafkaConsumer, partition: TopicPartition, handler: TriggerHandler, stop: threading.Event
+) -> None:
+    """Handle the triggers of one partition; those of the other models in the topic are skipped."""
     while not stop.is_set():
         with kafka_errors("waiting for triggers"):
-            messages = group.poll(timeout_ms=IDLE_POLL_MS).get(place, [])
+            messages = group_consumer.poll(timeout_ms=IDLE_POLL_MS).get(partition, [])
         for message in messages:
             trigger = _decoded(message)
-            if trigger is None or _attend(group, place, answering, trigger, stop):
-                _go_on(group, place, message.offset + 1)
-                _commit(group, place, message.offset + 1)  # 8
+            if trigger is None or _handle_while_polling(group_consumer, partition, handler, trigger, stop):
+                _seek(group_consumer, partition, message.offset + 1)
+                _commit(group_consumer, partition, message.offset + 1)  # 8
             else:
-                _go_on(group, place, message.offset)
+                _seek(group_consumer, partition, message.offset)
 
 
 def _decoded(message: Any) -> Trigger | None:
+    """The trigger in a message; None, with an error in the log, if it cannot be decoded."""
     try:
         trigger: Trigger = decode(message.value, Trigger)
     except BadRecord as error:
-        log.error("passing over the trigger at offset %d: %s", message.offset, error)
+        log.error("skipping the trigger at offset %d: %s", message.offset, error)
         telemetry.FAILURES.labels(model="", error="BadRecord").inc()
         return None
     return trigger
 
 
-def _attend(
-    group: KafkaConsumer, place: TopicPartition, answering: TriggerHandler, trigger: Trigger, stop: threading.Event
+def _handle_while_polling(
+    group_consumer: KafkaConsumer,
+    partition: TopicPartition,
+    handler: TriggerHandler,
+    trigger: Trigger,
+    stop: threading.Event,
 ) -> bool:
-    """Have a trigger answered in a thread, and poll meanwhile.
+    """Handle a trigger in a thread, and poll in the meantime.
 
     Returns:
-        Whether it was answered; False if the run was dropped because of `stop` or a lost partition.
+        Whether it was answered; False if the run was cancelled, by `stop` or because the partition was lost.
     """
-    drop = threading.Event()
+    cancel = threading.Event()
     log.info("trigger %s (%s): %d examples", trigger.id, trigger.reason, trigger.examples)
-    with progress_bars(trigger.version, drop) as on_progress, ThreadPoolExecutor(1, "training") as pool:
-        answer = pool.submit(answering.answer, trigger, on_progress)
+    with progress_bars(trigger.version, cancel) as on_progress, ThreadPoolExecutor(1, "training") as pool:
+        future = pool.submit(handler.handle, trigger, on_progress)
         try:
-            _poll_while(answer, group, place, stop, drop)
+            _poll_until_done(future, group_consumer, partition, stop, cancel)
         finally:
-            drop.set()
+            cancel.set()
         try:
-            answer.result()
+            future.result()
         except Cancelled:
-            log.warning("trigger %s: run dropped, to be repeated", trigger.id)
+            log.warning("trigger %s: run cancelled; it will be repeated", trigger.id)
             return False
     return True
 
 
-def _poll_while(
-    answer: Future[None], group: KafkaConsumer, place: TopicPartition, stop: threading.Event, drop: threading.Event
+def _poll_until_done(
+    future: Future[None],
+    group_consumer: KafkaConsumer,
+    partition: TopicPartition,
+    stop: threading.Event,
+    cancel: threading.Event,
 ) -> None:
-    """Poll until the answer is there.
+    """Poll until the trigger is handled; cancel the run if the partition is lost or `stop` is set.
 
-    Triggers that come meanwhile are thrown away; `_go_on` seeks back to them. Pausing the partition instead
-    would be tidier, but kafka-python 3.0 can lose the records that it has fetched for a paused partition: it
-    neither hands them out after `resume` nor fetches them again.
+    Triggers that arrive in the meantime are discarded; `_seek` goes back to them. Pausing the partition would be
+    simpler, but kafka-python 3.0 can lose the records that it has fetched for a paused partition: it neither
+    returns them after `resume` nor fetches them again.
     """
-    while not answer.done():
-        if place not in group.assignment():
-            log.warning("partition %s is another trainer's now", place)
-            drop.set()
+    while not future.done():
+        if partition not in group_consumer.assignment():
+            log.warning("partition %s was assigned to another trainer", partition)
+            cancel.set()
         if stop.is_set():
-            drop.set()
+            cancel.set()
         with kafka_errors("keeping the partition"):
-            group.poll(timeout_ms=BUSY_POLL_MS)
+            group_consumer.poll(timeout_ms=BUSY_POLL_MS)
 
 
-def _go_on(group: KafkaConsumer, place: TopicPartition, offset: int) -> None:
-    """Let the next poll begin at an offset, whatever was polled since."""
-    if place in group.assignment():
-        group.seek(place, offset)
+def _seek(group_consumer: KafkaConsumer, partition: TopicPartition, offset: int) -> None:
+    """Make the next poll start at an offset, regardless of what was polled since."""
+    if partition in group_consumer.assignment():
+        group_consumer.seek(partition, offset)
 
 
-def _commit(group: KafkaConsumer, place: TopicPartition, offset: int) -> None:
-    """Say what is done. Where the partition was lost meanwhile, its next owner finds the trigger answered."""
+def _commit(group_consumer: KafkaConsumer, partition: TopicPartition, offset: int) -> None:
+    """Commit an offset. If the partition was lost, its next owner finds that the trigger is answered."""
     with kafka_errors("committing"):
         try:
-            group.commit({place: OffsetAndMetadata(offset)})
+            group_consumer.commit({partition: OffsetAndMetadata(offset)})
         except (CommitFailedError, RebalanceInProgressError):
-            log.warning("partition %s was lost before the commit of offset %d", place, offset)
+            log.warning("partition %s was lost before the commit of offset %d", partition, offset)
 
 
 @contextlib.contextmanager
@@ -218,9 +229,9 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
     def set_stop(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    before = {number: signal.signal(number, set_stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous = {number: signal.signal(number, set_stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield stop
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

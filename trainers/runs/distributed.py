@@ -1,9 +1,9 @@
-"""The processes of one run, as `accelerate launch` or `torchrun` starts them: who writes, on what all must agree.
+"""Several processes of one run, as `accelerate launch` or `torchrun` starts them.
 
-    join ──> from_main(what to train) ──> agree(what each sees) ──> train, each its share ──> wait(for the writer)
+    join ──> broadcast_from_main(request) ──> check_agreement(inputs) ──> train, each its share ──> barrier
 
-A process alone is its own main process; everything here is then for nothing and changes nothing. A process that
-fails doesn't tell the others: the launcher ends them.
+In a run with a single process, these functions do nothing. A process that fails does not notify the others: the
+launcher ends them.
 """
 
 from __future__ import annotations
@@ -24,85 +24,89 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 
 
 def join(config: RecipeConfig) -> None:
-    """Meet the other processes of this run, if it has any; all but the main one log warnings only from then on.
+    """Connect to the other processes of the run, if there are any, until this process ends.
 
-    They part when the process ends.
+    From then on, processes other than the main one log warnings and errors only.
 
     Args:
-        config: `device` decides on what they meet: gloo between CPUs, NCCL between GPUs.
+        config: `device` decides how they communicate: gloo between CPUs, NCCL between GPUs.
     """
     import torch
     from accelerate import PartialState
     from accelerate.state import AcceleratorState
 
-    wanted = device_of(config)
-    found = PartialState(cpu=wanted.type == "cpu")
-    other = found.device.type != wanted.type or wanted.index not in (None, found.device.index)
-    if other and found.num_processes == 1:  # a call before this one chose another device, for the whole process
+    device = device_of(config)
+    state = PartialState(cpu=device.type == "cpu")
+    is_other_device = state.device.type != device.type or device.index not in (None, state.device.index)
+    if is_other_device and state.num_processes == 1:  # accelerate keeps the device of an earlier call
         AcceleratorState._reset_state(reset_partial_state=True)
-        PartialState(cpu=wanted.type == "cpu")
-    torch.set_num_threads(config.threads)  # accelerate guesses a number for several processes on CPUs
-    atexit.register(_part)
+        PartialState(cpu=device.type == "cpu")
+    torch.set_num_threads(config.threads)  # accelerate sets another number for several processes on CPUs
+    atexit.register(_leave)
     if not is_main_process():
         logging.getLogger().setLevel(logging.WARNING)
 
 
-def _part() -> None:
-    """End the connections, and gloo's threads, which abort if they free a tensor once Python has ended."""
+def _leave() -> None:
+    """Close the connections and the threads of gloo, which abort if they free a tensor after Python has ended."""
     import torch
 
     if torch.distributed.is_initialized():
-        gc.collect()  # wrapped models hold the connections too
+        gc.collect()  # wrapped models hold connections too
         torch.distributed.destroy_process_group()
 
 
-def ranks() -> int:
-    """How many processes there are."""
+def world_size() -> int:
+    """The number of processes of the run."""
     import torch
 
     return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
 
 
-def wait() -> None:
-    """Until every process is here: what the main one has written is there for all."""
+def barrier() -> None:
+    """Wait until every process gets here. What the main process has written before is then visible to all."""
     import torch
 
-    if ranks() > 1:
+    if world_size() > 1:
         torch.distributed.barrier()
 
 
-def from_main(record: Record | None, kind: type[Record]) -> Record:
-    """What the main process has, in every process; each waits for it.
+def broadcast_from_main(record: Record | None, kind: type[Record]) -> Record:
+    """Send a record from the main process to all processes; each of them waits for it.
 
     Args:
-        record: Of the main process; those of others are not looked at.
+        record: The record, in the main process; ignored in the others.
+        kind: Type of the record.
+
+    Returns:
+        The record of the main process.
     """
-    if ranks() == 1:
-        assert record is not None, "a process alone is the main process"
+    if world_size() == 1:
+        assert record is not None, "a single process is the main process"
         return record
     return msgspec.json.decode(_broadcast(msgspec.json.encode(record) if is_main_process() else b""), type=kind)
 
 
-def agree(seen: str, what: str) -> None:
-    """See that every process has the same before them.
+def check_agreement(inputs: str, what: str) -> None:
+    """Check that all processes have the same inputs.
 
     Args:
-        seen: Digest or name of what this process sees.
-        what: How it is called in the message.
+        inputs: The inputs of this process, as text.
+        what: A description of them, for the error message.
 
     Raises:
-        BadConfiguration: One sees something else than the main process; raised in each that differs.
+        BadConfiguration: They differ from those of the main process; raised in each process where they do.
     """
-    mine = hashlib.blake2b(seen.encode(), digest_size=16).digest()
-    if ranks() > 1 and _broadcast(mine) != mine:
+    own = hashlib.blake2b(inputs.encode(), digest_size=16).digest()
+    if world_size() > 1 and _broadcast(own) != own:
         raise BadConfiguration(
-            f"this process sees another {what} than the main process: on several machines, put the content, the "
-            "output and the base model on a file system that all of them share, and start them with equal settings"
+            f"this process has another {what} than the main process: on several machines, put the content, the "
+            "output and the base model on a shared file system, and start the processes with the same settings"
         )
 
 
 def _broadcast(data: bytes) -> bytes:
-    """The main process's bytes."""
+    """The bytes of the main process."""
     import torch
     from accelerate import PartialState
 

@@ -16,11 +16,14 @@ from trainers.core.progress import Cancelled, ProgressCallback, RunProgress
 
 @contextlib.contextmanager
 def progress_bars(title: str, cancel: threading.Event) -> Iterator[ProgressCallback]:
-    """A callback that shows a bar with the remaining time for each phase, on a terminal.
+    """A callback that shows a bar with the remaining time for each phase of a run.
 
     Args:
-        title: Shown before the phase.
+        title: Shown before the name of the phase.
         cancel: Once it is set, the callback raises `Cancelled`.
+
+    Yields:
+        The callback. It shows nothing if standard error is not a terminal.
     """
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"),

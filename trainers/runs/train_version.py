@@ -1,10 +1,10 @@
-"""From examples to a version's folder: what the stream's trainers and the batch calls share.
+"""From a dataset to the folder of a version. The stream's trainers and batch calls share this.
 
-    data, parent, configuration ──> recipe.run ──> gate ──> card, curves, manifest ──> renamed into the registry
+    dataset, parent, configuration ──> recipe.run ──> gate ──> card, curves, manifest ──> registry
 
-The same data, parent, configuration and seed give the same bytes in every file but `manifest.json`, which also
-says when and how long. Of several processes of one run, the main one writes and judges; the others compute their
-share, write into a folder that goes away, and get the manifest from it.
+The same dataset, parent, configuration and seed give the same bytes in every file except `manifest.json`, which
+also has the time and the duration. If a run has several processes, the main one writes the version. The others
+compute their share, write into a temporary folder, and receive the manifest.
 """
 
 from __future__ import annotations
@@ -19,39 +19,38 @@ from pathlib import Path
 import msgspec
 
 from schemas.errors import BadConfiguration, RetryLater
-from schemas.versions import Manifest
+from schemas.versions import GateCheck, Manifest
 from schemas.windows import Reason, Span
 from trainers.bases.base_models import Base
 from trainers.core import gate
 from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset, run_id
-from trainers.core.history import History
+from trainers.core.history import HISTORY_FILE, History
 from trainers.core.loop import is_main_process
 from trainers.core.progress import ProgressCallback
 from trainers.core.report import Report
-from trainers.models.recipe import recipe
+from trainers.models.recipe import Recipe, recipe
 from trainers.reporting.card import card
 from trainers.reporting.plots import save_curves
 from trainers.runs.checkpoints import FolderCheckpointer
-from trainers.runs.distributed import from_main
+from trainers.runs.distributed import broadcast_from_main
 from trainers.store import manifest as manifests
 from trainers.store.manifest import MANIFEST
 from trainers.store.registry import Registry
 from transport.files import sha256_of
 
-HISTORY = "history.json"
-"""The loss of every step and the scores on the way, as `trainers.core.history.History`."""
-
 
 class TrainingRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be trained, and why.
+    """A version to train, and why.
 
     Attributes:
-        model, version: Names of what comes out.
-        parent: Version to start from; empty for none.
-        trigger, reason: What asked for it.
-        spans: Windows of the journal it is trained on; none for examples that came from elsewhere.
-        labels: What it must know.
+        model: Name of the model.
+        version: Name of the new version.
+        parent: The version to start from; empty for none.
+        trigger: Id of the trigger, or `batch:<version>`.
+        reason: Why the model is retrained.
+        spans: The windows of the journal; empty if the examples come from elsewhere.
+        labels: The labels that the version must know.
     """
 
     model: str
@@ -65,104 +64,124 @@ class TrainingRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 def train_version(
     registry: Registry,
-    order: TrainingRequest,
+    request: TrainingRequest,
     data: Dataset,
     base: Base,
     config: RecipeConfig,
     limits: gate.Limits,
     on_progress: ProgressCallback,
-    more: Mapping[str, bytes] | None = None,
+    extra_files: Mapping[str, bytes] | None = None,
 ) -> Manifest:
-    """Train a version, judge it and write it. It is not promoted here.
+    """Train a version, compare it with the champion, and write it. It is not promoted here.
 
     Args:
-        registry: Where it is written, and where its parent lies.
-        data: What it is trained and judged on.
-        base: What a version without a parent starts from.
-        limits: What the gate tolerates.
-        on_progress: Called after every step; what it raises ends the run.
-        more: Further files of the version, by name.
+        registry: Where the version is written, and where its parent is.
+        request: The version.
+        data: The examples.
+        base: The base model of a version without a parent.
+        config: Of the recipe.
+        limits: The tolerances of the gate.
+        on_progress: Called after every step; an exception that it raises ends the run.
+        extra_files: Name -> content of further files of the version.
+
+    Returns:
+        The manifest, with `promoted` as the gate decided.
 
     Raises:
         RetryLater: Another process is writing, or has just written, this version.
-        Corrupt: The parent's files are not what was written.
-        BadConfiguration: There is nothing to train on, or the machine is not fit; the message says what to do.
+        Corrupt: The files of the parent were changed.
+        BadConfiguration: There are no training examples, or the machine is not suitable; the message has the
+            remedy.
     """
+    _check_not_empty(request, data)
+    if request.parent:
+        registry.verified(request.model, request.parent)
+    started_s = time.monotonic()
+    model_recipe = recipe(request.model)
+    manifest: Manifest | None = None
+    with _draft(registry, request) as folder:
+        report = _run(model_recipe, registry, request, data, base, config, folder, on_progress)
+        if is_main_process():
+            for name, content in (extra_files or {}).items():
+                (folder / name).write_bytes(content)
+            _write_history(report.history, f"{request.model} {request.version}", folder)
+            manifest = _manifest(request, data, base, config, report, limits)
+            (folder / "README.md").write_text(card(manifest, model_recipe), encoding="utf-8")
+            manifest = _with_files(manifest, folder, time.monotonic() - started_s)
+            manifests.write(folder, manifest)
+    return broadcast_from_main(manifest, Manifest)
+
+
+def run_id_of(registry: Registry, request: TrainingRequest, data: Dataset, config: RecipeConfig) -> str:
+    """Identify a run; see `trainers.core.dataset.run_id`. The parent is identified by the hash of its manifest."""
+    parent = sha256_of(registry.folder(request.model, request.parent) / MANIFEST) if request.parent else ""
+    return run_id(data, request.labels, parent, config)
+
+
+def _check_not_empty(request: TrainingRequest, data: Dataset) -> None:
     if not data.train:
         raise BadConfiguration(
-            f"{order.model} {order.version}: no example to train on: all are retracted, superseded or in the "
-            "holdout (a tenth of the keys, never trained on); bring more"
+            f"{request.model} {request.version}: no example to train on: all are retracted, superseded or in the "
+            "holdout (a tenth of the keys, which is never trained on); provide more examples"
         )
-    if order.parent:
-        registry.verified(order.model, order.parent)
-    started = time.monotonic()
-    model = recipe(order.model)
-    parent = registry.folder(order.model, order.parent) if order.parent else None
-    checkpointer = FolderCheckpointer(
-        registry.checkpoints(order.model, order.version), run_id_of(registry, order, data, config)
-    )
-    manifest: Manifest | None = None
-    with _draft(registry, order) as folder:
-        report = model.run(
-            data, order.labels, base.folder, parent, config, folder, on_progress, checkpointer=checkpointer
-        )
-        if is_main_process():
-            for name, content in (more or {}).items():
-                (folder / name).write_bytes(content)
-            _write_history(report.history, f"{order.model} {order.version}", folder)
-            manifest = _manifest(order, data, base, config, report, limits)
-            (folder / "README.md").write_text(card(manifest, model), encoding="utf-8")
-            manifest = msgspec.structs.replace(
-                manifest,
-                files=manifests.file_hashes(folder),
-                created_ms=int(time.time() * 1000),
-                seconds=round(time.monotonic() - started, 3),
-            )
-            manifests.write(folder, manifest)
-    return from_main(manifest, Manifest)
-
-
-def run_id_of(registry: Registry, order: TrainingRequest, data: Dataset, config: RecipeConfig) -> str:
-    """Identifies a run; its parent is identified by the hash of its manifest."""
-    parent = sha256_of(registry.folder(order.model, order.parent) / MANIFEST) if order.parent else ""
-    return run_id(data, order.labels, parent, config)
 
 
 @contextlib.contextmanager
-def _draft(registry: Registry, order: TrainingRequest) -> Iterator[Path]:
-    """The folder that becomes the version; in a process that is not the main one, a folder that goes away."""
+def _draft(registry: Registry, request: TrainingRequest) -> Iterator[Path]:
+    """The folder that becomes the version; a temporary folder if this is not the main process."""
     if not is_main_process():
-        with tempfile.TemporaryDirectory(prefix="sx9-") as scratch:
-            yield Path(scratch)
+        with tempfile.TemporaryDirectory(prefix="sx9-") as temporary:
+            yield Path(temporary)
         return
-    with registry.draft(order.model, order.version) as folder:
-        if registry.has(order.model, order.version):
-            raise RetryLater(f"{registry.folder(order.model, order.version)} was written meanwhile; try again")
+    with registry.draft(request.model, request.version) as folder:
+        if registry.has(request.model, request.version):
+            written = registry.folder(request.model, request.version)
+            raise RetryLater(f"{written} was written by another process in the meantime; try again")
         yield folder
 
 
+def _run(
+    model_recipe: Recipe,
+    registry: Registry,
+    request: TrainingRequest,
+    data: Dataset,
+    base: Base,
+    config: RecipeConfig,
+    folder: Path,
+    on_progress: ProgressCallback,
+) -> Report:
+    """Run the recipe, from its checkpoint if there is one."""
+    checkpoints = registry.checkpoint_folder(request.model, request.version)
+    return model_recipe.run(
+        data,
+        request.labels,
+        base.folder,
+        registry.folder(request.model, request.parent) if request.parent else None,
+        config,
+        folder,
+        on_progress,
+        checkpointer=FolderCheckpointer(checkpoints, run_id_of(registry, request, data, config)),
+    )
+
+
 def _write_history(history: History, title: str, folder: Path) -> None:
-    """The curves, and the numbers behind them."""
+    """Write the plot of the curves, and the numbers behind it."""
     save_curves(history, title, folder)
-    (folder / HISTORY).write_bytes(msgspec.json.encode(history))
+    (folder / HISTORY_FILE).write_bytes(msgspec.json.encode(history))
 
 
 def _manifest(
-    order: TrainingRequest, data: Dataset, base: Base, config: RecipeConfig, report: Report, limits: gate.Limits
+    request: TrainingRequest, data: Dataset, base: Base, config: RecipeConfig, report: Report, limits: gate.Limits
 ) -> Manifest:
-    """All of a manifest but what is known only when the files are written."""
-    checks = (
-        gate.compare(report.candidate, report.champion, limits)
-        if order.parent
-        else gate.compare_first(report.candidate, report.trivial_baseline, limits)
-    )
+    """The manifest without the file hashes and the times."""
+    checks = _gate_checks(request, report, limits)
     return Manifest(
-        model=order.model,
-        version=order.version,
-        trigger=order.trigger,
-        reason=order.reason,
-        parent=order.parent,
-        spans=order.spans,
+        model=request.model,
+        version=request.version,
+        trigger=request.trigger,
+        reason=request.reason,
+        parent=request.parent,
+        spans=request.spans,
         rehearsal=tuple(offset for offset, _ in data.rehearsal),
         examples_trained=len(data.train),
         examples_left_out=data.left_out,
@@ -180,4 +199,20 @@ def _manifest(
         report=report.details,
         gate=checks,
         promoted=all(check.passed for check in checks),
+    )
+
+
+def _gate_checks(request: TrainingRequest, report: Report, limits: gate.Limits) -> tuple[GateCheck, ...]:
+    if request.parent:
+        return gate.compare(report.candidate, report.champion, limits)
+    return gate.compare_first(report.candidate, report.trivial_baseline, limits)
+
+
+def _with_files(manifest: Manifest, folder: Path, duration_s: float) -> Manifest:
+    """The complete manifest, once all other files are written."""
+    return msgspec.structs.replace(
+        manifest,
+        files=manifests.file_hashes(folder),
+        created_ms=int(time.time() * 1000),
+        seconds=round(duration_s, 3),
     )

@@ -1,11 +1,11 @@
-"""A local copy of one model's journal in SQLite: examples by offset, and which triggers were answered.
+"""A local copy of the journal of one model, in SQLite: examples by offset, and which triggers were answered.
 
-    retrain.journal.v1 ──catch_up: only what is new──> SQLite ──span, at──> examples
-                                                          └──answered, trained_texts
+    retrain.journal.v1 ──catch_up: new records only──> SQLite ──examples_between, examples_at──> examples
+                                                          └──is_answered, trained_texts
 
-So a retrain costs what is new, not what is old. The file is a cache: deleted, damaged, or of another journal,
-it is built again from the topic. Second deliveries of an event are left out, by the rule of the fold: an
-event at or below the highest offset already seen of its topic and partition.
+With the copy, a retrain reads only the new records from Kafka. The file is a cache: if it is deleted, damaged or
+belongs to another journal, it is rebuilt from the topic. Redeliveries of an event are skipped, by the same rule as
+in the fold (`schemas.journal.is_redelivery`).
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ _TABLES = """
     CREATE TABLE IF NOT EXISTS texts (hash INTEGER PRIMARY KEY, first INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS answers (trigger_id TEXT, kind TEXT, PRIMARY KEY (trigger_id, kind)) WITHOUT ROWID;
 """
-_NAMES = ("position", "examples", "seen", "texts", "answers")
+_TABLE_NAMES = ("position", "examples", "seen", "texts", "answers")
 _FORMAT = 2
 
 
 class JournalCopy:
-    """The copy.
+    """The copy of a journal. One thread at a time may use it.
 
     Args:
-        path: The SQLite file; its folder is made.
-        journal: The partition of the model.
+        path: The SQLite file; missing folders are created.
+        journal: The partition of the model in the journal topic.
     """
 
     def __init__(self, path: Path, journal: PartitionLog) -> None:
@@ -60,40 +60,40 @@ class JournalCopy:
         self._db.close()
 
     def catch_up(self) -> int:
-        """Copy what the journal has and the store doesn't.
+        """Copy the records that the journal has and the copy does not.
 
         Returns:
-            How many records were new.
+            The number of new records.
 
         Raises:
             RetryLater: The broker does not answer.
-            Corrupt: The beginning of the journal was deleted, and the store doesn't have it.
+            Corrupt: The beginning of the journal was deleted before it was copied.
         """
-        before, known = self._position()
+        next_offset, known = self._position()
         end = self._journal.end()
-        if before and last_fingerprint(self._journal, before) != known:
-            log.warning("the local copy is of another journal; reading this one from its beginning")
+        if next_offset and last_fingerprint(self._journal, next_offset) != known:
+            log.warning("the local copy belongs to another journal; reading this one from its beginning")
             self._clear()
-            before = 0
-        for messages in self._journal.read(before, end):
+            next_offset = 0
+        for messages in self._journal.read(next_offset, end):
             with self._db:
-                self._take(messages)
-        return end - before
+                self._copy(messages)
+        return end - next_offset
 
-    def span(self, start: int, end: int) -> list[OffsetExample]:
-        """All examples with offsets in `[start, end)`, retractions included, in order."""
+    def examples_between(self, start: int, end: int) -> list[OffsetExample]:
+        """The examples with offsets in `[start, end)`, including retractions, in order."""
         rows = self._db.execute(
             "SELECT offset, value FROM examples WHERE offset >= ? AND offset < ? ORDER BY offset", (start, end)
         )
         return [(offset, decode(value, Example)) for offset, value in rows]
 
-    def standing(self, end: int) -> list[OffsetExample]:
-        """The latest example of every key with an offset below `end`, those not retracted, in order."""
-        latest = {example.key: (offset, example) for offset, example in self.span(0, end)}
-        return sorted(at for at in latest.values() if not at[1].retracted)
+    def current_examples(self, end: int) -> list[OffsetExample]:
+        """The latest example of each key with an offset below `end`, except retractions, in order."""
+        latest = {example.key: (offset, example) for offset, example in self.examples_between(0, end)}
+        return sorted(each for each in latest.values() if not each[1].retracted)
 
-    def at(self, offsets: Iterable[int]) -> dict[int, Example]:
-        """The examples at some offsets.
+    def examples_at(self, offsets: Iterable[int]) -> dict[int, Example]:
+        """The examples at the given offsets.
 
         Raises:
             Corrupt: There is no example at one of them.
@@ -110,17 +110,17 @@ class JournalCopy:
         return found
 
     def trained_texts(self, examples: Iterable[Example], before: int) -> frozenset[int]:
-        """Which texts (by `text_hash`) are also in a training-side example with an offset below `before`."""
+        """The `text_hash` of each text that a training example with an offset below `before` has too."""
         hashes = {text_hash(example.text) for example in examples if example.text}
         query = "SELECT 1 FROM texts WHERE hash = ? AND first < ?"
         return frozenset(h for h in hashes if self._db.execute(query, (h, before)).fetchone())
 
-    def answered(self, trigger: str) -> bool:
-        """Whether the journal has the answer to a trigger, promoted or refused."""
+    def is_answered(self, trigger: str) -> bool:
+        """Whether the journal has the answer to a trigger, by its id: promoted or refused."""
         return self._has(trigger, "answer")
 
-    def scored(self, trigger: str) -> bool:
-        """Whether the journal has the champion's score on a trigger's new examples."""
+    def is_scored(self, trigger: str) -> bool:
+        """Whether the journal has the score of the champion on the new examples of a trigger, by its id."""
         return self._has(trigger, "score")
 
     def _has(self, trigger: str, kind: str) -> bool:
@@ -132,25 +132,25 @@ class JournalCopy:
 
     def _clear(self) -> None:
         with self._db:
-            for name in _NAMES:
+            for name in _TABLE_NAMES:
                 self._db.execute(f"DELETE FROM {name}")
 
-    def _take(self, messages: Sequence[Message]) -> None:
+    def _copy(self, messages: Sequence[Message]) -> None:
         for message in messages:
             try:
                 record = decode(message.value, Record)
             except BadRecord as error:
-                log.warning("passing over journal offset %d: %s", message.offset, error)
+                log.warning("skipping the journal record at offset %d: %s", message.offset, error)
                 continue
             if isinstance(record, Example):
-                self._take_example(message, record)
+                self._copy_example(message, record)
             elif isinstance(record, Score | Promoted | Refused):
                 kind = "score" if isinstance(record, Score) else "answer"
                 self._db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?)", (record.trigger, kind))
         position = (1, messages[-1].offset + 1, fingerprint(messages[-1]))
         self._db.execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", position)
 
-    def _take_example(self, message: Message, example: Example) -> None:
+    def _copy_example(self, message: Message, example: Example) -> None:
         source = example.source
         partition = source_partition(source)
         seen = self._db.execute("SELECT offset FROM seen WHERE partition = ?", (partition,)).fetchone()
@@ -169,19 +169,19 @@ def _open(path: Path) -> sqlite3.Connection:
         return _connect(path)
     except sqlite3.DatabaseError as error:
         log.warning("%s is damaged (%s); reading the journal from its beginning", path, error)
-        for left in path.parent.glob(f"{path.name}*"):
-            left.unlink()
+        for file in path.parent.glob(f"{path.name}*"):
+            file.unlink()
         return _connect(path)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """A connection that one thread at a time uses, with tables of this format."""
-    db = sqlite3.connect(path, check_same_thread=False)
+    """Open the file and create the tables; tables of another format are dropped first."""
+    db = sqlite3.connect(path, check_same_thread=False)  # catch_up runs in the training thread
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         if db.execute("PRAGMA user_version").fetchone()[0] not in (0, _FORMAT):
-            for name in _NAMES:
+            for name in _TABLE_NAMES:
                 db.execute(f"DROP TABLE IF EXISTS {name}")
         db.executescript(_TABLES)
         db.execute(f"PRAGMA user_version = {_FORMAT}")

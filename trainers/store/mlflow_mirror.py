@@ -1,12 +1,12 @@
-"""Versions in MLflow as well, where `MLFLOW_TRACKING_URI` names a server: a mirror of the registry.
+"""A mirror of the registry in MLflow, if `MLFLOW_TRACKING_URI` names a server.
 
-    experiment <model>         a run per version: configuration, losses, scores, why, the gate, all files
-    registered model <model>   one version per run, tagged with our name of it; alias `champion` where ours is
+    experiment <model>         one run per version: configuration, losses, scores, reason, gate, all files
+    registered model <model>   one version per run, tagged with the name of our version; alias `champion`
 
-The registry is the truth. `mirror` compares it with the server and sends what is missing there: a version that was
-sent is known again by a tag with the hash of its manifest, so a repeated answer sends nothing twice; a run that
-was cut off is completed; the alias follows the champion, forward and back. An MLflow that is away never costs a
-retrain: that is logged and counted, and the next version, promotion or rollback brings what it missed.
+The registry is the source of truth. `mirror` compares it with the server and sends what is missing there. A version
+is tagged with the hash of its manifest, so it is sent only once. An incomplete run is completed. The alias follows
+the champion, including rollbacks. If MLflow does not answer, the failure is logged and counted, and the retrain
+goes on; the next call sends what is missing.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ from schemas.scores import Evaluation
 from schemas.versions import Manifest
 from trainers import telemetry
 from trainers.core import gate
-from trainers.core.history import History
-from trainers.runs.train_version import HISTORY
+from trainers.core.history import HISTORY_FILE, History
 from trainers.store.manifest import MANIFEST
 from trainers.store.registry import CHAMPION, Registry
 from transport.files import sha256_of
@@ -38,26 +37,25 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FILES = "version"
-"""Folder of a run's artifacts that holds the version."""
+"""The folder with the files of the version, in the artifacts of a run."""
 HASH, VERSION = "sx9.manifest_sha256", "sx9.version"
-"""Tags of a run, and the second one of a registered version too."""
-PATIENCE_S, ATTEMPTS = 20, 2
-"""For one request to the server, unless MLflow's own variables say otherwise."""
-_METRICS, _PARAMS = 1_000, 100
-"""The most in one request."""
-_LONGEST = 5_000
-"""Characters of a parameter or a tag; MLflow takes 6,000 and 8,000."""
+"""Tags of runs and of registered versions."""
+REQUEST_TIMEOUT_S, MAX_RETRIES = 20, 2
+"""Of one request to the server, unless the variables of MLflow set other values."""
+_METRICS_PER_REQUEST, _PARAMS_PER_REQUEST = 1_000, 100
+_MAX_CHARS = 5_000
+"""Longer parameters and tags are truncated; MLflow allows 6,000 and 8,000 characters."""
 
 
-class Tracker:
+class MlflowMirror:
     """Mirrors a registry to an MLflow server.
 
     Args:
-        uri: The server, or a folder or database that MLflow takes for one.
-        registry: What is mirrored.
+        uri: A tracking URI: a server, a folder or a database.
+        registry: The registry to mirror.
 
     Raises:
-        BadConfiguration: MLflow isn't installed.
+        BadConfiguration: MLflow is not installed.
     """
 
     def __init__(self, uri: str, registry: Registry) -> None:
@@ -70,56 +68,63 @@ class Tracker:
         self._registry = registry
 
     def mirror(self, model: str) -> bool:
-        """Bring the server to where the registry is; a second call sends nothing.
+        """Send what the server lacks. Idempotent.
+
+        Args:
+            model: The model whose versions are mirrored.
 
         Returns:
-            Whether that worked; where it didn't, the reason is logged and counted, and nothing is raised.
+            Whether it succeeded. A failure is logged and counted, and never raised.
         """
         try:
             _mirror(_client(self._uri), self._registry, model)
-        except Exception as error:  # noqa: BLE001  whatever ails the server, the version is safe in the registry
+        except Exception as error:  # noqa: BLE001  whatever fails here, the version is safe in the registry
             telemetry.TRACKING_FAILURES.labels(model=model, error=type(error).__name__).inc()
             log.warning(
-                "%s: not brought to MLflow at %s (%s: %.300s); its versions are whole in %s, the next one is sent "
-                "together with what is missing there",
+                "%s: not mirrored to MLflow at %s (%s: %.300s); the versions in %s are complete, and the next call "
+                "sends what is missing",
                 model, self._uri, type(error).__name__, error, self._registry.home(model),
             )  # fmt: skip
             return False
         return True
 
 
-def tracker(uri: str | None, registry: Registry) -> Tracker | None:
-    """The tracker of a registry; None where no server is named."""
-    return Tracker(uri, registry) if uri else None
+def mlflow_mirror(uri: str | None, registry: Registry) -> MlflowMirror | None:
+    """The mirror of a registry; None without a tracking URI.
+
+    Raises:
+        BadConfiguration: MLflow is not installed.
+    """
+    return MlflowMirror(uri, registry) if uri else None
 
 
 def _client(uri: str) -> MlflowClient:
-    """A client that gives up in time, where its own retries would go on for minutes, and prints nothing."""
+    """A client that prints nothing and fails within a minute; by default it retries for several minutes."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what mlflow imports; none of them is about what we do
+        warnings.simplefilter("ignore")  # from the imports of mlflow, not about our code
         from mlflow import MlflowClient
-        from mlflow import environment_variables as theirs
-    wanted = {
-        theirs.MLFLOW_HTTP_REQUEST_MAX_RETRIES: ATTEMPTS,
-        theirs.MLFLOW_HTTP_REQUEST_TIMEOUT: PATIENCE_S,
-        theirs.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT: True,
-        theirs.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR: False,
+        from mlflow import environment_variables as variables
+    defaults = {
+        variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES: MAX_RETRIES,
+        variables.MLFLOW_HTTP_REQUEST_TIMEOUT: REQUEST_TIMEOUT_S,
+        variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT: True,
+        variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR: False,
     }
-    for variable, value in wanted.items():
-        if not variable.is_set():
-            variable.set(value)
+    for variable, value in defaults.items():
+        if not variable.is_set():  # type: ignore[no-untyped-call]
+            variable.set(value)  # type: ignore[no-untyped-call]
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def _mirror(client: MlflowClient, registry: Registry, model: str) -> None:
-    """Send the versions that the server doesn't have, oldest first, and move the alias."""
+    """Send the versions that the server does not have, oldest first, and move the alias."""
     experiment = _experiment(client, model)
     registered = _registered(client, model)
     for manifest in registry.versions(model):
         folder = registry.folder(model, manifest.version)
         digest = sha256_of(folder / MANIFEST)
         if digest not in registered:
-            run = _sent(client, experiment, manifest, folder, digest)
+            run = _sent_run(client, experiment, manifest, folder, digest)
             tags = {HASH: digest, VERSION: manifest.version}
             made = client.create_model_version(model, f"runs:/{run}/{FILES}", run, tags=tags, await_creation_for=0)
             registered[digest] = str(made.version)
@@ -132,13 +137,13 @@ def _mirror(client: MlflowClient, registry: Registry, model: str) -> None:
 
 
 def _experiment(client: MlflowClient, name: str) -> str:
-    """The id of an experiment, which is made if it isn't there."""
+    """The id of an experiment; it is created if it does not exist."""
     found = client.get_experiment_by_name(name)
     return str(found.experiment_id if found else client.create_experiment(name))
 
 
 def _registered(client: MlflowClient, model: str) -> dict[str, str]:
-    """Hash of the manifest -> number in MLflow of each registered version; the model is made if it isn't there."""
+    """Hash of the manifest -> MLflow version. The registered model is created if it does not exist."""
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
@@ -152,7 +157,7 @@ def _registered(client: MlflowClient, model: str) -> dict[str, str]:
 
 
 def _pages(search: Any) -> Iterator[Any]:
-    """Everything that a search finds, page after page."""
+    """All results of a paged search."""
     page = None
     while True:
         found = search(page)
@@ -162,11 +167,11 @@ def _pages(search: Any) -> Iterator[Any]:
             return
 
 
-def _sent(client: MlflowClient, experiment: str, manifest: Manifest, folder: Path, digest: str) -> str:
-    """The run of a version, with everything in it.
+def _sent_run(client: MlflowClient, experiment: str, manifest: Manifest, folder: Path, digest: str) -> str:
+    """Send the run of a version, and return its id.
 
-    What was sent before the last attempt was cut off has the same names, values and times, so sending it again
-    changes nothing.
+    If an earlier attempt was interrupted, its values are sent again; since names, values and times are the same,
+    this changes nothing.
     """
     from mlflow.entities import Metric, Param, RunTag
 
@@ -177,12 +182,14 @@ def _sent(client: MlflowClient, experiment: str, manifest: Manifest, folder: Pat
         runs[0].info.run_id if runs else client.create_run(experiment, start_ms, tags, manifest.version).info.run_id
     )
     points = [Metric(name, value, manifest.created_ms, step) for name, value, step in _metrics(manifest, folder)]
-    params = [Param(name, str(value)[:_LONGEST]) for name, value in _params(manifest).items()]
-    for start in range(0, len(points), _METRICS):
-        client.log_batch(run, metrics=points[start : start + _METRICS])
-    for start in range(0, len(params), _PARAMS):
-        client.log_batch(run, params=params[start : start + _PARAMS])
-    client.log_batch(run, tags=[RunTag(name, value[:_LONGEST]) for name, value in _tags(manifest).items() if value])
+    params = [Param(name, str(value)[:_MAX_CHARS]) for name, value in _params(manifest).items()]
+    for start in range(0, len(points), _METRICS_PER_REQUEST):
+        client.log_batch(run, metrics=points[start : start + _METRICS_PER_REQUEST])
+    for start in range(0, len(params), _PARAMS_PER_REQUEST):
+        client.log_batch(run, params=params[start : start + _PARAMS_PER_REQUEST])
+    client.log_batch(
+        run, tags=[RunTag(name, value[:_MAX_CHARS]) for name, value in _tags(manifest).items() if value]
+    )
     client.log_artifacts(run, str(folder), FILES)
     client.set_terminated(run, "FINISHED", manifest.created_ms)
     return str(run)
@@ -209,21 +216,21 @@ def _tags(manifest: Manifest) -> dict[str, str]:
 
 
 def _metrics(manifest: Manifest, folder: Path) -> Iterator[tuple[str, float, int]]:
-    """Name, value and step of everything measured; final scores belong to the last step."""
+    """Name, value and step of every metric; the final scores belong to the last step."""
     history = History()
-    if (folder / HISTORY).is_file():  # versions of before it was written have none
-        history = msgspec.json.decode((folder / HISTORY).read_bytes(), type=History)
+    if (folder / HISTORY_FILE).is_file():  # older versions have no such file
+        history = msgspec.json.decode((folder / HISTORY_FILE).read_bytes(), type=History)
     for point in history.points:
         yield "loss", point.loss, point.step
         yield "learning_rate_share", point.rate, point.step
     for step, tasks in history.scores.items():
         for task, metrics in tasks.items():
             yield from ((_name(f"curve/{task}/{metric}"), value, step) for metric, value in metrics.items())
-    for name, value in _final(manifest).items():
+    for name, value in _final_metrics(manifest).items():
         yield _name(name), value, history.step
 
 
-def _final(manifest: Manifest) -> Mapping[str, float]:
+def _final_metrics(manifest: Manifest) -> Mapping[str, float]:
     final = _flat(manifest.evaluation) | {"seconds": manifest.seconds}
     final |= {f"parent/{name}": value for name, value in _flat(manifest.parent_evaluation).items()}
     for baseline, evaluation in manifest.baselines.items():
@@ -242,7 +249,7 @@ def _flat(evaluation: Evaluation) -> dict[str, float]:
 
 
 def _name(text: str) -> str:
-    """A metric's name with the characters that MLflow takes.
+    """The name of a metric, with the characters that MLflow does not allow replaced.
 
     >>> _name("TF-IDF + logistic regression/tactics/holdout/micro_f1")
     'TF-IDF - logistic regression/tactics/holdout/micro_f1'

@@ -1,12 +1,12 @@
-"""The embeddings of a version in Neo4j: a property of its own on every node, under a vector index of its own.
+"""Node embeddings in Neo4j. Each version has its own node property, with its own vector index.
 
-    1 the property `gnn_threat_v0003` of the nodes
-    2 the index of that name, waited for
-    3 the note that it serves
-    4 indexes and properties of other versions go
+    1 write the property of the nodes, such as `gnn_threat_v0003`
+    2 create the index of the same name, and wait for it
+    3 record that this version serves
+    4 drop the indexes and properties of other versions
 
-Each step can be repeated. Until 3 questions go to the version before, whose index is still there; killed before 4,
-the next write tidies up.
+Each step can be repeated. Until step 3, queries use the previous version, whose index still exists. If the process
+is killed before step 4, the next write drops what is left.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, LiteralString, cast
+from typing import Any
 
 import msgspec
 from neo4j import Driver
@@ -24,18 +24,18 @@ from transport.neo4j import neo4j_errors
 
 PREFIX = "gnn_threat_"
 NODES = "nodes.json"
-"""A version with this file has embeddings."""
-AT_ONCE = 1_000
-"""Nodes of one transaction."""
-AWAIT_S = 120
+"""A version with this file has node embeddings."""
+NODES_PER_TRANSACTION = 1_000
+INDEX_TIMEOUT_S = 120
+"""Longest wait until an index is online, seconds."""
 
 _SET = """UNWIND $rows AS row
 MERGE (n:Entity {id: row.id})
 SET n.`%s` = row.vector"""
 _INDEX = """CREATE VECTOR INDEX `%s` IF NOT EXISTS FOR (n:Entity) ON (n.`%s`)
 OPTIONS {indexConfig: {`vector.dimensions`: %d, `vector.similarity_function`: 'cosine'}}"""
-_SERVES = "MERGE (s:EmbeddingVersion {model: 'gnn-threat'}) SET s.name = $name"
-_WHICH = "MATCH (s:EmbeddingVersion {model: 'gnn-threat'}) RETURN s.name AS name"
+_SET_SERVING = "MERGE (s:EmbeddingVersion {model: 'gnn-threat'}) SET s.name = $name"
+_GET_SERVING = "MATCH (s:EmbeddingVersion {model: 'gnn-threat'}) RETURN s.name AS name"
 _INDEXES = "SHOW VECTOR INDEXES YIELD name, options WHERE name STARTS WITH $prefix RETURN name, options"
 _PROPERTIES = """MATCH (n:Entity) UNWIND keys(n) AS key
 WITH DISTINCT key WHERE key STARTS WITH $prefix RETURN key"""
@@ -47,50 +47,59 @@ ORDER BY score DESC, id"""
 
 
 def property_of(version: str) -> str:
-    """The name of a version's property and index.
+    """The name of the property and the index of a version.
 
     Raises:
-        BadConfiguration: It is no name of a version.
+        BadConfiguration: The version cannot be part of such a name.
 
     >>> property_of("v0003")
     'gnn_threat_v0003'
     """
     if not re.fullmatch(r"\w{1,40}", version, re.ASCII):
-        raise BadConfiguration(f"version {version!r} is no name that an index can have: letters, digits and _ only")
+        raise BadConfiguration(
+            f"version {version!r} cannot be part of the name of an index: use letters, digits and _ only"
+        )
     return PREFIX + version
 
 
 def write_embeddings(
     driver: Driver, version: str, nodes: Sequence[str], vectors: Sequence[Sequence[float]]
 ) -> None:
-    """Make a version's embeddings those that `similar` asks; see the module.
+    """Write the embeddings of a version and make `similar` use them; see the module.
 
     Args:
+        driver: Of the Neo4j.
         version: `v0003`, ...
-        nodes: Ids; one that Neo4j doesn't have yet is made, and gets the rest from the stream.
+        nodes: Ids. A node that Neo4j does not have yet is created; the stream adds its other properties.
         vectors: One per node, all of the same length.
 
     Raises:
         RetryLater: Neo4j does not answer.
-        BadConfiguration: It refuses.
+        BadConfiguration: There are no nodes, the number of vectors differs, or Neo4j refuses a query.
     """
     name = property_of(version)
     if len(nodes) != len(vectors) or not len(nodes):
-        raise BadConfiguration(f"{len(nodes)} nodes and {len(vectors)} vectors: one each, and at least one")
+        raise BadConfiguration(
+            f"{len(nodes)} nodes and {len(vectors)} vectors: each node needs one, and there must be a node"
+        )
     with neo4j_errors(f"writing the embeddings of {version}"):
-        for start in range(0, len(nodes), AT_ONCE):  # 1
-            some = zip(nodes[start : start + AT_ONCE], vectors[start : start + AT_ONCE], strict=True)
-            rows = [{"id": node, "vector": [float(x) for x in vector]} for node, vector in some]
-            driver.execute_query(_query(_SET % name), rows=rows)
+        for start in range(0, len(nodes), NODES_PER_TRANSACTION):  # 1
+            batch = zip(
+                nodes[start : start + NODES_PER_TRANSACTION],
+                vectors[start : start + NODES_PER_TRANSACTION],
+                strict=True,
+            )
+            rows = [{"id": node, "vector": [float(x) for x in vector]} for node, vector in batch]
+            driver.execute_query(_SET % name, rows=rows)
         _drop_other_size(driver, name, len(vectors[0]))
-        driver.execute_query(_query(_INDEX % (name, name, len(vectors[0]))))  # 2
-        driver.execute_query("CALL db.awaitIndex($name, $seconds)", name=name, seconds=AWAIT_S)
-        driver.execute_query(_SERVES, name=name)  # 3
-        _tidy(driver, name)  # 4
+        driver.execute_query(_INDEX % (name, name, len(vectors[0])))  # 2
+        driver.execute_query("CALL db.awaitIndex($name, $seconds)", name=name, seconds=INDEX_TIMEOUT_S)
+        driver.execute_query(_SET_SERVING, name=name)  # 3
+        _drop_other_versions(driver, name)  # 4
 
 
-def write_version(driver: Driver, version: str, folder: Path) -> None:
-    """`write_embeddings` of a version's folder: what a promotion is followed by."""
+def write_version_embeddings(driver: Driver, version: str, folder: Path) -> None:
+    """Write the embeddings in the folder of a version; see `write_embeddings`."""
     from safetensors.numpy import load_file
 
     nodes = [node["id"] for node in msgspec.json.decode((folder / NODES).read_bytes())]
@@ -98,17 +107,25 @@ def write_version(driver: Driver, version: str, folder: Path) -> None:
 
 
 def similar(driver: Driver, node: str, k: int = 10) -> list[dict[str, Any]]:
-    """The nodes that are most like one, by the embeddings that serve: id, kind, name and score (1: the same).
+    """The nearest neighbours of a node by cosine similarity, with the embeddings of the version that serves.
+
+    Args:
+        driver: Of the Neo4j.
+        node: Its id.
+        k: The number of neighbours, at least 1.
+
+    Returns:
+        At most `k` nodes, nearest first: `id`, `kind`, `name`, and `score`, 0 to 1 (1: the same direction).
 
     Raises:
         RetryLater: Neo4j does not answer.
-        BadConfiguration: There is no such node, or no embedding of it.
+        BadConfiguration: There are no embeddings yet, or the node does not exist or has none.
     """
-    with neo4j_errors(f"looking for what is like {node}"):
-        serving = driver.execute_query(_WHICH).records
+    with neo4j_errors(f"searching the neighbours of {node}"):
+        serving = driver.execute_query(_GET_SERVING).records
         if not serving:
             raise BadConfiguration(
-                "Neo4j has no embeddings yet: they come with the first version of gnn-threat (`sx9 models list -m "
+                "Neo4j has no embeddings yet: the first version of gnn-threat writes them (`sx9 models list -m "
                 "gnn-threat`)"
             )
         name = serving[0]["name"]
@@ -116,7 +133,7 @@ def similar(driver: Driver, node: str, k: int = 10) -> list[dict[str, Any]]:
         found = driver.execute_query(has, id=node, name=name).records
         if not found or not found[0]["has"]:
             raise BadConfiguration(
-                f"{node!r} has no embedding in {name}: ids are those of the graph, such as T1059.001"
+                f"{node!r} has no embedding in {name}: use the id of a node of the graph, such as T1059.001"
             )
         rows = driver.execute_query(_SIMILAR, id=node, name=name, k=k + 1).records
     return [
@@ -135,21 +152,16 @@ def _kind(labels: Sequence[str]) -> str:
 
 
 def _drop_other_size(driver: Driver, name: str, size: int) -> None:
-    """An index of this name for vectors of another length, from another journal's version, goes."""
+    """Drop an index of this name for vectors of another length, which a version of another journal left."""
     for index in driver.execute_query(_INDEXES, prefix=name).records:
         if index["name"] == name and index["options"]["indexConfig"].get("vector.dimensions") != size:
-            driver.execute_query(_query(f"DROP INDEX `{name}` IF EXISTS"))
+            driver.execute_query(f"DROP INDEX `{name}` IF EXISTS")
 
 
-def _tidy(driver: Driver, keep: str) -> None:
+def _drop_other_versions(driver: Driver, keep: str) -> None:
     for index in driver.execute_query(_INDEXES, prefix=PREFIX).records:
         if index["name"] != keep:
-            driver.execute_query(_query(f"DROP INDEX `{index['name']}` IF EXISTS"))
+            driver.execute_query(f"DROP INDEX `{index['name']}` IF EXISTS")
     for found in driver.execute_query(_PROPERTIES, prefix=PREFIX).records:
         if (key := found["key"]) != keep:
-            driver.execute_query(_query(f"MATCH (n:Entity) WHERE n.`{key}` IS NOT NULL REMOVE n.`{key}`"))
-
-
-def _query(text: str) -> LiteralString:
-    """Names in it are `property_of` a version, or names that begin with it and were made here."""
-    return cast(LiteralString, text)
+            driver.execute_query(f"MATCH (n:Entity) WHERE n.`{key}` IS NOT NULL REMOVE n.`{key}`")

@@ -1,12 +1,12 @@
-"""The versions of each model as folders, and which of them serves.
+"""The versions of each model as folders, and the champion: the version that serves.
 
     output/models/distilbert-mitre/
-        v0001/  v0002/           weights, tokenizer, card, manifest.json; never changed once they are there
-        champion -> v0002        moved atomically
+        v0001/  v0002/           weights, tokenizer, card, manifest.json; never changed after they are written
+        champion -> v0002        replaced atomically
         config.json -> champion/config.json, ...   so that the folder itself loads as the champion
 
-A version is written under a temporary name, brought to disk, and renamed: a folder with a version's name is
-complete. What a killed run left is removed by the next one, but for its checkpoint, from which that goes on.
+A version is written under a temporary name, flushed to disk, and renamed. So a folder with the name of a version is
+complete. The next run removes what a killed run left, except for its checkpoint, from which the run resumes.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from trainers.store import manifest as manifests
 from transport.files import LOCK_TIMEOUT_S, link_atomically, lock, sync, sync_folder
 
 CHAMPION = "champion"
-FREE_MB = 1_000
-"""Room that a run needs at least: a DistilBERT of 66 million parameters is 270 MB."""
+"""The link to the version that serves."""
+MIN_FREE_MB = 1_000
+"""The free disk space that a run needs; a DistilBERT of 66 million parameters takes 270 MB."""
 _VERSION = re.compile(r"v\d{4,}")
 
 
@@ -32,8 +33,8 @@ class Registry:
     """The versions under one folder.
 
     Args:
-        root: `output/models`; made when the first version is written.
-        home: Folder of the one model of this registry, where it isn't `root/<model>`.
+        root: Usually `output/models`; created when the first version is written.
+        home: The folder of a registry with a single model, if it is not `root/<model>`.
     """
 
     def __init__(self, root: Path, home: Path | None = None) -> None:
@@ -41,69 +42,68 @@ class Registry:
         self._home = home
 
     def home(self, model: str) -> Path:
-        """Where all of a model's versions lie."""
+        """The folder of a model, which holds all of its versions."""
         return self._home or self.root / model
 
     def folder(self, model: str, version: str) -> Path:
-        """Where a version lies, whether it is there or not."""
+        """The folder of a version, whether it exists or not."""
         return self.home(model) / version
 
     def has(self, model: str, version: str) -> bool:
-        """Whether a version is there."""
+        """Whether a version exists."""
         return self.folder(model, version).is_dir()
 
     def versions(self, model: str) -> list[Manifest]:
-        """The manifests of all versions, oldest first; their files are not looked at.
+        """The manifests of all versions, oldest first; their files are not verified.
 
         Raises:
-            Corrupt: A manifest is missing or unreadable.
+            Corrupt: A manifest is missing or cannot be decoded.
         """
         folders = self.home(model).glob("v*")
         return [manifests.read(p) for p in sorted(folders) if _VERSION.fullmatch(p.name)]
 
     def verified(self, model: str, version: str) -> Manifest:
-        """The manifest of a version whose files have the hashes that it states.
+        """The manifest of a version, after its files were verified against the hashes in it.
 
         Raises:
-            Corrupt: A file is missing or changed.
+            Corrupt: A file is missing or was changed.
         """
         return manifests.verify(self.folder(model, version))
 
     def champion(self, model: str) -> str | None:
-        """Name of the serving version; None before the first promotion."""
+        """The name of the version that serves; None before the first promotion."""
         link = self.home(model) / CHAMPION
         return str(link.readlink()) if link.is_symlink() else None
 
     def promote(self, model: str, version: str) -> None:
-        """Let a version serve; doing it again changes nothing."""
-        folder = self.home(model)
+        """Make a version the champion. Idempotent."""
+        home = self.home(model)
         if self.champion(model) != version:
-            link_atomically(folder / CHAMPION, version)
+            link_atomically(home / CHAMPION, version)
         names = {path.name for path in self.folder(model, version).iterdir()}
         for name in names:
-            if not (folder / name).is_symlink():
-                link_atomically(folder / name, f"{CHAMPION}/{name}")
-        for path in folder.iterdir():
+            if not (home / name).is_symlink():
+                link_atomically(home / name, f"{CHAMPION}/{name}")
+        for path in home.iterdir():
             if path.is_symlink() and path.name != CHAMPION and path.name not in names:
                 path.unlink()
 
-    def checkpoints(self, model: str, version: str) -> Path:
-        """Where the run that makes a version keeps its checkpoint, until the version is there."""
+    def checkpoint_folder(self, model: str, version: str) -> Path:
+        """Where the run that trains a version keeps its checkpoint until the version exists."""
         return self.home(model) / f".{version}.checkpoint"
 
     @contextlib.contextmanager
     def draft(self, model: str, version: str) -> Iterator[Path]:
-        """An empty folder that becomes the version when the block ends well, and goes away when it doesn't.
+        """An empty folder that becomes the version when the block succeeds, and is removed when it fails.
 
         Raises:
             RetryLater: Another process is writing a version of this model.
-            BadConfiguration: There is too little room.
+            BadConfiguration: There is too little disk space.
         """
         home = self.home(model)
         with lock(home / ".lock", f"training {model}", timeout_s=LOCK_TIMEOUT_S):
-            for left in home.glob(".*.partial"):
-                shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
-            _check_room(home)
+            _remove_partial(home)
+            _check_disk_space(home)
             partial = home / f".{version}.partial"
             partial.mkdir()
             try:
@@ -111,15 +111,25 @@ class Registry:
                 sync_folder(partial)
                 partial.rename(home / version)
                 sync(home)
-                for left in home.glob(".*.checkpoint"):
-                    shutil.rmtree(left)
+                for checkpoint in home.glob(".*.checkpoint"):
+                    shutil.rmtree(checkpoint)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
 
 
-def _check_room(folder: Path) -> None:
+def _remove_partial(home: Path) -> None:
+    """Remove the folders and links that a killed run left."""
+    for partial in home.glob(".*.partial"):
+        if partial.is_dir() and not partial.is_symlink():
+            shutil.rmtree(partial)
+        else:
+            partial.unlink()
+
+
+def _check_disk_space(folder: Path) -> None:
     free_mb = shutil.disk_usage(folder).free // 2**20
-    if free_mb < FREE_MB:
+    if free_mb < MIN_FREE_MB:
         raise BadConfiguration(
-            f"{folder} has {free_mb} MB left, a version needs {FREE_MB} MB: free some, or set SX9_OUTPUT_DIR"
+            f"{folder} has {free_mb} MB left, but a version needs {MIN_FREE_MB} MB: free some space, or set "
+            "SX9_OUTPUT_DIR"
         )

@@ -1,4 +1,4 @@
-"""What `model.versions.v1` says already, so that nothing is announced twice."""
+"""The version events that `model.versions.v1` already holds, so that none is sent twice."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ log = logging.getLogger(__name__)
 
 
 class VersionLog:
-    """The announcements read so far.
+    """The version events read so far.
 
     Args:
-        versions: The one partition of `model.versions.v1`.
+        versions: The only partition of `model.versions.v1`.
 
     Attributes:
-        ids: `VersionEvent.id` of all of them.
+        ids: `VersionEvent.id` of each event.
         promoted: Model -> its latest promotion.
     """
 
@@ -30,7 +30,7 @@ class VersionLog:
         self.promoted: dict[str, VersionEvent] = {}
 
     def catch_up(self) -> None:
-        """Read what is new.
+        """Read the events since the last call. An event that cannot be decoded is skipped with a warning.
 
         Raises:
             RetryLater: The broker does not answer.
@@ -41,7 +41,7 @@ class VersionLog:
                 try:
                     event: VersionEvent = decode(message.value, VersionEvent)
                 except BadRecord as error:
-                    log.warning("passing over an announcement at offset %d: %s", message.offset, error)
+                    log.warning("skipping the version event at offset %d: %s", message.offset, error)
                     continue
                 self.ids.add(event.id)
                 if event.outcome == "promoted":

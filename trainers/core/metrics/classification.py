@@ -1,10 +1,10 @@
 """Metrics of classification tasks: micro and macro F1, and precision, recall and F1 of each label.
 
-Of `distilbert-mitre` one task is the tactics of a text, of which it has any number; the other is its severity, one of
-five, whose micro F1 is the accuracy. An example counts for a task if it has a label of that task.
+`distilbert-mitre` has two tasks. A text has any number of tactics (multi-label), and one of five severities
+(multi-class), for which micro F1 is the accuracy. An example belongs to a task if it has a label of that task.
 
-Macro F1 is the mean over the labels that occur in the examples, including those that the model does not know: a
-label that it can't predict counts as missed.
+Macro F1 is the mean over the labels that occur in the examples. This includes labels that the model does not know;
+they count as missed.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from schemas.scores import SEVERITY, TACTICS, LabelScores, TaskScores, proportio
 from schemas.taxonomy import is_severity
 
 TASKS: Mapping[str, Callable[[str], bool]] = {TACTICS: lambda label: not is_severity(label), SEVERITY: is_severity}
-"""Task of a text -> whether a label is one of its labels."""
+"""Task -> whether a label belongs to it."""
 
 LabelMatrix = npt.NDArray[np.bool_]
-"""(examples, labels): which example has which label."""
+"""(examples, labels), boolean: which example has which label."""
 
 
 def extend_labels(known: Sequence[str], examples: Iterable[Sequence[str]]) -> tuple[str, ...]:
-    """The known labels in their order, then those that only the examples have, sorted.
+    """The known labels in their order, followed by the other labels of the examples, sorted.
 
     >>> extend_labels(["impact"], [("execution",), ("impact", "discovery")])
     ('impact', 'discovery', 'execution')
@@ -36,7 +36,14 @@ def extend_labels(known: Sequence[str], examples: Iterable[Sequence[str]]) -> tu
 
 
 def label_matrix(examples: Sequence[Sequence[str]], labels: Sequence[str]) -> LabelMatrix:
-    """Binarize label sets; labels that are not in `labels` are ignored.
+    """Binarize label sets.
+
+    Args:
+        examples: The labels of each example; those that are not in `labels` are ignored.
+        labels: The columns.
+
+    Returns:
+        (examples, labels), boolean.
 
     >>> label_matrix([("impact",), ()], ["execution", "impact"]).tolist()
     [[False, True], [False, False]]
@@ -57,9 +64,9 @@ def classification_scores(truth: LabelMatrix, predicted: LabelMatrix, labels: Se
         labels: Names of the columns.
 
     Returns:
-        Micro and macro F1, and the scores of the labels that occur. All 0 for no examples.
+        Micro and macro F1, and the scores of the labels that occur in `truth`. All 0 without examples.
     """
-    from sklearn.metrics import precision_recall_fscore_support  # imports for seconds, and commands get here
+    from sklearn.metrics import precision_recall_fscore_support  # slow to import, and commands import this module
 
     if not truth.size:
         return scores_of_labels(0, 0.0, {})
@@ -76,7 +83,13 @@ def classification_scores(truth: LabelMatrix, predicted: LabelMatrix, labels: Se
 
 
 def scores_of_labels(examples: int, micro_f1: float, labels: dict[str, LabelScores]) -> TaskScores:
-    """The scores of a classification task; the standard error of macro F1 takes the labels as independent."""
+    """Scores of a classification task from those of its labels.
+
+    Args:
+        examples: The number of examples.
+        micro_f1: 0 to 1.
+        labels: Scores of the labels that occur. The standard error of macro F1 assumes that they are independent.
+    """
     number = max(len(labels), 1)
     macro_f1 = sum(scores.f1 for scores in labels.values()) / number
     variance = sum(proportion_error(scores.f1, scores.support) ** 2 for scores in labels.values())
@@ -89,8 +102,13 @@ def scores_of_labels(examples: int, micro_f1: float, labels: dict[str, LabelScor
 
 
 def most_frequent_labels(train: Iterable[Sequence[str]]) -> tuple[str, ...]:
-    """What a trivial classifier predicts for every example: the most frequent labels, as many as an example has on
-    average, and at least one where there are any.
+    """The labels that a trivial classifier predicts for every example.
+
+    Args:
+        train: The labels of each training example.
+
+    Returns:
+        The most frequent labels, as many as an example has on average, but at least one. Empty without labels.
 
     >>> most_frequent_labels([("impact",), ("impact",), ("execution",)])
     ('impact',)

@@ -1,8 +1,9 @@
-"""How well a ranking finds what is hidden, and the rankings that a model has to beat.
+"""Ranking metrics, and two baselines that rank.
 
-    scores (rows, candidates) ──> known ones out ──> the best `k` ──> recall@k, NDCG@k of each row ──> means
+    scores (rows, candidates) ──> without the shown targets ──> the top `k` ──> recall@k, NDCG@k per row ──> means
 
-A row is a source (a group, a tool, a mitigation, ...) of which some targets are shown and some are hidden.
+A row is a source (a group, a tool, a mitigation, ...). Some of its targets are shown to the model, and some are
+hidden from it: the model has to rank these first.
 """
 
 from __future__ import annotations
@@ -18,20 +19,21 @@ Matrix = npt.NDArray[np.float32]
 """(rows, candidates)."""
 
 
-def ranked(scores: Matrix, shown: Matrix, hidden: Matrix, k: int = TOP) -> tuple[Matrix, Matrix]:
-    """Recall and NDCG of each row.
+def recall_and_ndcg(scores: Matrix, shown: Matrix, hidden: Matrix, k: int = TOP) -> tuple[Matrix, Matrix]:
+    """Recall@k and NDCG@k of each row (Järvelin and Kekäläinen 2002, with binary relevance).
 
     Args:
-        scores: Higher is better; of equal ones the candidate with the smaller index comes first.
-        shown: 1 where a target is known: never ranked.
-        hidden: 1 where a target is to be found; at least one per row.
-        k: Length of the ranking.
+        scores: (rows, candidates), higher is better; candidates with equal scores are ranked by their index.
+        shown: (rows, candidates), 1 for shown targets, which are not ranked.
+        hidden: (rows, candidates), 1 for hidden targets; at least one per row.
+        k: Length of the ranking, at least 1.
 
     Returns:
-        (rows,) share of the hidden targets among the best `k`, and their discounted gain over the best possible.
+        (rows,) twice, 0 to 1: the share of the hidden targets in the top `k`, and their discounted cumulative gain
+        relative to the best possible one.
 
     >>> one = lambda *x: np.array([x], dtype=np.float32)
-    >>> [float(x[0]) for x in ranked(one(3, 2, 1), one(1, 0, 0), one(0, 1, 0), k=1)]
+    >>> [float(x[0]) for x in recall_and_ndcg(one(3, 2, 1), one(1, 0, 0), one(0, 1, 0), k=1)]
     [1.0, 1.0]
     """
     order = np.argsort(-np.where(shown > 0, -np.inf, scores), axis=1, kind="stable")[:, :k]
@@ -44,33 +46,55 @@ def ranked(scores: Matrix, shown: Matrix, hidden: Matrix, k: int = TOP) -> tuple
 
 
 def ranking_scores(scores: Matrix, shown: Matrix, hidden: Matrix, k: int = TOP) -> TaskScores:
-    """Means over the rows with something hidden, with the standard errors of these means; all 0 for none.
+    """Mean recall@k and NDCG@k over the rows with hidden targets, with the standard errors of the means.
+
+    Args:
+        scores, shown, hidden, k: See `recall_and_ndcg`; rows without hidden targets are skipped.
+
+    Returns:
+        `examples` is the number of rows with hidden targets; all metrics are 0 if there are none.
 
     Raises:
         ValueError: The arrays have different shapes.
     """
     if not scores.shape == shown.shape == hidden.shape:
         raise ValueError(f"scores {scores.shape}, shown {shown.shape} and hidden {hidden.shape} differ in shape")
-    asked = hidden.sum(1) > 0
+    rows = hidden.sum(1) > 0
     names = (f"recall_at_{k}", f"ndcg_at_{k}")
-    if not asked.any():
+    if not rows.any():
         return TaskScores(0, dict.fromkeys(names, 0.0), errors=dict.fromkeys(names, 0.0))
-    found = dict(zip(names, ranked(scores[asked], shown[asked], hidden[asked], k), strict=True))
-    number = int(asked.sum())
+    values = dict(zip(names, recall_and_ndcg(scores[rows], shown[rows], hidden[rows], k), strict=True))
+    number = int(rows.sum())
     return TaskScores(
         number,
-        {name: float(each.mean()) for name, each in found.items()},
-        errors={name: float(each.std() / np.sqrt(number)) for name, each in found.items()},
+        {name: float(of_rows.mean()) for name, of_rows in values.items()},
+        errors={name: float(of_rows.std() / np.sqrt(number)) for name, of_rows in values.items()},
     )
 
 
 def popularity(shown: Matrix, known: Matrix) -> Matrix:
-    """The same for every row: how many known rows have a candidate."""
+    """Score each candidate by the number of known rows that have it; the scores of all rows are the same.
+
+    Args:
+        shown: (rows, candidates); only its shape is used.
+        known: (known rows, candidates), 1 for the targets of rows that are known completely.
+    """
     return np.broadcast_to(known.sum(0), shown.shape).astype(np.float32)
 
 
 def item_cosine(shown: Matrix, known: Matrix) -> Matrix:
-    """The sum of a candidate's cosines with the shown targets, each seen as the set of known rows that have it."""
+    """Score each candidate by the sum of its cosine similarities with the shown targets.
+
+    A candidate is the vector of the known rows that have it (item-based collaborative filtering, Sarwar et al.
+    2001).
+
+    Args:
+        shown: (rows, candidates), 1 for shown targets.
+        known: (known rows, candidates), 1 for the targets of rows that are known completely.
+
+    Returns:
+        (rows, candidates); 0 for a row without shown targets.
+    """
     together = known.T @ known  # (candidates, candidates)
     length = np.sqrt(np.diag(together)).clip(1e-6)
     np.fill_diagonal(together, 0.0)

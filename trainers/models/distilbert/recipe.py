@@ -54,7 +54,7 @@ from schemas.scores import (
 from schemas.taxonomy import is_severity
 from schemas.versions import Manifest
 from trainers.bases.base_models import TOKENIZER_FILES, quiet_transformers
-from trainers.core.baselines import tfidf
+from trainers.core.baselines.tfidf import tfidf_logistic_regression
 from trainers.core.calibration import (
     Calibration,
     at_least_one,
@@ -99,8 +99,8 @@ CHARS_PER_TOKEN, MAX_PIECES = 20, 16
 prose has 5 to a token."""
 
 Config = DistilbertConfig
-BASE_KIND = "distilbert"
-CONTEXT = False
+BASE_ARCHITECTURE = "distilbert"
+NEEDS_GRAPH_CONTEXT = False
 PRECISION = "words_precision.safetensors"
 """How sure the weights of the regression on words are, for a child to go on from."""
 
@@ -699,7 +699,9 @@ def _tfidf(
     counts = np.zeros((len(train), len(labels)), dtype=np.bool_)
     for task, columns in _columns(labels).items():
         counts[np.ix_(_rows(train, task), columns)] = True
-    return tfidf.logits_of(_texts(train), label_matrix(sets, labels), counts, _texts(holdout), config.seed)
+    return tfidf_logistic_regression(
+        _texts(train), label_matrix(sets, labels), counts, _texts(holdout), config.seed
+    )
 
 
 def _label_sets(placed: Sequence[OffsetExample]) -> list[tuple[str, ...]]:

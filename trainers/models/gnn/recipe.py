@@ -73,8 +73,8 @@ from trainers.reporting.plots import picture
 from transport.files import sha256_of
 
 Config = GnnConfig
-BASE_KIND = "distilbert"
-CONTEXT = True
+BASE_ARCHITECTURE = "distilbert"
+NEEDS_GRAPH_CONTEXT = True
 PIPELINE = "graph-ml"
 
 MODEL, EMBEDDINGS, GRAPH = "model.safetensors", "embeddings.safetensors", "graph.safetensors"

@@ -46,8 +46,8 @@ from trainers.models.phi3_lora.generation_evaluation import Quiz, make_quizzes, 
 from trainers.models.phi3_lora.packing import Piece, Row, pack, packed_attention, visible
 
 Config = Phi3LoraConfig
-BASE_KIND = "phi3"
-CONTEXT = False
+BASE_ARCHITECTURE = "phi3"
+NEEDS_GRAPH_CONTEXT = False
 PIPELINE = "text-generation"
 
 TARGETS = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")

@@ -1,4 +1,4 @@
-"""What a trigger names: latest wins, the holdout is never trained on, runs are bounded."""
+"""Datasets: the latest example counts, the holdout is never trained on, the size of a run is bounded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from schemas.errors import Corrupt
 from schemas.journal import Example
 from schemas.windows import Span, Trigger
 from tests.trainers.material import example, examples, held_out, trigger
-from trainers.core.dataset import Dataset, build, mark, split, text_hash
+from trainers.core.dataset import Dataset, build, example_fingerprint, split, text_hash
 
 
 def made(journal: list[Example], asked: Trigger, max_examples: int = 10_000, **more: frozenset[int]) -> Dataset:
@@ -128,7 +128,7 @@ def test_a_run_without_a_journal_takes_what_no_ancestor_has_seen_as_fresh() -> N
     journal = examples(300)
     first = split(journal[:200], 10_000, 17)
     assert (first.rehearsal, first.old) == ((), ())
-    known = {mark(e) for _, e in first.train + first.recent}
+    known = {example_fingerprint(e) for _, e in first.train + first.recent}
     edited = msgspec.structs.replace(first.fresh[0][1], hash="edited", text="another text")
     second = split([*journal, edited], 10_000, 17, known=known)
     assert keys(second.fresh) == {e.key for e in journal[200:] if not held_out(e)} | {edited.key}

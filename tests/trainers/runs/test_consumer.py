@@ -1,4 +1,4 @@
-"""The whole trainer on a real Kafka: answers, commits, keeps its partition, survives being killed."""
+"""A trainer on a real Kafka: it answers, commits, keeps its partition, and recovers from a kill."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from schemas.topics import JOURNAL, TRIGGERS, VERSIONS, Topic, partition_of
 from schemas.versions import VersionEvent
 from schemas.windows import Trigger
 from tests.trainers.material import MODEL, examples, trigger
-from tests.trainers.test_answering import QUICK, World
+from tests.trainers.runs.test_trigger_handler import QUICK, World
 from trainers.bases.base_models import Base
 from trainers.core.progress import ProgressCallback, RunProgress
 from trainers.models.distilbert.config import DistilbertConfig
 from trainers.runs import consumer as consumer_shell
-from trainers.runs.consumer import _attend, group_of, run_consumer
+from trainers.runs.consumer import _handle_while_polling, group_of, run_consumer
 from trainers.settings import TrainerSettings, load_trainer_settings
 from trainers.store.manifest import verify
 from trainers.store.registry import Registry
 from transport import files
 from transport.kafka import RecordProducer, consumer, producer, read_range
 
-PLACE = TopicPartition(TRIGGERS.name, partition_of(MODEL))
-PATIENCE_S = 90.0
+PARTITION = TopicPartition(TRIGGERS.name, partition_of(MODEL))
+TIMEOUT_S = 90.0
 
 
 def with_epochs(epochs: int) -> DistilbertConfig:
@@ -68,7 +68,7 @@ class Shell:
 
     def ask(self, *triggers: Trigger) -> None:
         """Put triggers on their topic."""
-        self.write(TRIGGERS, triggers, PLACE.partition)
+        self.write(TRIGGERS, triggers, PARTITION.partition)
 
     def read(self, topic: Topic, partition: int) -> list[Any]:
         """All records of a partition."""
@@ -93,7 +93,7 @@ class Shell:
         """The group's offset."""
         member = consumer(self.bootstrap, group_id=group_of(MODEL))
         try:
-            found: int | None = member.committed(PLACE)
+            found: int | None = member.committed(PARTITION)
         finally:
             member.close()
         return found
@@ -113,7 +113,7 @@ class Shell:
 
     def until(self, true: Callable[[], bool]) -> None:
         """Wait for something."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while not true():
             assert time.monotonic() < deadline
             time.sleep(0.2)
@@ -122,7 +122,7 @@ class Shell:
         """Wait until the journal has the answers of some versions, and the offset is committed."""
         wanted = set(versions)
         self.until(lambda: wanted <= {r.version for r in self.answers() if not isinstance(r, Score)})
-        self.until(lambda: self.committed() == len(self.read(TRIGGERS, PLACE.partition)))
+        self.until(lambda: self.committed() == len(self.read(TRIGGERS, PARTITION.partition)))
 
 
 @pytest.fixture
@@ -169,10 +169,10 @@ def test_a_run_longer_than_the_poll_interval_keeps_its_partition(
         shell.until_answered("v0001")
     (trained, _promoted) = shell.events()
     assert trained.seconds > 2.0
-    assert not [r for r in caplog.records if "another trainer's" in r.message or "was lost" in r.message]
+    assert not [r for r in caplog.records if "another trainer" in r.message or "was lost" in r.message]
 
 
-def test_a_trainer_is_killed_in_mid_run_and_the_repeat_has_the_same_weights(
+def test_after_a_kill_during_a_run_the_repeated_run_has_the_same_weights(
     shell: Shell, tiny: Base, tmp_path: Path
 ) -> None:
     asked = first_and_second()
@@ -182,13 +182,13 @@ def test_a_trainer_is_killed_in_mid_run_and_the_repeat_has_the_same_weights(
     shell.ask(*asked)
     code = f"""
 from pathlib import Path
-from tests.trainers.test_consumer import Shell, with_epochs
+from tests.trainers.runs.test_consumer import Shell, with_epochs
 from trainers.runs.consumer import run_consumer
 shell = Shell({shell.bootstrap!r}, Path({str(tmp_path)!r}), Path({str(shell.folders["cache_dir"])!r}))
 run_consumer(shell.settings(), with_epochs(40), shell.bootstrap, {MODEL!r})
 """
     partial = shell.registry.root / MODEL / ".v0002.partial"
-    with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2]) as process:
+    with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[3]) as process:
         try:
             shell.until(partial.exists)
             time.sleep(0.3)
@@ -207,7 +207,7 @@ run_consumer(shell.settings(), with_epochs(40), shell.bootstrap, {MODEL!r})
     assert not partial.exists()
 
 
-def test_it_stops_within_seconds_in_mid_run_and_repeats_later(shell: Shell) -> None:
+def test_it_stops_within_seconds_during_a_run_and_repeats_it_later(shell: Shell) -> None:
     shell.ask(first_and_second()[0])
     with shell.trainer(epochs=10_000):
         shell.until((shell.registry.root / MODEL / ".v0001.partial").exists)
@@ -221,23 +221,23 @@ def test_it_stops_within_seconds_in_mid_run_and_repeats_later(shell: Shell) -> N
     assert shell.said() == [("v0001", "trained"), ("v0001", "promoted")]
 
 
-def test_a_trigger_that_does_not_decode_is_passed_over(shell: Shell) -> None:
+def test_a_trigger_that_cannot_be_decoded_is_skipped(shell: Shell) -> None:
     writer = producer(shell.bootstrap)
-    writer.send(TRIGGERS.name, value=b"{nonsense", partition=PLACE.partition).get(timeout=30)
+    writer.send(TRIGGERS.name, value=b"{nonsense", partition=PARTITION.partition).get(timeout=30)
     writer.close()
     with shell.trainer():
         shell.until(lambda: shell.committed() == 1)
     assert shell.said() == []
 
 
-def test_a_lost_partition_drops_the_run() -> None:
+def test_a_lost_partition_cancels_the_run() -> None:
     class Group:
         """A member that loses its partition at its third poll."""
 
         polls = 0
 
         def assignment(self) -> set[TopicPartition]:
-            return {PLACE} if self.polls < 3 else set()
+            return {PARTITION} if self.polls < 3 else set()
 
         def poll(self, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
             self.polls += 1
@@ -245,18 +245,18 @@ def test_a_lost_partition_drops_the_run() -> None:
             return {}
 
     class Endless:
-        def answer(self, asked: Trigger, on_progress: ProgressCallback) -> None:
+        def handle(self, asked: Trigger, on_progress: ProgressCallback) -> None:
             while True:
                 on_progress(RunProgress("training", 1, 2, 1))
                 time.sleep(0.01)
 
     group: Any = Group()
     endless: Any = Endless()
-    assert not _attend(group, PLACE, endless, first_and_second()[0], threading.Event())
+    assert not _handle_while_polling(group, PARTITION, endless, first_and_second()[0], threading.Event())
     assert group.polls >= 3
 
 
-def test_what_fails_in_the_run_ends_the_trainer(shell: Shell) -> None:
+def test_an_error_in_the_run_ends_the_trainer(shell: Shell) -> None:
     shell.ask(first_and_second()[1])  # its parent is not there
 
     with pytest.raises(Corrupt, match=r"v0001/manifest\.json is missing"):

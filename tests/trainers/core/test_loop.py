@@ -1,4 +1,4 @@
-"""The training loop: a resumed run is the straight run, memory that runs out, processes that share a batch."""
+"""The training loop: resumed runs, memory that runs out, processes that share a batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from schemas.errors import BadConfiguration
 from schemas.scores import TaskScores
 from trainers.core.config import RecipeConfig
 from trainers.core.history import History
-from trainers.core.loop import fit, make_deterministic, rate
+from trainers.core.loop import fit, learning_rate_share, make_deterministic
 from trainers.core.progress import ProgressCallback, RunProgress, no_progress
 from trainers.runs.checkpoints import FolderCheckpointer
 
@@ -76,7 +76,7 @@ def dies_at(number: int) -> ProgressCallback:
     return on_progress
 
 
-def test_it_learns_and_says_every_step() -> None:
+def test_it_learns_and_reports_every_step() -> None:
     line, seen = Line(), []
     history = line.fit(on_progress=seen.append)
     assert [(s.step, s.steps, s.epoch) for s in seen] == [(n, 18, (n - 1) // 6 + 1) for n in range(1, 19)]
@@ -85,7 +85,7 @@ def test_it_learns_and_says_every_step() -> None:
 
 
 @pytest.mark.parametrize("killed_at", [3, 4, 9, 17])
-def test_a_killed_run_goes_on_with_the_same_losses_and_weights(tmp_path: Path, killed_at: int) -> None:
+def test_a_killed_run_resumes_with_the_same_losses_and_weights(tmp_path: Path, killed_at: int) -> None:
     straight = Line()
     expected = straight.fit()
     with pytest.raises(Stop):
@@ -111,7 +111,7 @@ def test_a_checkpoint_of_another_run_is_passed_over(tmp_path: Path) -> None:
     "damage", [lambda p: p.write_bytes(b"x" * 50), Path.unlink], ids=["other bytes", "missing"]
 )
 @pytest.mark.parametrize("name", ["state.safetensors", "state.json"])
-def test_a_damaged_checkpoint_costs_only_time(tmp_path: Path, name: str, damage: Callable[[Path], Any]) -> None:
+def test_a_damaged_checkpoint_only_costs_time(tmp_path: Path, name: str, damage: Callable[[Path], Any]) -> None:
     straight = Line()
     straight.fit()
     with pytest.raises(Stop):
@@ -123,7 +123,7 @@ def test_a_damaged_checkpoint_costs_only_time(tmp_path: Path, name: str, damage:
     assert equal(again.weights(), straight.weights())
 
 
-def test_scores_come_every_so_many_steps_and_at_the_end() -> None:
+def test_scores_are_recorded_at_intervals_and_at_the_end() -> None:
     line = Line()
     modes = []
 
@@ -148,7 +148,7 @@ def test_accumulated_batches_are_one_larger_batch() -> None:
     assert losses(history) == pytest.approx(losses(expected), rel=1e-5)
 
 
-def test_log_lines_come_every_so_many_steps(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_lines_are_written_at_intervals(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "trainers.core.loop"):
         Line().fit(msgspec.structs.replace(CONFIG, logging_steps=6))
     assert [r.getMessage().split(":")[0] for r in caplog.records] == [
@@ -167,24 +167,26 @@ def short_of_memory(line: Line, most: int) -> Callable[[nn.Module, Sequence[int]
     return loss
 
 
-def test_out_of_memory_halves_the_batch_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_out_of_memory_halves_the_micro_batches_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     line, plenty = Line(), Line()
     for each in (line, plenty):
         each.model[1] = nn.Identity()
     history = line.fit(loss=short_of_memory(line, 2))
-    assert history.largest_piece == 2
+    assert history.micro_batch_size == 2
     said = [r.getMessage() for r in caplog.records]
-    assert said == [f"out of memory: batches are computed in pieces of {n} examples from here on" for n in (4, 2)]
+    assert said == [f"out of memory: continuing with micro-batches of {n} examples" for n in (4, 2)]
     assert losses(history) == pytest.approx(losses(plenty.fit()), rel=1e-4), "the step is the same"
 
 
 def test_too_little_memory_for_one_example_is_a_clear_error() -> None:
     line = Line()
-    with pytest.raises(BadConfiguration, match="out of memory with a single example: lower the most tokens"):
+    with pytest.raises(
+        BadConfiguration, match="out of memory with a single example: lower the maximum number of tokens"
+    ):
         line.fit(loss=short_of_memory(line, 0))
 
 
-def test_another_error_is_not_taken_for_memory() -> None:
+def test_another_error_is_raised_unchanged() -> None:
     def wrong(_model: nn.Module, _indices: Sequence[int]) -> torch.Tensor:
         raise RuntimeError("shapes differ")
 
@@ -192,7 +194,7 @@ def test_another_error_is_not_taken_for_memory() -> None:
         Line().fit(loss=wrong)
 
 
-def test_a_loss_that_is_no_number_ends_the_run() -> None:
+def test_a_loss_that_is_not_finite_ends_the_run() -> None:
     def wrong(model: nn.Module, indices: Sequence[int]) -> torch.Tensor:
         return Line().loss(model, indices) * float("nan")
 
@@ -200,8 +202,8 @@ def test_a_loss_that_is_no_number_ends_the_run() -> None:
         Line().fit(loss=wrong)
 
 
-def test_rates_rise_and_fall_in_lines() -> None:
-    shares = [rate(step, 10, 0.2) for step in range(10)]
+def test_the_learning_rate_rises_and_falls_linearly() -> None:
+    shares = [learning_rate_share(step, 10, 0.2) for step in range(10)]
     assert shares == pytest.approx([0.5, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
 
 
@@ -209,7 +211,7 @@ SHARED = """
 import json, sys
 import msgspec
 from torch import nn
-from tests.trainers.test_loop import CONFIG, Line, losses
+from tests.trainers.core.test_loop import CONFIG, Line, losses
 from trainers.core.loop import is_main_process
 from trainers.runs.distributed import join
 
@@ -222,11 +224,11 @@ if is_main_process():
 """
 
 
-def test_two_processes_share_every_batch_and_end_as_one(tmp_path: Path) -> None:
+def test_two_processes_share_every_batch_and_give_the_result_of_one(tmp_path: Path) -> None:
     (tmp_path / "shared.py").write_text(SHARED)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
     done = subprocess.run(
-        [*command, str(tmp_path / "shared.py")], cwd=Path(__file__).parents[2], capture_output=True, text=True,
+        [*command, str(tmp_path / "shared.py")], cwd=Path(__file__).parents[3], capture_output=True, text=True,
         timeout=90, check=False, env={**_environment(), "ACCELERATE_USE_CPU": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -241,4 +243,4 @@ def test_two_processes_share_every_batch_and_end_as_one(tmp_path: Path) -> None:
 def _environment() -> dict[str, str]:
     import os
 
-    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}

@@ -1,4 +1,4 @@
-"""A trigger is answered once, the same way, whatever is killed; bad runs are refused with their numbers."""
+"""Triggers are answered once and always in the same way, also after kills; bad runs are refused with numbers."""
 
 from __future__ import annotations
 
@@ -28,8 +28,7 @@ from trainers.bases.base_models import Base
 from trainers.core.progress import Cancelled, RunProgress, no_progress
 from trainers.models.distilbert import recipe as distilbert
 from trainers.models.distilbert.config import DistilbertConfig
-from trainers.runs import trigger_handler as answering
-from trainers.runs.trigger_handler import TriggerHandler
+from trainers.runs.trigger_handler import TriggerHandler, load_dataset
 from trainers.settings import TrainerSettings, load_trainer_settings
 from trainers.store import manifest as manifests
 from trainers.store.journal_copy import JournalCopy
@@ -44,7 +43,7 @@ QUICK = DistilbertConfig(
 
 
 class World:
-    """Topics in memory and folders on disk; every `answering()` is a trainer just started."""
+    """Topics in memory and folders on disk; every `answer()` starts a trainer."""
 
     def __init__(self, path: Path, base: Base, journal: list[Example]) -> None:
         self.path = path
@@ -62,16 +61,16 @@ class World:
         """A trainer starts, with some fields of the recipe's configuration changed, answers a trigger and stops."""
         own = self.settings()
         config = msgspec.structs.replace(QUICK, **recipe)
-        store = JournalCopy(own.trainer_dir / "journal.sqlite", self.journal)
+        copy = JournalCopy(own.trainer_dir / "journal.sqlite", self.journal)
         logs = {JOURNAL.name: self.journal, VERSIONS.name: self.announcements}
-        outbox: Any = MemoryOutbox(logs, dies_at)
-        trainer = TriggerHandler(
-            MODEL, own, config, self.base, self.registry, store, VersionLog(self.announcements), outbox
+        producer: Any = MemoryOutbox(logs, dies_at)
+        handler = TriggerHandler(
+            MODEL, own, config, self.base, self.registry, copy, VersionLog(self.announcements), producer
         )
         try:
-            trainer.answer(asked, no_progress)
+            handler.handle(asked, no_progress)
         finally:
-            store.close()
+            copy.close()
 
     def said(self) -> list[tuple[str, str]]:
         """Version and outcome of each announcement."""
@@ -282,9 +281,9 @@ def test_the_holdout_and_what_supersedes_is_read_from_the_journal(world: World) 
     journal = examples(300)
     edited = next(e for e in journal if not held_out(e))
     journal.append(example(900, ["exfiltration"], key=edited.key))
-    store = JournalCopy(world.path / "journal.sqlite", MemoryLog(journal))
-    store.catch_up()
-    data = answering.dataset(store, trigger(journal, 100, 301), 1_000)
+    copy = JournalCopy(world.path / "journal.sqlite", MemoryLog(journal))
+    copy.catch_up()
+    data = load_dataset(copy, trigger(journal, 100, 301), 1_000)
     assert not any(held_out(e) for _, e in data.train)
     assert [o for o, e in data.train if e.key == edited.key] == [300]
 
@@ -294,12 +293,12 @@ def test_a_stopped_run_says_nothing(world: World, asked: tuple[Trigger, Trigger]
         raise Cancelled
 
     own = world.settings()
-    store = JournalCopy(own.trainer_dir / "journal.sqlite", world.journal)
-    outbox: Any = MemoryOutbox({})
-    trainer = TriggerHandler(
-        MODEL, own, QUICK, world.base, world.registry, store, VersionLog(world.announcements), outbox
+    copy = JournalCopy(own.trainer_dir / "journal.sqlite", world.journal)
+    producer: Any = MemoryOutbox({})
+    handler = TriggerHandler(
+        MODEL, own, QUICK, world.base, world.registry, copy, VersionLog(world.announcements), producer
     )
     with pytest.raises(Cancelled):
-        trainer.answer(asked[0], stop)
+        handler.handle(asked[0], stop)
     assert world.registry.versions(MODEL) == []
-    store.close()
+    copy.close()

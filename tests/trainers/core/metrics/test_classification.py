@@ -1,4 +1,4 @@
-"""Scores against numbers worked out by hand."""
+"""Classification metrics, compared with values computed by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainers.core.metrics.classification import (
 LABELS = ("execution", "impact", "persistence")
 
 
-def test_scores_are_those_worked_out_by_hand() -> None:
+def test_scores_are_those_computed_by_hand() -> None:
     truth = label_matrix([("execution",), ("execution", "impact"), ("impact",)], LABELS)
     predicted = label_matrix([("execution",), ("execution",), ("persistence",)], LABELS)
     scores = classification_scores(truth, predicted, LABELS)
@@ -40,6 +40,6 @@ def test_no_examples_score_zero() -> None:
     assert classification_scores(nothing, nothing, LABELS).labels == {}
 
 
-def test_the_baseline_names_as_many_labels_as_an_example_has() -> None:
+def test_the_trivial_baseline_predicts_as_many_labels_as_an_example_has() -> None:
     assert most_frequent_labels([("a", "b"), ("a", "b"), ("c", "b")]) == ("b", "a")
     assert most_frequent_labels([]) == ()

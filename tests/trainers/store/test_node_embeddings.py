@@ -1,4 +1,4 @@
-"""Embeddings in a real Neo4j: the version that serves is asked, older ones are gone, twice is as once."""
+"""Node embeddings in Neo4j: queries use the version that serves, older ones are dropped, writes are idempotent."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ VECTORS = [[1.0, 0.0, 0.0, 0.0], [0.9, 0.1, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.
 @pytest.fixture
 def driver(service_settings: Settings, neo4j_endpoint: Endpoints) -> Iterator[Driver]:
     if service_settings.neo4j_uri:
-        pytest.skip("deletes everything: not in a Neo4j that somebody configured")
+        pytest.skip("deletes everything: not in a configured Neo4j")
     with GraphDatabase.driver(neo4j_endpoint.neo4j_uri) as driver:
         driver.execute_query("MATCH (n) DETACH DELETE n")
         yield driver
@@ -52,7 +52,7 @@ def properties(driver: Driver) -> set[str]:
 
 
 @pytest.mark.services
-def test_the_nearest_node_comes_first_and_the_node_itself_never(driver: Driver) -> None:
+def test_the_nearest_node_comes_first_and_the_node_itself_is_left_out(driver: Driver) -> None:
     driver.execute_query("CREATE (:Entity:Technique {id: 'T1059.001', name: 'PowerShell'})")
     write_embeddings(driver, "v0001", NODES, VECTORS)
     write_embeddings(driver, "v0001", NODES, VECTORS)
@@ -64,7 +64,7 @@ def test_the_nearest_node_comes_first_and_the_node_itself_never(driver: Driver) 
 
 
 @pytest.mark.services
-def test_a_later_version_takes_over_and_the_older_one_is_gone(driver: Driver) -> None:
+def test_a_later_version_replaces_the_older_one(driver: Driver) -> None:
     write_embeddings(driver, "v0001", NODES, VECTORS)
     turned = [vector[::-1] for vector in VECTORS]
     turned[2], turned[1] = turned[1], turned[2]
@@ -75,7 +75,7 @@ def test_a_later_version_takes_over_and_the_older_one_is_gone(driver: Driver) ->
 
 
 @pytest.mark.services
-def test_what_is_not_there_is_named(driver: Driver) -> None:
+def test_the_error_names_what_is_missing(driver: Driver) -> None:
     with pytest.raises(BadConfiguration, match="no embeddings yet"):
         similar(driver, "T1059")
     write_embeddings(driver, "v0001", NODES, VECTORS)
@@ -85,7 +85,7 @@ def test_what_is_not_there_is_named(driver: Driver) -> None:
         write_embeddings(driver, "v0001", ["a", "b"], [[1.0]])
 
 
-def test_a_neo4j_that_is_away_can_be_asked_later() -> None:
+def test_a_neo4j_that_does_not_answer_can_be_tried_again_later() -> None:
     with (
         GraphDatabase.driver("bolt://127.0.0.1:1", max_transaction_retry_time=0) as driver,
         pytest.raises(RetryLater, match="sx9 status"),
@@ -93,13 +93,13 @@ def test_a_neo4j_that_is_away_can_be_asked_later() -> None:
         similar(driver, "T1059")
 
 
-def test_a_name_that_is_no_version_is_refused() -> None:
-    with pytest.raises(BadConfiguration, match="no name"):
+def test_a_version_that_cannot_be_a_name_is_refused() -> None:
+    with pytest.raises(BadConfiguration, match="cannot be part of the name of an index"):
         property_of("v1` DETACH DELETE n //")
 
 
 @pytest.mark.services
-def test_a_promoted_version_is_asked_and_a_refused_one_is_not(
+def test_queries_use_a_promoted_version_and_not_a_refused_one(
     driver: Driver, neo4j_endpoint: Endpoints, models_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, journal = "gnn-threat", graph(240)
@@ -111,13 +111,13 @@ def test_a_promoted_version_is_asked_and_a_refused_one_is_not(
     for gain, answered in ((2.0, "refused"), (-1.0, "promoted")):
         monkeypatch.setattr(gate, "FIRST_GAIN", gain)
         logs = {JOURNAL.name: MemoryLog(journal), VERSIONS.name: MemoryLog([])}
-        store = JournalCopy(tmp_path / answered / "journal.sqlite", logs[JOURNAL.name])
-        registry, announced = Registry(tmp_path / answered), VersionLog(logs[VERSIONS.name])
-        outbox: Any = MemoryOutbox(logs)
-        trainer = TriggerHandler(model, settings, CONFIGS[model], base, registry, store, announced, outbox)
+        copy = JournalCopy(tmp_path / answered / "journal.sqlite", logs[JOURNAL.name])
+        registry, version_log = Registry(tmp_path / answered), VersionLog(logs[VERSIONS.name])
+        producer: Any = MemoryOutbox(logs)
+        handler = TriggerHandler(model, settings, CONFIGS[model], base, registry, copy, version_log, producer)
         asked = msgspec.structs.replace(trigger(journal, 0, len(journal)), model=model)
-        trainer.answer(asked, no_progress)
-        store.close()
+        handler.handle(asked, no_progress)
+        copy.close()
         assert decode(logs[VERSIONS.name].messages[-1].value, VersionEvent).outcome == answered
         assert indexes(driver) == (["gnn_threat_v0001"] if answered == "promoted" else before)
     rows = similar(driver, "T1000", 3)

@@ -1,4 +1,4 @@
-"""The gate: what passes, what doesn't, and the numbers it leaves."""
+"""The gate: what passes, what is refused, and the recorded numbers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""MLflow mirrors the registry: every version once, `champion` where ours is; an MLflow that is away costs nothing.
+"""The mirror in MLflow: every version once, the alias on the champion, no harm if MLflow does not answer.
 
-The server is a real one, a process of these tests with a database and files of its own.
+The server is real: a process of these tests, with its own database and files.
 """
 
 from __future__ import annotations
@@ -24,15 +24,14 @@ from schemas.scores import Evaluation, TaskScores
 from schemas.versions import GateCheck, Manifest
 from tests.sx9_ml_models.test_training import content, procedures
 from tests.trainers.material import examples
-from tests.trainers.test_answering import World, sequence
+from tests.trainers.runs.test_trigger_handler import World, sequence
 from trainers import telemetry as metrics
 from trainers.bases.base_models import Base
-from trainers.core.history import History, Point
-from trainers.runs.train_version import HISTORY
+from trainers.core.history import HISTORY_FILE, History, Point
 from trainers.settings import load_trainer_settings
 from trainers.store import manifest as manifests
-from trainers.store import mlflow_mirror as tracking
-from trainers.store.mlflow_mirror import FILES, Tracker, tracker
+from trainers.store import mlflow_mirror as mirrors
+from trainers.store.mlflow_mirror import FILES, MlflowMirror, mlflow_mirror
 from trainers.store.registry import Registry
 
 if TYPE_CHECKING:
@@ -41,14 +40,14 @@ if TYPE_CHECKING:
 START_S = 240
 pytestmark = [
     pytest.mark.timeout(600),
-    # What MLflow and its dependencies say of each other; ours are still errors.
+    # Warnings of MLflow about its dependencies; our own are still errors.
     pytest.mark.filterwarnings("ignore::FutureWarning:mlflow", "ignore::DeprecationWarning:mlflow"),
 ]
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of an MLflow server; it takes 10 to 60 s until it answers."""
+    """The address of an MLflow server; it takes 10 to 60 s to start."""
     folder = tmp_path_factory.mktemp("mlflow")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -85,12 +84,12 @@ def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None
 
 @pytest.fixture
 def client(server: str) -> MlflowClient:
-    return tracking._client(server)
+    return mirrors._client(server)
 
 
 @pytest.fixture(autouse=True)
 def own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What `_client` sets where nobody has, of these tests alone; MLflow writes into the folder it is called in."""
+    """The variables that `_client` would set for the whole process; MLflow writes into the working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
@@ -112,7 +111,7 @@ def write_version(registry: Registry, model: str, version: str, *, promoted: boo
         history = History(
             [Point(step, 1, 2.0 / step, 0.5) for step in range(1, 1_203)], {600: {"tactics": {"macro_f1": 0.4}}}
         )
-        (folder / HISTORY).write_bytes(msgspec.json.encode(history))
+        (folder / HISTORY_FILE).write_bytes(msgspec.json.encode(history))
         made = Manifest(
             model=model, version=version, trigger=f"{model}/1", reason="drift", promoted=promoted, gate=(check,),
             config={"epochs": 3, "learning_rate": 0.1}, base="tiny", evaluation=evaluation(0.8),
@@ -132,15 +131,15 @@ def runs(client: MlflowClient, model: str) -> list[Any]:
 
 
 def champion(client: MlflowClient, model: str) -> str:
-    """Our name of the version that the alias is on."""
-    return str(client.get_model_version_by_alias(model, "champion").tags[tracking.VERSION])
+    """Our name of the version that has the alias."""
+    return str(client.get_model_version_by_alias(model, "champion").tags[mirrors.VERSION])
 
 
 def test_a_version_is_a_run_and_a_registered_version(server: str, client: MlflowClient, tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     write_version(registry, "whole", "v0001")
     write_version(registry, "whole", "v0002", promoted=False, parent="v0001")
-    assert Tracker(server, registry).mirror("whole")
+    assert MlflowMirror(server, registry).mirror("whole")
     first, second = runs(client, "whole")
     assert (first.info.run_name, first.info.status) == ("v0001", "FINISHED")
     assert (first.info.start_time, first.info.end_time) == (1_699_999_997_500, 1_700_000_000_000)
@@ -165,13 +164,13 @@ def test_a_version_is_a_run_and_a_registered_version(server: str, client: Mlflow
     assert champion(client, "whole") == "v0001"
 
 
-def test_a_registered_champion_can_be_fetched_whole(
+def test_a_registered_champion_can_be_downloaded_completely(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     registry = Registry(tmp_path / "models")
     write_version(registry, "fetched", "v0001")
-    Tracker(server, registry).mirror("fetched")
+    MlflowMirror(server, registry).mirror("fetched")
     from mlflow.artifacts import download_artifacts
 
     got = download_artifacts("models:/fetched@champion", dst_path=str(tmp_path / "got"))
@@ -181,13 +180,13 @@ def test_a_registered_champion_can_be_fetched_whole(
 def test_nothing_is_printed(server: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     registry = Registry(tmp_path)
     write_version(registry, "silent", "v0001")
-    assert Tracker(server, registry).mirror("silent")
-    assert capfd.readouterr().out == "", "a command's --json would be spoilt"
+    assert MlflowMirror(server, registry).mirror("silent")
+    assert capfd.readouterr().out == "", "it would end up in the output of --json"
 
 
 def test_the_alias_follows_a_promotion_and_a_rollback(server: str, client: MlflowClient, tmp_path: Path) -> None:
     registry = Registry(tmp_path)
-    mirrored = Tracker(server, registry)
+    mirrored = MlflowMirror(server, registry)
     for version in ("v0001", "v0002"):
         write_version(registry, "moved", version)
         mirrored.mirror("moved")
@@ -198,11 +197,11 @@ def test_the_alias_follows_a_promotion_and_a_rollback(server: str, client: Mlflo
     assert len(runs(client, "moved")) == 2
 
 
-def test_what_was_cut_off_is_completed_and_nothing_is_sent_twice(
+def test_an_interrupted_mirror_is_completed_and_nothing_is_sent_twice(
     server: str, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry = Registry(tmp_path)
-    mirrored = Tracker(server, registry)
+    mirrored = MlflowMirror(server, registry)
     write_version(registry, "cut", "v0001")
     from mlflow import MlflowClient as Theirs
 
@@ -229,11 +228,11 @@ def test_the_same_name_in_another_registry_is_another_version(
     for place, seconds in (("one", 1.0), ("two", 2.0)):
         registry = Registry(tmp_path / place)
         write_version(registry, "twice", "v0001", seconds=seconds)
-        Tracker(server, registry).mirror("twice")
+        MlflowMirror(server, registry).mirror("twice")
     assert [run.data.metrics["seconds"] for run in runs(client, "twice")] == [1.0, 2.0]
 
 
-def test_a_trainer_tells_mlflow_of_each_answer(
+def test_a_trainer_mirrors_the_version_of_each_trigger(
     server: str, client: MlflowClient, tmp_path: Path, tiny: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
@@ -248,7 +247,7 @@ def test_a_trainer_tells_mlflow_of_each_answer(
     assert champion(client, "distilbert-mitre") == world.registry.champion("distilbert-mitre")
 
 
-def test_a_batch_call_tells_mlflow_too(
+def test_a_batch_call_mirrors_its_version(
     server: str, client: MlflowClient, tmp_path: Path, models_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sx9_ml_models.training import train_distilbert
@@ -264,11 +263,11 @@ def test_a_batch_call_tells_mlflow_too(
     assert run.data.metrics["tactics/holdout/examples"] == result.evaluation["tactics"]["holdout"].examples
 
 
-def test_an_mlflow_that_is_away_stops_nothing_and_gets_it_later(
+def test_an_mlflow_that_does_not_answer_stops_nothing_and_receives_the_version_later(
     server: str, client: MlflowClient, tmp_path: Path, tiny: Base, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    with socket.socket() as taken:  # bound and not listening: nothing answers there
+    with socket.socket() as taken:  # bound, but not listening
         taken.bind(("127.0.0.1", 0))
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{taken.getsockname()[1]}")
         world = World(tmp_path, tiny, examples(300))
@@ -276,26 +275,26 @@ def test_an_mlflow_that_is_away_stops_nothing_and_gets_it_later(
         world.answer(sequence(examples(300))[0])
     assert world.said() == [("v0001", "trained"), ("v0001", "promoted")]
     assert failures() == before + 1
-    assert "distilbert-mitre: not brought to MLflow at http://127.0.0.1:" in caplog.text
+    assert "distilbert-mitre: not mirrored to MLflow at http://127.0.0.1:" in caplog.text
     shutil.move(tmp_path / "output" / "models" / "distilbert-mitre", tmp_path / "models" / "later")
-    assert Tracker(server, Registry(tmp_path / "models")).mirror("later")
+    assert MlflowMirror(server, Registry(tmp_path / "models")).mirror("later")
     assert champion(client, "later") == "v0001"
 
 
 def failures() -> float:
-    """How often versions were not brought to MLflow, by the metrics."""
+    """The number of failures to mirror, from the Prometheus metrics."""
     found = metrics.TRACKING_FAILURES.collect()[0].samples
     return sum(sample.value for sample in found if sample.name.endswith("_total"))
 
 
-def test_without_an_address_there_is_no_tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_tracking_uri_there_is_no_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert tracker(load_trainer_settings().mlflow_tracking_uri, Registry(tmp_path)) is None
+    assert mlflow_mirror(load_trainer_settings().mlflow_tracking_uri, Registry(tmp_path)) is None
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somewhere:5000")
     assert load_trainer_settings().mlflow_tracking_uri == "http://somewhere:5000"
 
 
-def test_a_missing_package_is_named_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_missing_package_has_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(BadConfiguration, match=r"the package mlflow is not installed: run `pip install 'sx9"):
-        tracker("http://somewhere:5000", Registry(tmp_path))
+        mlflow_mirror("http://somewhere:5000", Registry(tmp_path))
