@@ -49,9 +49,10 @@ PURE = {
 """Package without input, output, clock or environment -> third-party packages that it may import."""
 PURE_STANDARD_LIBRARY = {
     "__future__", "bisect", "collections", "contextlib", "dataclasses", "enum", "functools", "hashlib", "heapq",
-    "importlib", "itertools", "logging", "math", "operator", "re", "time", "typing", "warnings",
+    "importlib", "itertools", "logging", "math", "operator", "random", "re", "time", "typing", "warnings",
 }  # fmt: skip
-"""Modules of the standard library that compute; `time` only to format one that is passed in."""
+"""Modules of the standard library that compute. `time` only formats a time, and `random` only draws from a generator,
+that is passed in."""
 CALLS_OF_A_SHELL = {"open", "print", "input"}
 
 MAX_FUNCTION_LINES = 70

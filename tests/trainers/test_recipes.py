@@ -153,9 +153,7 @@ def test_a_child_starts_from_its_parent_and_does_not_change_it(lab: Lab) -> None
     assert lab.weights("child") != lab.weights("orphan")
     assert report.champion.keys() >= report.candidate.keys()
     assert all(report.champion[task].keys() >= splits.keys() for task, splits in report.candidate.items())
-    assert any("prequential" in splits for splits in report.champion.values()), (
-        "the parent is scored before training"
-    )
+    assert any("prequential" in splits for splits in report.champion.values()), "scored before training"
 
 
 @pytest.mark.parametrize("size", [0, 1])

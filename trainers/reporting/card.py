@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from schemas.scores import HOLDOUT, OLD, RECENT, Evaluation, of_split
 from schemas.versions import Manifest
 from trainers.reporting.summary import metric_name, values_of
 
-if TYPE_CHECKING:
-    from trainers.models.recipe import Recipe
-
 SPLITS = (OLD, RECENT, HOLDOUT)
 
 
-def card(manifest: Manifest, recipe: Recipe) -> str:
+def card(manifest: Manifest, pipeline: str, introduction: str) -> str:
     """The text of the model card. It does not depend on the time of the run, so a rebuild writes the same bytes.
 
     Args:
         manifest: Of the version; `files`, `created_ms` and `seconds` are not used.
-        recipe: The recipe that trained it; it provides the introduction.
+        pipeline: The pipeline tag of the model on the Hugging Face hub.
+        introduction: What the version does and how to use it, in Markdown.
     """
     return f"""---
-pipeline_tag: {recipe.PIPELINE}
+pipeline_tag: {pipeline}
 tags: [mitre-attack, threat-intelligence]
 ---
 
 # {manifest.model} {manifest.version}
 
-{recipe.introduction(manifest)}
+{introduction}
 
 ## Provenance
 

@@ -145,7 +145,7 @@ def test_the_manifest_says_what_the_version_is_made_of(world: World, asked: tupl
     assert found.promoted == all(check.passed for check in found.gate)
     assert found.files.keys() == {
         "model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "README.md", "curves.png",
-        "history.json", "precision_recall.png", "distilbert_words.py", "words_precision.safetensors",
+        "history.json", "precision_recall.png", "network.py", "words_precision.safetensors",
     }  # fmt: skip
     assert 0 < found.newest_event_ms == world.events()[-1].newest_event_ms
     assert "| parent | v0001 |" in (world.registry.folder(MODEL, "v0002") / "README.md").read_text()
