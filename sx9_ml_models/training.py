@@ -38,7 +38,7 @@ from streams.content.events_folder import read_events
 from streams.core.projections.examples import LEARNS_FROM, project
 from streams.core.sampling import pick_spread
 from sx9_ml_models import render as tables
-from trainers.bases.base_models import resolve
+from trainers.bases.resolve import resolve
 from trainers.core import gate
 from trainers.core.config import RecipeConfig, with_values
 from trainers.core.dataset import Dataset, mark, split

@@ -28,7 +28,7 @@ from schemas.events import Event
 from schemas.journal import Example, Node, Source
 from streams.core.projections.examples import project
 from streams.fetchers.feeds import attack
-from trainers.bases.base_models import resolve
+from trainers.bases.resolve import resolve
 from trainers.bases.text_embedding import embed_texts
 from trainers.core.dataset import Dataset
 from trainers.core.metrics.ranking import Matrix, item_cosine, popularity, ranking_scores

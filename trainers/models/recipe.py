@@ -29,7 +29,7 @@ class Recipe(Protocol):
     """What a recipe's module has.
 
     Attributes:
-        BASE_KIND: Architecture of its base model; see `trainers.bases.base_models.resolve`.
+        BASE_KIND: Architecture of its base model; see `trainers.bases.resolve.resolve`.
         CONTEXT: Whether it wants `Dataset.context`.
         PIPELINE: Its task as model hubs name it.
     """

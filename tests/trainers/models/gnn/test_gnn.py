@@ -14,7 +14,7 @@ from schemas.errors import BadConfiguration, Corrupt
 from schemas.journal import Example, Link, held_out
 from tests.trainers.lessons import CONFIGS, graph, labels_of, later
 from tests.trainers.material import LABELS
-from trainers.bases.base_models import resolve
+from trainers.bases.resolve import resolve
 from trainers.core.dataset import Dataset, split
 from trainers.core.metrics.ranking import item_cosine, ranked, ranking_scores
 from trainers.core.progress import no_progress
