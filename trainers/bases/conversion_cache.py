@@ -15,8 +15,8 @@ from transport.files import sync_folder
 CONVERSION = 1
 """Version of the conversions: another version uses other folders in the cache."""
 MAX_DIFFERENCE = 1e-4
-"""Largest accepted difference between the outputs of a converted model and its original. Float32 rounding gives about
-2e-6 for `minilm`, and 0 to 1e-5 for `smollm2`, depending on how the stacked matrices are multiplied."""
+"""Largest accepted difference between the outputs of a converted model and its original. Float32 rounding gives
+about 2e-6 for `minilm`, and 0 to 1e-5 for `smollm2`, depending on how the stacked matrices are multiplied."""
 
 
 def cached_folder(cache_dir: Path, name: str, make: Callable[[Path], None]) -> Path:

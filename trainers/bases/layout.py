@@ -66,7 +66,10 @@ def has_weights(folder: Path) -> bool:
 
 
 def weights_sha256(folder: Path) -> str:
-    """The sha256 of a base model's weights as hex digits; of several files, the sha256 of their hashes in order of names."""
+    """The sha256 of a base model's weights, 64 hex digits.
+
+    Weights in several files have the sha256 of the files' own hashes, in the order of their names.
+    """
     if (folder / WEIGHTS).is_file():
         return sha256_of(folder / WEIGHTS)
     index = msgspec.json.decode((folder / WEIGHTS_INDEX).read_bytes())

@@ -1,7 +1,7 @@
 """`minilm`: the BERT all-MiniLM-L6-v2 of a Python package, converted to a DistilBERT.
 
-DistilBERT has no token types and no pooler. A text of one segment always adds row 0 of the token-type table, so that
-row is added to every position embedding instead; the pooler is left out. The hidden states are the same.
+DistilBERT has no token types and no pooler. A text of one segment always adds row 0 of the token-type table, so
+that row is added to every position embedding instead; the pooler is left out. The hidden states are the same.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ def largest_difference(original: Path, converted: Path) -> float:
     texts = ["Mimikatz dumps credentials from LSASS memory.", "x", "APT29 used PowerShell. " * 100]
     tokenizer = Tokenizer.from_file(str(converted / TOKENIZER_FILES[0]))
     tokenizer.enable_truncation(256)
-    distilbert = DistilBertModel.from_pretrained(converted).eval()
-    bert = BertModel.from_pretrained(original, add_pooling_layer=False).eval()
+    distilbert = DistilBertModel.from_pretrained(converted).eval()  # type: ignore[no-untyped-call]
+    bert = BertModel.from_pretrained(original, add_pooling_layer=False).eval()  # type: ignore[no-untyped-call]
     largest = 0.0
     with torch.no_grad():
         for text in texts:

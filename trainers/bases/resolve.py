@@ -5,8 +5,8 @@
     distilbert   minilm, a BERT                 tiny                    distilbert-base-uncased
     phi3         smollm2, a Llama               tiny-phi3               microsoft/Phi-3-mini-4k-instruct
 
-Any other name is a folder, used as it is, or a hub id: from the hub's local cache, or downloaded unless offline. The
-result is always a folder with the files of `trainers.bases.layout`.
+Any other name is a folder, used as it is, or a hub id: from the hub's local cache, or downloaded unless offline.
+The result is always a folder with the files of `trainers.bases.layout`.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """`smollm2`: the Llama SmolLM2-135M-Instruct of a Python package, a GGUF file, converted to a Phi-3.
 
-A Phi-3 computes what a Llama does, with the matrices of q, k and v stacked into one, and those of gate and up too. The
-logits are the same.
+A Phi-3 computes what a Llama does, with the matrices of q, k and v stacked into one, and those of gate and up too.
+The logits are the same.
 """
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from schemas.errors import BadConfiguration
 from trainers.bases.conversion_cache import cached_folder, check_difference, package_folder
@@ -77,7 +77,7 @@ def _as_phi3(llama: LlamaForCausalLM) -> Phi3ForCausalLM:
     from transformers import Phi3Config, Phi3ForCausalLM
 
     settings = llama.config
-    phi3 = Phi3ForCausalLM(
+    phi3 = Phi3ForCausalLM(  # type: ignore[no-untyped-call]
         Phi3Config(
             **{name: getattr(settings, name) for name in _SHARED_SETTINGS},
             original_max_position_embeddings=settings.max_position_embeddings,
@@ -103,8 +103,8 @@ def _gguf_tokenizer(original: Path, llama: LlamaForCausalLM) -> PreTrainedTokeni
 
     found = AutoTokenizer.from_pretrained(original.parent, gguf_file=original.name, local_files_only=True)
     found.backend_tokenizer.decoder = decoders.ByteLevel()
-    end = found.convert_ids_to_tokens(llama.config.eos_token_id)
-    return PreTrainedTokenizerFast(
+    end = found.convert_ids_to_tokens(cast(int, llama.config.eos_token_id))
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=found.backend_tokenizer,
         bos_token=found.bos_token,
         eos_token=end,
@@ -124,9 +124,11 @@ def largest_logit_difference(
 
     texts = ["Mimikatz dumps credentials from LSASS memory.", "x", "APT29 used PowerShell. " * 20]
     largest = 0.0
+    for model in (llama, phi3):
+        model.eval()  # type: ignore[no-untyped-call]
     with torch.no_grad():
         for text in texts:
             ids = torch.tensor([tokenizer(text).input_ids])
-            difference = phi3.eval()(input_ids=ids).logits - llama.eval()(input_ids=ids).logits
+            difference = phi3(input_ids=ids).logits - llama(input_ids=ids).logits
             largest = max(largest, float(difference.abs().max()))
     return largest

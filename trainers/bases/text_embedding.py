@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
+from torch import nn
 from transformers import DistilBertConfig, DistilBertModel
 
 from trainers.bases.layout import TOKENIZER_FILES
@@ -40,7 +41,8 @@ def embed_texts(
         settings = DistilBertConfig.from_pretrained(base)
         if not texts:
             return torch.zeros(0, settings.dim)
-        model = DistilBertModel.from_pretrained(base, local_files_only=True, use_safetensors=True).to(device).eval()
+        model: nn.Module = DistilBertModel.from_pretrained(base, local_files_only=True, use_safetensors=True)
+    model.to(device).eval()
     tokens = _tokenize(base, texts, min(max_tokens, settings.max_position_embeddings))
     batches = batches_by_length([len(ids) for ids in tokens], BATCH_SIZE)
     vectors = torch.zeros(len(texts), settings.dim)
@@ -58,13 +60,12 @@ def _tokenize(base: Path, texts: Sequence[str], max_tokens: int) -> list[list[in
     return [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
 
 
-def _mean_hidden_states(
-    model: DistilBertModel, tokens: Sequence[Sequence[int]], device: torch.device
-) -> torch.Tensor:
+def _mean_hidden_states(model: nn.Module, tokens: Sequence[Sequence[int]], device: torch.device) -> torch.Tensor:
     """(batch, dim) of a batch of token ids, which are padded to the longest."""
     longest = max(map(len, tokens))
     ids = torch.tensor([[*each, *[0] * (longest - len(each))] for each in tokens], device=device)
     mask = torch.tensor([[1] * len(each) + [0] * (longest - len(each)) for each in tokens], device=device)
     states = model(input_ids=ids, attention_mask=mask).last_hidden_state  # (batch, tokens, dim)
     is_token = mask[..., None]
-    return ((states * is_token).sum(1) / is_token.sum(1)).float().cpu()
+    means: torch.Tensor = (states * is_token).sum(1) / is_token.sum(1)
+    return means.float().cpu()

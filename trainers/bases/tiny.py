@@ -15,7 +15,7 @@ TINY_WORDS = """
 
 
 def tiny(cache_dir: Path) -> Path:
-    """The folder of a DistilBERT of two layers and 32 dimensions, whose tokenizer has some words and all letters."""
+    """The folder of a DistilBERT of two layers and 32 dimensions; its tokenizer has some words and all letters."""
     return cached_folder(cache_dir, "tiny", _make_tiny)
 
 
@@ -70,11 +70,12 @@ def _make_tiny_phi3(folder: Path) -> None:
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        Phi3ForCausalLM(settings).save_pretrained(folder)
+        model = Phi3ForCausalLM(settings)  # type: ignore[no-untyped-call]
+        model.save_pretrained(folder)
     tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    PreTrainedTokenizerFast(
+    PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         eos_token="<|end|>",
         pad_token="<|end|>",
