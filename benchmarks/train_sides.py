@@ -24,7 +24,7 @@ from streams.core.projections.base import project
 from streams.fetchers.base.feed import RejectedItem
 from streams.fetchers.base.runner import parse_events
 from streams.settings import load_settings
-from trainers.bases.base_models import resolve
+from trainers.bases.resolve import resolve
 from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset, split
 from trainers.core.loop import device_of

@@ -24,7 +24,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.errors import BadConfiguration
+from schemas.errors import BadConfiguration, Corrupt
 from schemas.journal import Example, Source, key_hash
 from schemas.models import model_spec
 from schemas.topics import topic_of, topics_of
@@ -159,13 +159,17 @@ def _examples(model: str, content: Folder | None, neo4j_export: Folder | None) -
 
 
 def _from_export(export: Path) -> Iterable[Example]:
-    from trainers.models.gnn.graph import load_export
+    from trainers.models.gnn.graph_export import examples_of_export
 
     if not export.is_file():
         raise BadConfiguration(
             f"neo4j_export={export}: no such file; write it with `sx9 export ontology`, or omit the option"
         )
-    return load_export(export)
+    try:
+        document = export.read_bytes()
+    except OSError as error:
+        raise Corrupt(f"{export} can't be read: {error}; write it again with `sx9 export ontology`") from error
+    return examples_of_export(document, str(export))
 
 
 def _from_content(model: str, content: Path) -> Iterator[Example]:

@@ -25,16 +25,18 @@ from rich.progress import Progress
 
 from benchmarks.rows import Row, Setup
 from schemas.encoding import EncodedEvent
-from schemas.journal import Example, Node, Source
+from schemas.journal import Example, Source
 from streams.core.projections.base import project
 from streams.fetchers.feeds import attack
-from trainers.bases.base_models import resolve
+from trainers.bases.resolve import resolve
 from trainers.bases.text_embedding import embed_texts
 from trainers.core.dataset import Dataset
 from trainers.core.metrics.ranking import Matrix, item_cosine, popularity, ranking_scores
 from trainers.core.progress import RunProgress
 from trainers.models.gnn import recipe as gnn
 from trainers.models.gnn.config import GnnConfig
+from trainers.models.gnn.predict import LinkPredictor, UnseenSource, load
+from trainers.models.gnn.scoring import score_rows
 
 SOURCES = ("group", "malware", "tool", "campaign")
 LEAST = 6
@@ -103,8 +105,8 @@ def one_seed(
     config = msgspec.structs.replace(config, seed=seed)
     gnn.run(data, (), base, None, config, folder, on_progress, texts_of=first if number else None)
     progress.remove_task(task)
-    model = gnn.load(folder)
-    names = [model.view.graph.nodes[i].id for i in model.view.targets]
+    model = load(folder)
+    names = model.technique_ids
     known, now = uses(before), uses(after)
     news = {source: found & set(names) for source, found in now.items() if source not in known}
     new = {source: found for source, found in news.items() if len(found) >= LEAST}
@@ -117,32 +119,37 @@ def one_seed(
 
 
 def _new_sources(
-    model: gnn.Loaded, base: Path, after: Sequence[Example], known: Uses, new: Uses, names: Sequence[str],
+    model: LinkPredictor, base: Path, after: Sequence[Example], known: Uses, new: Uses, names: Sequence[str],
     seed: int, config: GnnConfig,
 ) -> dict[str, Figures]:  # fmt: skip
     nodes = {example.node.id: example.node for example in after if example.node}
     halves = {source: half(source, found, seed) for source, found in sorted(new.items())}
     shown = _dense([x for x, _ in halves.values()], names)
     hidden = _dense([x for _, x in halves.values()], names)
-    asked: list[tuple[Node, str, Iterable[str]]] = [
-        (nodes[source], f"uses:{nodes[source].kind}", x) for source, (x, _) in halves.items()
+    unseen = [nodes[source] for source in halves]
+    texts = [f"{node.name}. {node.text}" for node in unseen]
+    vectors = embed_texts(base, texts, config.max_tokens, torch.device("cpu"))
+    without_texts = [
+        UnseenSource(kind=node.kind, shown=tuple(x)) for node, (x, _) in zip(unseen, halves.values(), strict=True)
     ]
-    words = [f"{node.name}. {node.text}" for node, _, _ in asked]
-    vectors = embed_texts(base, words, config.max_tokens, torch.device("cpu"))
+    with_texts = [
+        msgspec.structs.replace(source, text_vector=vector)
+        for source, vector in zip(without_texts, vectors, strict=True)
+    ]
     sides = {
-        "ours": gnn.rank_strangers(model, asked, vectors),
-        "ours, without texts": gnn.rank_strangers(model, asked, torch.zeros_like(vectors)),
+        "ours": model.scores(with_texts),
+        "ours, without texts": model.scores(without_texts),
         **_baselines(shown, _dense(list(known.values()), names)),
     }
     return {side: _figures(scores, shown, hidden) for side, scores in sides.items()}
 
 
-def _new_edges(model: gnn.Loaded, known: Uses, added: Uses, names: Sequence[str]) -> dict[str, Figures]:
+def _new_edges(model: LinkPredictor, known: Uses, added: Uses, names: Sequence[str]) -> dict[str, Figures]:
     shown = _dense([known[source] for source in added], names)
     hidden = _dense(list(added.values()), names)
     row_of = {model.view.graph.nodes[row.source].id: row for row in model.view.rows if row.relation == "uses"}
     sides = {
-        "ours": gnn.network_scores(model.network, model.view, [row_of[source] for source in added]),
+        "ours": score_rows(model.network, model.view, [row_of[source] for source in added]),
         **_baselines(shown, _dense(list(known.values()), names)),
     }
     rest = hidden.copy()
@@ -155,7 +162,7 @@ def _new_edges(model: gnn.Loaded, known: Uses, added: Uses, names: Sequence[str]
 
 def _figures(scores: Matrix, shown: Matrix, hidden: Matrix) -> Figures:
     found = ranking_scores(scores, shown, hidden)
-    return {**found.figures, "number": float(found.examples)}
+    return {**found.metrics, "number": float(found.examples)}
 
 
 def _baselines(shown: Matrix, known: Matrix) -> dict[str, Matrix]:

@@ -92,7 +92,7 @@ def train(
 
 def base(setup: Setup) -> Path:
     """Folder of the stand-in."""
-    from trainers.bases.base_models import resolve
+    from trainers.bases.resolve import resolve
 
     return resolve("minilm", setup.cache, "distilbert").folder
 

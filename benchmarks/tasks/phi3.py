@@ -20,7 +20,7 @@ from schemas.journal import Example, Source
 from streams.core.projections.base import project
 from streams.fetchers.base.runner import parse_events
 from streams.settings import load_settings
-from trainers.bases.base_models import resolve
+from trainers.bases.resolve import resolve
 from trainers.core.dataset import Dataset, OffsetExample, split
 from trainers.core.progress import RunProgress
 from trainers.core.report import Report

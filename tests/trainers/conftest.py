@@ -10,7 +10,7 @@ import pytest
 
 from streams.local.services import services
 from streams.settings import load_settings
-from trainers.bases.base_models import Base, resolve
+from trainers.bases.resolve import Base, resolve
 
 
 @pytest.fixture(scope="session")

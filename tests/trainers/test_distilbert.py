@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from schemas.journal import Example
 from tests.trainers.material import ALL_LABELS, LABELS, example, examples, held_out
-from trainers.bases.base_models import Base
+from trainers.bases.resolve import Base
 from trainers.core.dataset import Dataset
 from trainers.core.progress import Cancelled, ProgressCallback, RunProgress, no_progress
 from trainers.models.distilbert.onnx_export import export_onnx, largest_difference

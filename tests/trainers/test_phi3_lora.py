@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Phi3ForCausalLM
 from schemas.errors import BadConfiguration
 from schemas.journal import Example, Instruction, Source
 from schemas.versions import Manifest
-from trainers.bases.base_models import Base, resolve
+from trainers.bases.resolve import Base, resolve
 from trainers.core.dataset import Dataset
 from trainers.core.progress import ProgressCallback, RunProgress, no_progress
 from trainers.core.report import Report

@@ -16,7 +16,7 @@ from schemas.journal import Example, held_out
 from schemas.models import MODELS
 from tests.trainers.lessons import CONFIGS, JOURNALS, labels_of, later, reworded
 from tests.trainers.material import Killed
-from trainers.bases.base_models import Base, resolve
+from trainers.bases.resolve import Base, resolve
 from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset, split
 from trainers.core.gate import Limits

@@ -23,7 +23,7 @@ class Recipe(Protocol):
 
     Attributes:
         BASE_ARCHITECTURE: Architecture of its base model: `distilbert` or `phi3`, see
-            `trainers.bases.base_models.resolve`.
+            `trainers.bases.resolve.resolve`.
         NEEDS_GRAPH_CONTEXT: Whether it uses `Dataset.context`.
         PIPELINE: The pipeline tag of its models on the Hugging Face hub.
     """

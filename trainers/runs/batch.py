@@ -23,7 +23,7 @@ from schemas.journal import Example
 from schemas.models import model_spec
 from schemas.scores import Evaluation
 from schemas.versions import Manifest
-from trainers.bases.base_models import Base, resolve
+from trainers.bases.resolve import Base, resolve
 from trainers.core import gate
 from trainers.core.config import RecipeConfig, with_values
 from trainers.core.dataset import Dataset, example_fingerprint, split

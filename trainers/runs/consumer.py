@@ -29,7 +29,7 @@ from schemas.errors import BadRecord
 from schemas.topics import JOURNAL, TRIGGERS, VERSIONS, partition_of
 from schemas.windows import Trigger
 from trainers import telemetry
-from trainers.bases.base_models import Base, resolve
+from trainers.bases.resolve import Base, resolve
 from trainers.core.config import RecipeConfig
 from trainers.core.progress import Cancelled
 from trainers.models.recipe import recipe

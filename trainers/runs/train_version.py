@@ -21,7 +21,7 @@ import msgspec
 from schemas.errors import BadConfiguration, RetryLater
 from schemas.versions import GateCheck, Manifest
 from schemas.windows import Reason, Span
-from trainers.bases.base_models import Base
+from trainers.bases.resolve import Base
 from trainers.core import gate
 from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset, run_id

@@ -27,7 +27,7 @@ from schemas.topics import JOURNAL, VERSIONS, partition_of
 from schemas.versions import Manifest, Outcome, VersionEvent
 from schemas.windows import Trigger
 from trainers import telemetry
-from trainers.bases.base_models import Base
+from trainers.bases.resolve import Base
 from trainers.core import gate
 from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset, build, named_offsets

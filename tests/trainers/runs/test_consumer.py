@@ -25,7 +25,7 @@ from schemas.versions import VersionEvent
 from schemas.windows import Trigger
 from tests.trainers.material import MODEL, examples, trigger
 from tests.trainers.runs.test_trigger_handler import QUICK, World
-from trainers.bases.base_models import Base
+from trainers.bases.resolve import Base
 from trainers.core.progress import ProgressCallback, RunProgress
 from trainers.models.distilbert.config import DistilbertConfig
 from trainers.runs import consumer as consumer_shell

@@ -24,7 +24,7 @@ from tests.trainers.material import (
     held_out,
     trigger,
 )
-from trainers.bases.base_models import Base
+from trainers.bases.resolve import Base
 from trainers.core.progress import Cancelled, RunProgress, no_progress
 from trainers.models.distilbert import recipe as distilbert
 from trainers.models.distilbert.config import DistilbertConfig

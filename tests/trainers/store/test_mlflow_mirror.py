@@ -26,7 +26,7 @@ from tests.sx9_ml_models.test_training import content, procedures
 from tests.trainers.material import examples
 from tests.trainers.runs.test_trigger_handler import World, sequence
 from trainers import telemetry as metrics
-from trainers.bases.base_models import Base
+from trainers.bases.resolve import Base
 from trainers.core.history import HISTORY_FILE, History, Point
 from trainers.settings import load_trainer_settings
 from trainers.store import manifest as manifests

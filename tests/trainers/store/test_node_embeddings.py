@@ -18,7 +18,7 @@ from streams.local.services import Endpoints
 from streams.settings import Settings
 from tests.trainers.lessons import CONFIGS, graph
 from tests.trainers.material import MemoryLog, MemoryOutbox, trigger
-from trainers.bases.base_models import resolve
+from trainers.bases.resolve import resolve
 from trainers.core import gate
 from trainers.core.progress import no_progress
 from trainers.runs.trigger_handler import TriggerHandler

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from schemas.errors import Corrupt
-from trainers.bases.base_models import quiet_transformers
+from trainers.bases.quiet import quiet_transformers
 from trainers.models.distilbert.network import DistilBertWithWords
 
 NAME = "model.onnx"

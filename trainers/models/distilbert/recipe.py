@@ -53,7 +53,8 @@ from schemas.scores import (
 )
 from schemas.taxonomy import is_severity
 from schemas.versions import Manifest
-from trainers.bases.base_models import TOKENIZER_FILES, quiet_transformers
+from trainers.bases.layout import TOKENIZER_FILES
+from trainers.bases.quiet import quiet_transformers
 from trainers.core.baselines.tfidf import tfidf_logistic_regression
 from trainers.core.calibration import (
     Calibration,

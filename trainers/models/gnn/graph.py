@@ -1,35 +1,37 @@
-"""The threat graph as a fold over examples: nodes with texts, typed edges, and the rows that a model ranks.
+"""The threat graph: nodes with texts, typed edges, and the rows of links that the model predicts.
 
     examples ──> nodes: from their events, or named by a link alone
-             └─> edges: of the training side; an edge that the holdout has is not there under any key
-                   └─> rows: a source and a relation, with the techniques at the other end
+             └─> edges: links of the training side; a link of the holdout is not an edge under any key
+                   └─> link rows: a source and a relation, with the techniques at the other end
 
-A row is what is predicted: which techniques a group, a tool, a mitigation, ... goes with. All other edges (a
-technique and its sub-techniques, a campaign and its group) are passed along and not predicted.
+A link from a group, a tool, a mitigation, ... to a technique is predicted. All other edges (a technique and its
+sub-techniques, a campaign and its group) only pass messages.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from schemas.errors import Corrupt
-from schemas.journal import Example, Link, Node, Source
+from schemas.journal import Example, Link, Node
 
-TARGET = "technique"
+TARGET_KIND = "technique"
 """Kind of the nodes that are ranked."""
 
 Ints = npt.NDArray[np.int64]
 
 
-class Row(msgspec.Struct, frozen=True):
-    """A source and what it is joined to: indices of nodes, and the label `<relation>:<kind of the source>`."""
+class LinkRow(msgspec.Struct, frozen=True):
+    """The predicted links of one source with one relation: a row of the matrix of sources and techniques.
+
+    Attributes:
+        source: Index of the source node.
+        label: `<relation>:<kind of the source>`, such as `uses:group`.
+        targets: Indices of the technique nodes, sorted.
+    """
 
     source: int
     label: str
@@ -37,6 +39,7 @@ class Row(msgspec.Struct, frozen=True):
 
     @property
     def relation(self) -> str:
+        """The relation of the label."""
         return self.label.partition(":")[0]
 
 
@@ -44,9 +47,9 @@ class Graph(msgspec.Struct, frozen=True):
     """Nodes, and the edges of the training side.
 
     Attributes:
-        nodes: Sorted by id.
-        edges: (2, edges): indices of sources and of targets; no edge twice.
-        types: (edges,): index into `type_names`.
+        nodes: Sorted by id, unless the graph is a subgraph or was extended.
+        edges: (2, edges), int64: indices of sources and of targets; no link twice.
+        types: (edges,), int64: index into `type_names`.
         type_names: `<kind of the source>:<relation>:<kind of the target>`, sorted.
     """
 
@@ -57,41 +60,40 @@ class Graph(msgspec.Struct, frozen=True):
 
     @property
     def index(self) -> dict[str, int]:
-        """Id -> index of the node."""
+        """Id -> index of the node. Built anew by every call."""
         return {node.id: i for i, node in enumerate(self.nodes)}
 
     @property
     def targets(self) -> tuple[int, ...]:
-        """Indices of the nodes that are ranked."""
-        return tuple(i for i, node in enumerate(self.nodes) if node.kind == TARGET)
+        """Indices of the nodes that are ranked, in order of the nodes."""
+        return tuple(i for i, node in enumerate(self.nodes) if node.kind == TARGET_KIND)
 
 
-def graph_of(examples: Iterable[Example], judged: Iterable[Link] = ()) -> Graph:
-    """The graph of some examples, of which the last of each key counts.
+def build_graph(examples: Iterable[Example], excluded_links: Iterable[Link] = ()) -> Graph:
+    """The graph of some examples. The last one of each key counts; a retracted one removes its node or link.
 
-    A node that has no event of its own gets its kind from the first edge that names it, and no text.
+    A node that has no event of its own gets its kind from the first link that names it, and no text.
 
     Args:
         examples: In order of their offsets.
-        judged: Links that are not edges, whatever the examples say; they make no node either.
+        excluded_links: Links that are left out, whatever the examples contain; they add no nodes either.
     """
     latest = {example.key: example for example in examples}
-    standing = [example for example in latest.values() if not example.retracted]
-    links = {example.link for example in standing if example.link} - set(judged)
-    named: dict[str, Node] = {}
-    for link in sorted(links, key=_order):
-        named.setdefault(link.source, Node(id=link.source, kind=link.source_kind))
-        named.setdefault(link.target, Node(id=link.target, kind=link.target_kind))
-    named |= {example.node.id: example.node for example in standing if example.node}
-    nodes = tuple(named[key] for key in sorted(named))
-    return _graph(nodes, sorted(links, key=_order))
+    current = [example for example in latest.values() if not example.retracted]
+    links = {example.link for example in current if example.link} - set(excluded_links)
+    nodes: dict[str, Node] = {}
+    for link in sorted(links, key=_link_order):
+        nodes.setdefault(link.source, Node(id=link.source, kind=link.source_kind))
+        nodes.setdefault(link.target, Node(id=link.target, kind=link.target_kind))
+    nodes |= {example.node.id: example.node for example in current if example.node}
+    return _from_links(tuple(nodes[key] for key in sorted(nodes)), sorted(links, key=_link_order))
 
 
-def _order(link: Link) -> tuple[str, ...]:
+def _link_order(link: Link) -> tuple[str, ...]:
     return (link.source, link.relation, link.target, link.source_kind, link.target_kind)
 
 
-def _graph(nodes: tuple[Node, ...], links: Sequence[Link]) -> Graph:
+def _from_links(nodes: tuple[Node, ...], links: Sequence[Link]) -> Graph:
     index = {node.id: i for i, node in enumerate(nodes)}
     names = [f"{link.source_kind}:{link.relation}:{link.target_kind}" for link in links]
     type_names = tuple(sorted(set(names)))
@@ -100,19 +102,23 @@ def _graph(nodes: tuple[Node, ...], links: Sequence[Link]) -> Graph:
     return Graph(nodes, edges.T.copy(), np.array([number[name] for name in names], dtype=np.int64), type_names)
 
 
-def rows_of(graph: Graph) -> tuple[Row, ...]:
-    """What the graph knows of each source that is joined to techniques, in order of source and label."""
-    found: dict[tuple[int, str], set[int]] = {}
+def link_rows(graph: Graph) -> tuple[LinkRow, ...]:
+    """The rows of a graph that have at least one link, in order of source and label."""
+    targets: dict[tuple[int, str], set[int]] = {}
     for source, target, number in zip(*graph.edges.tolist(), graph.types.tolist(), strict=True):
         source_kind, relation, target_kind = graph.type_names[number].split(":")
-        if target_kind == TARGET and source_kind != TARGET:
-            found.setdefault((source, f"{relation}:{source_kind}"), set()).add(target)
-    return tuple(Row(source, label, tuple(sorted(found[source, label]))) for source, label in sorted(found))
+        if target_kind == TARGET_KIND and source_kind != TARGET_KIND:
+            targets.setdefault((source, f"{relation}:{source_kind}"), set()).add(target)
+    return tuple(LinkRow(source, label, tuple(sorted(targets[source, label]))) for source, label in sorted(targets))
 
 
-def predicted(link: Link) -> bool:
-    """Whether a link is of a row."""
-    return link.target_kind == TARGET and link.source_kind != TARGET
+def is_predicted(link: Link) -> bool:
+    """Whether a link belongs to a row: it leads to a technique, and not from one.
+
+    >>> is_predicted(Link(source="T2", source_kind="technique", relation="x", target="T1", target_kind="technique"))
+    False
+    """
+    return link.target_kind == TARGET_KIND and link.source_kind != TARGET_KIND
 
 
 def row_label(link: Link) -> str:
@@ -124,125 +130,46 @@ def row_label(link: Link) -> str:
     return f"{link.relation}:{link.source_kind}"
 
 
-def without(graph: Graph, links: Iterable[Link]) -> Graph:
-    """The graph with all its nodes, but not these edges."""
+def without_links(graph: Graph, links: Iterable[Link]) -> Graph:
+    """A graph with the same nodes and without some edges; links that it does not have are ignored."""
     index = graph.index
-    gone = {(index.get(x.source), index.get(x.target), x.relation) for x in links}
+    removed = {(index.get(link.source), index.get(link.target), link.relation) for link in links}
     relations = [name.split(":")[1] for name in graph.type_names]
     keep = [
-        (source, target, relations[number]) not in gone
+        (source, target, relations[number]) not in removed
         for source, target, number in zip(*graph.edges.tolist(), graph.types.tolist(), strict=True)
     ]
     return Graph(graph.nodes, graph.edges[:, keep], graph.types[keep], graph.type_names)
 
 
-def sample(graph: Graph, seeds: Sequence[int], per_hop: Sequence[int], draw: np.random.Generator) -> Ints:
-    """Nodes around some nodes, so many hops as `per_hop` has numbers.
+def induced_subgraph(graph: Graph, nodes: Ints) -> Graph:
+    """The graph of some nodes and all edges between two of them.
 
     Args:
-        seeds: Indices of nodes; all of them are in the result, first and in this order.
-        per_hop: At each hop, at most so many neighbours of a node are taken, by chance, along edges either way.
-        draw: Makes the chance.
+        graph: From which it is taken.
+        nodes: (nodes,), indices; the subgraph has its nodes in this order.
+    """
+    position = np.full(len(graph.nodes), -1, dtype=np.int64)
+    position[nodes] = np.arange(len(nodes))
+    edges = position[graph.edges]  # (2, edges)
+    keep = (edges >= 0).all(0)
+    return Graph(tuple(graph.nodes[i] for i in nodes), edges[:, keep], graph.types[keep], graph.type_names)
+
+
+def multi_hot(rows: Sequence[Iterable[int]], column: Mapping[int, int]) -> npt.NDArray[np.float32]:
+    """Sets of targets as a matrix.
+
+    Args:
+        rows: Targets of each row.
+        column: Target -> its column.
 
     Returns:
-        Indices of nodes, each once: at most `len(seeds)` times the product of (1 + number).
+        (rows, columns), float32, 1 where the row has the target, else 0.
+
+    >>> multi_hot([[7], [5, 7]], {5: 0, 7: 1}).tolist()
+    [[0.0, 1.0], [1.0, 1.0]]
     """
-    both = np.concatenate([graph.edges, graph.edges[::-1]], axis=1)
-    order = np.argsort(both[0], kind="stable")
-    neighbours, starts = both[1][order], np.searchsorted(both[0][order], np.arange(len(graph.nodes) + 1))
-    taken = dict.fromkeys(seeds)
-    frontier = list(taken)
-    for most in per_hop:
-        reached: dict[int, None] = {}
-        for node in frontier:
-            around = neighbours[starts[node] : starts[node + 1]]
-            if len(around) > most:
-                around = draw.choice(around, most, replace=False)
-            reached |= dict.fromkeys(int(x) for x in around)
-        frontier = [node for node in reached if node not in taken]
-        taken |= dict.fromkeys(frontier)
-    return np.array(list(taken), dtype=np.int64)
-
-
-def induced(graph: Graph, nodes: Ints) -> Graph:
-    """The graph of some nodes, in their order, and all edges between two of them."""
-    place = np.full(len(graph.nodes), -1, dtype=np.int64)
-    place[nodes] = np.arange(len(nodes))
-    ends = place[graph.edges]  # (2, edges)
-    keep = (ends >= 0).all(0)
-    return Graph(tuple(graph.nodes[i] for i in nodes), ends[:, keep], graph.types[keep], graph.type_names)
-
-
-# ---- threat_ontology.json
-
-
-class _ExportNode(msgspec.Struct):
-    id: str
-    kind: str
-    name: str = ""
-    text: str = ""
-    tactics: tuple[str, ...] = ()
-
-
-class _ExportEdge(msgspec.Struct):
-    id: str
-    source: str
-    source_kind: str
-    relation: str
-    target: str
-    target_kind: str
-
-
-class _Export(msgspec.Struct):
-    nodes: tuple[_ExportNode, ...] = ()
-    edges: tuple[_ExportEdge, ...] = ()
-
-
-def load_export(path: Path) -> list[Example]:
-    """The examples in a `threat_ontology.json`: what the journal has of the same nodes and edges, key and all.
-
-    Raises:
-        Corrupt: It isn't there, or isn't such a file; the message says where.
-    """
-    try:
-        export = msgspec.json.decode(path.read_bytes(), type=_Export)
-    except (OSError, msgspec.DecodeError) as error:  # a validation error is a decode error
-        raise Corrupt(
-            f"{path} is no export of the threat graph: {error}; write it again with its command"
-        ) from error
-    return [_of_node(i, node) for i, node in enumerate(export.nodes)] + [
-        _of_edge(i, edge) for i, edge in enumerate(export.edges, len(export.nodes))
-    ]
-
-
-def _of_node(place: int, node: _ExportNode) -> Example:
-    about = Node(id=node.id, kind=node.kind, name=node.name, text=node.text)
-    return _example(place, f"node:{node.id}", tuple(sorted(set(node.tactics))), node=about)
-
-
-def _of_edge(place: int, edge: _ExportEdge) -> Example:
-    link = Link(
-        source=edge.source,
-        source_kind=edge.source_kind,
-        relation=edge.relation,
-        target=edge.target,
-        target_kind=edge.target_kind,
-    )
-    return _example(place, f"link:{edge.id}", (row_label(link),), link=link)
-
-
-def _example(place: int, key: str, labels: tuple[str, ...], **fields: Any) -> Example:
-    content = msgspec.json.encode(next(iter(fields.values()))).decode()
-    digest = hashlib.blake2b("\x00".join((content, *labels, "False")).encode(), digest_size=8).hexdigest()
-    return Example(source=Source("threat_ontology", 0, place), key=key, hash=digest, labels=labels, **fields)
-
-
-# ---- the dense form of rows
-
-
-def matrix(rows: Sequence[Iterable[int]], column: Mapping[int, int]) -> npt.NDArray[np.float32]:
-    """(rows, candidates) of 0 and 1: which row has which target; `column` is target -> place."""
-    out = np.zeros((len(rows), len(column)), dtype=np.float32)
+    matrix = np.zeros((len(rows), len(column)), dtype=np.float32)
     for i, targets in enumerate(rows):
-        out[i, [column[target] for target in targets]] = 1.0
-    return out
+        matrix[i, [column[target] for target in targets]] = 1.0
+    return matrix

