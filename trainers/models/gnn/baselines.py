@@ -8,6 +8,7 @@ import numpy as np
 
 from schemas.journal import Link
 from schemas.scores import HOLDOUT, TACTICS, TECHNIQUES, Evaluation
+from trainers.core.baselines.tfidf import tfidf_linear_svm
 from trainers.core.dataset import Dataset
 from trainers.core.metrics.classification import label_matrix, most_frequent_labels
 from trainers.core.metrics.ranking import Matrix, item_cosine, popularity, ranking_scores
@@ -72,40 +73,3 @@ def _rankings(views: GraphViews, cases: RankingCases) -> dict[str, Matrix]:
         for name, rank in _RANKERS.items():
             scores[name][indices] = rank(shown[indices], known)
     return scores
-
-
-def tfidf_linear_svm(
-    train_texts: Sequence[str],
-    train_labels: Sequence[Sequence[str]],
-    texts: Sequence[str],
-    labels: Sequence[str],
-) -> Matrix:
-    """Predict labels by a linear support vector machine for each label, on TF-IDF of words and pairs of words.
-
-    Args:
-        train_texts: Texts to train on.
-        train_labels: Labels of each; those that are not in `labels` are ignored.
-        texts: To predict.
-        labels: Names of the columns.
-
-    Returns:
-        (texts, labels), float32 of 0 and 1. All 0 without training texts, or if these have no words.
-    """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.svm import LinearSVC
-
-    predicted = np.zeros((len(texts), len(labels)), dtype=np.float32)
-    truth = label_matrix(train_labels, labels)
-    if not texts or not train_texts:
-        return predicted
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
-    try:
-        train_features, features = vectorizer.fit_transform(train_texts), vectorizer.transform(texts)
-    except ValueError:  # no word in any text
-        return predicted
-    for i in range(len(labels)):
-        has_both = 0 < truth[:, i].sum() < len(truth)
-        predicted[:, i] = (
-            LinearSVC().fit(train_features, truth[:, i]).predict(features) if has_both else bool(truth[:, i].any())
-        )
-    return predicted
