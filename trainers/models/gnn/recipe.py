@@ -41,7 +41,7 @@ from schemas.scores import (
 )
 from schemas.versions import Manifest
 from trainers.bases.text_embedding import embed_texts
-from trainers.core.calibration import at_least_one
+from trainers.core.conditional import at_least_one
 from trainers.core.dataset import Dataset, OffsetExample
 from trainers.core.history import History
 from trainers.core.loop import Checkpointer, device_of, fit, make_deterministic
