@@ -59,6 +59,7 @@ def at_least_one(logits: FloatArray) -> FloatArray:
     Returns:
         (rows, labels), 0 to 1, float64. The probabilities of a row add up to at least 1.
 
+    >>> import numpy as np
     >>> at_least_one(np.array([[0.0, 0.0]])).round(4).tolist()
     [[0.6667, 0.6667]]
     """

@@ -71,6 +71,10 @@ class Predictions(NamedTuple):
     probabilities: FloatArray
     predicted: LabelMatrix
 
+    def of_rows(self, rows: slice) -> Predictions:
+        """The predictions for some of the texts."""
+        return Predictions(self.probabilities[rows], self.predicted[rows])
+
 
 def identity(labels: int, threshold: float) -> Calibration:
     """A calibration that does not change the logits.

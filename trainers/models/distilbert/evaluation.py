@@ -158,14 +158,10 @@ def holdout_evaluation(
     holdout = data.old + data.recent
     predictions = cross_fit(logits, holdout, labels, default_threshold)
     splits = {OLD: slice(len(data.old)), RECENT: slice(len(data.old), None), HOLDOUT: slice(None)}
-    return merge(
-        *(
-            as_split(
-                split, task_scores(Predictions(*(values[part] for values in predictions)), holdout[part], labels)
-            )
-            for split, part in splits.items()
-        )
-    )
+    scores = {
+        split: task_scores(predictions.of_rows(rows), holdout[rows], labels) for split, rows in splits.items()
+    }
+    return merge(*(as_split(split, of_split) for split, of_split in scores.items()))
 
 
 def prequential_evaluation(

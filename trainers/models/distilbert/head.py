@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -93,7 +94,7 @@ def keep_labels(model: DistilBertWithWords, columns: Sequence[int]) -> None:
 def model_labels(model_config: DistilBertConfig) -> tuple[str, ...]:
     """The labels of a model, in the order of its head."""
     names = model_config.id2label or {}
-    return tuple(names[i] for i in range(len(names)))
+    return tuple(label for _, label in sorted(names.items(), key=lambda item: int(item[0])))
 
 
 def saved_labels(folder: Path) -> tuple[str, ...]:
@@ -134,5 +135,5 @@ def _set_labels(model_config: DistilBertConfig, labels: Sequence[str]) -> None:
     model_config.at_least_one = [i for i, label in enumerate(labels) if not is_severity(label)]
 
 
-def _dropouts(config: DistilbertConfig) -> dict[str, float]:
+def _dropouts(config: DistilbertConfig) -> dict[str, Any]:
     return dict.fromkeys(("dropout", "attention_dropout", "seq_classif_dropout"), config.dropout)

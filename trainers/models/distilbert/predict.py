@@ -141,7 +141,7 @@ def load(folder: Path | str, device: str = "cpu") -> TextClassifier:
     folder = Path(folder)
     with quiet_transformers():
         model = DistilBertWithWords.from_pretrained(folder, use_safetensors=True, local_files_only=True)
-    model.to(device).eval()
+    model.to(torch.device(device)).eval()  # type: ignore[arg-type]
     max_tokens = getattr(model.config, "max_tokens", None) or _manifest_value(folder, "max_tokens")
     thresholds = saved_thresholds(model.config)
     tactics = [model_labels(model.config)[i] for i in columns_by_task(model_labels(model.config)).get(TACTICS, [])]

@@ -113,7 +113,7 @@ def run(
     train, holdout = data.train, data.old + data.recent
     # 1 load
     model = load_parent(parent, labels, config) if parent else load_base(base, labels, config)
-    model.to(device_of(config)).eval()
+    model.to(device_of(config)).eval()  # type: ignore[arg-type]
     texts = _load_texts(model, data, base, parent, config, on_progress)
     targets = label_targets(label_sets(train), model_labels(model.config), texts.chunk_examples)
     # 2 score the parent

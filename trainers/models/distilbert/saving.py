@@ -62,7 +62,7 @@ def save_version(
         tokenizer_folder: Folder to copy the tokenizer from.
         folder: Exists.
     """
-    model.cpu().eval()
+    model.cpu().eval()  # type: ignore[no-untyped-call]
     model.config.max_tokens = max_tokens
     with quiet_transformers():
         model.save_pretrained(folder)
