@@ -1,4 +1,4 @@
-"""The configuration of `distilbert-mitre`. Imports no torch: every command reads it."""
+"""The configuration of `distilbert-mitre`. Does not import torch, because every command reads it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainers.core.config import Count, Positive, RecipeConfig, Share
 
 
 class DistilbertConfig(RecipeConfig, frozen=True, kw_only=True):
-    """`distilbert-mitre`; the defaults are tuned for `minilm` on two cores."""
+    """The configuration of `distilbert-mitre`. The defaults are tuned for the base `minilm` on two cores."""
 
     base: Annotated[
         str,
@@ -22,28 +22,31 @@ class DistilbertConfig(RecipeConfig, frozen=True, kw_only=True):
         float,
         Meta(gt=0, description="of the encoder; 3e-5 to 1e-4 suit a larger base such as distilbert-base-uncased"),
     ] = 3e-4
-    head_learning_rate: Annotated[Positive, Meta(description="of the head")] = 3e-3
+    head_learning_rate: Annotated[Positive, Meta(description="learning rate of the head")] = 3e-3
     eval_steps: Annotated[Count, Meta(description="steps between two evaluations for the curve of scores")] = 100
-    max_tokens: Annotated[int, Meta(ge=8, le=512, description="so many tokens are read at a time")] = 64
+    max_tokens: Annotated[
+        int, Meta(ge=8, le=512, description="length of a chunk of text in tokens; predictions read the first chunk")
+    ] = 64
     pieces: Annotated[
         int,
-        Meta(ge=1, le=16, description="a longer text is trained on in so many pieces; it is judged by the first"),
+        Meta(ge=1, le=16, description="most chunks of a training text; a text is evaluated by its first chunk"),
     ] = 2
     frozen_layers: Annotated[
-        int, Meta(ge=0, description="so many layers from the bottom keep their weights; the embeddings always do")
+        int,
+        Meta(ge=0, description="layers from the bottom that keep their weights; the embeddings always keep theirs"),
     ] = 3
-    dropout: Annotated[float, Meta(ge=0, lt=1, description="in the encoder and the head")] = 0.0
+    dropout: Annotated[float, Meta(ge=0, lt=1, description="dropout in the encoder and the head")] = 0.0
     words: Annotated[
-        float, Meta(ge=0, description="what the regression on words counts beside the encoder; 0: it is left out")
+        float, Meta(ge=0, description="weight of the text regression's logits next to the encoder's; 0 disables it")
     ] = 0.6
     threshold: Annotated[
         float,
-        Meta(gt=0, lt=1, description="a tactic is predicted from here on where the holdout is too small to fit it"),
+        Meta(gt=0, lt=1, description="threshold of every tactic if the holdout is too small to fit thresholds"),
     ] = 0.5
     warm_start_lr_scale: Annotated[
         float,
         Meta(gt=0, le=1, description="scale of the learning rates in a run that starts from an earlier version"),
     ] = 0.5
     distillation: Annotated[
-        Share, Meta(description="share of what its parent says in the targets of a rehearsed example")
+        Share, Meta(description="share of the parent's predictions in the targets of a rehearsed example")
     ] = 0.0

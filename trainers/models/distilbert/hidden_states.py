@@ -1,103 +1,52 @@
-"""A DistilBERT cut in two: the layers below, which keep their weights, and those above, which are trained.
+"""A DistilBERT in two parts: frozen layers, computed once per text, and trainable layers, computed in every epoch.
 
-    token ids ──> embeddings ──> frozen layers ──> hidden states ──> layers above ──> head ──> logits
-                  └───── once per text, kept ─────┘                 └─ every epoch, parent and child ─┘
+    token ids ──> embeddings ──> frozen layers ──> hidden states ──> trainable layers ──> head ──> logits
+                  └──── once per text, cached ───┘                  └─ every epoch, and for the parent ─┘
 
-What the lower part says of a text never changes within a run, so it is computed once. The two parts together
-compute what the whole model does.
+The output of the frozen layers for a text does not change within a run. The two parts together compute the same as
+the whole encoder and its head.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
+from transformers import DistilBertForSequenceClassification
 
-KEEP_BYTES = 1 << 30
-"""Hidden states of more than this are computed again whenever they are asked for."""
+from trainers.core.batching import batches_by_length
+
+MAX_CACHE_BYTES = 1 << 30
+"""Hidden states that need more memory than this are not cached but computed for every batch."""
 
 
-class Above(nn.Module):
-    """The layers above the frozen ones, and the head. It shares its weights with the whole model.
+class FrozenLayers:
+    """The embeddings and the lowest layers, which keep their weights.
 
     Args:
-        model: A `DistilBertForSequenceClassification`.
-        frozen: So many layers from the bottom are not in it.
+        model: In evaluation mode.
+        layers: Number of layers from the bottom, at least 0; more than the model has means all of them.
     """
 
-    def __init__(self, model: Any, frozen: int) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(model.distilbert.transformer.layer[frozen:])
-        self.pre_classifier: nn.Module = model.pre_classifier
-        self.classifier: nn.Module = model.classifier
-        self.dropout: nn.Module = model.dropout
+    def __init__(self, model: DistilBertForSequenceClassification, layers: int) -> None:
+        self._embeddings: nn.Module = model.distilbert.embeddings
+        self._layers = model.distilbert.transformer.layer[:layers]
 
-    def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Logits.
+    def __call__(self, tokens: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute the hidden states of one batch.
 
         Args:
-            hidden: (batch, tokens, dim).
-            mask: (batch, tokens), True for what isn't padding.
+            tokens: Token ids of each text, not padded.
 
         Returns:
-            (batch, labels), float32.
+            Hidden states, (batch, tokens, dim) float32, and the attention mask, (batch, tokens) bool; both on the
+            device of the model.
         """
-        for layer in self.layers:
-            hidden = layer(hidden, attention_mask=mask[:, None, None, :])
-        first = torch.relu(self.pre_classifier(hidden[:, 0]))
-        logits: torch.Tensor = self.classifier(self.dropout(first)).float()
-        return logits
-
-
-class Inputs:
-    """Texts as what `Above` reads.
-
-    Args:
-        model: A `DistilBertForSequenceClassification` in evaluation mode.
-        frozen: So many layers from the bottom are below.
-        tokens: Token ids of each text, not padded.
-        batch_size: Texts that are computed together.
-        after: Called with (done, all) after each batch.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        frozen: int,
-        tokens: Sequence[Sequence[int]],
-        batch_size: int,
-        after: Callable[[int, int], None],
-    ) -> None:
-        self._embeddings: nn.Module = model.distilbert.embeddings
-        self._layers: Sequence[nn.Module] = model.distilbert.transformer.layer[:frozen]
-        self._tokens = tokens
-        self.lengths = [len(ids) for ids in tokens]
-        self._kept: dict[int, torch.Tensor] = {}
-        if sum(self.lengths) * model.config.dim * 4 <= KEEP_BYTES:
-            self._keep(batch_size, after)
-
-    def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hidden states of some texts, (batch, tokens, dim), and which of them aren't padding, (batch, tokens)."""
-        if not self._kept:
-            return self._below(indices)
-        hidden = pad_sequence([self._kept[i] for i in indices], batch_first=True)
-        return hidden, mask_of([self.lengths[i] for i in indices])
-
-    def _keep(self, batch_size: int, after: Callable[[int, int], None]) -> None:
-        batches = by_length(self.lengths, batch_size)
-        for done, indices in enumerate(batches, 1):
-            hidden, _ = self._below(indices)
-            for row, i in enumerate(indices):
-                self._kept[i] = hidden[row, : self.lengths[i]].cpu().clone()
-            after(done, len(batches))
-
-    def _below(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         device = next(self._embeddings.parameters()).device
-        ids = pad_sequence([torch.tensor(self._tokens[i]) for i in indices], batch_first=True).to(device)
-        mask = mask_of([self.lengths[i] for i in indices]).to(device)
+        ids = pad_sequence([torch.tensor(text) for text in tokens], batch_first=True).to(device)
+        mask = attention_mask([len(text) for text in tokens]).to(device)
         with torch.no_grad():
             hidden: torch.Tensor = self._embeddings(ids)
             for layer in self._layers:
@@ -105,16 +54,97 @@ class Inputs:
         return hidden, mask
 
 
-def by_length(lengths: Sequence[int], size: int) -> list[list[int]]:
-    """All indices in batches of similar length, the shortest first.
+class TrainableLayers(nn.Module):
+    """The layers above the frozen ones, and the head. Shares its weights with the model.
 
-    >>> by_length([5, 2, 9], 2)
-    [[1, 0], [2]]
+    Args:
+        model: The model of which it is a part.
+        frozen: Number of layers from the bottom that are left out, at least 0.
     """
-    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
-    return [order[i : i + size] for i in range(0, len(order), size)]
+
+    def __init__(self, model: DistilBertForSequenceClassification, frozen: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(model.distilbert.transformer.layer[frozen:])
+        self.pre_classifier: nn.Linear = model.pre_classifier
+        self.classifier: nn.Linear = model.classifier
+        self.dropout: nn.Module = model.dropout
+
+    def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Compute the logits.
+
+        Args:
+            hidden: (batch, tokens, dim), float32.
+            mask: (batch, tokens), bool, True where a token is not padding.
+
+        Returns:
+            (batch, labels), float32.
+        """
+        for layer in self.layers:
+            hidden = layer(hidden, attention_mask=mask[:, None, None, :])
+        pooled = torch.relu(self.pre_classifier(hidden[:, 0]))
+        logits: torch.Tensor = self.classifier(self.dropout(pooled)).float()
+        return logits
 
 
-def mask_of(lengths: Sequence[int]) -> torch.Tensor:
-    """(texts, tokens), True for what isn't padding."""
+class HiddenStateCache:
+    """The outputs of the frozen layers for some texts. They stay on the CPU, if they fit into `MAX_CACHE_BYTES`.
+
+    Args:
+        model: In evaluation mode.
+        frozen: Number of frozen layers, at least 0.
+        tokens: Token ids of each text, not padded.
+        batch_size: Texts that are computed together.
+        on_batch: Called with (batches done, batches in all) after each batch; never if nothing is cached.
+
+    Attributes:
+        lengths: Tokens of each text.
+    """
+
+    def __init__(
+        self,
+        model: DistilBertForSequenceClassification,
+        frozen: int,
+        tokens: Sequence[Sequence[int]],
+        batch_size: int,
+        on_batch: Callable[[int, int], None],
+    ) -> None:
+        self._frozen_layers = FrozenLayers(model, frozen)
+        self._tokens = tokens
+        self.lengths = [len(text) for text in tokens]
+        self._cached: dict[int, torch.Tensor] = {}
+        if sum(self.lengths) * model.config.dim * 4 <= MAX_CACHE_BYTES:
+            self._fill(batch_size, on_batch)
+
+    def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hidden states of some texts.
+
+        Returns:
+            Hidden states, (batch, tokens, dim) float32, and the attention mask, (batch, tokens) bool.
+        """
+        if not self._cached:
+            return self._frozen_layers([self._tokens[i] for i in indices])
+        hidden = pad_sequence([self._cached[i] for i in indices], batch_first=True)
+        return hidden, attention_mask([self.lengths[i] for i in indices])
+
+    def _fill(self, batch_size: int, on_batch: Callable[[int, int], None]) -> None:
+        batches = batches_by_length(self.lengths, batch_size)
+        for done, indices in enumerate(batches, 1):
+            hidden, _ = self._frozen_layers([self._tokens[i] for i in indices])
+            for row, i in enumerate(indices):
+                self._cached[i] = hidden[row, : self.lengths[i]].cpu().clone()
+            on_batch(done, len(batches))
+
+
+def attention_mask(lengths: Sequence[int]) -> torch.Tensor:
+    """The mask of a padded batch.
+
+    Args:
+        lengths: Tokens of each text, at least one text.
+
+    Returns:
+        (texts, tokens), bool, True where a token is not padding.
+
+    >>> attention_mask([1, 2]).int().tolist()
+    [[1, 0], [1, 1]]
+    """
     return torch.arange(max(lengths))[None, :] < torch.tensor(lengths)[:, None]

@@ -1,147 +1,311 @@
-"""The regression of `trainers.models.distilbert.network` on the words of texts: counted, weighed, fitted, fitted further.
+"""The logistic regression on the words of texts: features, fit, warm start from the parent.
 
-    token ids ──> counts ──> TF-IDF, unit length ──> logistic regression ──> weight, precision
-                                                          └ a child is held to its parent's weight by the precision
+    token ids ──> sublinear counts ──> TF-IDF, unit length ──> logistic regression ──> mean, precision
+                                                             a child is held to its parent's mean ┘
 
-What a version knows is the mean and the precision of its weights (the diagonal of Laplace's approximation;
-Spiegelhalter and Lauritzen 1990). A child's fit is held to them, so that it forgets nothing that its own examples
-don't speak against: for a regression this is elastic weight consolidation (Kirkpatrick et al. 2017).
+A version stores the mean and the precision of the weights: the diagonal of Laplace's approximation (Spiegelhalter
+and Lauritzen 1990). They are the prior of a child's fit, so a child keeps what its own examples do not contradict.
+For a regression this is elastic weight consolidation (Kirkpatrick et al. 2017).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 import torch
+from safetensors.torch import load_file
 from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
+from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from trainers.core.calibration import sigmoid, softmax
-from trainers.core.metrics.classification import LabelMatrix
-from trainers.models.distilbert.hidden_states import by_length, mask_of
-from trainers.models.distilbert.network import PAIRS, ngrams
+from schemas.scores import SEVERITY
+from trainers.core.batching import batches_by_length
+from trainers.core.metrics.classification import LabelMatrix, label_matrix
+from trainers.core.probabilities import FloatArray, sigmoid, softmax
+from trainers.models.distilbert.head import model_labels, saved_labels
+from trainers.models.distilbert.hidden_states import attention_mask
+from trainers.models.distilbert.labels import columns_by_task, rows_of_task
+from trainers.models.distilbert.network import BIGRAM_BUCKETS, DistilBertWithWords, ngrams
 
-Floats = npt.NDArray[np.float64]
 Features: TypeAlias = scipy.sparse.csr_array
-"""(texts, features + 1), rows of unit length, a last column of ones for the bias."""
+"""(texts, features + 1), float64: TF-IDF rows of unit length, and a last column of ones for the bias."""
 
-LOOSE = 0.1
-"""Precision of a weight that no example has spoken of; the inverse of `C` = 10 in scikit-learn's words."""
-MOST_ITERATIONS = 100
-BATCH = 64
+PRECISION_FILE = "words_precision.safetensors"
+"""The precision of the weights of a version; its children start from it."""
+PRIOR_PRECISION = 0.1
+"""Precision of a weight before any example: the inverse of `C` in scikit-learn, which is 10 here."""
+MAX_ITERATIONS = 100
+COUNT_BATCH_SIZE = 64
 
 
 class Weights(NamedTuple):
-    """What is known of the regression's weights.
+    """The posterior of the regression's weights: a normal distribution with a diagonal precision.
 
     Attributes:
-        mean, precision: (features + 1, labels), the bias last.
+        mean: (features + 1, labels), float64, the bias last.
+        precision: (features + 1, labels), float64, the inverse variances.
     """
 
-    mean: Floats
-    precision: Floats
+    mean: FloatArray
+    precision: FloatArray
 
     @staticmethod
-    def unknown(features: int, labels: int) -> Weights:
-        """Nothing is known."""
-        return Weights(np.zeros((features + 1, labels)), np.full((features + 1, labels), LOOSE))
+    def prior(features: int, labels: int) -> Weights:
+        """The distribution before any example: mean 0, precision `PRIOR_PRECISION`."""
+        shape = (features + 1, labels)
+        return Weights(np.zeros(shape), np.full(shape, PRIOR_PRECISION))
 
 
-def count(tokens: Sequence[Sequence[int]], vocabulary: int) -> scipy.sparse.csr_array:
-    """Sublinear frequencies of tokens and pairs, (texts, features).
+class Group(NamedTuple):
+    """Labels that are fitted together.
+
+    Attributes:
+        columns: One column for a logistic regression; several for a softmax, whose examples have one label each.
+        rows: The examples to fit them on.
+    """
+
+    columns: Sequence[int]
+    rows: Sequence[int]
+
+
+# ---- features
+
+
+def count(tokens: Sequence[Sequence[int]], vocabulary_size: int) -> scipy.sparse.csr_array:
+    """Count unigrams and bigrams.
 
     Args:
-        tokens: Token ids of each text, at least one, not padded.
-        vocabulary: Size of the tokenizer's.
+        tokens: Token ids of each text, not padded; at least one text.
+        vocabulary_size: Size of the tokenizer's vocabulary.
+
+    Returns:
+        (texts, features), float64, sublinear term frequencies: 1 + log(count).
     """
     rows: list[npt.NDArray[np.int64]] = []
     columns: list[npt.NDArray[np.int64]] = []
-    values: list[Floats] = []
-    for batch in by_length([len(ids) for ids in tokens], BATCH):
+    values: list[FloatArray] = []
+    for batch in batches_by_length([len(text) for text in tokens], COUNT_BATCH_SIZE):
         ids = pad_sequence([torch.tensor(tokens[i]) for i in batch], batch_first=True)
-        numbers, _, share = ngrams(ids, mask_of([len(tokens[i]) for i in batch]), vocabulary)
-        stands = share > 0
-        rows.append(np.repeat(np.array(batch), stands.sum(1).numpy()))
-        columns.append(numbers[stands].numpy())
-        values.append(share[stands].double().numpy())
-    flat = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-    return scipy.sparse.csr_array(flat, shape=(len(tokens), vocabulary + PAIRS))
+        features, _, share = ngrams(ids, attention_mask([len(tokens[i]) for i in batch]), vocabulary_size)
+        is_present = share > 0
+        rows.append(np.repeat(np.array(batch), is_present.sum(1).numpy()))
+        columns.append(features[is_present].numpy())
+        values.append(share[is_present].double().numpy())
+    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
+    return scipy.sparse.csr_array(entries, shape=(len(tokens), vocabulary_size + BIGRAM_BUCKETS))
 
 
-def inverse_frequencies(counts: scipy.sparse.csr_array) -> Floats:
-    """Smoothed inverse document frequency of each feature; 1 for one that is in every text."""
+def inverse_document_frequencies(counts: scipy.sparse.csr_array) -> FloatArray:
+    """Smoothed inverse document frequencies, as scikit-learn's `TfidfTransformer` computes them.
+
+    Args:
+        counts: (texts, features).
+
+    Returns:
+        (features,), at least 1; 1 for a feature that is in every text.
+    """
     texts = counts.shape[0]
-    seen_in = np.bincount(counts.indices, minlength=counts.shape[1])
-    out: Floats = np.log((1 + texts) / (1 + seen_in)) + 1.0
-    return out
+    document_frequency = np.bincount(counts.indices, minlength=counts.shape[1])
+    idf: FloatArray = np.log((1 + texts) / (1 + document_frequency)) + 1.0
+    return idf
 
 
-def weigh(counts: scipy.sparse.csr_array, idf: Floats) -> Features:
-    """TF-IDF, each text of unit length, and the column of the bias."""
-    weighed = counts @ scipy.sparse.diags_array(idf)
-    lengths = np.sqrt(np.asarray(weighed.multiply(weighed).sum(1)).ravel())
-    unit = scipy.sparse.diags_array(1.0 / np.maximum(lengths, 1e-6)) @ weighed
+def tfidf(counts: scipy.sparse.csr_array, idf: FloatArray) -> Features:
+    """Weight counts by inverse document frequencies, scale each text to unit length, and add the column of the
+    bias.
+
+    Args:
+        counts: (texts, features).
+        idf: (features,).
+    """
+    weighted = counts @ scipy.sparse.diags_array(idf)
+    lengths = np.sqrt(np.asarray(weighted.multiply(weighted).sum(1)).ravel())
+    unit = scipy.sparse.diags_array(1.0 / np.maximum(lengths, 1e-6)) @ weighted
     return scipy.sparse.hstack([unit, np.ones((counts.shape[0], 1))], format="csr")
+
+
+# ---- fit
 
 
 def fit(
     features: Features,
     truth: LabelMatrix,
-    groups: Sequence[tuple[Sequence[int], Sequence[int]]],
-    before: Weights,
-    new: int,
-    after: Callable[[int, int], None],
+    groups: Sequence[Group],
+    prior: Weights,
+    fresh: int,
+    on_group: Callable[[int, int], None],
 ) -> Weights:
-    """The weights once some examples are seen.
+    """Fit the weights by L-BFGS.
 
     Args:
-        features: Of the examples, (examples, features + 1).
+        features: (examples, features + 1).
         truth: (examples, labels).
-        groups: Columns that are fitted together, and the examples that say anything of them: one column is a
-            logistic regression, several are a softmax, whose examples have one mark each.
-        before: What is known from earlier examples.
-        new: So many examples, the first ones, were never counted into `before`: they make it more precise.
-        after: Called with (done, all) after each group.
+        groups: Each is fitted by itself; one without rows keeps its prior.
+        prior: The posterior of earlier examples.
+        fresh: Number of examples, from the first, that are not part of `prior` yet: only these add to the
+            precision.
+        on_group: Called with (groups done, groups in all) after each group.
+
+    Returns:
+        The posterior.
     """
-    mean, precision = before.mean.copy(), before.precision.copy()
-    with threadpool_limits(1, "blas"):  # another number of threads gives other sums
-        for done, (columns, rows) in enumerate(groups, 1):
-            if len(rows):
-                _fit_group(features, truth, np.array(columns), np.array(rows), mean, precision, new)
-            after(done, len(groups))
+    mean, precision = prior.mean.copy(), prior.precision.copy()
+    with threadpool_limits(1, "blas"):  # with another number of threads the sums differ in their last bits
+        for done, group in enumerate(groups, 1):
+            if len(group.rows):
+                _fit_group(features, truth, group, mean, precision, fresh)
+            on_group(done, len(groups))
     return Weights(mean, precision)
 
 
 def _fit_group(
-    features: Features, truth: LabelMatrix, columns: npt.NDArray[np.int64], rows: npt.NDArray[np.int64],
-    mean: Floats, precision: Floats, new: int,
-) -> None:  # fmt: skip
-    """Change one group's columns of `mean` and `precision`, in the rows of features that its examples have."""
-    seen = features[rows]
-    present = np.unique(seen.indices)
-    seen, at = seen[:, present].tocsr(), np.ix_(present, columns)
-    turned = seen.T.tocsr()
-    start, held = mean[at], precision[at]
-    wanted = truth[np.ix_(rows, columns)].astype(np.float64)
-    say = softmax if len(columns) > 1 else sigmoid
+    features: Features, truth: LabelMatrix, group: Group, mean: FloatArray, precision: FloatArray, fresh: int
+) -> None:
+    """Update a group's columns of `mean` and `precision`, in the rows of the features that its examples have."""
+    columns, rows = np.array(group.columns), np.array(group.rows)
+    examples = features[rows]
+    present = np.unique(examples.indices)
+    examples, cells = examples[:, present].tocsr(), np.ix_(present, columns)
+    targets = truth[np.ix_(rows, columns)].astype(np.float64)
+    probabilities = softmax if len(columns) > 1 else sigmoid
+    mean[cells] = _minimize(examples, targets, mean[cells], precision[cells])
+    new_examples = examples[rows < fresh]
+    p = probabilities(new_examples @ mean[cells])
+    precision[cells] += new_examples.multiply(new_examples).T @ (p * (1.0 - p))
 
-    def loss(flat: Floats) -> tuple[float, Floats]:
-        weights = flat.reshape(start.shape)
-        logits = seen @ weights
-        top = logits if len(columns) > 1 else np.hstack([logits, np.zeros_like(logits)])
-        partition = np.logaddexp.reduce(top, axis=1)
-        away = weights - start
-        value = partition.sum() - (wanted * logits).sum() + 0.5 * (held * away * away).sum()
-        gradient = turned @ (say(logits) - wanted) + held * away
+
+def _minimize(
+    examples: scipy.sparse.csr_array, targets: FloatArray, prior_mean: FloatArray, prior_precision: FloatArray
+) -> FloatArray:
+    """The weights with the largest posterior density, (features, columns)."""
+    transposed = examples.T.tocsr()
+    exclusive = targets.shape[1] > 1
+    probabilities = softmax if exclusive else sigmoid
+
+    def loss(flat: FloatArray) -> tuple[float, FloatArray]:
+        weights = flat.reshape(prior_mean.shape)
+        logits = examples @ weights
+        exponents = logits if exclusive else np.hstack([logits, np.zeros_like(logits)])
+        log_partition = np.logaddexp.reduce(exponents, axis=1)
+        change = weights - prior_mean
+        value = log_partition.sum() - (targets * logits).sum() + 0.5 * (prior_precision * change * change).sum()
+        gradient = transposed @ (probabilities(logits) - targets) + prior_precision * change
         return float(value), gradient.ravel()
 
-    found = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": MOST_ITERATIONS})
-    mean[at] = found.x.reshape(start.shape)
-    fresh = seen[rows < new]
-    sure = say(fresh @ mean[at])
-    precision[at] += fresh.multiply(fresh).T @ (sure * (1.0 - sure))
+    options = {"maxiter": MAX_ITERATIONS}
+    result = minimize(loss, prior_mean.ravel(), jac=True, method="L-BFGS-B", options=options)
+    minimum: FloatArray = result.x.reshape(prior_mean.shape)
+    return minimum
+
+
+# ---- the regression of a model
+
+
+def fit_idf(model: DistilBertWithWords, counts: scipy.sparse.csr_array) -> None:
+    """Set the inverse document frequencies of a first version; its children keep them."""
+    _assign(model.words.idf, inverse_document_frequencies(counts))
+
+
+def features_of(model: DistilBertWithWords, counts: scipy.sparse.csr_array) -> Features:
+    """The features of texts, by the inverse document frequencies of a model.
+
+    Args:
+        model: A model with inverse document frequencies.
+        counts: (texts, features).
+    """
+    return tfidf(counts, to_float64(model.words.idf))
+
+
+def fit_model(
+    model: DistilBertWithWords,
+    features: Features,
+    sets: Sequence[Sequence[str]],
+    fresh: int,
+    parent: Path | None,
+    scale: float,
+    on_group: Callable[[int, int], None],
+) -> torch.Tensor:
+    """Fit the text regression of a model in place, to convergence.
+
+    Args:
+        model: With the weights of the parent, if there is one.
+        features: (examples, features + 1).
+        sets: Labels of each example.
+        fresh: Number of examples, from the first, on which no ancestor was trained.
+        parent: Folder of the version whose weights are the prior, or None.
+        scale: Weight of its logits in the sum with the encoder's, at least 0. With 0 nothing is fitted.
+        on_group: Called with (groups done, groups in all).
+
+    Returns:
+        (features + 1, labels), the precision of the weights, bfloat16.
+    """
+    labels = model_labels(model.config)
+    prior = _prior(model_weights(model), labels, parent)
+    posterior = prior
+    if scale:
+        posterior = fit(features, label_matrix(sets, labels), _groups(sets, labels), prior, fresh, on_group)
+    _assign(model.words.weight, posterior.mean[:-1])
+    _assign(model.words.bias, posterior.mean[-1])
+    nn.init.constant_(model.words.scale, scale)
+    return torch.from_numpy(posterior.precision).to(torch.bfloat16)
+
+
+def _prior(mean: FloatArray, labels: Sequence[str], parent: Path | None) -> Weights:
+    prior = Weights(mean, Weights.prior(len(mean) - 1, len(labels)).precision)
+    if parent:
+        precision = to_float64(load_file(parent / PRECISION_FILE)["precision"])
+        for column, label in enumerate(saved_labels(parent)):
+            if label in labels:
+                prior.precision[:, labels.index(label)] = precision[:, column]
+    return prior
+
+
+def _groups(sets: Sequence[Sequence[str]], labels: Sequence[str]) -> list[Group]:
+    """Each tactic by itself, all severities together."""
+    groups: list[Group] = []
+    for task, columns in columns_by_task(labels).items():
+        rows = rows_of_task(sets, task)
+        groups += [Group(columns, rows)] if task == SEVERITY else [Group([column], rows) for column in columns]
+    return groups
+
+
+def model_logits(model: DistilBertWithWords, features: Features) -> FloatArray:
+    """The logits that the text regression adds to the encoder's, (texts, labels), float64."""
+    return scaled_logits(features, model_weights(model), to_float64(model.words.scale))
+
+
+def scaled_logits(features: Features, weights: FloatArray, scale: FloatArray) -> FloatArray:
+    """Logits of texts.
+
+    Args:
+        features: (texts, features + 1).
+        weights: (features + 1, labels), the bias last.
+        scale: (labels,).
+
+    Returns:
+        (texts, labels), float64.
+    """
+    logits: FloatArray = scale * (features @ weights)
+    return logits
+
+
+def model_weights(model: DistilBertWithWords) -> FloatArray:
+    """The weights of a model's text regression, (features + 1, labels), float64, the bias last."""
+    return np.vstack([to_float64(model.words.weight), to_float64(model.words.bias)])
+
+
+def to_float64(values: torch.Tensor) -> FloatArray:
+    """A tensor as an array on the CPU."""
+    array: FloatArray = values.detach().cpu().double().numpy()
+    return array
+
+
+def _assign(parameter: nn.Parameter, values: FloatArray) -> None:
+    with torch.no_grad():
+        parameter.copy_(torch.from_numpy(values))

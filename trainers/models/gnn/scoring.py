@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from trainers.core.calibration import at_least_one
+from trainers.core.conditional import at_least_one
 from trainers.core.metrics.ranking import Matrix
 from trainers.models.gnn.graph import LinkRow
 from trainers.models.gnn.network import ThreatGnn

@@ -5,15 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainers.core.calibration import (
+from trainers.core.probabilities import sigmoid, softmax
+from trainers.models.distilbert.calibration import (
     MIN_EXAMPLES,
     best_threshold,
     expected_calibration_error,
     fit_sigmoid,
     fit_softmax,
-    folds,
-    sigmoid,
-    softmax,
+    half_of_keys,
 )
 
 
@@ -75,6 +74,6 @@ def test_the_threshold_is_the_one_of_the_highest_f1() -> None:
 
 def test_two_halves_of_about_one_size_that_depend_on_the_key_alone() -> None:
     keys = [f"technique:T{number}" for number in range(1_000)]
-    half = folds(keys)
+    half = half_of_keys(keys)
     assert 400 < half.sum() < 600
-    assert (folds(keys[::-1]) == half[::-1]).all()
+    assert (half_of_keys(keys[::-1]) == half[::-1]).all()

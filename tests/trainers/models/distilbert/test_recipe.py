@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,58 +14,14 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from schemas.journal import Example
 from tests.trainers.material import ALL_LABELS, LABELS, example, examples, held_out
+from tests.trainers.models.distilbert.training import TINY, data_of, digest, tiny_config, train
 from trainers.bases.resolve import Base
-from trainers.core.dataset import Dataset
-from trainers.core.progress import Cancelled, ProgressCallback, RunProgress, no_progress
+from trainers.core.progress import Cancelled, RunProgress, no_progress
+from trainers.core.report import Report
 from trainers.models.distilbert.onnx_export import export_onnx, largest_difference
-from trainers.models.distilbert.recipe import PRECISION, Classifier, Config, Report, run
-
-TINY = Config(
-    epochs=6,
-    batch_size=8,
-    learning_rate=4e-3,
-    head_learning_rate=5e-3,
-    max_tokens=32,
-    frozen_layers=0,
-    dropout=0.05,
-    threads=1,
-)
-
-
-def data_of(journal: list[Example]) -> Dataset:
-    """All of a journal as fresh examples and recent holdout."""
-    placed = list(enumerate(journal))
-    return Dataset(
-        fresh=tuple(at for at in placed if not held_out(at[1])),
-        recent=tuple(at for at in placed if held_out(at[1])),
-    )
-
-
-def trained(
-    folder: Path,
-    base: Base,
-    journal: list[Example],
-    *,
-    labels: tuple[str, ...] = LABELS,
-    parent: Path | None = None,
-    config: Config = TINY,
-    on_progress: ProgressCallback = no_progress,
-) -> Report:
-    """One run into a new folder."""
-    folder.mkdir()
-    return run(data_of(journal), labels, base.folder, parent, config, folder, on_progress)
-
-
-def digest(folder: Path) -> dict[str, str]:
-    """File name -> hash of its bytes."""
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
-
-
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory, tiny: Base) -> tuple[Path, Report]:
-    """A first version."""
-    folder = tmp_path_factory.mktemp("versions") / "v0001"
-    return folder, trained(folder, tiny, examples(300))
+from trainers.models.distilbert.predict import load
+from trainers.models.distilbert.recipe import run
+from trainers.models.distilbert.text_regression import PRECISION_FILE
 
 
 def test_it_learns(first: tuple[Path, Report]) -> None:
@@ -83,7 +38,7 @@ def test_it_learns(first: tuple[Path, Report]) -> None:
 
 def test_the_same_input_gives_the_same_bytes(first: tuple[Path, Report], tiny: Base, tmp_path: Path) -> None:
     folder, report = first
-    assert trained(tmp_path / "again", tiny, examples(300)) == report
+    assert train(tmp_path / "again", tiny, examples(300)) == report
     assert digest(tmp_path / "again") == digest(folder)
 
 
@@ -92,12 +47,12 @@ def test_the_same_input_gives_the_same_bytes_in_another_thread(
 ) -> None:
     torch.rand(3)
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(trained, tmp_path / "again", tiny, examples(300)).result()
+        pool.submit(train, tmp_path / "again", tiny, examples(300)).result()
     assert digest(tmp_path / "again") == digest(first[0])
 
 
 def test_another_seed_gives_other_weights(first: tuple[Path, Report], tiny: Base, tmp_path: Path) -> None:
-    trained(tmp_path / "other", tiny, examples(300), config=Config(**{**_fields(TINY), "seed": 18}))
+    train(tmp_path / "other", tiny, examples(300), config=tiny_config(seed=18))
     assert digest(tmp_path / "other")["model.safetensors"] != digest(first[0])["model.safetensors"]
 
 
@@ -121,7 +76,7 @@ def test_the_folder_says_what_the_classifier_says_and_that_a_text_has_a_tactic(f
     tokenizer = AutoTokenizer.from_pretrained(folder)
     with torch.no_grad():
         theirs = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits.sigmoid().numpy()
-    ours, _ = Classifier(folder, TINY)(texts)
+    ours, _ = load(folder).predict_arrays(texts)
     assert ours == pytest.approx(theirs, abs=1e-5)
     assert (ours.sum(1) >= 1 - 1e-6).all(), "on average at least one"
 
@@ -134,7 +89,7 @@ def test_who_trusts_no_code_of_the_folder_gets_the_encoder_alone(first: tuple[Pa
 
 
 def test_without_the_words_the_encoder_decides_alone(tiny: Base, tmp_path: Path) -> None:
-    trained(tmp_path / "v1", tiny, examples(100), config=Config(**_fields(TINY) | {"words": 0.0}))
+    train(tmp_path / "v1", tiny, examples(100), config=tiny_config(words=0.0))
     weights = load_file(tmp_path / "v1" / "model.safetensors")
     assert not weights["words.weight"].any()
     assert not weights["words.scale"].any()
@@ -145,7 +100,7 @@ def test_a_child_starts_from_its_parent_and_leaves_it_as_it_was(
 ) -> None:
     parent, before = first
     was = digest(parent)
-    report = trained(tmp_path / "v0002", tiny, examples(200, first=400), parent=parent)
+    report = train(tmp_path / "v0002", tiny, examples(200, first=400), parent=parent)
     assert digest(parent) == was
     assert report.champion["tactics"]["prequential"].examples == len(data_of(examples(200, first=400)).fresh)
     learnt = before.trivial_baseline["tactics"]["holdout"].metrics["macro_f1"] + 0.3
@@ -158,8 +113,8 @@ def test_a_child_starts_from_its_parent_and_leaves_it_as_it_was(
 
 
 def test_the_head_grows_and_keeps_the_rows_it_had(first: tuple[Path, Report], tiny: Base, tmp_path: Path) -> None:
-    still = Config(**{**_fields(TINY), "learning_rate": 0.0, "head_learning_rate": 0.0})
-    report = trained(
+    still = tiny_config(learning_rate=0.0, head_learning_rate=0.0)
+    report = train(
         tmp_path / "v0002",
         tiny,
         examples(20, ALL_LABELS),
@@ -181,19 +136,19 @@ def test_the_head_grows_and_keeps_the_rows_it_had(first: tuple[Path, Report], ti
 def test_a_grown_version_keeps_what_its_parent_knew_of_words(
     first: tuple[Path, Report], tiny: Base, tmp_path: Path
 ) -> None:
-    trained(tmp_path / "v0002", tiny, examples(20, ALL_LABELS), labels=("collection", "impact"), parent=first[0])
+    train(tmp_path / "v0002", tiny, examples(20, ALL_LABELS), labels=("collection", "impact"), parent=first[0])
     before, after = (load_file(folder / "model.safetensors") for folder in (first[0], tmp_path / "v0002"))
     untouched = (after["words.weight"][:, len(LABELS) :] == 0).all(1)
     assert before["words.weight"][untouched].any(), "words that the window has none of"
     assert torch.equal(after["words.weight"][untouched, : len(LABELS)], before["words.weight"][untouched])
     assert torch.equal(after["words.idf"], before["words.idf"])
-    was, now = (load_file(folder / PRECISION)["precision"] for folder in (first[0], tmp_path / "v0002"))
+    was, now = (load_file(folder / PRECISION_FILE)["precision"] for folder in (first[0], tmp_path / "v0002"))
     assert (was > was.min()).any()
     assert (now[:, : len(LABELS)] >= was).all(), "a child is at least as sure as its parent"
 
 
 def test_a_grown_head_learns_the_new_label(first: tuple[Path, Report], tiny: Base, tmp_path: Path) -> None:
-    report = trained(tmp_path / "v0002", tiny, examples(300, ALL_LABELS), labels=ALL_LABELS, parent=first[0])
+    report = train(tmp_path / "v0002", tiny, examples(300, ALL_LABELS), labels=ALL_LABELS, parent=first[0])
     assert report.champion["tactics"]["recent"].labels["impact"].f1 == 0.0
     assert report.candidate["tactics"]["recent"].labels["impact"].f1 > 0.8
 
@@ -207,7 +162,7 @@ def test_it_learns_severities_beside_tactics(tiny: Base, tmp_path: Path) -> None
     ]
     both = example(3_000, ["execution", "severity:high"], text="attacker script shell remote takeover")
     journal = [*examples(300, labels), *severe, both]
-    report = trained(tmp_path / "both", tiny, journal, labels=(*labels, *words))
+    report = train(tmp_path / "both", tiny, journal, labels=(*labels, *words))
     assert report.labels == (*labels, *words)
     assert report.candidate["tactics"]["holdout"].examples + report.candidate["severity"][
         "holdout"
@@ -216,9 +171,9 @@ def test_it_learns_severities_beside_tactics(tiny: Base, tmp_path: Path) -> None
     for task in ("tactics", "severity"):
         trivial = report.trivial_baseline[task]["holdout"].metrics["macro_f1"]
         assert report.candidate[task]["holdout"].metrics["macro_f1"] > trivial + 0.3
-    child = trained(
+    child = train(
         tmp_path / "child", tiny, examples(40, labels), labels=labels, parent=tmp_path / "both",
-        config=Config(**_fields(TINY) | {"epochs": 1, "learning_rate": 1e-6, "head_learning_rate": 1e-6}),
+        config=tiny_config(epochs=1, learning_rate=1e-6, head_learning_rate=1e-6),
     )  # fmt: skip
     assert child.labels == report.labels, "it keeps the severities that its window has none of"
     assert child.candidate["severity"]["recent"].examples == 0
@@ -249,7 +204,7 @@ def test_without_severities_nothing_is_said_of_them(first: tuple[Path, Report]) 
 
 
 def test_frozen_layers_keep_their_weights(tiny: Base, tmp_path: Path) -> None:
-    trained(tmp_path / "v1", tiny, examples(20), config=Config(**{**_fields(TINY), "frozen_layers": 1}))
+    train(tmp_path / "v1", tiny, examples(20), config=tiny_config(frozen_layers=1))
     before, after = load_file(tiny.folder / "model.safetensors"), load_file(tmp_path / "v1" / "model.safetensors")
     changed = {name for name in before if not torch.equal(before[name], after[f"distilbert.{name}"])}
     assert changed
@@ -266,7 +221,7 @@ def test_frozen_layers_keep_their_weights(tiny: Base, tmp_path: Path) -> None:
     ids=["one example", "100,000 characters", "not English, and no text"],
 )
 def test_odd_examples_are_trained_on(tiny: Base, tmp_path: Path, journal: list[Example]) -> None:
-    report = trained(tmp_path / "v1", tiny, journal, labels=("impact",))
+    report = train(tmp_path / "v1", tiny, journal, labels=("impact",))
     assert report.candidate["tactics"]["holdout"].examples == 0
 
 
@@ -279,16 +234,16 @@ def test_a_run_ends_where_its_watch_says_so(tiny: Base, tmp_path: Path) -> None:
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        trained(tmp_path / "v1", tiny, examples(100), on_progress=on_progress)
+        train(tmp_path / "v1", tiny, examples(100), on_progress=on_progress)
     trained_on = [s for s in seen if s.phase not in ("reading", "weighing words")]
     assert [(s.phase, s.epoch, s.step) for s in trained_on] == [("training", 1, n) for n in (1, 2, 3)]
     assert seen[-1].loss > 0
 
 
 def test_a_loss_that_explodes_ends_the_run(tiny: Base, tmp_path: Path) -> None:
-    wild = Config(**{**_fields(TINY), "learning_rate": 1e30, "head_learning_rate": 1e30})
+    wild = tiny_config(learning_rate=1e30, head_learning_rate=1e30)
     with pytest.raises(ArithmeticError, match=r"loss is (nan|inf) at step \d+ of \d+: lower the learning rate"):
-        trained(tmp_path / "v1", tiny, examples(100), config=wild)
+        train(tmp_path / "v1", tiny, examples(100), config=wild)
 
 
 def test_a_label_that_nothing_stands_for_leaves_the_head(
@@ -308,12 +263,12 @@ def test_a_label_that_nothing_stands_for_leaves_the_head(
     assert results["alone"].labels == LABELS, "without a rehearsal nobody knows what stands"
     weights = load_file(tmp_path / "rehearsed" / "model.safetensors")
     assert len(weights["classifier.weight"]) == len(stands)
-    again = trained(tmp_path / "back", tiny, examples(40), labels=LABELS, parent=tmp_path / "rehearsed")
+    again = train(tmp_path / "back", tiny, examples(40), labels=LABELS, parent=tmp_path / "rehearsed")
     assert again.labels == (*stands, LABELS[0]), "it comes back with its examples"
 
 
 def test_what_is_saved_is_calibrated_and_has_its_thresholds(tiny: Base, tmp_path: Path) -> None:
-    report = trained(tmp_path / "v1", tiny, examples(900), config=Config(**_fields(TINY) | {"epochs": 2}))
+    report = train(tmp_path / "v1", tiny, examples(900), config=tiny_config(epochs=2))
     fitted = report.details["calibration"]["tactics"]
     assert fitted["examples"] == report.candidate["tactics"]["holdout"].examples >= 50
     assert fitted["scale"] != 1.0
@@ -328,8 +283,8 @@ def test_what_is_saved_is_calibrated_and_has_its_thresholds(tiny: Base, tmp_path
 
 def test_the_folder_answers_as_others_read_it(first: tuple[Path, Report]) -> None:
     texts = ["attacker powershell script shell system", "password hash", "wipe " * 20_000, ""]
-    classifier = Classifier(first[0], Config(**_fields(TINY) | {"frozen_layers": 1}))
-    probabilities, predicted = classifier(texts)
+    classifier = load(first[0])
+    probabilities, predicted = classifier.predict_arrays(texts)
     model = AutoModelForSequenceClassification.from_pretrained(first[0], trust_remote_code=True).eval()
     tokenizer = AutoTokenizer.from_pretrained(first[0])
     batch = tokenizer(texts, padding=True, truncation=True, max_length=32, return_tensors="pt")
@@ -345,18 +300,18 @@ def test_a_long_text_is_trained_on_in_pieces(tiny: Base, tmp_path: Path) -> None
     found = {}
     for pieces in (1, 4):
         name = f"pieces-{pieces}"
-        trained(
+        train(
             tmp_path / name, tiny, [*end, *other], labels=("execution", "impact"),
-            config=Config(**_fields(TINY) | {"pieces": pieces}),
+            config=tiny_config(pieces=pieces),
         )  # fmt: skip
-        found[pieces] = Classifier(tmp_path / name, TINY)(["wipe disk encrypt delete"])[0][0]
+        found[pieces] = load(tmp_path / name).predict_arrays(["wipe disk encrypt delete"])[0][0]
     assert found[4][1] > found[4][0] + 0.5, "what stands behind the first piece is learnt"
     assert abs(found[1][1] - found[1][0]) < abs(found[4][1] - found[4][0])
 
 
 def test_scores_are_taken_every_eval_steps_and_at_the_end(tiny: Base, tmp_path: Path) -> None:
-    config = Config(**_fields(TINY) | {"epochs": 1, "eval_steps": 10})
-    history = trained(tmp_path / "v1", tiny, examples(300), config=config).history
+    config = tiny_config(epochs=1, eval_steps=10)
+    history = train(tmp_path / "v1", tiny, examples(300), config=config).history
     assert sorted(history.scores) == [*range(10, history.step, 10), history.step]
     assert all("macro_f1" in scores["tactics"] for scores in history.scores.values())
 
@@ -367,7 +322,3 @@ def test_onnx_says_what_torch_says(first: tuple[Path, Report], tmp_path: Path) -
     assert largest_difference(first[0], exported) < 1e-5
     assert digest(first[0]) == before, "the version's manifest would not know the file"
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
-
-
-def _fields(config: Config) -> dict[str, object]:
-    return {name: getattr(config, name) for name in config.__struct_fields__}
