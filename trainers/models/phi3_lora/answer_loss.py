@@ -1,4 +1,4 @@
-"""How well a language model predicts an answer, token by token, and what it costs to train it."""
+"""Loss and log-likelihood of answer tokens, computed in chunks so that few logits exist at a time."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ import torch
 from schemas.scores import TaskScores
 
 CHUNK = 128
-"""Answer tokens whose logits exist at a time: of a vocabulary of 50,000 that is 25 MB."""
+"""Answer tokens whose logits exist at a time: 25 MB for a vocabulary of 50,000."""
 MAX_LOSS = 100.0
-"""A perplexity is that of this loss at most, which a number can hold."""
+"""Mean loss at which the perplexity is capped, so that it stays a finite number."""
 
 
 class _AnswerLoss(torch.autograd.Function):
-    """Summed cross entropy over a vocabulary's frozen matrix: the gradient is made with the loss, in chunks."""
+    """Summed cross entropy over a frozen output matrix; the forward pass also computes the gradient, in chunks."""
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: torch.Tensor, vocabulary: torch.Tensor, answers: torch.Tensor, wanted: bool
+        ctx: Any, hidden: torch.Tensor, output_weight: torch.Tensor, answers: torch.Tensor, needs_grad: bool
     ) -> torch.Tensor:
         total = torch.zeros((), device=hidden.device)
-        gradient = torch.empty_like(hidden) if wanted else None
+        gradient = torch.empty_like(hidden) if needs_grad else None
         for start in range(0, len(hidden), CHUNK):
-            part, right = slice(start, start + CHUNK), answers[start : start + CHUNK]
-            rows = torch.arange(len(right), device=hidden.device)
-            logits = (hidden[part] @ vocabulary.T).float()
-            each = logits.logsumexp(1, keepdim=True)
-            total += (each[:, 0] - logits[rows, right]).sum()
+            chunk, targets = slice(start, start + CHUNK), answers[start : start + CHUNK]
+            rows = torch.arange(len(targets), device=hidden.device)
+            logits = (hidden[chunk] @ output_weight.T).float()
+            log_normalizers = logits.logsumexp(1, keepdim=True)
+            total += (log_normalizers[:, 0] - logits[rows, targets]).sum()
             if gradient is not None:
-                probabilities = logits.sub_(each).exp_()
-                probabilities[rows, right] -= 1.0
-                gradient[part] = probabilities.to(vocabulary.dtype) @ vocabulary
+                probabilities = logits.sub_(log_normalizers).exp_()
+                probabilities[rows, targets] -= 1.0
+                gradient[chunk] = probabilities.to(output_weight.dtype) @ output_weight
         ctx.gradient = gradient
         return total
 
@@ -43,78 +43,94 @@ class _AnswerLoss(torch.autograd.Function):
         return ctx.gradient * outer[0], None, None, None
 
 
-def answer_loss(hidden: torch.Tensor, vocabulary: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
-    """Minus the log-likelihood of answer tokens, summed; only `hidden` gets a gradient.
+def answer_loss(hidden: torch.Tensor, output_weight: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+    """Cross entropy of answer tokens, summed. Only `hidden` gets a gradient.
 
     Args:
-        hidden: (k, dim): the last layer where each token is predicted.
-        vocabulary: (words, dim), frozen.
-        answers: (k,), int64.
+        hidden: (k, dim), float: hidden states of the last layer that predict the answer tokens.
+        output_weight: (vocabulary, dim), float: the frozen output matrix (`lm_head.weight`).
+        answers: (k,), int64: the answer tokens.
+
+    Returns:
+        Scalar, float32, in nats. 0 for k = 0.
     """
     loss: torch.Tensor = _AnswerLoss.apply(
-        hidden.to(vocabulary.dtype), vocabulary, answers, torch.is_grad_enabled() and hidden.requires_grad
+        hidden.to(output_weight.dtype), output_weight, answers, torch.is_grad_enabled() and hidden.requires_grad
     )
     return loss
 
 
-class Told(NamedTuple):
-    """How one answer was predicted: its tokens, how many were the most likely one, minus its log-likelihood."""
+class AnswerLogLikelihood(NamedTuple):
+    """How well a model predicts one answer.
+
+    Attributes:
+        tokens: Number of tokens of the answer.
+        correct: How many of them the model finds the most likely token.
+        loss: Minus the log-likelihood of all its tokens, in nats.
+    """
 
     tokens: int
-    right: int
+    correct: int
     loss: float
 
 
-def told(
-    hidden: torch.Tensor, vocabulary: torch.Tensor, answers: torch.Tensor, lengths: Sequence[int]
-) -> list[Told]:
-    """How each answer of a row was predicted.
+def answer_log_likelihoods(
+    hidden: torch.Tensor, output_weight: torch.Tensor, answers: torch.Tensor, lengths: Sequence[int]
+) -> list[AnswerLogLikelihood]:
+    """How well a model predicts each answer of a row.
 
     Args:
-        hidden, vocabulary, answers: As for `answer_loss`.
-        lengths: Tokens of each answer; their sum is k.
+        hidden: (k, dim), float, as for `answer_loss`.
+        output_weight: (vocabulary, dim), float.
+        answers: (k,), int64.
+        lengths: Number of tokens of each answer; they add up to k, which is at least 1.
     """
-    losses, right = [], []
+    losses, correct = [], []
     for start in range(0, len(hidden), CHUNK):
-        wanted = answers[start : start + CHUNK, None]
-        logits = (hidden[start : start + CHUNK].to(vocabulary.dtype) @ vocabulary.T).float()
-        losses.append(logits.logsumexp(1) - logits.gather(1, wanted)[:, 0])
-        right.append(logits.argmax(1) == wanted[:, 0])
+        targets = answers[start : start + CHUNK, None]
+        logits = (hidden[start : start + CHUNK].to(output_weight.dtype) @ output_weight.T).float()
+        losses.append(logits.logsumexp(1) - logits.gather(1, targets)[:, 0])
+        correct.append(logits.argmax(1) == targets[:, 0])
     sizes = list(lengths)
-    by_answer = zip(torch.split(torch.cat(losses), sizes), torch.split(torch.cat(right), sizes), strict=True)
-    return [Told(len(loss), int(hits.sum()), float(loss.double().sum())) for loss, hits in by_answer]
+    by_answer = zip(torch.split(torch.cat(losses), sizes), torch.split(torch.cat(correct), sizes), strict=True)
+    return [AnswerLogLikelihood(len(loss), int(hits.sum()), float(loss.double().sum())) for loss, hits in by_answer]
 
 
-def answer_scores(answers: Sequence[Told], words: int) -> TaskScores:
-    """The figures of some answers, over all their tokens; their errors take an answer as one draw, not each token.
+def answer_scores(answers: Sequence[AnswerLogLikelihood], vocabulary_size: int) -> TaskScores:
+    """Metrics over the tokens of all answers.
 
         token_accuracy   share of the tokens that the model finds the most likely ones
-        bits_saved       of the bits that the tokens take when all words are equally likely, the share that the
-                         model saves: 1 - log(perplexity) / log(words). A margin means the same everywhere on this
-                         scale: of 49,152 words, 0.05 is a perplexity of 0.58 times as much
+        bits_saved       1 - log(perplexity) / log(vocabulary size): the share of the bits that the model saves
+                         compared to a uniform distribution over the vocabulary. A difference means the same
+                         everywhere on this scale: with 49,152 tokens, +0.05 is 0.58 times the perplexity
+
+    The tokens of one answer are not independent, so the standard errors treat an answer as one draw (ratio
+    estimator). Without answers, all metrics are 0.
 
     Args:
-        answers: At least none; then all is 0.
-        words: Of the vocabulary.
+        answers: The answers; may be empty.
+        vocabulary_size: Number of tokens in the vocabulary, at least 2.
 
-    >>> answer_scores([Told(2, 1, 2 * math.log(4))], 16).metrics
+    >>> answer_scores([AnswerLogLikelihood(2, 1, 2 * math.log(4))], 16).metrics
     {'token_accuracy': 0.5, 'bits_saved': 0.5}
     """
-    tokens = sum(one.tokens for one in answers)
+    tokens = sum(answer.tokens for answer in answers)
     if not tokens:
         return TaskScores(0, {"token_accuracy": 0.0, "bits_saved": 0.0})
-    accuracy = sum(one.right for one in answers) / tokens
-    loss = sum(one.loss for one in answers) / tokens
+    accuracy = sum(answer.correct for answer in answers) / tokens
+    loss = sum(answer.loss for answer in answers) / tokens
+    uniform_loss = math.log(vocabulary_size)
     errors = {
-        "token_accuracy": _ratio_error([one.right - accuracy * one.tokens for one in answers], tokens),
-        "bits_saved": _ratio_error([one.loss - loss * one.tokens for one in answers], tokens) / math.log(words),
+        "token_accuracy": _ratio_error([answer.correct - accuracy * answer.tokens for answer in answers], tokens),
+        "bits_saved": _ratio_error([answer.loss - loss * answer.tokens for answer in answers], tokens)
+        / uniform_loss,
     }
-    figures = {"token_accuracy": accuracy, "bits_saved": max(0.0, 1.0 - loss / math.log(words))}
-    return TaskScores(len(answers), figures, errors=errors, extra={"perplexity": math.exp(min(loss, MAX_LOSS))})
+    metrics = {"token_accuracy": accuracy, "bits_saved": max(0.0, 1.0 - loss / uniform_loss)}
+    return TaskScores(len(answers), metrics, errors=errors, extra={"perplexity": math.exp(min(loss, MAX_LOSS))})
 
 
 def _ratio_error(residuals: Sequence[float], tokens: int) -> float:
-    """Standard error of a ratio of sums, from what each answer is away from it."""
+    """Standard error of a ratio of sums over answers, from the residual of each answer."""
     number = len(residuals)
-    spread = sum(one * one for one in residuals) * number / max(number - 1, 1)
-    return math.sqrt(spread) / tokens
+    variance_sum = sum(residual * residual for residual in residuals) * number / max(number - 1, 1)
+    return math.sqrt(variance_sum) / tokens

@@ -1,138 +1,179 @@
-"""Questions and answers as tokens, many in one row without padding, none of which sees another.
+"""Packing: several examples in one row without padding, where no example attends to another.
 
     position   0 1 2 3 | 4 5 6 7 8 | 4 5 6 | 4 5 6 7
-               shared    1st         2nd     3rd        each sees what all begin with, and itself up to there
+    segment    shared    1st         2nd     3rd       each attends to the shared prefix and causally to itself
 
-Every question of a chat template begins with the same tokens (the system's message, the user's turn): a row has
-them once. What a model computes in a row is what it computes of each example alone.
+All prompts of a chat template begin with the same tokens (the system message, the start of the user turn), so a row
+contains this prefix once. The hidden states of an example in a row are those of the example alone.
+
+Packing without cross-contamination: Krell et al., 2021, https://arxiv.org/abs/2107.02027.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 
 
-class Piece(NamedTuple):
-    """Token ids of what a model is given, and of what it shall say next; both have at least one."""
+class PromptAnswer(NamedTuple):
+    """Token ids of a prompt, and of the answer that should follow it; both have at least one token."""
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
 
 
-class Row(NamedTuple):
-    """Several pieces as one sequence of n tokens with k answer tokens.
+class PackedRow(NamedTuple):
+    """Several examples as one sequence of n tokens, k of which predict an answer token.
 
     Attributes:
-        ids, positions: (1, n), int64; the last token of an answer is no input.
-        sizes: Tokens of the shared beginning (perhaps 0), then of the rest of each piece; their sum is n.
-        asked: (k,), int64: where in the row each answer token is predicted.
-        answers: (k,), int64: the answer tokens.
-        lengths: Answer tokens of each piece; their sum is k.
+        input_ids: (1, n), int64. The last token of an answer is predicted only, so it is not part of the input.
+        position_ids: (1, n), int64: the position of each token in its own example.
+        segment_sizes: Number of tokens of the shared prefix (0 if there is none), then of the rest of each example;
+            they add up to n.
+        answer_positions: (k,), int64: the index in the row at which each answer token is predicted.
+        answer_ids: (k,), int64: the answer tokens.
+        answer_lengths: Number of answer tokens of each example; they add up to k.
     """
 
-    ids: torch.Tensor
-    positions: torch.Tensor
-    sizes: tuple[int, ...]
-    asked: torch.Tensor
-    answers: torch.Tensor
-    lengths: tuple[int, ...]
+    input_ids: torch.Tensor
+    position_ids: torch.Tensor
+    segment_sizes: tuple[int, ...]
+    answer_positions: torch.Tensor
+    answer_ids: torch.Tensor
+    answer_lengths: tuple[int, ...]
 
 
-def pack(pieces: Sequence[Piece], device: torch.device | str = "cpu") -> Row:
-    """At least one piece as a row.
+def pack(examples: Sequence[PromptAnswer], device: torch.device | str = "cpu") -> PackedRow:
+    """Pack examples into one row.
 
-    >>> row = pack([Piece((7, 1, 2), (3, 4)), Piece((7, 5), (6,))])
-    >>> row.ids.tolist(), row.positions.tolist(), row.sizes
+    Args:
+        examples: At least one.
+        device: Where the tensors are created.
+
+    >>> row = pack([PromptAnswer((7, 1, 2), (3, 4)), PromptAnswer((7, 5), (6,))])
+    >>> row.input_ids.tolist(), row.position_ids.tolist(), row.segment_sizes
     ([[7, 1, 2, 3, 5]], [[0, 1, 2, 3, 1]], (1, 3, 1))
-    >>> row.asked.tolist(), row.answers.tolist()
+    >>> row.answer_positions.tolist(), row.answer_ids.tolist()
     ([2, 3, 4], [3, 4, 6])
     """
-    shared = _shared([piece.prompt for piece in pieces])
-    ids, positions = list(pieces[0].prompt[:shared]), list(range(shared))
-    asked: list[int] = []
-    answers: list[int] = []
-    sizes = [shared]
-    for prompt, answer in pieces:
-        own = prompt[shared:] + answer[:-1]
-        first = len(ids) + len(prompt) - shared - 1
-        asked += range(first, first + len(answer))
-        answers += answer
-        ids += own
-        positions += range(shared, shared + len(own))
-        sizes.append(len(own))
+    shared = _shared_prefix_length([example.prompt for example in examples])
+    input_ids, position_ids = list(examples[0].prompt[:shared]), list(range(shared))
+    answer_positions: list[int] = []
+    answer_ids: list[int] = []
+    segment_sizes = [shared]
+    for prompt, answer in examples:
+        segment = prompt[shared:] + answer[:-1]
+        first = len(input_ids) + len(prompt) - shared - 1
+        answer_positions += range(first, first + len(answer))
+        answer_ids += answer
+        input_ids += segment
+        position_ids += range(shared, shared + len(segment))
+        segment_sizes.append(len(segment))
 
     def tensor(values: list[int]) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.long, device=device)
 
-    lengths = tuple(len(piece.answer) for piece in pieces)
-    return Row(tensor(ids)[None], tensor(positions)[None], tuple(sizes), tensor(asked), tensor(answers), lengths)
+    return PackedRow(
+        input_ids=tensor(input_ids)[None],
+        position_ids=tensor(position_ids)[None],
+        segment_sizes=tuple(segment_sizes),
+        answer_positions=tensor(answer_positions),
+        answer_ids=tensor(answer_ids),
+        answer_lengths=tuple(len(example.answer) for example in examples),
+    )
 
 
-def _shared(prompts: Sequence[tuple[int, ...]]) -> int:
-    """How many tokens all prompts begin with; the last of each, where its answer begins, is not one of them."""
+def _shared_prefix_length(prompts: Sequence[tuple[int, ...]]) -> int:
+    """Number of tokens that all prompts begin with, without the last one, which predicts the first answer token."""
     most = min(len(prompt) for prompt in prompts) - 1
     return next((i for i in range(most) if len({prompt[i] for prompt in prompts}) > 1), most)
 
 
-def visible(sizes: Sequence[int], device: torch.device | str = "cpu") -> torch.Tensor:
-    """Which token sees which, for attention over a whole row.
+def packed_mask(segment_sizes: Sequence[int], device: torch.device | str = "cpu") -> torch.Tensor:
+    """The attention mask of a packed row, for a kernel that computes the whole row at once.
 
-    >>> visible((1, 2, 1)).int().tolist()
-    [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 1]]
+    Args:
+        segment_sizes: As in `PackedRow`.
+        device: Where the mask is created.
 
     Returns:
-        (n, n), boolean; row i is what token i sees.
+        (n, n), bool: True in row i, column j if token i attends to token j.
+
+    >>> packed_mask((1, 2, 1)).int().tolist()
+    [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 1]]
     """
-    piece = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(device)  # 0: the beginning
-    same = piece[:, None] == piece[None]
-    return (same | (piece == 0)[None]).tril()
+    sizes = torch.tensor(segment_sizes)
+    segment = torch.repeat_interleave(torch.arange(len(segment_sizes)), sizes).to(device)  # 0 is the shared prefix
+    same = segment[:, None] == segment[None]
+    return (same | (segment == 0)[None]).tril()
 
 
-def attend(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sizes: Sequence[int], scaling: float
+def segment_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, segment_sizes: Sequence[int], scaling: float
 ) -> torch.Tensor:
-    """Attention within each piece of a row; work grows with the pieces, not with the square of the row.
+    """Attention of each segment to the shared prefix and to itself.
+
+    The work grows with the sum of the squared segment sizes, not with the square of the row.
 
     Args:
         query, key, value: (1, heads, n, dim).
-        sizes: As in `Row`.
-        scaling: Of the scores.
+        segment_sizes: As in `PackedRow`.
+        scaling: Factor of the attention scores.
 
     Returns:
         (1, heads, n, dim).
     """
-    first, *queries = torch.split(query * scaling, list(sizes), 2)
-    shared_key, *keys = torch.split(key, list(sizes), 2)
-    shared_value, *values = torch.split(value, list(sizes), 2)
-    out = [_attend(first, shared_key, shared_value)] if sizes[0] else []
+    prefix_query, *queries = torch.split(query * scaling, list(segment_sizes), 2)
+    prefix_key, *keys = torch.split(key, list(segment_sizes), 2)
+    prefix_value, *values = torch.split(value, list(segment_sizes), 2)
+    out = [_causal_attention(prefix_query, prefix_key, prefix_value)] if segment_sizes[0] else []
     for q, k, v in zip(queries, keys, values, strict=True):
-        out.append(_attend(q, torch.cat([shared_key, k], 2), torch.cat([shared_value, v], 2)))
+        out.append(_causal_attention(q, torch.cat([prefix_key, k], 2), torch.cat([prefix_value, v], 2)))
     return torch.cat(out, 2)
 
 
-def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Causal attention of the last tokens to all. By hand: torch's own is slower on a CPU for so few."""
-    number, seen = query.shape[2], key.shape[2]
-    hidden = torch.ones(number, seen, dtype=torch.bool, device=query.device).triu(seen - number + 1)
-    scores = (query @ key.transpose(2, 3)).masked_fill(hidden, float("-inf"))
+def _causal_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Causal attention of the last tokens to all tokens.
+
+    Written out, because `scaled_dot_product_attention` is slower on a CPU for sequences this short.
+    """
+    queries, keys = query.shape[2], key.shape[2]
+    future = torch.ones(queries, keys, dtype=torch.bool, device=query.device).triu(keys - queries + 1)
+    scores = (query @ key.transpose(2, 3)).masked_fill(future, float("-inf"))
     return scores.softmax(-1) @ value
 
 
+class _GroupedQueryAttention(Protocol):
+    """The attribute of an attention layer of `transformers` that is needed here."""
+
+    num_key_value_groups: int
+
+
 def packed_attention(
-    module: Any,
+    module: _GroupedQueryAttention,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    _mask: torch.Tensor | None,
+    _attention_mask: torch.Tensor | None,
     *,
     scaling: float,
-    sizes: Sequence[int],
+    segment_sizes: Sequence[int],
     **_: object,
 ) -> tuple[torch.Tensor, None]:
-    """`attend` as `transformers` calls an attention: heads of keys repeated, (1, n, heads, dim) returned."""
+    """`segment_attention` with the signature of an attention function of `transformers`.
+
+    Args:
+        module: The attention layer.
+        query: (1, heads, n, dim).
+        key, value: (1, heads / groups, n, dim); they are repeated for each group.
+        scaling: Factor of the attention scores.
+        segment_sizes: As in `PackedRow`; an extra argument of the model's forward.
+
+    Returns:
+        (1, n, heads, dim), and no attention weights.
+    """
     groups = module.num_key_value_groups
     key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    return attend(query, key, value, sizes, scaling).transpose(1, 2).contiguous(), None
+    return segment_attention(query, key, value, segment_sizes, scaling).transpose(1, 2).contiguous(), None

@@ -1,0 +1,111 @@
+"""Answers questions with a version of `phi3-mitre-lora`: its adapter on its base model.
+
+>>> question = Instruction(instruction="How can Lua (T1059.011) be mitigated?", output="")
+>>> load("output/models/phi3-mitre-lora/champion").predict([question])  # doctest: +SKIP
+['ATT&CK lists the mitigation ...']
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import platformdirs
+import torch
+from peft import PeftModel
+from transformers import AutoTokenizer
+
+from schemas.errors import BadConfiguration
+from schemas.journal import Instruction
+from trainers.bases.quiet import quiet_transformers
+from trainers.bases.resolve import resolve
+from trainers.models.phi3_lora.adapter import default_precision, load_base
+from trainers.models.phi3_lora.chat import Chat
+from trainers.models.phi3_lora.generation import generate
+from trainers.models.phi3_lora.saving import ADAPTER_CONFIG, GENERATION_CONFIG
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+MAX_TOKENS = 256
+"""Limit of a question and of an answer, for a version without `generation_config.json`."""
+CACHE_DIR = Path(platformdirs.user_cache_dir("sx9"))
+
+
+class Explainer:
+    """Answers instructions about techniques; made by `load`.
+
+    Args:
+        model: The base model with its adapter, in evaluation mode.
+        chat: Encodes the instructions.
+        max_new_tokens: Largest number of tokens of an answer.
+        precision: `float32` or `bfloat16`.
+    """
+
+    def __init__(self, model: PeftModel, chat: Chat, max_new_tokens: int, precision: str) -> None:
+        self._model = model
+        self._chat = chat
+        self._max_new_tokens = max_new_tokens
+        self._precision = precision
+
+    def predict(self, instructions: Sequence[Instruction]) -> list[str]:
+        """Generate answers; each token is the most likely one.
+
+        Args:
+            instructions: Their outputs are not read. Longer questions than in training are cut. May be empty.
+
+        Returns:
+            One answer for each instruction, in order.
+        """
+        return generate(self._model, self._chat, instructions, self._max_new_tokens, self._precision)
+
+
+def load(
+    folder: Path | str,
+    base: Path | str | None = None,
+    *,
+    max_new_tokens: int | None = None,
+    cache_dir: Path | str = CACHE_DIR,
+    device: str = "",
+) -> Explainer:
+    """Load a version.
+
+    Args:
+        folder: Folder of the version.
+        base: Folder or hub id of the base model, or the name of a stand-in. None: the base model that
+            `adapter_config.json` names.
+        max_new_tokens: Largest number of tokens of an answer, at least 1. None: the limit in training.
+        cache_dir: Where converted stand-ins are kept.
+        device: `cpu`, `cuda`, `cuda:1`; empty: `cuda` if there is one.
+
+    Raises:
+        BadConfiguration: The folder has no adapter, or its base model is not found.
+    """
+    folder = Path(folder)
+    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+        if not (folder / name).is_file():
+            raise BadConfiguration(f"{folder} has no {name}: give the folder of a version of phi3-mitre-lora")
+    base_folder = _base_folder(folder, base, Path(cache_dir))
+    on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    precision = default_precision(on)
+    with quiet_transformers():
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = PeftModel.from_pretrained(load_base(base_folder, precision, "sdpa"), str(folder))
+    max_tokens = _max_tokens(folder)
+    return Explainer(model.eval().to(on), Chat(tokenizer, max_tokens), max_new_tokens or max_tokens, precision)
+
+
+def _base_folder(folder: Path, base: Path | str | None, cache_dir: Path) -> Path:
+    if base is not None:
+        return resolve(str(base), cache_dir, "phi3").folder
+    name = json.loads((folder / ADAPTER_CONFIG).read_bytes())["base_model_name_or_path"]
+    try:
+        return resolve(name, cache_dir, "phi3").folder
+    except BadConfiguration as error:
+        raise BadConfiguration(
+            f"{folder} is an adapter of base model {name}: pass its folder as `base` ({error})"
+        ) from error
+
+
+def _max_tokens(folder: Path) -> int:
+    path = folder / GENERATION_CONFIG
+    return int(json.loads(path.read_bytes())["max_new_tokens"]) if path.is_file() else MAX_TOKENS
