@@ -28,7 +28,7 @@ def recorded(name: str) -> list[Line]:
 
 
 def renamed(meant: Any) -> Any:
-    """What a sample meant, with a type that was renamed since under its new name: names of types are not written."""
+    """The meaning of a sample, with the names that types have today: the names of types are not part of a record."""
     if isinstance(meant, dict):
         return {k: RENAMED.get(v, v) if k == "" else renamed(v) for k, v in meant.items()}
     return [renamed(one) for one in meant] if isinstance(meant, list) else meant

@@ -29,8 +29,8 @@ COLOURS = {
 def save_version_history(versions: Mapping[str, Sequence[Manifest]], path: Path) -> None:
     """Draw a panel for each model.
 
-    A version is an arrow from the score of the champion before it to its own score, on the same holdout; the holdout
-    differs from version to version. A refused version is drawn faint.
+    A version is an arrow from the score of the champion before it to its own score, on the same holdout; the
+    holdout differs from version to version. A refused version is drawn faint.
 
     Args:
         versions: Model -> its manifests, oldest first; models without versions are left out.
@@ -56,10 +56,11 @@ def _draw(panel: Axes, model: str, manifests: Sequence[Manifest]) -> None:
         before = _metrics(manifest.parent_evaluation).get(metric, after)
         if after is None or before is None:
             continue
-        style = {"color": COLOURS.get(manifest.reason, "black"), "alpha": 1.0 if manifest.promoted else 0.35}
-        panel.annotate("", (x, after), (x, before), arrowprops={"arrowstyle": "-|>", "linewidth": 1.5, **style})
-        panel.plot([x], [before], marker="_", markersize=8, **style)
-        panel.plot([x], [after], marker="o", markersize=5, **style)
+        colour, alpha = COLOURS.get(manifest.reason, "black"), 1.0 if manifest.promoted else 0.35
+        arrow = {"arrowstyle": "-|>", "linewidth": 1.5, "color": colour, "alpha": alpha}
+        panel.annotate("", (x, after), (x, before), arrowprops=arrow)
+        panel.plot([x], [before], marker="_", markersize=8, color=colour, alpha=alpha)
+        panel.plot([x], [after], marker="o", markersize=5, color=colour, alpha=alpha)
     panel.set_xticks(range(len(manifests)), [m.version for m in manifests], rotation=45, fontsize=8)
     panel.set(title=f"{model}\n{metric_name(metric)} on the holdout, before and after")
     panel.title.set_fontsize(9)

@@ -273,12 +273,14 @@ def test_what_is_saved_is_calibrated_and_has_its_thresholds(tiny: Base, tmp_path
     assert fitted["examples"] == report.candidate["tactics"]["holdout"].examples >= 50
     assert fitted["scale"] != 1.0
     scales = load_file(tmp_path / "v1" / "model.safetensors")["words.scale"].tolist()
-    assert scales == pytest.approx([TINY.words * fitted["scale"]] * len(LABELS)), "both opinions are calibrated"
+    assert scales == pytest.approx([TINY.words * fitted["scale"]] * len(LABELS)), (
+        "the encoder and the text regression are calibrated"
+    )
     settings = AutoConfig.from_pretrained(tmp_path / "v1")
     assert settings.thresholds == dict(zip(LABELS, fitted["thresholds"], strict=True))
     assert 0.0 <= report.candidate["tactics"]["holdout"].extra["ece"] < 0.2
     assert (tmp_path / "v1" / "precision_recall.png").stat().st_size > 1_000
-    assert report.baselines["tf-idf"]["holdout"].metrics["macro_f1"] > 0.5
+    assert report.baselines["tf-idf"]["tactics"]["holdout"].metrics["macro_f1"] > 0.5
 
 
 def test_the_folder_answers_as_others_read_it(first: tuple[Path, Report]) -> None:
