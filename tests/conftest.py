@@ -11,11 +11,6 @@ from streams.local.services import Endpoints, services
 from streams.settings import Settings, load_settings
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """kafka-python reads its protocol files with functions that Python 3.11 calls deprecated."""
-    config.addinivalue_line("filterwarnings", "ignore:(read|open)_text is deprecated:DeprecationWarning")
-
-
 @pytest.fixture(scope="session")
 def service_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Settings with a state folder of this session's own."""

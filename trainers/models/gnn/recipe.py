@@ -118,19 +118,23 @@ def run(
     trivial_baseline, baselines = evaluate_baselines(views, data, unseen, shape.tactics)
 
     # 6 save
-    embeddings = _embeddings(network, views)
     settings = VersionConfig(shape, graph.type_names, config.threshold, config.max_tokens, encoder)
-    save_version(folder, network, settings, graph, texts, text_hashes, embeddings)
-    plot_embeddings(embeddings.numpy(), [node.kind for node in graph.nodes], folder)
+    _save(folder, network, views, settings, text_hashes)
     return Report(
         labels=(*shape.tactics, *shape.labels),
-        candidate=candidate,
-        champion=champion,
-        trivial_baseline=trivial_baseline,
-        baselines=baselines,
+        candidate=candidate, champion=champion, trivial_baseline=trivial_baseline, baselines=baselines,
         history=history,
         details={"nodes": len(graph.nodes), "edges": int(graph.edges.shape[1]), "rows": len(views.rows)},
-    )
+    )  # fmt: skip
+
+
+def _save(
+    folder: Path, network: ThreatGnn, views: GraphViews, settings: VersionConfig, text_hashes: Sequence[str]
+) -> None:
+    """Write the version with the embeddings of all nodes, and the plot of them."""
+    embeddings = _embeddings(network, views)
+    save_version(folder, network, settings, views.graph, views.texts, text_hashes, embeddings)
+    plot_embeddings(embeddings.numpy(), [node.kind for node in views.graph.nodes], folder)
 
 
 def _shape(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schemas.journal import Example, Instruction, Source
-from trainers.models.phi3_lora.generation_evaluation import make_quizzes, mitigation_of, named_first, named_shares
+from trainers.models.phi3_lora.generation_evaluation import make_cases, mitigation_of, named_first, named_shares
 
 TACTICS = ("execution", "impact")
 
@@ -32,24 +32,24 @@ OTHERS = [mitigated("T3", "Filter Network Traffic", "How is T3 mitigated?")]
 
 
 def test_no_question_names_the_mitigation_that_it_asks_for() -> None:
-    quizzes = make_quizzes(JUDGED, OTHERS, TACTICS, 4)
-    assert [quiz.asked.instruction for quiz in quizzes] == ["How is T1 mitigated?", "What is T1?"]
-    assert quizzes[0].mitigations == ("Audit", "Code Signing"), "all that ATT&CK lists, not only that answer's"
-    assert quizzes[0].known_mitigations == ("Audit", "Code Signing", "Filter Network Traffic", "User Training")
-    assert quizzes[0].known_tactics == ("defense-evasion", "execution", "impact")
-    assert quizzes[1].mitigations == ()
-    assert make_quizzes(JUDGED, OTHERS, TACTICS, 0) == []
+    cases = make_cases(JUDGED, OTHERS, TACTICS, 4)
+    assert [case.instruction.instruction for case in cases] == ["How is T1 mitigated?", "What is T1?"]
+    assert cases[0].mitigations == ("Audit", "Code Signing"), "all that ATT&CK lists, not only that answer's"
+    assert cases[0].known_mitigations == ("Audit", "Code Signing", "Filter Network Traffic", "User Training")
+    assert cases[0].known_tactics == ("defense-evasion", "execution", "impact")
+    assert cases[1].mitigations == ()
+    assert make_cases(JUDGED, OTHERS, TACTICS, 0) == []
 
 
 def test_an_answer_is_right_by_what_it_names_first() -> None:
-    quizzes = make_quizzes(JUDGED, OTHERS, TACTICS, 4)
+    cases = make_cases(JUDGED, OTHERS, TACTICS, 4)
     right = [
         "Use code signing, for Defense-Evasion, or filter network traffic.",
         "It serves defense evasion, not impact.",
     ]
-    assert named_shares(quizzes, right) == {"tactic_named": 1.0, "mitigation_named": 1.0}
+    assert named_shares(cases, right) == {"tactic_named": 1.0, "mitigation_named": 1.0}
     wrong = ["Filter Network Traffic, or an audit. It has impact, and is defense evasion.", "It is malware."]
-    assert named_shares(quizzes, wrong) == {"tactic_named": 0.0, "mitigation_named": 0.0}
+    assert named_shares(cases, wrong) == {"tactic_named": 0.0, "mitigation_named": 0.0}
     assert named_shares([], []) == {}
 
 
