@@ -11,8 +11,8 @@ from schemas.models import MODELS
 from schemas.topics import TRIGGERS, WINDOWS
 from schemas.windows import Trigger, Window
 from streams.app.wiring import ROLES
+from tests.flow.events import random_events
 from tests.flow.graph import expected_graph, positions, stored_graph
-from tests.flow.material import random_events
 from tests.flow.roles import terminate
 from tests.flow.world import World, complete, in_journal, pure_fold, sources
 

@@ -14,8 +14,8 @@ from schemas.windows import Window
 from streams.app.replay import load_state
 from streams.app.wiring import ROLES, TOPICS_OF
 from streams.core.fold import snapshot
+from tests.flow.events import group, random_events, technique
 from tests.flow.graph import expected_graph, stored_graph
-from tests.flow.material import group, random_events, technique
 from tests.flow.roles import Role, terminate
 from tests.flow.world import MODEL, OBSERVED_MS, World, complete, effective_examples, pure_fold, triggers_of
 from transport.kafka import end_offset

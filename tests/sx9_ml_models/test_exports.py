@@ -11,7 +11,7 @@ from schemas.errors import BadConfiguration
 from schemas.topics import TECHNIQUES
 from streams.fetchers.base.publish import outgoing_event, publish
 from sx9_ml_models.exports import events_from_topics, parse_sources
-from tests.flow.material import group, technique
+from tests.flow.events import group, technique
 from transport.kafka import consumer, producer
 from transport.topics import create_topics
 

@@ -25,7 +25,7 @@ from schemas.scores import of_split
 from schemas.topics import topic_of
 from sx9_ml_models.cli.app import app
 from sx9_ml_models.training import TrainingConfig, TrainingResult, train_distilbert, train_gnn, train_phi_lora
-from tests.trainers.material import examples
+from tests.trainers.samples import examples
 from trainers.core.history import HISTORY_FILE, History
 from trainers.core.progress import ProgressCallback, RunProgress
 from trainers.models.distilbert.config import DistilbertConfig

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from schemas.errors import BadConfiguration, RetryLater
 from streams.app import agents
 from streams.app.sink import ConsumedMessage
-from tests.flow.material import technique
+from tests.flow.events import technique
 from tests.streams.app.messages import messages
 
 BATCH = messages([technique(1), technique(2)])

@@ -18,8 +18,8 @@ from schemas.topics import DEAD_LETTERS
 from streams.app.graph_sink import GraphSink, create_constraints
 from streams.local.services import Endpoints
 from streams.settings import Settings
+from tests.flow.events import FIRST_MS, group, random_events, technique, template, uses
 from tests.flow.graph import expected_graph, positions, stored_graph
-from tests.flow.material import FIRST_MS, group, random_events, technique, template, uses
 from tests.streams.app.messages import FakeProducer, message, messages
 
 TOPIC = "threat.test"

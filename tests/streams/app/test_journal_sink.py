@@ -13,7 +13,7 @@ from schemas.models import MODELS
 from schemas.topics import DEAD_LETTERS, JOURNAL, TECHNIQUES, TEMPLATES
 from streams.app.journal_sink import JournalSink
 from streams.app.sink import ConsumedMessage
-from tests.flow.material import group, technique, template, uses
+from tests.flow.events import group, technique, template, uses
 from tests.flow.world import MODEL
 from tests.streams.app.messages import FakeProducer, message, messages
 

@@ -14,7 +14,7 @@ from schemas.errors import BadConfiguration
 from schemas.events import MAX_EVENT_BYTES, Event, Relationship, Technique
 from schemas.topics import EVENT_TOPICS, RELATIONSHIPS, TECHNIQUES, topic_of
 from streams.content.events_folder import read_events, write_events
-from tests.flow.material import group, random_events, technique, template
+from tests.flow.events import group, random_events, technique, template
 from tests.streams.fetchers.stix_bundles import bundle, ordinary, relationship, written
 from tests.streams.fetchers.stix_bundles import group as stix_group
 from tests.streams.fetchers.stix_bundles import technique as stix_technique

@@ -10,7 +10,7 @@ import pytest
 from schemas.errors import BadConfiguration
 from streams.content.graph_export import read_ontology, write_ontology
 from streams.core.ontology import build_ontology
-from tests.flow.material import random_events
+from tests.flow.events import random_events
 
 
 def test_an_ontology_is_read_as_it_was_written_and_nothing_else_is(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from schemas.encoding import encode_event
 from streams.fetchers.base.publish import event_headers
-from tests.flow.material import technique
+from tests.flow.events import technique
 
 
 def test_the_headers_of_an_event_are_cloudevents() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.encoding import encode_event
 from sx9_ml_models.demo.history import CHUNK_EVENTS, Chunk, chunks_of, publish_chunk, published_hashes
-from tests.flow.material import group
+from tests.flow.events import group
 from transport.kafka import consumer
 from transport.topics import create_topics
 

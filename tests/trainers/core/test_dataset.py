@@ -8,7 +8,7 @@ import pytest
 from schemas.errors import Corrupt
 from schemas.journal import Example
 from schemas.windows import Span, Trigger
-from tests.trainers.material import example, examples, held_out, trigger
+from tests.trainers.samples import example, examples, held_out, trigger
 from trainers.core.dataset import Dataset, build, example_fingerprint, split, text_hash
 
 

@@ -14,8 +14,8 @@ import pytest
 from schemas.errors import BadConfiguration
 from schemas.journal import Example, held_out
 from schemas.models import MODELS
-from tests.trainers.lessons import CONFIGS, JOURNALS, labels_of, later, reworded
-from tests.trainers.material import Killed
+from tests.trainers.journals import CONFIGS, JOURNALS, labels_of, later, reworded
+from tests.trainers.samples import Killed
 from trainers.bases.resolve import Base, resolve
 from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset, split

@@ -23,8 +23,8 @@ from schemas.journal import Example, Promoted, Score
 from schemas.topics import JOURNAL, TRIGGERS, VERSIONS, Topic, partition_of
 from schemas.versions import VersionEvent
 from schemas.windows import Trigger
-from tests.trainers.material import MODEL, examples, trigger
 from tests.trainers.runs.test_trigger_handler import QUICK, World
+from tests.trainers.samples import MODEL, examples, trigger
 from trainers.bases.resolve import Base
 from trainers.core.progress import ProgressCallback, RunProgress
 from trainers.models.distilbert.config import DistilbertConfig

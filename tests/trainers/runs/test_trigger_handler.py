@@ -14,7 +14,7 @@ from schemas.journal import Example, Promoted, Record, Refused, Score
 from schemas.topics import JOURNAL, VERSIONS
 from schemas.versions import Manifest, VersionEvent
 from schemas.windows import Trigger
-from tests.trainers.material import (
+from tests.trainers.samples import (
     MODEL,
     Killed,
     MemoryLog,

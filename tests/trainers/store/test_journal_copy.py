@@ -8,7 +8,7 @@ import pytest
 
 from schemas.errors import Corrupt
 from schemas.journal import Example, Promoted, Score, Tick
-from tests.trainers.material import MemoryLog, Record_, example, examples, held_out
+from tests.trainers.samples import MemoryLog, Record_, example, examples, held_out
 from trainers.core.dataset import text_hash
 from trainers.store.journal_copy import JournalCopy
 

@@ -23,8 +23,8 @@ from schemas.errors import BadConfiguration
 from schemas.scores import Evaluation, TaskScores
 from schemas.versions import GateCheck, Manifest
 from tests.sx9_ml_models.test_training import content, procedures
-from tests.trainers.material import examples
 from tests.trainers.runs.test_trigger_handler import World, sequence
+from tests.trainers.samples import examples
 from trainers import telemetry as metrics
 from trainers.bases.resolve import Base
 from trainers.core.history import HISTORY_FILE, History, Point

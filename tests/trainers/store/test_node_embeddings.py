@@ -16,8 +16,8 @@ from schemas.topics import JOURNAL, VERSIONS
 from schemas.versions import VersionEvent
 from streams.local.services import Endpoints
 from streams.settings import Settings
-from tests.trainers.lessons import CONFIGS, graph
-from tests.trainers.material import MemoryLog, MemoryOutbox, trigger
+from tests.trainers.journals import CONFIGS, graph
+from tests.trainers.samples import MemoryLog, MemoryOutbox, trigger
 from trainers.bases.resolve import resolve
 from trainers.core import gate
 from trainers.core.progress import no_progress

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainers.material import examples
 from tests.trainers.models.distilbert.training import train
+from tests.trainers.samples import examples
 from trainers.bases.resolve import Base
 from trainers.core.report import Report
 

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from schemas.journal import Example
-from tests.trainers.material import ALL_LABELS, LABELS, example, examples, held_out
 from tests.trainers.models.distilbert.training import TINY, data_of, digest, tiny_config, train
+from tests.trainers.samples import ALL_LABELS, LABELS, example, examples, held_out
 from trainers.bases.resolve import Base
 from trainers.core.progress import Cancelled, RunProgress, no_progress
 from trainers.core.report import Report

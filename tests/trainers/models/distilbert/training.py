@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from schemas.journal import Example
-from tests.trainers.material import LABELS, held_out
+from tests.trainers.samples import LABELS, held_out
 from trainers.bases.resolve import Base
 from trainers.core.dataset import Dataset
 from trainers.core.progress import ProgressCallback, no_progress

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from schemas.journal import Link
-from tests.trainers.lessons import graph
+from tests.trainers.journals import graph
 from trainers.models.gnn.graph import build_graph, link_rows, without_links
 
 

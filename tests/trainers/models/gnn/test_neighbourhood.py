@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from tests.trainers.lessons import graph
-from tests.trainers.models.gnn.material import CONFIG, small_graph, trained
+from tests.trainers.journals import graph
+from tests.trainers.models.gnn.graphs import CONFIG, small_graph, trained
 from trainers.models.gnn.graph import build_graph, induced_subgraph
 from trainers.models.gnn.neighbourhood import sample_nodes
 

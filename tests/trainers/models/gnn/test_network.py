@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.trainers.lessons import graph, later
-from tests.trainers.models.gnn.material import small_graph, trained, with_link
+from tests.trainers.journals import graph, later
+from tests.trainers.models.gnn.graphs import small_graph, trained, with_link
 from trainers.models.gnn.graph import Graph
 from trainers.models.gnn.network import ThreatGnn, expand
 from trainers.models.gnn.predict import load

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from schemas.errors import BadConfiguration
-from tests.trainers.models.gnn.material import CONFIG, small_graph, trained
+from tests.trainers.models.gnn.graphs import CONFIG, small_graph, trained
 from trainers.models.gnn.predict import UnseenSource, load
 
 

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from schemas.journal import held_out
-from tests.trainers.lessons import graph, later
-from tests.trainers.material import LABELS
-from tests.trainers.models.gnn.material import CONFIG, small_graph, trained
+from tests.trainers.journals import graph, later
+from tests.trainers.models.gnn.graphs import CONFIG, small_graph, trained
+from tests.trainers.samples import LABELS
 from trainers.core.dataset import split
 from trainers.models.gnn import text_features
 from trainers.models.gnn.embedding_plot import PICTURE

@@ -264,7 +264,7 @@ def test_a_folder_names_its_base_without_a_path_and_holds_no_more_than_the_adapt
     assert settings["base_model_name_or_path"] == "tiny-phi3"
     assert settings["target_modules"] == ["down_proj", "gate_up_proj", "o_proj", "qkv_proj"]
     assert {path.name for path in folder.iterdir()} == {
-        ADAPTER, "adapter_config.json", "samples.md",
+        ADAPTER, "adapter_config.json", "generation_config.json", "samples.md",
         "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
     }  # fmt: skip
     assert {name.rsplit(".", 2)[1] for name in load_file(folder / ADAPTER)} == {"lora_A", "lora_B"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from schemas.journal import Example
-from tests.trainers.lessons import CONFIGS, graph, labels_of
+from tests.trainers.journals import CONFIGS, graph, labels_of
 from trainers.bases.resolve import resolve
 from trainers.core.dataset import Dataset, split
 from trainers.core.progress import no_progress
@@ -28,7 +28,7 @@ def trained(
 
 
 def small_graph(links: int = 240) -> Dataset:
-    """The techniques, groups and links of `tests.trainers.lessons.graph`."""
+    """The techniques, groups and links of `tests.trainers.journals.graph`."""
     return split(graph(links), 10_000, 17)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from schemas.journal import Example, Instruction, Link, Node, Source, held_out
-from tests.trainers.material import LABELS, WORDS, examples
+from tests.trainers.samples import LABELS, WORDS, examples
 from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset, OffsetExample, split
 from trainers.models.distilbert.config import DistilbertConfig
