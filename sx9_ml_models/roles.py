@@ -44,7 +44,7 @@ def run(name: str, settings: Settings, model: str = MODELS[0]) -> None:
     """
     if name not in NAMES:
         raise BadConfiguration(f"there is no process {name!r}: choose one of {', '.join(NAMES)}")
-    disable_created_metrics()
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     if name == "train":
         _train(settings, model)
         return
