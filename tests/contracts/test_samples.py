@@ -28,7 +28,7 @@ def recorded(name: str) -> list[Line]:
 
 
 def renamed(meant: Any) -> Any:
-    """The meaning of a sample, with the names that types have today: the names of types are not part of a record."""
+    """The meaning of a sample, with the names that types have today; the names of types are not written."""
     if isinstance(meant, dict):
         return {k: RENAMED.get(v, v) if k == "" else renamed(v) for k, v in meant.items()}
     return [renamed(one) for one in meant] if isinstance(meant, list) else meant

@@ -36,8 +36,8 @@ def shuffled_batches(
 ) -> list[list[int]]:
     """All examples in shuffled batches of similar length. For one epoch of training.
 
-    The examples are shuffled, cut into buckets, sorted by length within each bucket, cut into batches, and the batches
-    are shuffled.
+    The examples are shuffled, cut into buckets, sorted by length within each bucket and cut into batches; then the
+    batches are shuffled.
 
     Args:
         lengths: Tokens of each example.

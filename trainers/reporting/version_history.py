@@ -29,8 +29,8 @@ COLOURS = {
 def save_version_history(versions: Mapping[str, Sequence[Manifest]], path: Path) -> None:
     """Draw a panel for each model.
 
-    A version is an arrow from the score of the champion before it to its own score, on the same holdout; the
-    holdout differs from version to version. A refused version is drawn faint.
+    A version is an arrow from the score of the champion before it to its own score, on the same holdout. Each
+    version has its own holdout. A refused version is drawn faint.
 
     Args:
         versions: Model -> its manifests, oldest first; models without versions are left out.

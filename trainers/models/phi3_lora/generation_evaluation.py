@@ -1,7 +1,7 @@
 """Generation evaluation: do generated answers name a right tactic and a right mitigation?
 
-A case is a question about a technique of the holdout. An answer names a right tactic if the first tactic in it is one
-of the technique's tactics. It names a right mitigation if the first mitigation in it is one that ATT&CK lists for the
+A case is a question about a technique of the holdout. An answer names a right tactic if the first tactic in it is
+one of the technique's. It names a right mitigation if the first mitigation in it is one that ATT&CK lists for the
 technique.
 """
 
