@@ -25,24 +25,26 @@ Threads = Annotated[int, Meta(ge=1, le=256)]
 class RecipeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The fields of all recipes."""
 
-    base: Annotated[str, Meta(description="base model of a first version: a name, a folder, or a hub id")] = ""
-    epochs: Annotated[Count, Meta(description="passes over the examples")] = 2
-    batch_size: Annotated[Count, Meta(description="examples in a batch")] = 16
-    gradient_accumulation_steps: Annotated[Count, Meta(description="batches in a step of the optimizer")] = 1
-    learning_rate: Annotated[Positive, Meta(description="the highest one, at the end of the warm-up")] = 3e-4
-    warmup: Annotated[Share, Meta(description="share of the steps in which the learning rates rise")] = 0.1
-    weight_decay: Annotated[float, Meta(ge=0, description="of AdamW")] = 0.01
-    max_examples: Annotated[Count, Meta(description="a run samples this number of examples if there are more")] = (
+    base: Annotated[str, Meta(description="base model of the first version: a name, a folder, or a hub id")] = ""
+    epochs: Annotated[Count, Meta(description="passes over the training examples")] = 2
+    batch_size: Annotated[Count, Meta(description="examples per batch")] = 16
+    gradient_accumulation_steps: Annotated[Count, Meta(description="batches per optimizer step")] = 1
+    learning_rate: Annotated[
+        Positive, Meta(description="peak learning rate, reached at the end of the warm-up")
+    ] = 3e-4
+    warmup: Annotated[Share, Meta(description="fraction of the steps used for warm-up")] = 0.1
+    weight_decay: Annotated[float, Meta(ge=0, description="weight decay of AdamW")] = 0.01
+    max_examples: Annotated[Count, Meta(description="maximum number of training examples; more are sampled")] = (
         2_000
     )
-    save_steps: Annotated[Count, Meta(description="steps between two checkpoints of a run")] = 500
-    eval_steps: Annotated[Count, Meta(description="steps between two evaluations during training")] = 500
-    logging_steps: Annotated[Count, Meta(description="steps between two lines of the log")] = 100
-    threads: Annotated[
-        Threads, Meta(description="threads of torch; a different number gives different weights")
-    ] = 2
-    device: Annotated[str, Meta(description="`cpu`, `cuda`, `cuda:1`; empty: cuda if there is one")] = ""
-    seed: Annotated[int, Meta(ge=0, description="seed of all random numbers; a trigger has its own")] = 17
+    save_steps: Annotated[Count, Meta(description="steps between checkpoints")] = 500
+    eval_steps: Annotated[Count, Meta(description="steps between evaluations during training")] = 500
+    logging_steps: Annotated[Count, Meta(description="steps between log lines")] = 100
+    threads: Annotated[Threads, Meta(description="threads of torch; the weights depend on it")] = 2
+    device: Annotated[str, Meta(description="`cpu`, `cuda` or `cuda:1`; empty: cuda if available")] = ""
+    seed: Annotated[
+        int, Meta(ge=0, description="random seed; a run for a trigger uses the seed of the trigger")
+    ] = 17
 
 
 def with_values(config: RecipeConfig, source: str, values: Mapping[str, Any]) -> RecipeConfig:

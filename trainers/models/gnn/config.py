@@ -1,4 +1,4 @@
-"""The configuration of `gnn-threat`. Imports no torch: every command reads it."""
+"""The configuration of `gnn-threat`. Does not import torch, because every command reads it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainers.core.config import Count, RecipeConfig, Share
 
 
 class GnnConfig(RecipeConfig, frozen=True, kw_only=True):
-    """`gnn-threat`; `base` is the encoder of its nodes' texts, whose weights stay as they are."""
+    """The configuration of `gnn-threat`. `base` is the encoder of the nodes' texts; it is not trained."""
 
     base: Annotated[
         str,
@@ -18,35 +18,39 @@ class GnnConfig(RecipeConfig, frozen=True, kw_only=True):
             description="encoder of the nodes' texts: `minilm`, `tiny` (random, for tests), a folder, or a hub id"
         ),
     ] = "minilm"
-    epochs: Annotated[int, Meta(ge=1, description="passes over the sources and techniques of the examples")] = 20
-    batch_size: Annotated[int, Meta(ge=1, description="sources that are hidden a part of at a time")] = 128
-    learning_rate: Annotated[float, Meta(gt=0, description="of the layers")] = 3e-3
-    path_learning_rate: Annotated[
-        float, Meta(gt=0, description="of the weights of the paths, few and of their own size")
-    ] = 0.3
+    epochs: Annotated[
+        int, Meta(ge=1, description="passes over the sources and techniques of the training examples")
+    ] = 20
+    batch_size: Annotated[int, Meta(ge=1, description="sources per batch; some techniques of each are hidden")] = (
+        128
+    )
+    learning_rate: Annotated[float, Meta(gt=0, description="peak learning rate of the layers")] = 3e-3
+    path_learning_rate: Annotated[float, Meta(gt=0, description="peak learning rate of the path weights")] = 0.3
     warm_start_lr_scale: Annotated[
         float,
-        Meta(gt=0, le=1, description="scale of the learning rates in a run that starts from an earlier version"),
+        Meta(gt=0, le=1, description="factor for the learning rates when training starts from an earlier version"),
     ] = 0.3
     max_examples: Annotated[
-        int, Meta(ge=1, description="of more examples in the windows, a run takes a sample")
+        int, Meta(ge=1, description="maximum number of training examples; more are sampled")
     ] = 100_000
-    eval_steps: Annotated[Count, Meta(description="steps between two evaluations for the curve of scores")] = 40
-    width: Annotated[int, Meta(ge=4, description="numbers in an embedding; a later version keeps its parent's")] = (
-        32
+    eval_steps: Annotated[Count, Meta(description="steps between evaluations during training")] = 40
+    width: Annotated[int, Meta(ge=4, description="dimension of the embeddings; a child keeps its parent's")] = 32
+    dropout: Annotated[float, Meta(ge=0, lt=1, description="dropout rate of all layers")] = 0.3
+    shown_from: Annotated[
+        Share, Meta(description="minimum fraction of a source's techniques shown in training")
+    ] = 0.3
+    shown_to: Annotated[Share, Meta(description="maximum fraction of a source's techniques shown in training")] = (
+        0.8
     )
-    dropout: Annotated[float, Meta(ge=0, lt=1, description="in all layers")] = 0.3
-    shown_from: Annotated[Share, Meta(description="smallest share of a source's techniques shown in training")] = (
-        0.3
-    )
-    shown_to: Annotated[Share, Meta(description="largest share of a source's techniques shown in training")] = 0.8
-    max_tokens: Annotated[int, Meta(ge=8, le=512, description="longer texts are cut")] = 128
-    threshold: Annotated[float, Meta(gt=0, lt=1, description="a tactic is predicted from this probability on")] = (
-        0.5
-    )
+    max_tokens: Annotated[
+        int, Meta(ge=8, le=512, description="maximum number of tokens per text; longer texts are truncated")
+    ] = 128
+    threshold: Annotated[
+        float, Meta(gt=0, lt=1, description="minimum probability at which a tactic is predicted")
+    ] = 0.5
     max_nodes: Annotated[
-        int, Meta(ge=1, description="a larger graph is sampled around each batch instead of computed as a whole")
+        int, Meta(ge=1, description="maximum number of nodes computed at once; larger graphs are sampled per batch")
     ] = 10_000
     neighbours: Annotated[
-        int, Meta(ge=1, description="of a sampled graph, at most so many neighbours of a node at each of two hops")
+        int, Meta(ge=1, description="maximum number of neighbours sampled per node at each of the two hops")
     ] = 15

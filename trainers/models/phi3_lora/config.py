@@ -15,35 +15,46 @@ class Phi3LoraConfig(RecipeConfig, frozen=True, kw_only=True):
     base: Annotated[
         str, Meta(description="base model: `smollm2`, `tiny-phi3` (for tests), a folder, or a hub id")
     ] = "smollm2"
-    epochs: Annotated[Count, Meta(description="passes over the examples")] = 1
-    batch_size: Annotated[Count, Meta(description="instructions that are packed into one row")] = 4
-    learning_rate: Annotated[
-        Positive, Meta(description="at the end of the warm-up; 1e-4 to 5e-4 suit Phi-3-mini")
-    ] = 4e-3
-    weight_decay: Annotated[float, Meta(ge=0, description="of AdamW")] = 0.0
-    max_examples: Annotated[Count, Meta(description="new examples at most; of more, a run takes a sample")] = 400
-    rehearsal: Annotated[Share, Meta(description="largest ratio of rehearsed to new examples")] = 0.5
+    epochs: Annotated[Count, Meta(description="passes over the training examples")] = 1
+    batch_size: Annotated[Count, Meta(description="instructions packed into one row")] = 4
+    learning_rate: Annotated[Positive, Meta(description="peak learning rate; use 1e-4 to 5e-4 for Phi-3-mini")] = (
+        4e-3
+    )
+    weight_decay: Annotated[float, Meta(ge=0, description="weight decay of AdamW")] = 0.0
+    max_examples: Annotated[Count, Meta(description="maximum number of new examples; more are sampled")] = 400
+    rehearsal: Annotated[Share, Meta(description="maximum ratio of rehearsed to new examples")] = 0.5
     max_tokens: Annotated[
-        int, Meta(ge=8, le=1024, description="tokens of a question and of an answer; longer ones are cut")
+        int,
+        Meta(
+            ge=8,
+            le=1024,
+            description="maximum number of tokens of a question and of an answer; longer ones are truncated",
+        ),
     ] = 256
     rank: Annotated[int, Meta(ge=1, le=512, description="rank of the adapter; a child keeps its parent's")] = 16
     alpha: Annotated[
-        Positive, Meta(description="alpha / rank scales the adapter's output; a child keeps its parent's")
+        Positive, Meta(description="the adapter's output is scaled by alpha / rank; a child keeps its parent's")
     ] = 32.0
     layers: Annotated[
         int,
-        Meta(ge=0, description="number of top layers with an adapter, 0 for all; a child keeps its parent's"),
+        Meta(ge=0, description="number of top layers with an adapter; 0 for all; a child keeps its parent's"),
     ] = 0
-    dropout: Annotated[float, Meta(ge=0, lt=1, description="dropout of the adapter's input")] = 0.0
+    dropout: Annotated[float, Meta(ge=0, lt=1, description="dropout rate of the adapter's input")] = 0.0
     gradient_checkpointing: Annotated[
-        bool, Meta(description="recompute activations in the backward pass: less memory, the same weights")
+        bool,
+        Meta(description="recompute activations in the backward pass: saves memory, does not change the weights"),
     ] = False
     precision: Annotated[
         Literal["", "bfloat16", "float32"],
-        Meta(description="of the base model; empty: `bfloat16` if the hardware computes with it, else `float32`"),
+        Meta(
+            description="precision of the base model; empty: `bfloat16` if the hardware supports it, else `float32`"
+        ),
     ] = ""
-    eval_examples: Annotated[Count, Meta(description="largest number of holdout instructions to score")] = 128
+    eval_examples: Annotated[Count, Meta(description="maximum number of holdout instructions to score")] = 128
     sample_answers: Annotated[
-        int, Meta(ge=0, description="holdout questions that the base model and the version generate answers to")
+        int,
+        Meta(
+            ge=0, description="number of holdout questions that the base model and the version generate answers for"
+        ),
     ] = 32
-    answer_tokens: Annotated[Count, Meta(description="largest number of tokens of a generated answer")] = 64
+    answer_tokens: Annotated[Count, Meta(description="maximum number of tokens of a generated answer")] = 64
