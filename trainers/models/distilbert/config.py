@@ -15,7 +15,7 @@ class DistilbertConfig(RecipeConfig, frozen=True, kw_only=True):
     base: Annotated[
         str,
         Meta(
-            description="base model of the first version: `minilm`, `tiny` (random, for tests), a folder, or a hub id"
+            description="base model of a first version: `minilm`, `tiny` (random; for tests), a folder, or a hub id"
         ),
     ] = "minilm"
     learning_rate: Annotated[
