@@ -51,8 +51,8 @@ PURE_STANDARD_LIBRARY = {
     "__future__", "bisect", "collections", "contextlib", "dataclasses", "enum", "functools", "hashlib", "heapq",
     "importlib", "itertools", "logging", "math", "operator", "random", "re", "time", "typing", "warnings",
 }  # fmt: skip
-"""Modules of the standard library that compute. `time` only formats a time, and `random` only draws from a generator,
-that is passed in."""
+"""Modules of the standard library that compute. `time` only formats a time, and `random` only draws from a
+generator, that is passed in."""
 CALLS_OF_A_SHELL = {"open", "print", "input"}
 
 MAX_FUNCTION_LINES = 70
