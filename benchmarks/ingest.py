@@ -34,13 +34,17 @@ def main() -> None:
     """Run the parts that the command line selects."""
     arguments = _parse()
     if not arguments.quix.exists():
-        raise SystemExit(f"{arguments.quix} does not exist: `make bench` creates it (Quix Streams needs its own virtual environment)")
+        raise SystemExit(
+            f"{arguments.quix} does not exist: `make bench` creates it (Quix Streams needs its own virtual environment)"
+        )
     console = Console(width=None if sys.stdout.isatty() else 120)
     report = Report(machine=machine(arguments.quix), events=arguments.events, repeat=arguments.repeat)
     with tempfile.TemporaryDirectory(prefix="sx9-bench-") as folder, _progress() as progress:
         feed = Path(folder) / "feed.jsonl"
         write_feed(feed, load_settings())
-        stage = Stage(Path(folder), arguments.events, arguments.repeat, arguments.quix, feed, read_feed(feed), progress)
+        stage = Stage(
+            Path(folder), arguments.events, arguments.repeat, arguments.quix, feed, read_feed(feed), progress
+        )
         for name in arguments.only.split(","):
             PARTS[name](stage, report)
     show(report, console)
@@ -53,7 +57,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=100_000, help="number of events in the backlog")
     parser.add_argument("--repeat", type=int, default=2, help="runs of each side; the best one counts")
     parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
-    parser.add_argument("--output", type=Path, default=load_settings().output_dir / "benchmarks", help="folder for the results")
+    parser.add_argument(
+        "--output", type=Path, default=load_settings().output_dir / "benchmarks", help="folder for the results"
+    )
     parser.add_argument("--quix", type=Path, default=QUIX, help="Python interpreter with Quix Streams")
     arguments = parser.parse_args()
     if arguments.events < 1 or arguments.repeat < 1 or not set(arguments.only.split(",")) <= PARTS.keys():

@@ -84,7 +84,9 @@ def _noop(stage: Stage, kind: str) -> float:
     milestones = [len(warm), len(warm) + len(events)]
     with stage.services(neo4j=False) as endpoints, _reader(endpoints) as reader:
         bootstrap, state_dir = endpoints.kafka_bootstrap, str(stage.settings().state_dir)
-        with stage.running("noop", kind=kind, milestones=milestones, state_dir=state_dir, bootstrap=bootstrap) as agent:
+        with stage.running(
+            "noop", kind=kind, milestones=milestones, state_dir=state_dir, bootstrap=bootstrap
+        ) as agent:
             stage.publish(bootstrap, iter(warm), len(warm), "live: publishing")
             agent.next_result()
             before = ends_of(reader, JOURNALED)

@@ -61,11 +61,18 @@ def _task(name: str, setup: Setup, progress: Progress, console: Console) -> list
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.quality", description=__doc__.splitlines()[0])
     parser.add_argument("--only", default=",".join(TASKS), help="tasks, separated by commas")
-    parser.add_argument("--seeds", type=int, default=3, help="number of seeds; the reported values are medians over them")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="number of seeds; the reported values are medians over them"
+    )
     parser.add_argument("--first-seed", type=int, default=17, help="first seed; the others follow it")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch")
     parser.add_argument("--part", default="", help="only the parts of a task whose title contains this")
-    parser.add_argument("--feeds", type=Path, default=Path("../shared/feeds"), help="folder of the feeds: attack/, nuclei-templates/, ...")
+    parser.add_argument(
+        "--feeds",
+        type=Path,
+        default=Path("../shared/feeds"),
+        help="folder of the feeds: attack/, nuclei-templates/, ...",
+    )
     parser.add_argument("--output", type=Path, default=Path("output/benchmarks"), help="folder for the results")
     arguments = parser.parse_args()
     if arguments.seeds < 1 or not set(arguments.only.split(",")) <= set(TASKS):

@@ -167,9 +167,7 @@ def _plot(report: Report, path: Path) -> None:
     if report.memory:
         _plot_memory(axes[-1, 0], report.memory)
     cores, processor = report.machine["cores"], report.machine["processor"]
-    figure.suptitle(
-        f"{report.events:,} ATT&CK events, best of {report.repeat}; {cores} cores, {processor}", size=9
-    )
+    figure.suptitle(f"{report.events:,} ATT&CK events, best of {report.repeat}; {cores} cores, {processor}", size=9)
     figure.savefig(path, dpi=130)
     plt.close(figure)
 

@@ -138,7 +138,9 @@ def _plot(result: Result, path: Path) -> None:
     rows = result.rows[::-1]
     figure, axis = plt.subplots(figsize=(9, 0.5 * max(len(rows), 1) + 1.2), layout="constrained")
     positions = range(len(rows))
-    axis.barh(positions, [row.median for row in rows], color="#1b6ca8", height=0.5, label="ours, median of the seeds")
+    axis.barh(
+        positions, [row.median for row in rows], color="#1b6ca8", height=0.5, label="ours, median of the seeds"
+    )
     axis.scatter([row.baseline for row in rows], positions, color="#7b858e", marker="D", label="baseline", zorder=3)
     axis.scatter([row.bar for row in rows], positions, color="#c2452d", marker="|", s=220, label="bar", zorder=3)
     axis.set_yticks(list(positions), [f"{row.task}\n{row.metric}" for row in rows], size=8)

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import faust
+from benchmilestones.events import copies, read_feed, sample
 from kafka import TopicPartition
 from neo4j import Driver, GraphDatabase
 
-from benchmilestones.events import copies, read_feed, sample
 from schemas.topics import EVENT_TOPICS, JOURNAL, partition_of
 from streams.app import graph_sink as graphing
 from streams.app import wiring
