@@ -2,12 +2,12 @@
 
     tactics       trained on ATT&CK 15.1, tested on what is new in 17.1; and on techniques in a holdout
     severity      of Nuclei templates, a fifth of them in the test set
-    incremental   15.1, 16.1, 17.1 as windows, against one training on all of them, with a forgetting matrix
+    incremental   15.1, 16.1, 17.1 as windows, against one training on all of them; forgetting matrix
     links         techniques of actors and software of 17.1, trained on 15.1
     phi3          perplexity of answers about techniques of 17.1, trained on 15.1
 
-Baselines are trained and evaluated in the same run. The reported value of a metric is its median over the seeds. The
-results are also written to quality.json and quality.png. A task is skipped, with a message, if its feeds are missing.
+Baselines are trained and evaluated in the same run. The reported value of a metric is its median over the seeds.
+The results are also written to quality.json and quality.png. A task without its feeds is skipped, with a message.
 """
 
 from __future__ import annotations

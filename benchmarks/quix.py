@@ -1,7 +1,7 @@
 """The path from the topics to the graph as a Quix Streams application with its own `Neo4jSink`.
 
-It runs in a separate virtual environment, without our packages: `python benchmarks/quix.py '{"argument": ...}'`. The
-time is measured from the first message that reaches a sink to the end of the last transaction.
+It runs in a separate virtual environment, without our packages: `python benchmarks/quix.py '{"argument": ...}'`.
+The time is measured from the first message that reaches a sink to the end of the last transaction.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The sides of `benchmilestones.ingest`, each in its own process: `python -m benchmilestones.sides NAME '{"argument": ...}'`.
+"""The sides of `benchmarks.ingest`, each in its own process.
 
-A side prints its results as lines of JSON. Clients connect before the time is measured.
+Run `python -m benchmarks.sides NAME '{"argument": ...}'`. A side prints its results as lines of JSON. Clients connect before the time is measured.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import faust
-from benchmilestones.events import copies, read_feed, sample
 from kafka import TopicPartition
 from neo4j import Driver, GraphDatabase
 
+from benchmarks.events import copies, read_feed, sample
 from schemas.topics import EVENT_TOPICS, JOURNAL, partition_of
 from streams.app import graph_sink as graphing
 from streams.app import wiring

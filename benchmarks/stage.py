@@ -1,4 +1,4 @@
-"""The environment of an ingest benchmark: its own services, the processes of the sides, queries to Kafka and Neo4j."""
+"""The environment of an ingest benchmark: services, processes of the sides, queries to Kafka and Neo4j."""
 
 from __future__ import annotations
 

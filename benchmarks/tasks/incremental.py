@@ -3,9 +3,9 @@
     15.1 ──> version 1 ── window 16.1 + rehearsal ──> version 2 ── window 17.1 + rehearsal ──> version 3
     17.1, all of it ──────────────────────────────────────────────> the joint version
 
-All versions are scored on the holdout of 17.1, a tenth of the keys, which none of them was trained on. For the forgetting
-matrix, the holdout is split by the release from which on an example is as it is in 17.1. Compute is measured in tokens
-that are trained on: epochs times the summed length of the examples.
+All versions are scored on the holdout of 17.1, a tenth of the keys, which none of them was trained on. For the
+forgetting matrix, the holdout is split by the release from which on an example is as it is in 17.1. Compute is
+measured in tokens that are trained on: epochs times the summed length of the examples.
 """
 
 from __future__ import annotations

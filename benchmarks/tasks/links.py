@@ -1,8 +1,8 @@
 """Techniques of actors and software: trained on ATT&CK 15.1, tested on 17.1.
 
-    new sources    groups, software and campaigns that are not in 15.1, with at least 6 techniques of 15.1: half of
-                   them are shown, the rest is hidden. The first half, rounded down, in the order of the BLAKE2b hash
-                   of `<seed>|<source>|<technique>` is shown
+    new sources    groups, software and campaigns that are not in 15.1, with at least 6 techniques of 15.1. The first
+                   half, rounded down, in the order of the BLAKE2b hash of `<seed>|<source>|<technique>` is shown,
+                   the rest is hidden
     new edges      of sources that are in 15.1: their techniques in 15.1 are shown, those that 17.1 adds are hidden
 
 Item cosine and alternating least squares (implicit feedback, Hu et al. 2008; the best of three settings for each

@@ -1,4 +1,4 @@
-"""What the tasks of `distilbert-mitre` share: examples from feeds on disk, training, scores, and linear baselines."""
+"""Shared by the tasks of `distilbert-mitre`: examples from feeds on disk, training, scores, linear baselines."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def evaluate(folder: Path, config: DistilbertConfig, examples: Sequence[FeedExam
 
 
 def scores(labels: Sequence[str], predicted: LabelMatrix, examples: Sequence[FeedExample]) -> TaskScores:
-    """Scores of predictions, (examples, labels). Labels of the examples that are not in `labels` count as missed."""
+    """Scores of predictions, (examples, labels). Labels of examples that are not in `labels` count as missed."""
     sets = [one.example.labels for one in examples]
     all_labels = extend_labels(labels, sets)
     unknown = np.zeros((len(examples), len(all_labels) - len(labels)), dtype=np.bool_)

@@ -1,4 +1,4 @@
-"""Severity of Nuclei templates from name, description and tags. A fifth of them, by hash of the id, is the test set."""
+"""Severity of Nuclei templates from name, description and tags. The test set is a fifth of them, by hash of the id."""
 
 from __future__ import annotations
 
