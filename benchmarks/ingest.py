@@ -35,7 +35,7 @@ def main() -> None:
     arguments = _parse()
     if not arguments.quix.exists():
         raise SystemExit(
-            f"{arguments.quix} does not exist: `make bench` creates it (Quix Streams needs its own virtual environment)"
+            f"{arguments.quix} does not exist: `make bench` creates it (Quix Streams needs its own venv)"
         )
     console = Console(width=None if sys.stdout.isatty() else 120)
     report = Report(machine=machine(arguments.quix), events=arguments.events, repeat=arguments.repeat)

@@ -1,6 +1,7 @@
 """The sides of `benchmarks.ingest`, each in its own process.
 
-Run `python -m benchmarks.sides NAME '{"argument": ...}'`. A side prints its results as lines of JSON. Clients connect before the time is measured.
+The command line is `python -m benchmarks.sides NAME '{"argument": ...}'`. A side prints its results as lines of
+JSON. Clients connect before the time is measured.
 """
 
 from __future__ import annotations

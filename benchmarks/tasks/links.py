@@ -1,13 +1,13 @@
 """Techniques of actors and software: trained on ATT&CK 15.1, tested on 17.1.
 
-    new sources    groups, software and campaigns that are not in 15.1, with at least 6 techniques of 15.1. The first
-                   half, rounded down, in the order of the BLAKE2b hash of `<seed>|<source>|<technique>` is shown,
-                   the rest is hidden
+    new sources    groups, software and campaigns that are not in 15.1, with at least 6 techniques of 15.1. Half of
+                   their techniques, rounded down, are shown: the first in the order of the BLAKE2b hash of
+                   `<seed>|<source>|<technique>`. The rest is hidden
     new edges      of sources that are in 15.1: their techniques in 15.1 are shown, those that 17.1 adds are hidden
 
 Item cosine and alternating least squares (implicit feedback, Hu et al. 2008; the best of three settings for each
-metric) are trained and tested on the same data. 52 of the 90 sources of the second test only have T1574.001 as a new
-technique because T1574.002 was merged into it. The details have the metric without that technique as well.
+metric) are trained and tested on the same data. 52 of the 90 sources of the second test have one new technique,
+T1574.001, because T1574.002 was merged into it. The details have the metric without it as well.
 """
 
 from __future__ import annotations

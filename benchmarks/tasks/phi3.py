@@ -1,8 +1,8 @@
 """Answers about the techniques that are new in ATT&CK 17.1, by adapters trained on 15.1, against the untuned base.
 
 Every instruction is about one technique. No instruction about a technique of the test set is trained on. The
-settings are those of the environment (`SX9_TRAINER_PHI3_LORA_*`), but answers have up to 384 tokens, and all of them
-are scored.
+settings are those of the environment (`SX9_TRAINER_PHI3_LORA_*`), but answers have up to 384 tokens, and all are
+scored.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Severity of Nuclei templates from name, description and tags. The test set is a fifth of them, by hash of the id."""
+"""Severity of Nuclei templates from name, description and tags; the test set is a fifth of them, by hash of id."""
 
 from __future__ import annotations
 
