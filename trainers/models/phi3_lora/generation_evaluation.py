@@ -1,8 +1,8 @@
 """Generation evaluation: do generated answers name a right tactic and a right mitigation?
 
 A case is a question about a technique of the holdout. An answer names a right tactic if the first tactic in it is
-one of the technique's tactics. It names a right mitigation if the first mitigation in it is one that ATT&CK lists for
-the technique.
+one of the technique's tactics. It names a right mitigation if the first mitigation in it is one that ATT&CK lists
+for the technique.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@
 
 Either all examples of a technique are in the holdout or none: a version is evaluated on techniques that it was not
 trained on. Only the adapter is saved. It refers to its base model by the `base` of the configuration (of a folder,
-the last part of its path). A child continues to train its parent's adapter, with the parent's rank, alpha and layers.
+the last part of its path). A child continues to train its parent's adapter, with its parent's rank, alpha and
+layers.
 """
 
 from __future__ import annotations
