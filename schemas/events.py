@@ -1,4 +1,4 @@
-"""Events: one record per entity of a feed, on a `threat.*` topic; and dead letters, the records that could not be used.
+"""Events, one record per entity of a feed on a `threat.*` topic; and dead letters, records that could not be used.
 
     technique      threat.techniques.v1      key: external id (T1059.001)
     template       threat.templates.v1       key: feed:id

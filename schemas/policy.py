@@ -19,15 +19,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         window_age_s: Age in seconds, from tick to tick, at which a non-empty window closes.
         bootstrap_examples: Number of training examples that the first version needs.
         retrain_examples: Volume rule: number of training examples since the last trigger.
-        champion_age_s, staleness_examples: Staleness rule: age of the last trigger in seconds, and the least number of
-            training examples since then.
+        champion_age_s, staleness_examples: Staleness rule: age of the last trigger in seconds, and the least
+            number of training examples since then.
         cooldown_s: Least time in seconds between two triggers; a manual request is not bound by it.
         drift_window: Number of most recent examples over which drift is measured.
         drift_min_support: Least number of examples since the champion's windows for a drift value.
         drift_every: Number of examples between two measurements.
         drift_threshold, drift_rearm: Jensen-Shannon distance (0 to 1) at which the drift rule fires, and below
             which it must fall before the rule can fire again (hysteresis).
-        taxonomy_examples: Number of examples of a label that the champion does not know at which the taxonomy rule fires.
+        taxonomy_examples: Number of examples of a label unknown to the champion at which the taxonomy rule
+            fires.
         reservoir: Number of keys that the fold keeps for rehearsal; it keeps as many for the holdout.
         rehearsal_examples: Largest number of older examples in a training run.
         holdout_examples: Largest number of holdout examples of each kind (old, recent) in a trigger.

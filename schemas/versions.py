@@ -47,7 +47,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         files: File name -> sha256, for every file of the version except this one.
         scores, parent_scores, baseline_scores, per_label: The scores as manifests held them before they were
             nested; read into the fields above, no longer written.
-        created_ms: Time at which the run ended; `seconds` is its duration. Only these fields differ after a rebuild.
+        created_ms: Time of the end of the run; `seconds` is its duration. Only these fields differ after a
+            rebuild.
     """
 
     model: str
