@@ -121,9 +121,8 @@ def run(
     settings = VersionConfig(shape, graph.type_names, config.threshold, config.max_tokens, encoder)
     _save(folder, network, views, settings, text_hashes)
     return Report(
-        labels=(*shape.tactics, *shape.labels),
+        labels=(*shape.tactics, *shape.labels), history=history,
         candidate=candidate, champion=champion, trivial_baseline=trivial_baseline, baselines=baselines,
-        history=history,
         details={"nodes": len(graph.nodes), "edges": int(graph.edges.shape[1]), "rows": len(views.rows)},
     )  # fmt: skip
 

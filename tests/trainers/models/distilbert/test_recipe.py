@@ -1,4 +1,4 @@
-"""The recipe: same input, same bytes; it learns; heads grow; the parent is not touched."""
+"""The recipe: equal input gives equal bytes; it learns; it extends and retires labels; its parent stays."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+from transformers import AutoConfig
 
 from schemas.journal import Example
 from tests.trainers.models.distilbert.training import TINY, data_of, digest, tiny_config, train
@@ -18,7 +17,6 @@ from tests.trainers.samples import ALL_LABELS, LABELS, example, examples, held_o
 from trainers.bases.resolve import Base
 from trainers.core.progress import Cancelled, RunProgress, no_progress
 from trainers.core.report import Report
-from trainers.models.distilbert.onnx_export import export_onnx, largest_difference
 from trainers.models.distilbert.predict import load
 from trainers.models.distilbert.recipe import run
 from trainers.models.distilbert.text_regression import PRECISION_FILE
@@ -56,55 +54,23 @@ def test_another_seed_gives_other_weights(first: tuple[Path, Report], tiny: Base
     assert digest(tmp_path / "other")["model.safetensors"] != digest(first[0])["model.safetensors"]
 
 
-def test_others_can_load_it(first: tuple[Path, Report]) -> None:
-    folder, _ = first
-    model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
-    assert model.config.problem_type == "multi_label_classification"
-    assert tuple(model.config.id2label.values()) == LABELS
-    classify = pipeline(
-        "text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(folder), top_k=None
-    )
-    found = {one["label"]: one["score"] for one in classify(["attacker powershell script shell system"])[0]}
-    assert max(found, key=lambda label: found[label]) == "execution"
-    assert found["execution"] > 0.5
-
-
-def test_the_folder_says_what_the_classifier_says_and_that_a_text_has_a_tactic(first: tuple[Path, Report]) -> None:
-    folder, _ = first
-    texts = ["attacker shell system user-7", "", "Der Angreifer las ein Buch.", "hash hash password command"]
-    model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    with torch.no_grad():
-        theirs = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits.sigmoid().numpy()
-    ours, _ = load(folder).predict_arrays(texts)
-    assert ours == pytest.approx(theirs, abs=1e-5)
-    assert (ours.sum(1) >= 1 - 1e-6).all(), "on average at least one"
-
-
-def test_who_trusts_no_code_of_the_folder_gets_the_encoder_alone(first: tuple[Path, Report]) -> None:
-    model = AutoModelForSequenceClassification.from_pretrained(first[0])
-    assert type(model).__name__ == "DistilBertForSequenceClassification"
-    weights = load_file(first[0] / "model.safetensors")
-    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
-
-
-def test_without_the_words_the_encoder_decides_alone(tiny: Base, tmp_path: Path) -> None:
+def test_without_the_text_regression_the_encoder_decides_alone(tiny: Base, tmp_path: Path) -> None:
     train(tmp_path / "v1", tiny, examples(100), config=tiny_config(words=0.0))
     weights = load_file(tmp_path / "v1" / "model.safetensors")
     assert not weights["words.weight"].any()
     assert not weights["words.scale"].any()
 
 
-def test_a_child_starts_from_its_parent_and_leaves_it_as_it_was(
+def test_a_child_starts_from_its_parent_and_does_not_change_it(
     first: tuple[Path, Report], tiny: Base, tmp_path: Path
 ) -> None:
     parent, before = first
-    was = digest(parent)
+    digest_before = digest(parent)
     report = train(tmp_path / "v0002", tiny, examples(200, first=400), parent=parent)
-    assert digest(parent) == was
+    assert digest(parent) == digest_before
     assert report.champion["tactics"]["prequential"].examples == len(data_of(examples(200, first=400)).fresh)
     learnt = before.trivial_baseline["tactics"]["holdout"].metrics["macro_f1"] + 0.3
-    assert report.champion["tactics"]["prequential"].metrics["macro_f1"] > learnt, "it serves unseen examples"
+    assert report.champion["tactics"]["prequential"].metrics["macro_f1"] > learnt, "it predicts unseen examples"
     assert report.champion["tactics"]["holdout"].metrics["macro_f1"] > learnt
     assert (
         report.candidate["tactics"]["holdout"].metrics["macro_f1"]
@@ -112,48 +78,50 @@ def test_a_child_starts_from_its_parent_and_leaves_it_as_it_was(
     )
 
 
-def test_the_head_grows_and_keeps_the_rows_it_had(first: tuple[Path, Report], tiny: Base, tmp_path: Path) -> None:
-    still = tiny_config(learning_rate=0.0, head_learning_rate=0.0)
+def test_an_extended_head_keeps_the_rows_of_known_labels(
+    first: tuple[Path, Report], tiny: Base, tmp_path: Path
+) -> None:
+    config = tiny_config(learning_rate=0.0, head_learning_rate=0.0)
     report = train(
         tmp_path / "v0002",
         tiny,
         examples(20, ALL_LABELS),
         labels=("collection", "impact"),
         parent=first[0],
-        config=still,
+        config=config,
     )
-    assert report.labels == ALL_LABELS, "labels of the parent stay, in their places"
+    assert report.labels == ALL_LABELS, "labels of the parent stay in their places"
     before, after = load_file(first[0] / "model.safetensors"), load_file(tmp_path / "v0002" / "model.safetensors")
     for name in ("classifier.weight", "classifier.bias"):
         assert torch.equal(after[name][: len(LABELS)], before[name])
         assert len(after[name]) == len(ALL_LABELS)
     for name in before.keys() - {"classifier.weight", "classifier.bias"}:
-        if name.startswith("words."):  # that is fitted to the end, whatever the rates
+        if name.startswith("words."):  # fitted to convergence, whatever the learning rates
             continue
         assert torch.equal(after[name], before[name]), name
 
 
-def test_a_grown_version_keeps_what_its_parent_knew_of_words(
+def test_a_child_with_new_labels_keeps_the_text_regression_of_its_parent(
     first: tuple[Path, Report], tiny: Base, tmp_path: Path
 ) -> None:
     train(tmp_path / "v0002", tiny, examples(20, ALL_LABELS), labels=("collection", "impact"), parent=first[0])
     before, after = (load_file(folder / "model.safetensors") for folder in (first[0], tmp_path / "v0002"))
     untouched = (after["words.weight"][:, len(LABELS) :] == 0).all(1)
-    assert before["words.weight"][untouched].any(), "words that the window has none of"
+    assert before["words.weight"][untouched].any(), "words that do not occur in the window"
     assert torch.equal(after["words.weight"][untouched, : len(LABELS)], before["words.weight"][untouched])
     assert torch.equal(after["words.idf"], before["words.idf"])
     was, now = (load_file(folder / PRECISION_FILE)["precision"] for folder in (first[0], tmp_path / "v0002"))
     assert (was > was.min()).any()
-    assert (now[:, : len(LABELS)] >= was).all(), "a child is at least as sure as its parent"
+    assert (now[:, : len(LABELS)] >= was).all(), "the precision never falls"
 
 
-def test_a_grown_head_learns_the_new_label(first: tuple[Path, Report], tiny: Base, tmp_path: Path) -> None:
+def test_an_extended_head_learns_the_new_label(first: tuple[Path, Report], tiny: Base, tmp_path: Path) -> None:
     report = train(tmp_path / "v0002", tiny, examples(300, ALL_LABELS), labels=ALL_LABELS, parent=first[0])
     assert report.champion["tactics"]["recent"].labels["impact"].f1 == 0.0
     assert report.candidate["tactics"]["recent"].labels["impact"].f1 > 0.8
 
 
-def test_it_learns_severities_beside_tactics(tiny: Base, tmp_path: Path) -> None:
+def test_it_learns_severities_and_tactics(tiny: Base, tmp_path: Path) -> None:
     labels = ("credential-access", "execution")
     words = {"severity:high": "remote unauthenticated takeover", "severity:info": "version banner detected"}
     severe = [
@@ -175,7 +143,7 @@ def test_it_learns_severities_beside_tactics(tiny: Base, tmp_path: Path) -> None
         tmp_path / "child", tiny, examples(40, labels), labels=labels, parent=tmp_path / "both",
         config=tiny_config(epochs=1, learning_rate=1e-6, head_learning_rate=1e-6),
     )  # fmt: skip
-    assert child.labels == report.labels, "it keeps the severities that its window has none of"
+    assert child.labels == report.labels, "it keeps severities that do not occur in its window"
     assert child.candidate["severity"]["recent"].examples == 0
 
 
@@ -199,7 +167,7 @@ def test_a_window_of_severities_alone_does_not_make_it_forget_the_tactics(
     assert report.candidate["tactics"]["holdout"].metrics["macro_f1"] > before - 0.3, "else it loses half"
 
 
-def test_without_severities_nothing_is_said_of_them(first: tuple[Path, Report]) -> None:
+def test_without_severities_there_are_no_scores_of_them(first: tuple[Path, Report]) -> None:
     assert first[1].candidate.keys() == {"tactics"}
 
 
@@ -220,12 +188,12 @@ def test_frozen_layers_keep_their_weights(tiny: Base, tmp_path: Path) -> None:
     ],
     ids=["one example", "100,000 characters", "not English, and no text"],
 )
-def test_odd_examples_are_trained_on(tiny: Base, tmp_path: Path, journal: list[Example]) -> None:
+def test_unusual_examples_can_be_trained_on(tiny: Base, tmp_path: Path, journal: list[Example]) -> None:
     report = train(tmp_path / "v1", tiny, journal, labels=("impact",))
     assert report.candidate["tactics"]["holdout"].examples == 0
 
 
-def test_a_run_ends_where_its_watch_says_so(tiny: Base, tmp_path: Path) -> None:
+def test_the_progress_callback_can_cancel_a_run(tiny: Base, tmp_path: Path) -> None:
     seen: list[RunProgress] = []
 
     def on_progress(step: RunProgress) -> None:
@@ -240,17 +208,17 @@ def test_a_run_ends_where_its_watch_says_so(tiny: Base, tmp_path: Path) -> None:
     assert seen[-1].loss > 0
 
 
-def test_a_loss_that_explodes_ends_the_run(tiny: Base, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_ends_the_run(tiny: Base, tmp_path: Path) -> None:
     wild = tiny_config(learning_rate=1e30, head_learning_rate=1e30)
     with pytest.raises(ArithmeticError, match=r"loss is (nan|inf) at step \d+ of \d+: lower the learning rate"):
         train(tmp_path / "v1", tiny, examples(100), config=wild)
 
 
-def test_a_label_that_nothing_stands_for_leaves_the_head(
+def test_a_label_without_examples_is_retired_from_the_head(
     first: tuple[Path, Report], tiny: Base, tmp_path: Path
 ) -> None:
-    stands = LABELS[1:]
-    window, older = examples(40, stands, first=900), examples(60, stands, first=400)
+    in_use = LABELS[1:]
+    window, older = examples(40, in_use, first=900), examples(60, in_use, first=400)
     data = data_of(window)
     rehearsal = tuple((1_000 + n, one) for n, one in enumerate(older) if not held_out(one))
     results = {}
@@ -258,69 +226,49 @@ def test_a_label_that_nothing_stands_for_leaves_the_head(
         (tmp_path / name).mkdir()
         run_on = msgspec.structs.replace(data, rehearsal=given)
         results[name] = run(run_on, LABELS, tiny.folder, first[0], TINY, tmp_path / name, no_progress)
-    assert results["rehearsed"].labels == stands, "the trigger still names it, but no example has it"
+    assert results["rehearsed"].labels == in_use, "it is among the requested labels, but no example has it"
     assert results["rehearsed"].details["retired_labels"] == [LABELS[0]]
-    assert results["alone"].labels == LABELS, "without a rehearsal nobody knows what stands"
+    assert results["alone"].labels == LABELS, "without rehearsal it is unknown which labels are in use"
     weights = load_file(tmp_path / "rehearsed" / "model.safetensors")
-    assert len(weights["classifier.weight"]) == len(stands)
+    assert len(weights["classifier.weight"]) == len(in_use)
     again = train(tmp_path / "back", tiny, examples(40), labels=LABELS, parent=tmp_path / "rehearsed")
-    assert again.labels == (*stands, LABELS[0]), "it comes back with its examples"
+    assert again.labels == (*in_use, LABELS[0]), "it returns with its examples"
 
 
-def test_what_is_saved_is_calibrated_and_has_its_thresholds(tiny: Base, tmp_path: Path) -> None:
+def test_a_saved_version_is_calibrated_and_has_thresholds(tiny: Base, tmp_path: Path) -> None:
     report = train(tmp_path / "v1", tiny, examples(900), config=tiny_config(epochs=2))
     fitted = report.details["calibration"]["tactics"]
     assert fitted["examples"] == report.candidate["tactics"]["holdout"].examples >= 50
     assert fitted["scale"] != 1.0
     scales = load_file(tmp_path / "v1" / "model.safetensors")["words.scale"].tolist()
     assert scales == pytest.approx([TINY.words * fitted["scale"]] * len(LABELS)), (
-        "the encoder and the text regression are calibrated"
+        "both parts of the logits are calibrated"
     )
     settings = AutoConfig.from_pretrained(tmp_path / "v1")
     assert settings.thresholds == dict(zip(LABELS, fitted["thresholds"], strict=True))
     assert 0.0 <= report.candidate["tactics"]["holdout"].extra["ece"] < 0.2
     assert (tmp_path / "v1" / "precision_recall.png").stat().st_size > 1_000
-    assert report.baselines["tf-idf"]["tactics"]["holdout"].metrics["macro_f1"] > 0.5
+    assert report.baselines["tf-idf"]["holdout"].metrics["macro_f1"] > 0.5
 
 
-def test_the_folder_answers_as_others_read_it(first: tuple[Path, Report]) -> None:
-    texts = ["attacker powershell script shell system", "password hash", "wipe " * 20_000, ""]
-    classifier = load(first[0])
-    probabilities, predicted = classifier.predict_arrays(texts)
-    model = AutoModelForSequenceClassification.from_pretrained(first[0], trust_remote_code=True).eval()
-    tokenizer = AutoTokenizer.from_pretrained(first[0])
-    batch = tokenizer(texts, padding=True, truncation=True, max_length=32, return_tensors="pt")
-    with torch.no_grad():
-        wanted = model(**batch).logits.sigmoid().numpy()
-    assert np.abs(probabilities - wanted).max() < 1e-5
-    assert predicted[0, LABELS.index("execution")]
-
-
-def test_a_long_text_is_trained_on_in_pieces(tiny: Base, tmp_path: Path) -> None:
+def test_a_long_text_is_trained_on_in_chunks(tiny: Base, tmp_path: Path) -> None:
     end = [example(n, ["impact"], text="system " * 28 + "wipe disk encrypt delete " * 6) for n in range(40)]
     other = [example(n, ["execution"], text="system " * 28 + "script shell command " * 8) for n in range(40, 80)]
     found = {}
-    for pieces in (1, 4):
-        name = f"pieces-{pieces}"
+    for chunks in (1, 4):
+        name = f"chunks-{chunks}"
         train(
             tmp_path / name, tiny, [*end, *other], labels=("execution", "impact"),
-            config=tiny_config(pieces=pieces),
+            config=tiny_config(pieces=chunks),
         )  # fmt: skip
-        found[pieces] = load(tmp_path / name).predict_arrays(["wipe disk encrypt delete"])[0][0]
-    assert found[4][1] > found[4][0] + 0.5, "what stands behind the first piece is learnt"
+        (prediction,) = load(tmp_path / name).predict(["wipe disk encrypt delete"])
+        found[chunks] = [prediction.tactics[label] for label in ("execution", "impact")]
+    assert found[4][1] > found[4][0] + 0.5, "text after the first chunk is learnt"
     assert abs(found[1][1] - found[1][0]) < abs(found[4][1] - found[4][0])
 
 
-def test_scores_are_taken_every_eval_steps_and_at_the_end(tiny: Base, tmp_path: Path) -> None:
+def test_the_holdout_is_scored_every_eval_steps_and_at_the_end(tiny: Base, tmp_path: Path) -> None:
     config = tiny_config(epochs=1, eval_steps=10)
     history = train(tmp_path / "v1", tiny, examples(300), config=config).history
     assert sorted(history.scores) == [*range(10, history.step, 10), history.step]
     assert all("macro_f1" in scores["tactics"] for scores in history.scores.values())
-
-
-def test_onnx_says_what_torch_says(first: tuple[Path, Report], tmp_path: Path) -> None:
-    before = digest(first[0])
-    exported = export_onnx(first[0], tmp_path / "model.onnx")
-    assert largest_difference(first[0], exported) < 1e-5
-    assert digest(first[0]) == before, "the version's manifest would not know the file"
-    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]

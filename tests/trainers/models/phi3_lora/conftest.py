@@ -10,7 +10,7 @@ from tests.trainers.models.phi3_lora.material import (
     data,
     trained,
 )
-from trainers.bases.base_models import Base, resolve
+from trainers.bases.resolve import Base, resolve
 from trainers.core.report import Report
 
 

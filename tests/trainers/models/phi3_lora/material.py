@@ -9,7 +9,7 @@ import torch
 from transformers import AutoTokenizer, Phi3ForCausalLM
 
 from schemas.journal import Example, Instruction, Source
-from trainers.bases.base_models import Base
+from trainers.bases.resolve import Base
 from trainers.core.dataset import Dataset
 from trainers.core.progress import ProgressCallback, no_progress
 from trainers.core.report import Report

@@ -8,7 +8,7 @@ from schemas.journal import Instruction
 from tests.trainers.models.phi3_lora.material import (
     encoded,
 )
-from trainers.bases.base_models import Base
+from trainers.bases.resolve import Base
 from trainers.models.phi3_lora.chat import Chat
 
 

@@ -11,7 +11,7 @@ import pytest
 from schemas.errors import BadConfiguration
 from schemas.journal import Instruction
 from tests.trainers.models.phi3_lora.material import ADAPTER, TINY, hashes
-from trainers.bases.base_models import Base
+from trainers.bases.resolve import Base
 from trainers.core.report import Report
 from trainers.models.phi3_lora.adapter import default_precision
 from trainers.models.phi3_lora.predict import load

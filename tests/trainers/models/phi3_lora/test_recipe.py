@@ -25,7 +25,7 @@ from tests.trainers.models.phi3_lora.material import (
     hashes,
     trained,
 )
-from trainers.bases.base_models import Base
+from trainers.bases.resolve import Base
 from trainers.core.dataset import Dataset
 from trainers.core.progress import RunProgress
 from trainers.core.report import Report

@@ -14,7 +14,7 @@ from tests.trainers.models.phi3_lora.material import (
     encoded,
     new_scorer,
 )
-from trainers.bases.base_models import Base
+from trainers.bases.resolve import Base
 from trainers.models.phi3_lora.adapter import PACKED_ATTENTION, add_adapter
 from trainers.models.phi3_lora.packing import pack
 from trainers.models.phi3_lora.scorer import LanguageModelScorer
