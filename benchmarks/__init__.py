@@ -1,1 +1,6 @@
-"""Rates of the ingest path beside those of others: `make bench`."""
+"""Benchmarks: each measures our code and its alternatives in the same run, on the same machine.
+
+ingest     events per second of the ingest path, against Faust, Quix Streams and the bare clients (`make bench`)
+train      speed of the training recipes, against the Trainer of Hugging Face
+quality    scores of the models, against simpler models
+"""

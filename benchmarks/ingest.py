@@ -1,12 +1,13 @@
-"""`make bench`: rates of the ingest path beside those of others, on a real Kafka and a real Neo4j.
+"""`make bench`: throughput of the ingest path compared with alternatives, on a real Kafka and a real Neo4j.
 
-    live     topic -> journal, through the Faust app      beside a Faust agent that does nothing
-    graph    backlog -> Neo4j, the graph role in bulk     beside Quix Streams' Neo4jSink, and the bare driver
-    fold     journal -> state of the fold, in bulk        beside kafka-python that looks at nothing
-    memory   of the three roles after few and after many events
+    live     topic -> journal, through the Faust app      against a Faust agent that does nothing
+    graph    backlog -> Neo4j, the graph role in bulk     against Quix Streams' Neo4jSink, and the bare driver
+    fold     journal -> state of the fold, in bulk        against kafka-python without decoding
+    memory   of the three roles, after few and after many events
 
-Every side is a process of its own; sides of a part take turns, and the best run of each counts. The start of a
-process and its connecting are left out on all sides. Also writes ingest.json and ingest.png.
+The implementations that a part compares are its sides. Each side runs in its own process. The sides take turns, and
+the best run of each counts. Starting a process and connecting to the services is not measured. The results are also
+written to ingest.json and ingest.png.
 """
 
 from __future__ import annotations
@@ -30,34 +31,40 @@ QUIX = Path(".tools/quix/bin/python")
 
 
 def main() -> None:
-    """Measure what the command line asks for."""
-    asked = _parse()
-    if not asked.quix.exists():
-        raise SystemExit(f"{asked.quix} is not there: `make bench` makes it (Quix Streams needs a venv of its own)")
+    """Run the parts that the command line selects."""
+    arguments = _parse()
+    if not arguments.quix.exists():
+        raise SystemExit(
+            f"{arguments.quix} does not exist: `make bench` creates it (Quix Streams needs its own venv)"
+        )
     console = Console(width=None if sys.stdout.isatty() else 120)
-    report = Report(machine=machine(asked.quix), events=asked.events, repeat=asked.repeat)
+    report = Report(machine=machine(arguments.quix), events=arguments.events, repeat=arguments.repeat)
     with tempfile.TemporaryDirectory(prefix="sx9-bench-") as folder, _progress() as progress:
         feed = Path(folder) / "feed.jsonl"
         write_feed(feed, load_settings())
-        stage = Stage(Path(folder), asked.events, asked.repeat, asked.quix, feed, read_feed(feed), progress)
-        for name in asked.only.split(","):
+        stage = Stage(
+            Path(folder), arguments.events, arguments.repeat, arguments.quix, feed, read_feed(feed), progress
+        )
+        for name in arguments.only.split(","):
             PARTS[name](stage, report)
     show(report, console)
-    for path in save(report, asked.output):
+    for path in save(report, arguments.output):
         console.print(f"written: {path}")
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.ingest", description=__doc__.splitlines()[0])
-    parser.add_argument("--events", type=int, default=100_000, help="events of the backlog")
-    parser.add_argument("--repeat", type=int, default=2, help="runs of each side, of which the best counts")
-    parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas between")
-    parser.add_argument("--output", type=Path, default=load_settings().output_dir / "benchmarks", help="folder")
-    parser.add_argument("--quix", type=Path, default=QUIX, help="a Python that has Quix Streams")
-    asked = parser.parse_args()
-    if asked.events < 1 or asked.repeat < 1 or not set(asked.only.split(",")) <= PARTS.keys():
-        parser.error(f"--events and --repeat are at least 1; parts are {', '.join(PARTS)}")
-    return asked
+    parser.add_argument("--events", type=int, default=100_000, help="number of events in the backlog")
+    parser.add_argument("--repeat", type=int, default=2, help="runs of each side; the best one counts")
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
+    parser.add_argument(
+        "--output", type=Path, default=load_settings().output_dir / "benchmarks", help="folder for the results"
+    )
+    parser.add_argument("--quix", type=Path, default=QUIX, help="Python interpreter with Quix Streams")
+    arguments = parser.parse_args()
+    if arguments.events < 1 or arguments.repeat < 1 or not set(arguments.only.split(",")) <= PARTS.keys():
+        parser.error(f"--events and --repeat must be at least 1; the parts are {', '.join(PARTS)}")
+    return arguments
 
 
 def _progress() -> Progress:

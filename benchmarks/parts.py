@@ -1,11 +1,12 @@
-"""The four parts of the ingest benchmark; each adds its rates and its bars to the report."""
+"""The four parts of the ingest benchmark. Each adds its rates and bars to the report."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from kafka import KafkaConsumer
 
@@ -14,7 +15,7 @@ from benchmarks.sides import MODEL
 from benchmarks.stage import (
     Process,
     Stage,
-    counted,
+    count_graph,
     ends_of,
     first_after,
     wait_for_commits,
@@ -36,17 +37,17 @@ OURS, BASE, QUIX, DRIVER = "ours", "base", "quix", "driver"
 WARM_UP = 1_000
 LIVE_EVENTS = 20_000
 FEW = 10
-"""The first look at memory comes after a tenth of the events."""
+"""Memory is first measured after this fraction (1 / FEW) of the events."""
 BATCHES = (500, 1_000, 2_000, 5_000)
 QUIX_TUNINGS = {
-    "as it comes": {"every": 0, "chunk": 10_000},
-    "commits of 10,000, rows by 1,000": {"every": 10_000, "chunk": 1_000},
-    "commits of 20,000, rows by 2,000": {"every": 20_000, "chunk": 2_000},
+    "defaults": {"every": 0, "chunk": 10_000},
+    "commits of 10,000, 1,000 rows per statement": {"every": 10_000, "chunk": 1_000},
+    "commits of 20,000, 2,000 rows per statement": {"every": 20_000, "chunk": 2_000},
 }
 
 
 class Side(NamedTuple):
-    """One side of a part: `run` gives messages a second; only the fastest of a family is run again."""
+    """One side of a part. `run` returns messages per second; only the fastest side of a family is repeated."""
 
     family: str
     name: str
@@ -54,7 +55,7 @@ class Side(NamedTuple):
 
 
 def live(stage: Stage, report: Report) -> None:
-    """Topic to journal through the Faust app, beside a Faust agent that does nothing."""
+    """Topic to journal through the Faust app, against a Faust agent that does nothing."""
     best = _measure(stage, report, "live, topic -> journal", min(stage.events, LIVE_EVENTS), [
         Side(OURS, "journal role", lambda: _journal_role(stage)),
         Side(BASE, "no-op Faust agent", lambda: _noop(stage, "each")),
@@ -68,27 +69,29 @@ def _journal_role(stage: Stage) -> float:
     with stage.services(neo4j=False) as endpoints, _reader(endpoints) as reader:
         with _role(stage, "journal", endpoints) as role:
             role.wait_for_log("journal: live")
-            wanted = _journal_end(reader)  # the rules are there already
+            expected = _journal_end(reader)  # the journal starts with the rules
             for part in (warm, events):
                 before = ends_of(reader, JOURNALED)
                 stage.publish(endpoints.kafka_bootstrap, iter(part), len(part), "live: publishing")
-                wanted += sum(_is_learnt(event) for event in part)
-                wait_until(lambda end=wanted: _journal_end(reader) >= end, "all examples in the journal")
-        last = [m for messages in read_range(reader, *_JOURNAL, wanted - 1, wanted) for m in messages][-1]
-        return len(events) / (last.timestamp - first_after(reader, before)) * 1000
+                expected += sum(_is_example(event) for event in part)
+                wait_until(partial(_journal_reaches, reader, expected), "all examples in the journal")
+        last = [m for messages in read_range(reader, *_JOURNAL, expected - 1, expected) for m in messages][-1]
+        return len(events) / (int(last.timestamp) - first_after(reader, before)) * 1000
 
 
 def _noop(stage: Stage, kind: str) -> float:
     warm, events = _live_events(stage)
-    marks = [len(warm), len(warm) + len(events)]
+    milestones = [len(warm), len(warm) + len(events)]
     with stage.services(neo4j=False) as endpoints, _reader(endpoints) as reader:
         bootstrap, state_dir = endpoints.kafka_bootstrap, str(stage.settings().state_dir)
-        with stage.running("noop", kind=kind, marks=marks, state_dir=state_dir, bootstrap=bootstrap) as agent:
+        with stage.running(
+            "noop", kind=kind, milestones=milestones, state_dir=state_dir, bootstrap=bootstrap
+        ) as agent:
             stage.publish(bootstrap, iter(warm), len(warm), "live: publishing")
-            agent.told()
+            agent.next_result()
             before = ends_of(reader, JOURNALED)
             stage.publish(bootstrap, iter(events), len(events), "live: publishing")
-            return len(events) / (agent.told()["at_ms"] - first_after(reader, before)) * 1000
+            return len(events) / (float(agent.next_result()["at_ms"]) - first_after(reader, before)) * 1000
 
 
 def _live_events(stage: Stage) -> tuple[list[Event], list[Event]]:
@@ -98,70 +101,64 @@ def _live_events(stage: Stage) -> tuple[list[Event], list[Event]]:
 
 
 def graph(stage: Stage, report: Report) -> None:
-    """A backlog into the graph, beside Quix Streams and beside the bare driver."""
+    """A backlog into the graph, against Quix Streams and the bare driver."""
     with stage.services(neo4j=True) as endpoints:
         events = stage.events_of(EVENT_TOPICS, stage.events)
         stage.publish(endpoints.kafka_bootstrap, events, stage.events, "graph: publishing the backlog")
-        _graph_once(stage, endpoints, "driver", batch=1_000)  # the database gets warm for all
-        sides = [Side(OURS, "graph role, bulk", lambda: _graph_once(stage, endpoints, "graph"))]
+        _graph_once(stage, endpoints, "driver", batch=1_000)  # warms up the database for all sides
+        sides = [Side(OURS, "graph role, bulk", partial(_graph_once, stage, endpoints, "graph"))]
         for name, tuning in QUIX_TUNINGS.items():
-            sides.append(
-                Side(QUIX, f"Quix Streams, {name}", lambda t=tuning: _graph_once(stage, endpoints, "quix", **t))
-            )
+            run = partial(_graph_once, stage, endpoints, "quix", **tuning)
+            sides.append(Side(QUIX, f"Quix Streams, {name}", run))
         for batch in BATCHES:
-            sides.append(
-                Side(
-                    DRIVER,
-                    f"bare driver, batches of {batch:,}",
-                    lambda b=batch: _graph_once(stage, endpoints, "driver", batch=b),
-                )
-            )
+            run = partial(_graph_once, stage, endpoints, "driver", batch=batch)
+            sides.append(Side(DRIVER, f"bare driver, batches of {batch:,}", run))
         best = _measure(stage, report, "backlog -> graph", stage.events, sides)
     report.bars.append(Bar("graph: role in bulk / Quix Streams Neo4jSink", best[OURS] / best[QUIX], 1.0))
     report.bars.append(Bar("graph: role in bulk / bare neo4j driver", best[OURS] / best[DRIVER], 0.5))
 
 
 def _graph_once(stage: Stage, endpoints: Endpoints, side: str, **arguments: object) -> float:
-    """One side into an empty graph; every side must end with the same graph."""
+    """Run one side on an empty graph; the graph must be as large as that of the other sides. Events per second."""
     bootstrap, neo4j = endpoints.kafka_bootstrap, endpoints.neo4j_uri
     wipe(neo4j)
     if side == "graph":
-        found = stage.side("graph", state_dir=str(stage.settings().state_dir), bootstrap=bootstrap, neo4j=neo4j)
+        result = stage.side("graph", state_dir=str(stage.settings().state_dir), bootstrap=bootstrap, neo4j=neo4j)
     elif side == "driver":
-        found = stage.side("driver", feed=str(stage.feed_file), events=stage.events, neo4j=neo4j, **arguments)
+        result = stage.side("driver", feed=str(stage.feed_file), events=stage.events, neo4j=neo4j, **arguments)
     else:
         topics = [topic.name for topic in (TECHNIQUES, ENTITIES, RELATIONSHIPS)]
         group = f"quix-{next(stage.numbers)}"
-        found = stage.quix_side(
+        result = stage.quix_side(
             bootstrap=bootstrap, neo4j=neo4j, group=group, topics=topics, events=stage.events, **arguments
         )
-    stage.must_agree("the graph", counted(neo4j))
-    return found["events"] / found["seconds"]
+    stage.must_agree("the graph", count_graph(neo4j))
+    return _rate(result)
 
 
 def fold(stage: Stage, report: Report) -> None:
-    """A journal through decoder and fold, beside a kafka-python consumer that looks at nothing."""
+    """A journal through decoder and fold, against a kafka-python consumer that does not decode."""
     with stage.services(neo4j=False) as endpoints:
         _fill_journal(stage, endpoints.kafka_bootstrap)
 
         def run(side: str) -> float:
-            found = stage.side(side, bootstrap=endpoints.kafka_bootstrap)
-            stage.must_agree("the length of the journal", found["events"])
-            return found["events"] / found["seconds"]
+            result = stage.side(side, bootstrap=endpoints.kafka_bootstrap)
+            stage.must_agree("the length of the journal", result["events"])
+            return _rate(result)
 
         best = _measure(stage, report, "journal -> fold", stage.events, [
             Side(OURS, "bulk reader, decoder and fold", lambda: run("fold")),
-            Side(BASE, "kafka-python, looking at nothing", lambda: run("bare")),
+            Side(BASE, "kafka-python, without decoding", lambda: run("bare")),
         ])  # fmt: skip
     report.bars.append(Bar("fold: bulk path / bare kafka-python", best[OURS] / best[BASE], 0.2))
 
 
 def _fill_journal(stage: Stage, bootstrap: str) -> None:
-    """As many examples in the journal as there are to be events, through the sink that writes them in life."""
+    """Write as many examples to the journal as the run has events, with the sink of the journal role."""
     writer = producer(bootstrap)
     sink = JournalSink(RecordProducer(writer), {}, {})
-    learnt = (event for event in stage.events_of(JOURNALED, stage.events) if _is_learnt(event))
-    numbered = enumerate(itertools.islice(learnt, stage.events))
+    examples = (event for event in stage.events_of(JOURNALED, stage.events) if _is_example(event))
+    numbered = enumerate(itertools.islice(examples, stage.events))
     with stage.task("fold: writing the journal", stage.events) as advance:
         while part := list(itertools.islice(numbered, 2_000)):
             sink.write(
@@ -180,19 +177,20 @@ def memory(stage: Stage, report: Report) -> None:
         roles = {name: stack.enter_context(_role(stage, name, endpoints)) for name in ROLES}
         for name, role in roles.items():
             role.wait_for_log(f"{name}: live")
-        events, seen = stage.events_of(EVENT_TOPICS, stage.events), []
+        events = stage.events_of(EVENT_TOPICS, stage.events)
+        measured: list[dict[str, float]] = []
         for number in (few, many - few):
             stage.publish(endpoints.kafka_bootstrap, events, number, "memory: publishing")
-            with stage.task(f"memory: the roles take {number:,} events"):
+            with stage.task(f"memory: the roles process {number:,} events"):
                 wait_for_commits(endpoints.kafka_bootstrap, reader, ROLES)
-            seen.append({name: role.rss_mb() for name, role in roles.items()})
-    report.memory += [Memory(name, few, seen[0][name], many, seen[1][name]) for name in ROLES]
-    for one in report.memory:
-        report.bars.append(Bar(f"memory: growth of the {one.role} role", one.growth, 50, " MB", at_most=True))
+            measured.append({name: role.rss_mb() for name, role in roles.items()})
+    report.memory += [Memory(name, few, measured[0][name], many, measured[1][name]) for name in ROLES]
+    for row in report.memory:
+        report.bars.append(Bar(f"memory: growth of the {row.role} role", row.growth, 50, " MB", at_most=True))
 
 
 def _measure(stage: Stage, report: Report, part: str, messages: int, sides: Sequence[Side]) -> Mapping[str, float]:
-    """Run the sides by turns; adds their rates to the report and gives the best of each family."""
+    """Run the sides in turns and add their rates to the report. Returns the best rate of each family."""
     runs: dict[Side, list[float]] = {side: [] for side in sides}
     for round_ in range(stage.repeat):
         for side in runs if round_ == 0 else _fastest(runs).values():
@@ -202,12 +200,20 @@ def _measure(stage: Stage, report: Report, part: str, messages: int, sides: Sequ
     return {family: max(runs[side]) for family, side in _fastest(runs).items()}
 
 
+def _rate(result: Mapping[str, Any]) -> float:
+    return float(result["events"] / result["seconds"])
+
+
 def _fastest(runs: Mapping[Side, list[float]]) -> dict[str, Side]:
-    ordered = sorted(runs, key=lambda side: max(runs[side]))
-    return {side.family: side for side in ordered}
+    ascending = sorted(runs, key=lambda side: max(runs[side]))
+    return {side.family: side for side in ascending}
 
 
 _JOURNAL = (JOURNAL.name, partition_of(MODEL))
+
+
+def _journal_reaches(reader: KafkaConsumer, end: int) -> bool:
+    return _journal_end(reader) >= end
 
 
 def _journal_end(reader: KafkaConsumer) -> int:
@@ -230,5 +236,5 @@ def _role(stage: Stage, name: Role, endpoints: Endpoints) -> contextlib.Abstract
     )
 
 
-def _is_learnt(event: Event) -> bool:
+def _is_example(event: Event) -> bool:
     return project(MODEL, event, Source("", 0, 0)) is not None

@@ -1,7 +1,7 @@
-"""The same way from the topics to the graph as an application of Quix Streams with its own `Neo4jSink`.
+"""The path from the topics to the graph as a Quix Streams application with its own `Neo4jSink`.
 
-Runs in a virtual environment of its own, without ours: `python benchmarks/quix.py '{"argument": ...}'`. The clock
-runs from the first message that reaches a sink to the end of the last transaction.
+It runs in a separate virtual environment, without our packages: `python benchmarks/quix.py '{"argument": ...}'`.
+The time is measured from the first message that reaches a sink to the end of the last transaction.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import sys
 import time
 from typing import Any
 
-from quixstreams import Application
-from quixstreams.sinks.community.neo4j import Neo4jSink
+# Quix Streams is not installed where the types are checked.
+from quixstreams import Application  # type: ignore[import-not-found]
+from quixstreams.sinks.community.neo4j import Neo4jSink  # type: ignore[import-not-found]
 
 NEWER = """WITH {it}, event, __timestamp AS at
 WHERE {it}.modified_ms IS NULL OR event.modified_ms > {it}.modified_ms
@@ -45,36 +46,40 @@ MERGE (a)-[r:%s {id: event.id}]->(b)
     properties="""{text: coalesce(event.text, ""), feed: event.feed, release: event.release,
   status: coalesce(event.status, "active"), created_ms: coalesce(event.created_ms, 0)}""",
 )
-# A sink for each type: one for all of them, with `$(event.type)` in its query, takes three times as long.
+# One sink per type: a single sink for all of them, with `$(event.type)` in its query, takes three times as long.
 RELATIONS = ("uses", "detects", "mitigates", "subtechnique-of", "revoked-by", "attributed-to")
 
 
-class Timed(Neo4jSink):
-    """`Neo4jSink` that knows when its first message came and when its last transaction ended."""
+class TimedSink(Neo4jSink):  # type: ignore[misc]
+    """A `Neo4jSink` that records when its first message arrived and when its last transaction ended, seconds."""
 
     first = last = 0.0
 
     def add(self, *args: Any, **kwargs: Any) -> None:
-        Timed.first = Timed.first or time.monotonic()
+        TimedSink.first = TimedSink.first or time.monotonic()
         super().add(*args, **kwargs)
 
     def write(self, batch: Any) -> None:
         super().write(batch)
-        Timed.last = time.monotonic()
+        TimedSink.last = time.monotonic()
 
 
 def main(bootstrap: str, neo4j: str, group: str, topics: list[str], events: int, every: int, chunk: int) -> None:
-    """Write `events` events to the graph and print the time as JSON.
+    """Write events to the graph, and print the number of events and the seconds as JSON.
 
     Args:
-        topics: Techniques, entities, relationships.
-        every: Commit (and so write) after so many messages; 0: as it comes, every 5 s.
-        chunk: Rows a statement.
+        bootstrap: host:port of Kafka.
+        neo4j: URI of Neo4j.
+        group: The consumer group.
+        topics: Names of the topics of techniques, entities and relationships.
+        events: Number of events on the topics.
+        every: Number of messages after which to commit, and so to write; 0: the default, every 5 s.
+        chunk: Rows per statement.
     """
     host, _, port = neo4j.rpartition("/")[2].partition(":")
 
-    def sink(query: str) -> Timed:
-        return Timed(host, int(port), "", "", query, chunk_size=chunk, notifications_min_severity="OFF")
+    def sink(query: str) -> TimedSink:
+        return TimedSink(host, int(port), "", "", query, chunk_size=chunk, notifications_min_severity="OFF")
 
     app = Application(
         broker_address=bootstrap, consumer_group=group, auto_offset_reset="earliest", loglevel="WARNING",
@@ -84,10 +89,10 @@ def main(bootstrap: str, neo4j: str, group: str, topics: list[str], events: int,
     techniques.sink(sink(TECHNIQUES))
     entities.update(_label).sink(sink(ENTITIES))
     for relation in RELATIONS:
-        one = relationships.filter(lambda event, relation=relation: event["relation"] == relation)
-        one.sink(sink(RELATIONSHIPS % relation.upper().replace("-", "_")))
+        of_type = relationships.filter(lambda event, relation=relation: event["relation"] == relation)
+        of_type.sink(sink(RELATIONSHIPS % relation.upper().replace("-", "_")))
     app.run(count=events, timeout=10)
-    print(json.dumps({"events": events, "seconds": Timed.last - Timed.first}), flush=True)
+    print(json.dumps({"events": events, "seconds": TimedSink.last - TimedSink.first}), flush=True)
 
 
 def _label(event: dict[str, Any]) -> None:

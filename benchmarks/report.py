@@ -1,4 +1,4 @@
-"""What was measured, as a table, a plot and JSON."""
+"""The results of `benchmarks.ingest` as a table, a plot and JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES = ("faust-streaming", "aiokafka", "kafka-python", "neo4j", "msgspec")
 
 
 class Rate(msgspec.Struct):
-    """What one side did: `runs` are messages a second, run by run; the best counts."""
+    """The throughput of one side: `runs` has the messages per second of each run; the best one counts."""
 
     part: str
     side: str
@@ -48,7 +48,7 @@ class Memory(msgspec.Struct):
 
 
 class Bar(msgspec.Struct):
-    """A number and its bar; `at_most` where less is better."""
+    """A measured value and the bar that it must reach; `at_most` if less is better."""
 
     what: str
     value: float
@@ -62,7 +62,7 @@ class Bar(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """Everything that one run found."""
+    """All results of one run."""
 
     machine: dict[str, str]
     events: int
@@ -73,10 +73,9 @@ class Report(msgspec.Struct):
 
 
 def machine(quix: Path) -> dict[str, str]:
-    """Cores, processor, memory, load and versions."""
-    found = processor()
-    found |= {name: importlib.metadata.version(name) for name in PACKAGES}
-    return found | _quix_versions(quix)
+    """Cores, processor, load, system, and versions of the packages that are compared."""
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return processor() | versions | _quix_versions(quix)
 
 
 def processor() -> dict[str, str]:
@@ -103,7 +102,7 @@ def _quix_versions(quix: Path) -> dict[str, str]:
 def show(report: Report, console: Console) -> None:
     """Print the tables."""
     console.print("  ".join(f"[dim]{name}[/] {value}" for name, value in report.machine.items()))
-    rates = Table("part", "side", "messages", "a second", "all runs", title="Rates", title_justify="left")
+    rates = Table("part", "side", "messages", "per second", "all runs", title="Rates", title_justify="left")
     for rate in report.rates:
         style = "bold" if rate.ours else ""
         runs = ", ".join(f"{run:,.0f}" for run in rate.runs)
@@ -117,20 +116,20 @@ def show(report: Report, console: Console) -> None:
 
 def _memory_table(memory: Sequence[Memory]) -> Table:
     table = Table("role", "after", "MB", "after", "MB", "growth", title="Resident memory", title_justify="left")
-    for one in memory:
+    for row in memory:
         table.add_row(
-            one.role,
-            f"{one.few:,}",
-            f"{one.few_mb:.0f}",
-            f"{one.many:,}",
-            f"{one.many_mb:.0f}",
-            f"{one.growth:+.0f}",
+            row.role,
+            f"{row.few:,}",
+            f"{row.few_mb:.0f}",
+            f"{row.many:,}",
+            f"{row.many_mb:.0f}",
+            f"{row.growth:+.0f}",
         )
     return table
 
 
 def _bars_table(bars: Sequence[Bar]) -> Table:
-    table = Table("", "measured", "bar", "", title="Against the bars", title_justify="left")
+    table = Table("", "measured", "bar", "", title="Bars", title_justify="left")
     for bar in bars:
         verdict = "[green]reached[/]" if bar.reached else "[bold red]below its bar[/]"
         sign = "≤" if bar.at_most else "≥"
@@ -168,9 +167,7 @@ def _plot(report: Report, path: Path) -> None:
     if report.memory:
         _plot_memory(axes[-1, 0], report.memory)
     cores, processor = report.machine["cores"], report.machine["processor"]
-    figure.suptitle(
-        f"{report.events:,} events of ATT&CK, best of {report.repeat}; {cores} cores, {processor}", size=9
-    )
+    figure.suptitle(f"{report.events:,} ATT&CK events, best of {report.repeat}; {cores} cores, {processor}", size=9)
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
@@ -180,22 +177,22 @@ def _plot_rates(axis: Any, part: str, rates: Sequence[Rate]) -> None:
     colours = ["#1b6ca8" if rate.ours else "#b8c0c8" for rate in rates]
     bars = axis.barh([rate.side for rate in rates], [rate.best for rate in rates], color=colours)
     axis.bar_label(bars, [f"{rate.best:,.0f}" for rate in rates], padding=3, size=8)
-    axis.set_title(f"{part}: messages a second", loc="left", size=10)
-    _plain(axis)
+    axis.set_title(f"{part}: messages per second", loc="left", size=10)
+    _style(axis)
 
 
 def _plot_memory(axis: Any, memory: Sequence[Memory]) -> None:
-    names = [one.role for one in memory]
-    axis.barh(names, [one.many_mb for one in memory], color="#1b6ca8", label=f"after {memory[0].many:,}")
-    axis.barh(names, [one.few_mb for one in memory], color="#b8c0c8", label=f"after {memory[0].few:,}")
-    for at, one in enumerate(memory):
-        axis.text(max(one.many_mb, one.few_mb), at, f" {one.growth:+.0f} MB", va="center", size=8)
+    names = [row.role for row in memory]
+    axis.barh(names, [row.many_mb for row in memory], color="#1b6ca8", label=f"after {memory[0].many:,}")
+    axis.barh(names, [row.few_mb for row in memory], color="#b8c0c8", label=f"after {memory[0].few:,}")
+    for i, row in enumerate(memory):
+        axis.text(max(row.many_mb, row.few_mb), i, f" {row.growth:+.0f} MB", va="center", size=8)
     axis.set_title("resident memory of the roles, MB", loc="left", size=10)
     axis.legend(fontsize=7, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
-    _plain(axis)
+    _style(axis)
 
 
-def _plain(axis: Any) -> None:
+def _style(axis: Any) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=8)
     axis.margins(x=0.12)

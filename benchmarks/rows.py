@@ -1,4 +1,4 @@
-"""What `benchmarks.quality` found, as a table, a plot and JSON."""
+"""The results of `benchmarks.quality` as a table, a plot and JSON."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ Config = TypeVar("Config", bound=RecipeConfig)
 
 
 class Skipped(Exception):
-    """A task can't be measured here; the message says what is missing."""
+    """A task can't run here; the message says what is missing."""
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
-    """What a task is given.
+    """The options of a task.
 
     Attributes:
         feeds: Folder with `attack/enterprise-attack-15.1.json`, `nuclei-templates/`, ...
-        output: Where a task may write more than rows.
-        seeds: Of the runs; figures are medians over them.
-        cache: Where converted base models are kept.
+        output: Folder for the results; a task may also write temporary files there.
+        seeds: Of the runs; the reported values are medians over them.
+        cache: Folder of the converted base models.
         threads: Of torch.
-        only: Where not empty, titles must contain it.
+        only: If not empty, only parts whose titles contain it are run.
     """
 
     feeds: Path
@@ -39,42 +39,47 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     only: str = ""
 
     def wants(self, title: str) -> bool:
-        """Whether a part of a task is asked for."""
+        """Whether to run a part of a task."""
         return self.only in title
 
     def configured(self, config: Config, seed: int) -> Config:
-        """A recipe's configuration with the threads and a seed of this run."""
+        """The configuration of a recipe with the threads of this run and a seed."""
         return msgspec.structs.replace(config, threads=self.threads, seed=seed)
 
     def feed(self, path: str) -> Path:
-        """A file or folder of the feeds.
+        """The path of a file or a folder of the feeds.
 
         Raises:
-            Skipped: It is not there.
+            Skipped: It does not exist.
         """
         if not (self.feeds / path).exists():
-            raise Skipped(f"{self.feeds / path} is not there: --feeds names the folder that has it")
+            raise Skipped(f"{self.feeds / path} does not exist: give its folder as --feeds")
         return self.feeds / path
 
 
 class Row(msgspec.Struct, kw_only=True):
-    """A figure of a task.
+    """A metric of a task.
 
     Attributes:
-        floor: Of the baseline as the bar was set, 0 for none.
-        bar: What is to be reached; `at_most` where less is better.
-        baseline: What the baseline reaches in this run, on the same examples; `baseline_name` what it is.
-        ours: One value per seed.
-        details: What else is worth keeping in the JSON.
+        task: Title of the task.
+        metric: Name of the metric.
+        bar: The value to reach.
+        baseline: Value of the baseline in this run, on the same examples.
+        baseline_name: Which model the baseline is.
+        ours: Our values, one per seed.
+        initial_baseline: Value of the baseline when the bar was set; 0 if there was none.
+        at_most: Whether less is better.
+        note: Shown in the table.
+        details: Further results for the JSON.
     """
 
     task: str
-    figure: str
+    metric: str
     bar: float
     baseline: float
     baseline_name: str
     ours: list[float]
-    floor: float = 0.0
+    initial_baseline: float = 0.0
     at_most: bool = False
     note: str = ""
     details: dict[str, Any] = {}
@@ -89,7 +94,7 @@ class Row(msgspec.Struct, kw_only=True):
 
 
 class Result(msgspec.Struct):
-    """Everything that one run found."""
+    """All results of one run."""
 
     machine: dict[str, str]
     seeds: list[int]
@@ -99,13 +104,13 @@ class Result(msgspec.Struct):
 def show(result: Result, console: Console) -> None:
     """Print the table."""
     console.print("  ".join(f"[dim]{name}[/] {value}" for name, value in result.machine.items()))
-    table = Table("task", "figure", "floor", "baseline now", "bar", "ours", "seeds", "")
+    table = Table("task", "metric", "initial baseline", "baseline", "bar", "ours", "seeds", "")
     for row in result.rows:
         verdict = "[green]reached[/]" if row.reached else "[bold red]below its bar[/]"
         table.add_row(
             row.task,
-            row.figure,
-            f"{row.floor:.3f}" if row.floor else "",
+            row.metric,
+            f"{row.initial_baseline:.3f}" if row.initial_baseline else "",
             f"{row.baseline:.3f} {row.baseline_name}",
             f"{'≤' if row.at_most else '≥'} {row.bar:.3f}",
             f"{row.median:.3f}",
@@ -132,11 +137,13 @@ def _plot(result: Result, path: Path) -> None:
 
     rows = result.rows[::-1]
     figure, axis = plt.subplots(figsize=(9, 0.5 * max(len(rows), 1) + 1.2), layout="constrained")
-    places = range(len(rows))
-    axis.barh(places, [row.median for row in rows], color="#1b6ca8", height=0.5, label="ours, median of the seeds")
-    axis.scatter([row.baseline for row in rows], places, color="#7b858e", marker="D", label="baseline", zorder=3)
-    axis.scatter([row.bar for row in rows], places, color="#c2452d", marker="|", s=220, label="bar", zorder=3)
-    axis.set_yticks(list(places), [f"{row.task}\n{row.figure}" for row in rows], size=8)
+    positions = range(len(rows))
+    axis.barh(
+        positions, [row.median for row in rows], color="#1b6ca8", height=0.5, label="ours, median of the seeds"
+    )
+    axis.scatter([row.baseline for row in rows], positions, color="#7b858e", marker="D", label="baseline", zorder=3)
+    axis.scatter([row.bar for row in rows], positions, color="#c2452d", marker="|", s=220, label="bar", zorder=3)
+    axis.set_yticks(list(positions), [f"{row.task}\n{row.metric}" for row in rows], size=8)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(fontsize=7, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
     figure.savefig(path, dpi=130)

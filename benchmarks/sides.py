@@ -1,6 +1,7 @@
-"""What is measured, each in a process of its own: `python -m benchmarks.sides NAME '{"argument": ...}'`.
+"""The sides of `benchmarks.ingest`, each in its own process.
 
-Prints what it found as a line of JSON. Clients connect before the clock starts.
+The command line is `python -m benchmarks.sides NAME '{"argument": ...}'`. A side prints its results as lines of
+JSON. Clients connect before the time is measured.
 """
 
 from __future__ import annotations
@@ -35,67 +36,76 @@ from transport.topics import partitions_of
 MODEL = "distilbert-mitre"
 
 
-def tell(**found: Any) -> None:
-    """Hand a result to the parent."""
-    print(json.dumps(found), flush=True)
+def print_result(**result: Any) -> None:
+    """Send a result to the parent process: a line of JSON on the standard output."""
+    print(json.dumps(result), flush=True)
 
 
 def role(name: wiring.Role, state_dir: str, bootstrap: str, neo4j: str = "") -> None:
-    """One of our roles as `sx9 up` runs it, until it is stopped."""
+    """Run one of our roles as `sx9 up` does, until it is stopped."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     wiring.run_role(name, _settings(state_dir), Endpoints(bootstrap, neo4j, "", ""))
 
 
-def noop(kind: str, state_dir: str, bootstrap: str, marks: list[int]) -> None:
-    """A Faust agent that does nothing, on the topics and with the app of the journal role.
+def noop(kind: str, state_dir: str, bootstrap: str, milestones: list[int]) -> None:
+    """Run a Faust agent that does nothing, on the topics and with the app of the journal role.
 
     Args:
         kind: `each` takes events one by one, `batches` with `stream.take`.
-        marks: Tells the time when it has seen so many.
+        state_dir: A folder for Faust.
+        bootstrap: host:port of Kafka.
+        milestones: Numbers of events, ascending; the agent prints the time when it has received that many.
     """
     app = wiring.faust_app("journal", _settings(state_dir), bootstrap)
     channel = app.topic(
         *(topic.name for topic in JOURNALED), value_type=bytes, value_serializer="raw", key_serializer="raw"
     )
-    app.agent(channel, name="noop")(_each(set(marks)) if kind == "each" else _batches(marks))
+    app.agent(channel, name="noop")(_each(set(milestones)) if kind == "each" else _batches(milestones))
     faust.Worker(app, loglevel=None, override_logging=False, quiet=True).execute_from_commandline()
 
 
-def _each(marks: set[int]) -> Callable[[Any], Any]:
+def _each(milestones: set[int]) -> Callable[[Any], Any]:
     async def agent(stream: Any) -> None:
         seen = 0
         async for _event in stream:
             seen += 1
-            if seen in marks:
-                tell(seen=seen, at_ms=time.time() * 1000)
+            if seen in milestones:
+                print_result(seen=seen, at_ms=time.time() * 1000)
 
     return agent
 
 
-def _batches(marks: list[int]) -> Callable[[Any], Any]:
+def _batches(milestones: list[int]) -> Callable[[Any], Any]:
     async def agent(stream: Any) -> None:
-        seen, left = 0, list(marks)
+        seen, remaining = 0, list(milestones)
         async for events in stream.take(1_000, within=0.1):
             seen += len(events)
-            while left and seen >= left[0]:
-                tell(seen=left.pop(0), at_ms=time.time() * 1000)
+            while remaining and seen >= remaining[0]:
+                print_result(seen=remaining.pop(0), at_ms=time.time() * 1000)
 
     return agent
 
 
 def graph(state_dir: str, bootstrap: str, neo4j: str) -> None:
-    """Our graph role's way from the topics to the graph: its bulk path."""
+    """Write the events of the topics to the graph with the bulk path of our graph role."""
     with (
         wiring.clients(bootstrap) as kafka,
         wiring.sink_of("graph", _settings(state_dir), Endpoints(bootstrap, neo4j, "", ""), kafka) as sink,
     ):
         start = time.monotonic()
         ends = catch_up(sink, kafka.reader, partitions_of(EVENT_TOPICS))
-        tell(events=sum(ends.values()), seconds=time.monotonic() - start, rss_mb=_peak_mb())
+        print_result(events=sum(ends.values()), seconds=time.monotonic() - start, rss_mb=_peak_mb())
 
 
 def driver(feed: str, events: int, neo4j: str, batch: int) -> None:
-    """The bare driver: rows of all events, ready in memory and sorted by label and type, `batch` at a time."""
+    """Write with the bare driver: the rows of all events are prepared in memory, grouped by label and type.
+
+    Args:
+        feed: A file of `write_feed`.
+        events: Number of events.
+        neo4j: URI of Neo4j.
+        batch: Rows per transaction.
+    """
     rows = list(_rows(feed, events))
     with GraphDatabase.driver(neo4j, notifications_min_severity="OFF") as bolt:
         bolt.verify_connectivity()
@@ -103,12 +113,12 @@ def driver(feed: str, events: int, neo4j: str, batch: int) -> None:
         for statement, group in rows:
             for part in _parts(group, batch):
                 _write(bolt, statement, part)
-        tell(events=events, seconds=time.monotonic() - start)
+        print_result(events=events, seconds=time.monotonic() - start)
 
 
 def _rows(feed: str, events: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    found = copies(sample(read_feed(Path(feed)), events), EVENT_TOPICS)
-    merged = batch_rows((next(found), offset) for offset in range(events))
+    repeated = copies(sample(read_feed(Path(feed)), events), EVENT_TOPICS)
+    merged = batch_rows((next(repeated), offset) for offset in range(events))
     for label, nodes in graphing._grouped(merged.nodes, lambda node: node.label):
         yield graphing._NODES % label, [graphing._node_row(node) for node in nodes]
     for kind, edges in graphing._grouped(merged.edges, lambda edge: edge.type):
@@ -116,45 +126,45 @@ def _rows(feed: str, events: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 
 def _parts(rows: list[Any], size: int) -> Iterable[list[Any]]:
-    return (rows[at : at + size] for at in range(0, len(rows), size))
+    return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def _write(bolt: Driver, statement: str, rows: list[Any]) -> None:
     with bolt.session() as session:
-        session.execute_write(lambda transaction: transaction.run(statement, rows=rows).consume())  # type: ignore[arg-type]
+        session.execute_write(lambda transaction: transaction.run(statement, rows=rows).consume())
 
 
 def fold(bootstrap: str) -> None:
-    """Our bulk path: read, decode and fold the journal."""
+    """Read, decode and fold the journal with our bulk path."""
     reader = consumer(bootstrap)
     end = end_offset(reader, JOURNAL.name, partition_of(MODEL))
     outputs, start = 0, time.monotonic()
-    for state, more in fold_from(reader, State(model=MODEL), end):
+    for state, new_outputs in fold_from(reader, State(model=MODEL), end):
         assert state.next_offset <= end
-        outputs += len(more)
-    tell(events=end, seconds=time.monotonic() - start, outputs=outputs, rss_mb=_peak_mb())
+        outputs += len(new_outputs)
+    print_result(events=end, seconds=time.monotonic() - start, outputs=outputs, rss_mb=_peak_mb())
 
 
 def bare(bootstrap: str) -> None:
-    """kafka-python on the journal, looking at nothing."""
+    """Read the journal with kafka-python, without decoding."""
     reader = consumer(bootstrap)
-    place = TopicPartition(JOURNAL.name, partition_of(MODEL))
-    end = end_offset(reader, *place)
+    partition = TopicPartition(JOURNAL.name, partition_of(MODEL))
+    end = end_offset(reader, *partition)
     start, seen = time.monotonic(), 0
-    reader.assign([place])
-    reader.seek_to_beginning(place)
+    reader.assign([partition])
+    reader.seek_to_beginning(partition)
     while seen < end:
         seen += sum(len(messages) for messages in reader.poll(timeout_ms=1_000).values())
-    tell(events=end, seconds=time.monotonic() - start)
+    print_result(events=end, seconds=time.monotonic() - start)
 
 
 def read(bootstrap: str) -> None:
-    """Our bulk reader on the journal, looking at nothing: what decoding and the fold add to it."""
+    """Read the journal with our bulk reader, without decoding; `fold` adds decoding and folding to it."""
     reader = consumer(bootstrap)
     start, seen = time.monotonic(), 0
-    for messages in read_range(reader, JOURNAL.name, partition_of(MODEL)):
+    for messages in read_range(reader, JOURNAL.name, partition_of(MODEL), 0):
         seen += len(messages)
-    tell(events=seen, seconds=time.monotonic() - start)
+    print_result(events=seen, seconds=time.monotonic() - start)
 
 
 def _settings(state_dir: str) -> Settings:

@@ -1,4 +1,4 @@
-"""What the measurements stand on: services of their own, processes, and questions to Kafka and Neo4j."""
+"""The environment of an ingest benchmark: services, processes of the sides, queries to Kafka and Neo4j."""
 
 from __future__ import annotations
 
@@ -31,13 +31,25 @@ from transport.admin import committed_offsets
 from transport.kafka import end_offset, read_ranges
 from transport.topics import create_topics, partitions_of
 
-PATIENCE_S = 900.0
+TIMEOUT_S = 900.0
+"""Longest wait for a result or a condition, seconds."""
 HERE = Path(__file__).parent
 
 
 @dataclass
 class Stage:
-    """One benchmark run: where it works, what it was told, and how far it is."""
+    """One benchmark run.
+
+    Attributes:
+        folder: For temporary files.
+        events: Number of events.
+        repeat: Runs of each side.
+        quix: Python interpreter with Quix Streams.
+        feed_file, feed: The events of the feed, as a file and in memory.
+        progress: Where progress is shown.
+        numbers: Makes names unique.
+        agreed: Name -> result that all sides must have; see `must_agree`.
+    """
 
     folder: Path
     events: int
@@ -50,12 +62,12 @@ class Stage:
     agreed: dict[str, Any] = field(default_factory=dict)
 
     def settings(self) -> Settings:
-        """Settings with a state folder that nothing has used."""
+        """Settings with a new state folder."""
         return load_settings(state_dir=self.folder / f"state{next(self.numbers)}", tick_interval_s=0)
 
     @contextlib.contextmanager
     def services(self, *, neo4j: bool) -> Iterator[Endpoints]:
-        """A Kafka with empty topics, and an empty Neo4j where it is wanted."""
+        """A Kafka with empty topics, and with `neo4j` an empty Neo4j; both stop at the end of the block."""
         settings = self.settings()
         with services(settings, neo4j=neo4j, progress=self.progress) as endpoints:
             create_topics(endpoints.kafka_bootstrap)
@@ -65,48 +77,52 @@ class Stage:
             yield endpoints
 
     def events_of(self, topics: Sequence[Topic], number: int, skip: int = 0) -> Iterator[Event]:
-        """Events of these topics, thinned as `number` needs it, and without end."""
+        """Events of some topics, without end; see `sample` for `number` and `copies` for `skip`."""
         return copies(sample(self.feed, number), topics, skip)
 
-    def publish(self, bootstrap: str, events: Iterator[Event], number: int, doing: str) -> None:
-        """Publish so many of the events, shown as progress."""
-        with self.task(doing, number) as advance:
+    def publish(self, bootstrap: str, events: Iterator[Event], number: int, title: str) -> None:
+        """Publish the first `number` events, and show the progress."""
+        with self.task(title, number) as advance:
             send(bootstrap, events, number, advance)
 
     @contextlib.contextmanager
-    def task(self, doing: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-        """A line of progress while the block runs; yields how to advance it."""
-        task = self.progress.add_task(doing, total=total)
+    def task(self, title: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        """Show a line of progress while the block runs; yields a function that advances it."""
+        task = self.progress.add_task(title, total=total)
         try:
             yield lambda steps: self.progress.advance(task, steps)
         finally:
             self.progress.remove_task(task)
 
-    def must_agree(self, what: str, found: Any) -> None:
-        """Refuse to compare sides that did not do the same."""
-        wanted = self.agreed.setdefault(what, found)
-        if found != wanted:
-            raise RuntimeError(f"sides differ in {what}: {found} and {wanted}")
+    def must_agree(self, name: str, value: Any) -> None:
+        """Check that a result equals that of the sides before.
+
+        Raises:
+            RuntimeError: It does not: the sides did different work.
+        """
+        expected = self.agreed.setdefault(name, value)
+        if value != expected:
+            raise RuntimeError(f"the sides differ in {name}: {value} and {expected}")
 
     def side(self, name: str, /, **arguments: Any) -> dict[str, Any]:
-        """Run a side in a process of its own, to its end."""
+        """Run a side in its own process and return its result."""
         with self.process([sys.executable, "-m", "benchmarks.sides", name, json.dumps(arguments)]) as process:
-            return process.told()
+            return process.next_result()
 
     def quix_side(self, **arguments: Any) -> dict[str, Any]:
-        """Run the side of Quix Streams, to its end."""
+        """Run the side of Quix Streams and return its result."""
         with self.process([str(self.quix), str(HERE / "quix.py"), json.dumps(arguments)]) as process:
-            return process.told()
+            return process.next_result()
 
     @contextlib.contextmanager
     def running(self, name: str, /, **arguments: Any) -> Iterator[Process]:
-        """A side that runs until the block ends."""
+        """Run a side in its own process until the block ends."""
         with self.process([sys.executable, "-m", "benchmarks.sides", name, json.dumps(arguments)]) as process:
             yield process
 
     @contextlib.contextmanager
     def process(self, command: list[str]) -> Iterator[Process]:
-        """A child process; what it logs is in the folder, and shown if it fails."""
+        """Run a child process until the block ends. Its log is a file in the folder."""
         log = self.folder / f"side{next(self.numbers)}.log"
         with log.open("wb") as out:
             child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=out, cwd=HERE.parent)
@@ -122,7 +138,12 @@ class Stage:
 
 
 class Process:
-    """A side at work."""
+    """A side that is running.
+
+    Args:
+        child: Its process, with the standard output as a pipe.
+        log: The file that it logs to.
+    """
 
     def __init__(self, child: subprocess.Popen[bytes], log: Path) -> None:
         self._child = child
@@ -130,86 +151,106 @@ class Process:
         self._lines: queue.Queue[bytes] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def told(self) -> dict[str, Any]:
-        """The next line that it tells."""
-        line = self._lines.get(timeout=PATIENCE_S)
+    def next_result(self) -> dict[str, Any]:
+        """Wait for the next result that it prints.
+
+        Raises:
+            RuntimeError: The process ended; the message has the end of its log.
+        """
+        line = self._lines.get(timeout=TIMEOUT_S)
         if not line:
             raise RuntimeError(f"{self._child.args!r} ended with {self._child.wait()}:\n{self.logged()[-4_000:]}")
-        return json.loads(line)
+        result: dict[str, Any] = json.loads(line)
+        return result
 
-    def wait_for_log(self, words: str) -> None:
-        """Wait until it has logged these words."""
+    def wait_for_log(self, text: str) -> None:
+        """Wait until its log contains a text."""
 
-        def logged() -> bool:
+        def is_logged() -> bool:
             if self._child.poll() is not None:
                 raise RuntimeError(f"{self._child.args!r} ended:\n{self.logged()[-4_000:]}")
-            return words in self.logged()
+            return text in self.logged()
 
-        wait_until(logged, f"{words!r} in the log of {self._child.args!r}")
+        wait_until(is_logged, f"{text!r} in the log of {self._child.args!r}")
 
     def logged(self) -> str:
+        """Its log up to now."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     def rss_mb(self) -> float:
-        """Its resident memory now."""
-        return psutil.Process(self._child.pid).memory_info().rss / 1024 / 1024
+        """Its resident memory now, MB."""
+        return float(psutil.Process(self._child.pid).memory_info().rss) / 1024 / 1024
 
     def _listen(self) -> None:
         assert self._child.stdout
         for line in self._child.stdout:
-            _, brace, rest = line.partition(b"{")  # Faust may have written a terminal code before it
+            _, brace, rest = line.partition(b"{")  # Faust may have written a terminal escape code before it
             if brace:
                 self._lines.put(brace + rest)
         self._lines.put(b"")
 
 
-def wait_until(there: Callable[[], bool], what: str, every_s: float = 0.1) -> None:
-    """Ask again and again until something is there."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not there():
+def wait_until(condition: Callable[[], bool], name: str, every_s: float = 0.1) -> None:
+    """Poll until a condition holds.
+
+    Args:
+        condition: Polled every `every_s` seconds.
+        name: Of the condition, for the error message.
+        every_s: Seconds between two polls.
+
+    Raises:
+        RuntimeError: It does not hold within `TIMEOUT_S`.
+    """
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition():
         if time.monotonic() > deadline:
-            raise RuntimeError(f"not there after {PATIENCE_S:.0f} s: {what}")
+            raise RuntimeError(f"timeout after {TIMEOUT_S:.0f} s: {name}")
         time.sleep(every_s)
 
 
 def first_after(reader: KafkaConsumer, ends: dict[TopicPartition, int]) -> int:
-    """Broker's time of the earliest message at or after these offsets, ms."""
-    spans = {partition: (end, end + 1) for partition, end in ends.items() if end_offset(reader, *partition) > end}
-    return min(message.timestamp for messages in read_ranges(reader, spans) for message in messages)
+    """Broker timestamp of the earliest message at or after some offsets, ms.
+
+    Args:
+        reader: A consumer without a group.
+        ends: Partition -> offset; at least one partition has a message there.
+    """
+    ranges = {partition: (end, end + 1) for partition, end in ends.items() if end_offset(reader, *partition) > end}
+    return min(int(message.timestamp) for messages in read_ranges(reader, ranges) for message in messages)
 
 
 def ends_of(reader: KafkaConsumer, topics: Sequence[Topic]) -> dict[TopicPartition, int]:
-    """The offset that comes next, of every partition."""
-    return {place: end_offset(reader, *place) for place in partitions_of(topics)}
+    """Partition of the topics -> the offset that its next message will get."""
+    return {partition: end_offset(reader, *partition) for partition in partitions_of(topics)}
 
 
 def wait_for_commits(bootstrap: str, reader: KafkaConsumer, roles: Sequence[Role]) -> None:
-    """Wait until every role has committed all that is on its topics."""
+    """Wait until every role has committed all messages of its topics."""
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
 
-    def done() -> bool:
+    def is_committed() -> bool:
         for role in roles:
             committed = committed_offsets(admin, group_of(role))
             ends = ends_of(reader, TOPICS_OF[role])
-            if any(committed.get(place, 0) < end for place, end in ends.items()):
+            if any(committed.get(partition, 0) < end for partition, end in ends.items()):
                 return False
         return True
 
     try:
-        wait_until(done, f"commits of {', '.join(roles)}", every_s=1.0)
+        wait_until(is_committed, f"commits of {', '.join(roles)}", every_s=1.0)
     finally:
         admin.close()
 
 
 def wipe(neo4j: str) -> None:
-    """Delete everything from the graph; the constraints stay."""
+    """Delete all nodes and edges; the constraints stay."""
     with GraphDatabase.driver(neo4j) as driver, driver.session() as session:
         for pattern in ("()-[x]->()", "(x)"):
-            session.run(f"MATCH {pattern} CALL (x) {{ DELETE x }} IN TRANSACTIONS OF 5000 ROWS").consume()  # type: ignore[arg-type]
+            session.run(f"MATCH {pattern} CALL (x) {{ DELETE x }} IN TRANSACTIONS OF 5000 ROWS").consume()
 
 
-def counted(neo4j: str) -> tuple[int, int]:
-    """Nodes and edges of the graph."""
+def count_graph(neo4j: str) -> tuple[int, int]:
+    """Number of entities and number of edges in the graph."""
     with GraphDatabase.driver(neo4j) as driver:
         nodes = driver.execute_query("MATCH (n:Entity) RETURN count(n) AS n").records[0]["n"]
         edges = driver.execute_query("MATCH ()-[r]->() RETURN count(r) AS n").records[0]["n"]

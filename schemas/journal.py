@@ -1,8 +1,12 @@
 """The journal: per model, one totally ordered log of everything that can influence its retraining.
 
-    example    what the model can learn from one event        policy     the rules of retraining from here on
-    tick       time passes                                    score      how the champion did on new examples
-    manual     a person asks for a retrain                    promoted / refused   the answer to a trigger
+    example    what the model can learn from one event
+    tick       the current time
+    manual     a request to retrain
+    policy     the rules of retraining for the records that follow
+    score      scores of the champion on new examples
+    promoted   the version of a trigger became the champion
+    refused    the version of a trigger did not become the champion
 
 Windows, drift scores and triggers are a pure fold over these records (`streams.core.fold`).
 """
@@ -17,11 +21,12 @@ from schemas.policy import Policy
 from schemas.scores import Evaluation
 
 HOLDOUT_PER_MILLE = 100
-"""Share of entity keys that are never trained on. A constant: an example is in the holdout for ever or never."""
+"""Number of entity keys in a thousand that are never trained on. It is a constant, so that the side of an example
+never changes."""
 
 
 class Source(msgspec.Struct, frozen=True):
-    """The event that a record was made from; a second delivery of it is seen for what it is."""
+    """The position of the event that a record was made from, by which a redelivery is recognized."""
 
     topic: str
     partition: int
@@ -49,7 +54,7 @@ def is_redelivery(source: Source, last_offset: int | None) -> bool:
 
 
 class Instruction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing that a language model is asked, and the answer: `{"instruction", "input", "output"}`."""
+    """A question to a language model, and the answer: `{"instruction", "input", "output"}`."""
 
     instruction: str
     input: str = ""
@@ -81,16 +86,16 @@ class Example(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     Attributes:
         source: The event.
         key: Entity key; a later example with the same key supersedes the earlier.
-        hash: Content hash of all that can be learnt from it, 16 hex digits.
+        hash: Hash of the content, 16 hex digits.
         group: Examples of one group are on the same side of the holdout; empty: the key is its own group.
-        text: What `distilbert-mitre` reads.
-        instructions: What `phi3-mitre-lora` answers.
-        node, link: What `gnn-threat` sees; one of the two.
+        text: Input of `distilbert-mitre`.
+        instructions: Questions and answers for `phi3-mitre-lora`.
+        node, link: A node or a link of the graph of `gnn-threat`; one of the two.
         labels: Its tactics, or its severity (`severity:high`), or both; of a link `<relation>:<kind of its
             source>`. Sorted.
-        taxonomy: Where the labels come from (`enterprise-attack/15.1`).
-        retracted: The feed took the entity back: earlier examples of this key no longer count.
-        observed_ms: When the feed said so (CloudEvents `time`), for humans; the fold never reads it.
+        taxonomy: Taxonomy of the labels (`enterprise-attack/15.1`).
+        retracted: The feed removed or revoked the entity: earlier examples with this key no longer count.
+        observed_ms: CloudEvents `time` of the event, for people; the fold does not read it.
     """
 
     source: Source
@@ -108,13 +113,13 @@ class Example(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
 
 
 class Tick(msgspec.Struct, frozen=True, tag="tick"):
-    """Time passes: the only way in which time enters the fold. `time_ms` since 1970 UTC."""
+    """The current time, `time_ms` since 1970 UTC. The fold knows time from ticks alone."""
 
     time_ms: int
 
 
 class Manual(msgspec.Struct, frozen=True, kw_only=True, tag="manual"):
-    """A person asks for a retrain; `request` is unique, so that a second delivery does nothing."""
+    """A request to retrain; `request` is a unique id, so that a redelivery has no effect."""
 
     request: str
     reason: str
@@ -122,13 +127,13 @@ class Manual(msgspec.Struct, frozen=True, kw_only=True, tag="manual"):
 
 
 class PolicyChange(msgspec.Struct, frozen=True, tag="policy"):
-    """From here on, these rules hold."""
+    """The policy for the records that follow."""
 
     policy: Policy
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="score"):
-    """How the champion scored new examples before anyone trained on them (prequential evaluation).
+    """Scores of the champion on new examples before any version is trained on them (prequential evaluation).
 
     `scores` is read from older records and no longer written; see `evaluation`.
     """
@@ -142,7 +147,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
 
 
 class Promoted(msgspec.Struct, frozen=True, kw_only=True, tag="promoted"):
-    """The answer to a trigger: `version` serves from now on."""
+    """The result of a trigger: `version` is the champion from here on."""
 
     trigger: str
     version: str
@@ -150,7 +155,7 @@ class Promoted(msgspec.Struct, frozen=True, kw_only=True, tag="promoted"):
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
-    """The answer to a trigger: the candidate does not serve; `reason` says why, with numbers."""
+    """The result of a trigger: the gate refused the candidate; `reason` gives the comparison that failed."""
 
     trigger: str
     version: str
@@ -167,7 +172,7 @@ def key_hash(key: str) -> int:
 
 
 def held_out(example: Example) -> bool:
-    """Whether an example is in the holdout, which the hash of its group decides: for ever or never."""
+    """Whether an example is in the holdout, decided by the hash of its group, so that it never changes."""
     return in_holdout(key_hash(example.group or example.key))
 
 

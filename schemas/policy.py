@@ -1,5 +1,8 @@
-"""The rules of retraining. They are a journal record themselves, so a decision never depends on a setting
-that the log does not know; a backtest replaces them and replays the log."""
+"""The rules of retraining.
+
+A policy is a record of the journal, so every decision depends on the log alone. A backtest replaces the policy
+and replays the log.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,24 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """When windows close and when a model is retrained.
 
     Attributes:
-        window_examples: A window closes at this many training examples.
-        window_age_s: A tick closes a non-empty window this many seconds after the tick that opened it.
-        bootstrap_examples: The first version waits for this many training examples.
-        retrain_examples: Volume: this many training examples since the last trigger.
-        champion_age_s, staleness_examples: Staleness: the last trigger is this old and at least so many
-            training examples have come since.
-        cooldown_s: No trigger within this many seconds of the one before (a manual request passes).
-        drift_window: Drift is measured over this many most recent examples.
-        drift_min_support: Below this many examples since the champion's windows there is no drift statistic.
-        drift_every: It is measured every so many examples.
-        drift_threshold, drift_rearm: Jensen-Shannon distance (0 to 1) at which it trips, and below which it
-            must fall before it can trip again (hysteresis).
-        taxonomy_examples: A label the champion does not know trips at this many examples.
-        reservoir: How many keys the fold remembers for rehearsal, and as many again for the holdout.
-        rehearsal_examples: Older examples mixed into a training run, at most.
-        holdout_examples: Holdout examples of each kind (old, recent) named in a trigger, at most.
-        seed: Of the rehearsal sample and of the training run.
+        window_examples: Number of training examples at which a window closes.
+        window_age_s: Age in seconds, from tick to tick, at which a non-empty window closes.
+        bootstrap_examples: Number of training examples that the first version needs.
+        retrain_examples: Volume rule: number of training examples since the last trigger.
+        champion_age_s, staleness_examples: Staleness rule: age of the last trigger in seconds, and the least
+            number of training examples since then.
+        cooldown_s: Least time in seconds between two triggers; a manual request is not bound by it.
+        drift_window: Number of most recent examples over which drift is measured.
+        drift_min_support: Least number of examples since the champion's windows for a drift value.
+        drift_every: Number of examples between two measurements.
+        drift_threshold, drift_rearm: Jensen-Shannon distance (0 to 1) at which the drift rule fires, and below
+            which it must fall before the rule can fire again (hysteresis).
+        taxonomy_examples: Number of examples of a label unknown to the champion at which the taxonomy rule
+            fires.
+        reservoir: Number of keys that the fold keeps for rehearsal; it keeps as many for the holdout.
+        rehearsal_examples: Largest number of older examples in a training run.
+        holdout_examples: Largest number of holdout examples of each kind (old, recent) in a trigger.
+        seed: Seed of the rehearsal sample and of the training run.
     """
 
     window_examples: int = 250
@@ -50,10 +54,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 17
 
     def checked(self) -> Policy:
-        """The policy itself.
+        """Return the policy, or raise if a value is out of range.
 
         Raises:
-            BadConfiguration: A field is out of its range, named with the range.
+            BadConfiguration: A field is out of range; the message names the field and the range.
         """
         for name in (
             "window_examples", "bootstrap_examples", "retrain_examples", "drift_window", "drift_every", "reservoir",

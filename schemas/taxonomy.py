@@ -1,6 +1,6 @@
-"""Which taxonomy, in which release, a label comes from.
+"""Taxonomies: the sets of labels, by name and release.
 
-ATT&CK renames, splits and retires tactics between releases, so a bare label means nothing without its
+ATT&CK renames, splits and retires tactics between releases, so a label has a meaning only together with its
 taxonomy. A taxonomy is written `<name>/<release>`, such as `enterprise-attack/15.1`.
 """
 
@@ -11,7 +11,7 @@ import re
 _RELEASE = re.compile(r"\d+")
 
 SEVERITIES = ("info", "low", "medium", "high", "critical")
-"""How bad what a template detects is, as Nuclei's templates say it, from the least to the most."""
+"""Severities of Nuclei templates, from the lowest to the highest."""
 _SEVERITY = "severity:"
 
 
@@ -30,7 +30,7 @@ def is_severity(label: str) -> bool:
 
 
 def taxonomy(name: str, release: str) -> str:
-    """The written form of a taxonomy.
+    """The name of a taxonomy with its release.
 
     >>> taxonomy("enterprise-attack", "15.1")
     'enterprise-attack/15.1'
@@ -39,7 +39,7 @@ def taxonomy(name: str, release: str) -> str:
 
 
 def release_order(release: str) -> tuple[int, ...]:
-    """A key that sorts releases as people count: by their numbers, not by their letters.
+    """A sort key for releases: by number, not by letter.
 
     >>> sorted(["16.1", "9.0", "15.1"], key=release_order)
     ['9.0', '15.1', '16.1']

@@ -19,11 +19,11 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     """One topic.
 
     Attributes:
-        name: Its name, with the version of its contract.
-        key: What the message key is.
-        partitions: How many; per-model topics have one per model.
-        record: The type (or union) of its values.
-        retention_ms: How long records are kept; `FOR_EVER` keeps every version rebuildable.
+        name: Name, ending in the version of the contract.
+        key: Meaning of the message key.
+        partitions: Number of partitions; topics that are keyed by model have one for each model.
+        record: Type (or union) of the values.
+        retention_ms: Retention; `FOR_EVER` keeps what rebuilding a version needs.
     """
 
     name: str
@@ -57,7 +57,7 @@ _TOPIC_OF: dict[type, Topic] = {
 
 
 def topic_of(event: Event) -> Topic:
-    """The topic on which an event belongs."""
+    """The topic of an event."""
     return _TOPIC_OF[type(event)]
 
 

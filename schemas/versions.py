@@ -1,4 +1,4 @@
-"""Versions of a model and what they are made of."""
+"""Versions of a model: their manifests and the events of their lives."""
 
 from __future__ import annotations
 
@@ -24,30 +24,31 @@ class GateCheck(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a version is made of; lies beside its weights as `manifest.json`.
+    """Everything that a version was built from; `manifest.json` in the folder of its weights.
 
     Attributes:
         model, version, parent: Names; the first version has no parent.
-        trigger, reason: Id and reason of the trigger it answers.
+        trigger, reason: Id and reason of its trigger.
         spans: Windows with offsets and content digests.
         rehearsal: Journal offsets of the rehearsal sample.
-        examples_trained: Examples the run saw (windows after superseding, plus rehearsal).
-        examples_left_out: Window examples beyond the run's bound, left out by a sample.
-        newest_event_ms: Broker time of the newest event it learnt from.
+        examples_trained: Number of training examples (current examples of the windows, plus rehearsal).
+        examples_left_out: Number of examples of the windows above the limit of the run, left out by a sample.
+        newest_event_ms: Broker time of the newest training example.
         config: The resolved training configuration, seed and thread count included.
         base: Name of the base model, and the sha256 of its weights.
         labels: Label order of the head.
-        taxonomies: Where the labels come from, sorted.
-        libraries: Name -> version of what computed it; `machine` is the processor architecture.
-        evaluation: The candidate's scores.
-        parent_evaluation: The parent's, on the same examples; empty without a parent.
+        taxonomies: Taxonomies of the labels, sorted.
+        libraries: Package -> version; `machine` is the processor architecture.
+        evaluation: Scores of this version on the holdout.
+        parent_evaluation: Scores of the parent on the same examples; empty without a parent.
         baselines: Simple baseline, trained on the same examples -> its scores on the same holdout.
-        report: What else the recipe found out: calibration, samples, ... as its documentation says.
-        gate: Each comparison; `promoted` is their conjunction.
-        files: File name -> sha256, for every file of the version but this one.
+        report: Other results of the recipe, such as calibration and samples.
+        gate: The comparisons of the gate; `promoted` is true if all of them passed.
+        files: File name -> sha256, for every file of the version except this one.
         scores, parent_scores, baseline_scores, per_label: The scores as manifests held them before they were
             nested; read into the fields above, no longer written.
-        created_ms: When the run ended; `seconds` how long it took. The only fields not reproduced by a rebuild.
+        created_ms: Time of the end of the run; `seconds` is its duration. Only these fields differ after a
+            rebuild.
     """
 
     model: str
@@ -90,11 +91,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class VersionEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Something happened to a version, on `model.versions.v1`.
+    """A change of a version's state, on `model.versions.v1`.
 
-    A trigger's answer is exactly one `promoted` or `refused`, after one `trained`. `detail` says why.
-    `evaluation` and `parent_evaluation` are without single labels. `newest_event_ms` is the broker time of the
-    newest event it learnt from. `scores` and `parent_scores` are read from older records and no longer written.
+    Each trigger leads to one `trained` and then one `promoted` or `refused`. `detail` gives the reason.
+    `evaluation` and `parent_evaluation` have no scores per label. `newest_event_ms` is the broker time of the
+    newest training example. `scores` and `parent_scores` are read from older records and no longer written.
     """
 
     model: str
@@ -120,5 +121,5 @@ class VersionEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     @property
     def id(self) -> str:
-        """`model/version/outcome`; a second announcement with the same id says nothing new."""
+        """`model/version/outcome`; an event with an id that was seen before is a redelivery."""
         return f"{self.model}/{self.version}/{self.outcome}"

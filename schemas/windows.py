@@ -1,8 +1,8 @@
-"""Windows and triggers: what the fold over a journal says.
+"""Windows and triggers: the results of the fold over a journal.
 
 A window is a half-open range `[start, end)` of journal offsets whose examples are trained together; the
-windows of a model lie end to end. A trigger is the decision to retrain, complete: with it, the topics and
-the configuration a version can be built, now or in five years.
+windows of a model are consecutive. A trigger is a complete decision to retrain: the trigger, the topics and the
+configuration are enough to build the version, now or in five years.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A closed window.
 
     Attributes:
-        model: Whose journal.
+        model: Name of the model.
         start, end: Half-open range of journal offsets.
-        closed_by: Why it closed.
+        closed_by: Reason for closing.
         opened_ms, closed_ms: Tick times, 0 before the first tick.
-        examples, holdout, retracted: How many records of each kind it holds, second deliveries not counted.
-        labels: Label -> count over its training examples.
+        examples, holdout, retracted: Number of records of each kind, without redeliveries.
+        labels: Label -> number of training examples.
         digest: Chained BLAKE2b of its examples' keys and hashes, in order.
     """
 
@@ -47,7 +47,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Measure(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One rule, its number and its limit at the moment of a decision; `tripped` says which way it went."""
+    """The value and the limit of one rule at the time of a decision; `tripped` says whether the rule fired."""
 
     rule: str
     value: float
@@ -57,7 +57,7 @@ class Measure(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Span(msgspec.Struct, frozen=True):
-    """A window as a trigger names it."""
+    """The part of a window that a trigger records."""
 
     start: int
     end: int
@@ -66,20 +66,20 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class Trigger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The decision to retrain.
+    """A decision to retrain.
 
     Attributes:
-        model: Which model.
-        number: 1, 2, ... per model; the version it leads to is `v<number>`.
+        model: Name of the model.
+        number: 1, 2, ... per model; the resulting version is `v<number>`.
         offset: Journal offset of the record that tripped it.
-        reason: The rule that tripped; `measures` holds the numbers of all rules.
+        reason: The rule that fired; `measures` holds the values of all rules.
         at_ms: Tick time of the decision.
         parent: The champion to start from, empty for the first version.
-        spans: The windows to train on, end to end, oldest first.
-        rehearsal: Journal offsets of older training examples to mix in, none superseded.
-        holdout_old, holdout_recent: Journal offsets to judge on: from before the first span, and from within.
+        spans: The consecutive windows to train on, oldest first.
+        rehearsal: Journal offsets of older training examples to add; none of them is superseded.
+        holdout_old, holdout_recent: Journal offsets of the holdout: from before the first span, and from the spans.
         labels: Labels known after this trigger, sorted.
-        seed: Of the training run.
+        seed: Seed of the training run.
     """
 
     model: str
@@ -103,17 +103,17 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def version(self) -> str:
-        """Name of the version that answers this trigger: `v0001`, `v0002`, ..."""
+        """Name of the version that results from this trigger: `v0001`, `v0002`, ..."""
         return f"v{self.number:04d}"
 
     @property
     def examples(self) -> int:
-        """Training examples in its windows."""
+        """Number of training examples in its windows."""
         return sum(span.examples for span in self.spans)
 
 
 class Declined(msgspec.Struct, frozen=True, kw_only=True):
-    """A decision not to retrain, with the numbers; recomputed from the journal when somebody asks."""
+    """A decision not to retrain, with the measured values; not stored, but computed from the journal on request."""
 
     model: str
     offset: int

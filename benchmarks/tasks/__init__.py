@@ -1,1 +1,1 @@
-"""What each model is measured on: a module per task, each with `run(setup, progress) -> rows`."""
+"""The tasks of `benchmarks.quality`: one module per task, each with `run(setup, progress) -> rows`."""

@@ -1,10 +1,11 @@
-"""Examples of `distilbert-mitre` from the feeds on disk, made by the fetchers and projections of the stream."""
+"""Shared by the tasks of `distilbert-mitre`: examples from feeds on disk, training, scores, linear baselines."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -14,10 +15,17 @@ from benchmarks.rows import Setup
 from schemas.encoding import EncodedEvent
 from schemas.events import Event, Relationship, Technique
 from schemas.journal import Example, Source
+from schemas.scores import TaskScores
 from streams.core.projections.base import project
 from streams.fetchers.feeds import attack, nuclei
 from trainers.core.dataset import Dataset, text_hash
-from trainers.core.metrics.classification import Scores, marks, score
+from trainers.core.loop import device_of
+from trainers.core.metrics.classification import (
+    LabelMatrix,
+    classification_scores,
+    extend_labels,
+    label_matrix,
+)
 from trainers.core.progress import RunProgress
 from trainers.core.report import Report
 from trainers.models.distilbert.config import DistilbertConfig
@@ -25,32 +33,32 @@ from trainers.models.distilbert.config import DistilbertConfig
 MODEL = "distilbert-mitre"
 
 
-class Told(msgspec.Struct, frozen=True):
-    """An example, and the technique that it speaks of where there is one."""
+class FeedExample(msgspec.Struct, frozen=True):
+    """An example, and the id of the technique that its text is about; empty if there is none."""
 
     example: Example
     technique: str = ""
 
 
-def release(setup: Setup, number: str) -> list[Told]:
-    """What stands in a release of Enterprise ATT&CK: its techniques and procedure sentences."""
+def release(setup: Setup, number: str) -> list[FeedExample]:
+    """The techniques and procedure sentences of a release of Enterprise ATT&CK."""
     path = setup.feed(f"attack/enterprise-attack-{number}.json")
-    return _told(attack.parse(path.read_bytes(), "enterprise-attack", path.name).outcomes)
+    return _examples(attack.parse(path.read_bytes(), "enterprise-attack", path.name).outcomes)
 
 
-def templates(setup: Setup) -> list[Told]:
+def templates(setup: Setup) -> list[FeedExample]:
     """The Nuclei templates that have one of the five severities."""
-    return _told(nuclei.parse_folder(setup.feed("nuclei-templates")))
+    return _examples(nuclei.parse_folder(setup.feed("nuclei-templates")))
 
 
-def _told(outcomes: Sequence[object]) -> list[Told]:
-    out = []
+def _examples(outcomes: Sequence[object]) -> list[FeedExample]:
+    examples = []
     for number, outcome in enumerate(outcomes):
         if isinstance(outcome, EncodedEvent):
             found = project(MODEL, outcome.event, Source("feed", 0, number))
             if found is not None and not found.retracted:
-                out.append(Told(found, _technique(outcome.event)))
-    return out
+                examples.append(FeedExample(found, _technique(outcome.event)))
+    return examples
 
 
 def _technique(event: Event) -> str:
@@ -59,22 +67,22 @@ def _technique(event: Event) -> str:
     return event.target.id if isinstance(event, Relationship) else ""
 
 
-def unseen(told: Sequence[Told], seen: Sequence[Told]) -> list[Told]:
-    """Those whose text is in none of `seen`, up to case and white space."""
+def unseen(examples: Sequence[FeedExample], seen: Sequence[FeedExample]) -> list[FeedExample]:
+    """The examples whose text is not in `seen`, ignoring case and white space."""
     texts = {text_hash(one.example.text) for one in seen}
-    return [one for one in told if text_hash(one.example.text) not in texts]
+    return [one for one in examples if text_hash(one.example.text) not in texts]
 
 
-def labels_of(told: Sequence[Told]) -> tuple[str, ...]:
-    """All labels, sorted."""
-    return tuple(sorted({label for one in told for label in one.example.labels}))
+def labels_of(examples: Sequence[FeedExample]) -> tuple[str, ...]:
+    """All labels of some examples, sorted."""
+    return tuple(sorted({label for one in examples for label in one.example.labels}))
 
 
 def train(
     data: Dataset, base: Path, config: DistilbertConfig, folder: Path, progress: Progress, title: str,
     parent: Path | None = None,
 ) -> Report:  # fmt: skip
-    """A version in `folder`, which is made."""
+    """Train a version in `folder`, which is created, and show the progress."""
     from trainers.models.distilbert import recipe as distilbert
 
     folder.mkdir(parents=True)
@@ -82,8 +90,8 @@ def train(
     task = progress.add_task(title, total=None)
 
     def on_progress(step: RunProgress) -> None:
-        said = f"{title}: {step.phase}" + (f", loss {step.loss:.3f}" if step.epoch else "")
-        progress.update(task, description=said, completed=step.step, total=step.steps)
+        description = f"{title}: {step.phase}" + (f", loss {step.loss:.3f}" if step.epoch else "")
+        progress.update(task, description=description, completed=step.step, total=step.steps)
 
     report = distilbert.run(data, labels, base, parent, config, folder, on_progress)
     progress.remove_task(task)
@@ -91,51 +99,58 @@ def train(
 
 
 def base(setup: Setup) -> Path:
-    """Folder of the stand-in."""
+    """Folder of the base model."""
     from trainers.bases.resolve import resolve
 
     return resolve("minilm", setup.cache, "distilbert").folder
 
 
-def predicted(folder: Path, config: DistilbertConfig, told: Sequence[Told]) -> Scores:
-    """Scores of a version on examples."""
-    from trainers.models.distilbert.recipe import Classifier
+def evaluate(folder: Path, config: DistilbertConfig, examples: Sequence[FeedExample]) -> TaskScores:
+    """Scores of a version on some examples, at least one; `config` only names the device."""
+    from trainers.models.distilbert.predict import load
 
-    classifier = Classifier(folder, config)
-    _, said = classifier([one.example.text for one in told])
-    return scores(classifier.labels, said, told)
-
-
-def scores(labels: Sequence[str], said: np.ndarray, told: Sequence[Told]) -> Scores:
-    """Scores of predictions (examples, labels)."""
-    sets = [one.example.labels for one in told]
-    extra = tuple(sorted({label for names in sets for label in names} - set(labels)))
-    missing = np.zeros((len(told), len(extra)), dtype=np.bool_)
-    everything = (*labels, *extra)
-    return score(marks(sets, everything), np.hstack([said, missing]), everything)
+    classifier = load(folder, str(device_of(config)))
+    predictions = classifier.predict_arrays([one.example.text for one in examples])
+    return scores(classifier.labels, predictions.predicted, examples)
 
 
-def linear(train_on: Sequence[Told], told: Sequence[Told], *, machine: str) -> Scores:
-    """TF-IDF of words and pairs, and per label a linear SVM (`svm`), or a logistic regression (`regression`)."""
+def scores(labels: Sequence[str], predicted: LabelMatrix, examples: Sequence[FeedExample]) -> TaskScores:
+    """Scores of predictions, (examples, labels). Labels of examples that are not in `labels` count as missed."""
+    sets = [one.example.labels for one in examples]
+    all_labels = extend_labels(labels, sets)
+    unknown = np.zeros((len(examples), len(all_labels) - len(labels)), dtype=np.bool_)
+    return classification_scores(label_matrix(sets, all_labels), np.hstack([predicted, unknown]), all_labels)
+
+
+def linear(
+    training: Sequence[FeedExample], test: Sequence[FeedExample], *, classifier: Literal["svm", "regression"]
+) -> TaskScores:
+    """Scores of a linear model on TF-IDF features of words and word pairs.
+
+    Args:
+        training: What it is trained on.
+        test: What it is tested on.
+        classifier: `svm`, a linear SVM per label, or `regression`, a logistic regression of the first label.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.multiclass import OneVsRestClassifier
     from sklearn.svm import LinearSVC
 
-    labels = labels_of(train_on)
-    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2 if machine == "svm" else 1)
-    seen = words.fit_transform([one.example.text for one in train_on])
-    asked = words.transform([one.example.text for one in told])
-    if machine == "svm":
-        model = OneVsRestClassifier(LinearSVC(class_weight="balanced"))
-        said = model.fit(seen, marks([one.example.labels for one in train_on], labels)).predict(asked)
-        return scores(labels, said.astype(np.bool_), told)
+    labels = labels_of(training)
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2 if classifier == "svm" else 1)
+    features = vectorizer.fit_transform([one.example.text for one in training])
+    test_features = vectorizer.transform([one.example.text for one in test])
+    if classifier == "svm":
+        svm = OneVsRestClassifier(LinearSVC(class_weight="balanced"))
+        svm.fit(features, label_matrix([one.example.labels for one in training], labels))
+        return scores(labels, svm.predict(test_features).astype(np.bool_), test)
     regression = LogisticRegression(C=10.0, max_iter=1000)
-    names = regression.fit(seen, [one.example.labels[0] for one in train_on]).predict(asked)
-    return scores(labels, marks([(name,) for name in names], labels), told)
+    names = regression.fit(features, [one.example.labels[0] for one in training]).predict(test_features)
+    return scores(labels, label_matrix([(name,) for name in names], labels), test)
 
 
-def workplace(setup: Setup) -> tempfile.TemporaryDirectory[str]:
-    """A folder for versions that nobody keeps."""
+def temporary_folder(setup: Setup) -> tempfile.TemporaryDirectory[str]:
+    """A folder for versions that are not kept."""
     setup.output.mkdir(parents=True, exist_ok=True)
     return tempfile.TemporaryDirectory(prefix="quality-", dir=setup.output)

@@ -1,7 +1,8 @@
-"""Answers about the techniques that are new in ATT&CK 17.1, by adapters trained on 15.1, beside the untuned base.
+"""Answers about the techniques that are new in ATT&CK 17.1, by adapters trained on 15.1, against the untuned base.
 
-An instruction is about a technique, and no instruction about a technique of the test is trained on. The settings
-are those of the environment (`SX9_TRAINER_PHI3_LORA_*`), but answers count up to 384 tokens and all are judged.
+Every instruction is about one technique. No instruction about a technique of the test set is trained on. The
+settings are those of the environment (`SX9_TRAINER_PHI3_LORA_*`), but answers have up to 384 tokens, and all are
+scored.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from benchmarks.rows import Row, Setup
 from schemas.encoding import EncodedEvent
 from schemas.events import Relationship, Technique
 from schemas.journal import Example, Source
+from schemas.scores import ANSWERS, HOLDOUT
 from streams.core.projections.base import project
 from streams.fetchers.base.runner import parse_events
 from streams.settings import load_settings
@@ -28,11 +30,11 @@ from trainers.settings import load_recipe_config, load_trainer_settings
 
 MODEL = "phi3-mitre-lora"
 BAR = 0.6
-ASKED = {"max_tokens": 384, "eval_examples": 100_000, "sample_answers": 40, "eval_steps": 10**6}
+OVERRIDES = {"max_tokens": 384, "eval_examples": 100_000, "sample_answers": 40, "eval_steps": 10**6}
 
 
 def run(setup: Setup, progress: Progress) -> list[Row]:
-    """One run per seed."""
+    """Train one adapter per seed."""
     old, new = (setup.feed(f"attack/enterprise-attack-{release}.json") for release in ("15.1", "17.1"))
     known = _examples(old)
     groups = {example.group for example in known}
@@ -42,27 +44,27 @@ def run(setup: Setup, progress: Progress) -> list[Row]:
 
 
 def _examples(bundle: Path) -> list[Example]:
-    """What the model would learn from a release."""
+    """The examples of the model in a release."""
     outcomes = parse_events("attack-enterprise", str(bundle), load_settings())
-    found = [
+    projected = [
         project(MODEL, outcome.event, Source("benchmark", 0, offset))
         for offset, outcome in enumerate(outcomes)
         if isinstance(outcome, EncodedEvent) and isinstance(outcome.event, Technique | Relationship)
     ]
-    return [example for example in found if example and not example.retracted]
+    return [example for example in projected if example and not example.retracted]
 
 
 def _report(known: list[Example], test: tuple[OffsetExample, ...], seed: int, progress: Progress) -> Report:
     from trainers.models.phi3_lora import recipe as phi3_lora
 
-    config: Any = msgspec.structs.replace(load_recipe_config(MODEL), seed=seed, **ASKED)
+    config: Any = msgspec.structs.replace(load_recipe_config(MODEL), seed=seed, **OVERRIDES)
     base = resolve(config.base, load_trainer_settings().cache_dir, phi3_lora.BASE_ARCHITECTURE)
     fresh = split(known, config.max_examples, seed).fresh
     labels = tuple(sorted({label for example in known for label in example.labels}))
-    bar = progress.add_task(f"phi3, seed {seed}")
+    task = progress.add_task(f"phi3, seed {seed}")
 
     def on_progress(step: RunProgress) -> None:
-        progress.update(bar, description=f"phi3, seed {seed}: {step.phase}", completed=step.step, total=step.steps)
+        progress.update(task, description=f"phi3, seed {seed}: {step.phase}", completed=step.step, total=step.steps)
 
     with tempfile.TemporaryDirectory() as folder:
         return phi3_lora.run(
@@ -71,16 +73,16 @@ def _report(known: list[Example], test: tuple[OffsetExample, ...], seed: int, pr
 
 
 def _rows(reports: list[Report]) -> list[Row]:
-    ours = [report.candidate["holdout"] for report in reports]
-    base = reports[0].floor["holdout"]
-    perplexities = ", ".join(f"{one.extra['perplexity']:.2f}" for one in ours)
-    ratios = [one.extra["perplexity"] / base.extra["perplexity"] for one in ours]
-    about = f"techniques new in 17.1, {base.examples} answers"
+    ours = [report.candidate[ANSWERS][HOLDOUT] for report in reports]
+    base = reports[0].trivial_baseline[ANSWERS][HOLDOUT]
+    perplexities = ", ".join(f"{scores.extra['perplexity']:.2f}" for scores in ours)
+    ratios = [scores.extra["perplexity"] / base.extra["perplexity"] for scores in ours]
+    title = f"techniques new in 17.1, {base.examples} answers"
     rows = [
         Row(
-            task=about,
-            figure="perplexity, of the base's",
-            floor=1.0,
+            task=title,
+            metric="perplexity, relative to the base model",
+            initial_baseline=1.0,
             bar=BAR,
             at_most=True,
             baseline=1.0,
@@ -91,17 +93,17 @@ def _rows(reports: list[Report]) -> list[Row]:
         )
     ]
     for name, words in (
-        ("tactic_named", "names a right tactic"),
+        ("tactic_named", "names a correct tactic"),
         ("mitigation_named", "names a listed mitigation"),
     ):
         rows.append(
             Row(
-                task=about,
-                figure=f"own answer {words}",
+                task=title,
+                metric=f"generated answer {words}",
                 bar=base.extra[name],
                 baseline=base.extra[name],
                 baseline_name="untuned base",
-                ours=[one.extra[name] for one in ours],
+                ours=[scores.extra[name] for scores in ours],
             )
         )
     return rows

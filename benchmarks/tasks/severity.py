@@ -1,4 +1,4 @@
-"""Severity of Nuclei templates from name, description and tags; a fifth of them, by hash of the id, is tested."""
+"""Severity of Nuclei templates from name, description and tags; the test set is a fifth of them, by hash of id."""
 
 from __future__ import annotations
 
@@ -7,43 +7,46 @@ from pathlib import Path
 from rich.progress import Progress
 
 from benchmarks.rows import Row, Setup
-from benchmarks.tasks.material import base, linear, predicted, templates, train, workplace
+from benchmarks.tasks.material import base, evaluate, linear, templates, temporary_folder, train
 from schemas.journal import key_hash
+from schemas.scores import TaskScores
 from trainers.core.dataset import Dataset
-from trainers.core.metrics.classification import Scores
 from trainers.models.distilbert.config import DistilbertConfig
 
 CONFIG = DistilbertConfig(
     epochs=3, batch_size=32, max_tokens=96, pieces=1, max_examples=100_000, eval_steps=100_000, save_steps=100_000
 )
-TESTED_PER_MILLE = 200
-BARS = {"micro_f1": ("accuracy", 0.824, 0.85), "macro_f1": ("macro_f1", 0.735, 0.77)}
+TEST_PER_MILLE = 200
+BARS = {  # metric -> its name here, the initial baseline, the bar
+    "micro_f1": ("accuracy", 0.824, 0.85),
+    "macro_f1": ("macro_f1", 0.735, 0.77),
+}
 
 
 def run(setup: Setup, progress: Progress) -> list[Row]:
-    """See the module."""
-    told = templates(setup)
-    tested_on = [one for one in told if key_hash(one.example.key) % 1000 < TESTED_PER_MILLE]
-    trained_on = [one for one in told if key_hash(one.example.key) % 1000 >= TESTED_PER_MILLE]
-    data = Dataset(fresh=tuple((number, one.example) for number, one in enumerate(trained_on)))
-    baseline = linear(trained_on, tested_on, machine="regression")
-    ours: list[Scores] = []
+    """Run the task."""
+    examples = templates(setup)
+    test = [one for one in examples if key_hash(one.example.key) % 1000 < TEST_PER_MILLE]
+    training = [one for one in examples if key_hash(one.example.key) % 1000 >= TEST_PER_MILLE]
+    data = Dataset(fresh=tuple((number, one.example) for number, one in enumerate(training)))
+    baseline = linear(training, test, classifier="regression")
+    ours: list[TaskScores] = []
     for seed in setup.seeds:
-        with workplace(setup) as work:
+        with temporary_folder(setup) as temporary:
             config = setup.configured(CONFIG, seed)
-            train(data, base(setup), config, Path(work) / "version", progress, f"severity, seed {seed}")
-            ours.append(predicted(Path(work) / "version", config, tested_on))
+            train(data, base(setup), config, Path(temporary) / "version", progress, f"severity, seed {seed}")
+            ours.append(evaluate(Path(temporary) / "version", config, test))
     return [
         Row(
             task="severity of templates",
-            figure=name,
-            floor=floor,
+            metric=name,
+            initial_baseline=initial,
             bar=bar,
-            baseline=baseline.figures[figure],
+            baseline=baseline.metrics[metric],
             baseline_name="TF-IDF + logistic regression",
-            ours=[one.figures[figure] for one in ours],
-            note=f"{len(trained_on)} examples, {len(tested_on)} tested",
-            details={"per_label": {label: one.f1 for label, one in ours[0].labels.items()}},
+            ours=[scores.metrics[metric] for scores in ours],
+            note=f"{len(training)} examples, {len(test)} in the test set",
+            details={"per_label": {label: scores.f1 for label, scores in ours[0].labels.items()}},
         )
-        for figure, (name, floor, bar) in BARS.items()
+        for metric, (name, initial, bar) in BARS.items()
     ]

@@ -37,12 +37,12 @@ class Display:
 
     @property
     def title(self) -> str:
-        """The text beside the bar."""
+        """The description of the progress bar."""
         training = ", ".join(f"{model} {version}" for model, version in sorted(self._training.items()))
         return f"{self._title}; training {training}" if training else self._title
 
     def set_title(self, title: str) -> None:
-        """Set the text beside the bar; the models that train are added to it."""
+        """Set the description of the progress bar; the models in training are added to it."""
         self._title = title
         self._progress.update(self._bar, description=self.title)
 

@@ -1,6 +1,7 @@
-"""Runs the demo: the whole system in a folder of its own, the history replayed through it, and a table of versions.
+"""Runs the demo: the whole system in a folder of its own, the history replayed through it, and a table and a
+picture of the versions.
 
-    Kafka, Neo4j, roles, trainers ──> player: history, then templates ──> all triggers answered ──> table
+    Kafka, Neo4j, roles, trainers ──> player: history, then templates ──> all triggers answered ──> table, picture
 
 A demo that is killed can be continued: every step checks what was done before.
 """
@@ -24,12 +25,14 @@ from sx9_ml_models.demo.player import open_player
 from sx9_ml_models.demo.policy import demo_settings
 from sx9_ml_models.processes import running
 from sx9_ml_models.system import single_instance, system_children
+from trainers.reporting.version_history import save_version_history
 from trainers.settings import load_trainer_settings
+from trainers.store.registry import Registry
 from transport.topics import create_topics
 
 
 def run_demo(folder: Path, *, resume: bool, templates: str, events: int | None = None) -> None:
-    """Run the demo to its end, and print the versions.
+    """Run the demo to its end, print the versions and draw them in `output/versions.png`.
 
     Args:
         folder: Folder for data of the services, logs and models.
@@ -91,10 +94,15 @@ def _replay(settings: Settings, lock_fd: int, console: Console, templates: str, 
 
 
 def _print_versions(folder: Path, seconds: float) -> None:
-    versions = {model: queries.versions(load_trainer_settings(), model) for model in MODELS}
+    trainer = load_trainer_settings()
+    versions = {model: queries.versions(trainer, model) for model in MODELS}
     for model, rows in versions.items():
         print(f"\n{model}")
         render.versions(rows)
+    picture = folder / "output" / "versions.png"
+    registry = Registry(trainer.models_dir)
+    save_version_history({model: registry.versions(model) for model in MODELS}, picture)
     count = sum(len(rows) for rows in versions.values())
     print(f"\n{count} versions in {seconds:.0f} s; everything is in {folder.resolve()}")
+    print(f"picture of the versions: {picture.resolve()}")
     print(f"see also: sx9 --state-dir {folder}/state --output-dir {folder}/output triggers --declined")

@@ -1,4 +1,4 @@
-"""YAML of strangers as strings, lists and mappings, within budgets of depth, nodes and aliases.
+"""Untrusted YAML as strings, lists and mappings, with limits on depth, nodes and aliases.
 
 Built from libyaml's events, one pass, so that nothing is there before it is counted: no tag is looked at, no
 merge key expanded, and an alias is a second reference to the same value. Every scalar is the string that

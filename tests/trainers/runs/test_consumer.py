@@ -269,7 +269,9 @@ def test_a_second_trainer_in_one_state_folder_is_refused(tmp_path: Path, monkeyp
     settings = load_trainer_settings(state_dir=tmp_path)
     with (
         files.lock(settings.trainer_dir / f"{MODEL}.lock", "training"),
-        pytest.raises(RetryLater, match=r"another process has been training .* it holds"),
+        pytest.raises(
+            RetryLater, match=r"another process has been training distilbert-mitre .*\(it holds .*\.lock\)"
+        ),
     ):
         run_consumer(settings, QUICK, "127.0.0.1:1", MODEL, stop=threading.Event())
 

@@ -26,8 +26,8 @@ from trainers.models.phi3_lora.generation import generate
 from trainers.models.phi3_lora.saving import ADAPTER_CONFIG, GENERATION_CONFIG
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-MAX_TOKENS = 256
-"""Limit of a question and of an answer, for a version without `generation_config.json`."""
+DEFAULT_LIMITS = {"max_new_tokens": 256, "max_question_tokens": 256}
+"""Limits of answers and of questions, in tokens, of a version without `generation_config.json`."""
 CACHE_DIR = Path(platformdirs.user_cache_dir("sx9"))
 
 
@@ -90,8 +90,9 @@ def load(
     with quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = PeftModel.from_pretrained(load_base(base_folder, precision, "sdpa"), str(folder))
-    max_tokens = _max_tokens(folder)
-    return Explainer(model.eval().to(on), Chat(tokenizer, max_tokens), max_new_tokens or max_tokens, precision)
+    limits = _generation_config(folder)
+    chat = Chat(tokenizer, limits["max_question_tokens"])
+    return Explainer(model.eval().to(on), chat, max_new_tokens or limits["max_new_tokens"], precision)
 
 
 def _base_folder(folder: Path, base: Path | str | None, cache_dir: Path) -> Path:
@@ -106,6 +107,6 @@ def _base_folder(folder: Path, base: Path | str | None, cache_dir: Path) -> Path
         ) from error
 
 
-def _max_tokens(folder: Path) -> int:
+def _generation_config(folder: Path) -> dict[str, int]:
     path = folder / GENERATION_CONFIG
-    return int(json.loads(path.read_bytes())["max_new_tokens"]) if path.is_file() else MAX_TOKENS
+    return DEFAULT_LIMITS | (json.loads(path.read_bytes()) if path.is_file() else {})

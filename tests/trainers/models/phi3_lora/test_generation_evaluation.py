@@ -1,4 +1,4 @@
-"""Questions in a model's own words: which are asked, and when an answer counts as right."""
+"""Generation evaluation: which questions are asked, and which answers are right."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from trainers.models.phi3_lora.generation_evaluation import make_cases, mitigati
 TACTICS = ("execution", "impact")
 
 
-def example(technique: str, key: str, *said: Instruction) -> Example:
+def example(technique: str, key: str, *instructions: Instruction) -> Example:
     return Example(
-        source=Source("t", 0, 0), key=key, hash="0", group=f"technique:{technique}", instructions=said,
+        source=Source("t", 0, 0), key=key, hash="0", group=f"technique:{technique}", instructions=instructions,
         labels=("defense-evasion",),
     )  # fmt: skip
 
@@ -22,7 +22,7 @@ def mitigated(technique: str, by: str, question: str, given: str = "") -> Exampl
     return example(technique, by, Instruction(instruction=question, input=given, output=answer))
 
 
-JUDGED = [
+HOLDOUT = [
     example("T1", "e", Instruction(instruction="What is T1?", output="T1 serves the tactic defense evasion.")),
     mitigated("T1", "Audit", "How is T1 mitigated?"),
     mitigated("T1", "Code Signing", "How do I apply this against T1?", "Code Signing"),
@@ -32,17 +32,17 @@ OTHERS = [mitigated("T3", "Filter Network Traffic", "How is T3 mitigated?")]
 
 
 def test_no_question_names_the_mitigation_that_it_asks_for() -> None:
-    cases = make_cases(JUDGED, OTHERS, TACTICS, 4)
+    cases = make_cases(HOLDOUT, OTHERS, TACTICS, 4)
     assert [case.instruction.instruction for case in cases] == ["How is T1 mitigated?", "What is T1?"]
-    assert cases[0].mitigations == ("Audit", "Code Signing"), "all that ATT&CK lists, not only that answer's"
+    assert cases[0].mitigations == ("Audit", "Code Signing"), "all that ATT&CK lists, not only that of the answer"
     assert cases[0].known_mitigations == ("Audit", "Code Signing", "Filter Network Traffic", "User Training")
     assert cases[0].known_tactics == ("defense-evasion", "execution", "impact")
     assert cases[1].mitigations == ()
-    assert make_cases(JUDGED, OTHERS, TACTICS, 0) == []
+    assert make_cases(HOLDOUT, OTHERS, TACTICS, 0) == []
 
 
-def test_an_answer_is_right_by_what_it_names_first() -> None:
-    cases = make_cases(JUDGED, OTHERS, TACTICS, 4)
+def test_the_first_name_in_an_answer_decides_whether_it_is_right() -> None:
+    cases = make_cases(HOLDOUT, OTHERS, TACTICS, 4)
     right = [
         "Use code signing, for Defense-Evasion, or filter network traffic.",
         "It serves defense evasion, not impact.",
@@ -53,7 +53,7 @@ def test_an_answer_is_right_by_what_it_names_first() -> None:
     assert named_shares([], []) == {}
 
 
-def test_a_name_is_found_as_a_word_and_the_longest_where_two_begin_alike() -> None:
+def test_a_name_is_found_as_whole_words_and_the_longest_of_several() -> None:
     assert named_first("The impactful auditor", ["impact", "audit"]) == ""
     assert named_first("limit software installation", ["Limit Software", "Limit Software Installation"]) == (
         "Limit Software Installation"
@@ -62,7 +62,7 @@ def test_a_name_is_found_as_a_word_and_the_longest_where_two_begin_alike() -> No
     assert named_first("C++ (x) [y]", ["(x)"]) in ("", "(x)"), "no name is a pattern"
 
 
-def test_only_an_answer_from_a_mitigation_has_one() -> None:
-    assert mitigation_of(JUDGED[1].instructions[0].output) == "Audit"
-    assert mitigation_of(JUDGED[0].instructions[0].output) == ""
+def test_only_an_answer_about_a_mitigation_has_one() -> None:
+    assert mitigation_of(HOLDOUT[1].instructions[0].output) == "Audit"
+    assert mitigation_of(HOLDOUT[0].instructions[0].output) == ""
     assert mitigation_of("ATT&CK lists the mitigation " + "x" * 1000) == ""
