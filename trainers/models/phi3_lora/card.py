@@ -13,7 +13,7 @@ def introduction(manifest: Manifest) -> str:
     imports, folder = "", f'"{base}"'
     if base in STAND_INS:
         imports = """
-from trainers.bases.base_models import resolve
+from trainers.bases.resolve import resolve
 from trainers.settings import load_trainer_settings
 """
         folder = f'resolve("{base}", load_trainer_settings().cache_dir, "phi3").folder'

@@ -185,8 +185,8 @@ def test_out_of_memory_makes_rows_smaller_and_is_logged(
     monkeypatch.setattr(LanguageModelScorer, "forward", small)
     with caplog.at_level(logging.WARNING):
         report = trained(data(range(12)), tiny_phi3, tmp_path / "small", config=replace(TINY, epochs=1))
-    assert report.history.largest_piece == 2
-    assert "out of memory: batches are computed in pieces of 2 examples" in caplog.text
+    assert report.history.micro_batch_size == 2
+    assert "out of memory: continuing with micro-batches of 2 examples" in caplog.text
 
 
 @pytest.mark.parametrize("number", [0, 1])
