@@ -324,7 +324,7 @@ def test_the_page_has_the_defaults_of_the_configuration() -> None:
 
 
 def test_the_fields_of_the_result_are_on_the_page() -> None:
-    (listed,) = re.findall(r"Its fields are\n(.*?)\.\n", PAGE, re.DOTALL)
+    (listed,) = re.findall(r"The fields are (.*?)\.\n", PAGE, re.DOTALL)
     assert tuple(re.findall(r"`(\w+)`", listed)) == TrainingResult.__struct_fields__
 
 
@@ -337,7 +337,7 @@ def test_the_code_of_the_page_runs(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     first, second = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     names: dict[str, Any] = {}
     exec(first, names)
-    assert "v0001 does not serve: holdout/examples" in capsys.readouterr().out
+    assert "v0001 is not promoted: holdout/examples" in capsys.readouterr().out
     exec(second, names)
     assert read(Path("models/phi3-mitre-lora/v0001")).config["batch_size"] == 32
     assert read(Path("models/gnn-threat/v0001")).config["seed"] == 5
