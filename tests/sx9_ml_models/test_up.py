@@ -19,7 +19,7 @@ import pytest
 
 from schemas.models import MODELS
 
-TIMEOUT_S = 120.0
+TIMEOUT_S = 400.0
 NAMES = {"journal", "graph", "fold", *(f"train-{model}" for model in MODELS)}
 
 

@@ -248,7 +248,7 @@ def test_a_saved_version_is_calibrated_and_has_thresholds(tiny: Base, tmp_path: 
     assert settings.thresholds == dict(zip(LABELS, fitted["thresholds"], strict=True))
     assert 0.0 <= report.candidate["tactics"]["holdout"].extra["ece"] < 0.2
     assert (tmp_path / "v1" / "precision_recall.png").stat().st_size > 1_000
-    assert report.baselines["tf-idf"]["holdout"].metrics["macro_f1"] > 0.5
+    assert report.baselines["tf-idf"]["tactics"]["holdout"].metrics["macro_f1"] > 0.5
 
 
 def test_a_long_text_is_trained_on_in_chunks(tiny: Base, tmp_path: Path) -> None:
