@@ -35,8 +35,8 @@ from sx9_ml_models.demo.display import Display
 from sx9_ml_models.demo.history import Chunk, publish_chunk, published_hashes
 from sx9_ml_models.processes import Children
 from sx9_ml_models.render import day
-from transport.admin import committed_offsets
-from transport.kafka import RecordProducer, consumer, end_offset, kafka_errors, producer
+from transport.admin import admin_client, committed_offsets
+from transport.kafka import RecordProducer, consumer, end_offset, producer
 from transport.retry import retry
 from transport.topics import partitions_of
 
@@ -205,8 +205,7 @@ def open_player(bootstrap: str, settings: Settings, children: Children, display:
         RetryLater: Kafka does not answer.
     """
     reader, follower_reader, writer = consumer(bootstrap), consumer(bootstrap), producer(bootstrap)
-    with kafka_errors(f"connecting to {bootstrap}"):
-        admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = admin_client(bootstrap)
     try:
         follower = DecisionFollower(follower_reader)
         yield Player(bootstrap, settings, children, display, reader, follower, RecordProducer(writer), admin)
