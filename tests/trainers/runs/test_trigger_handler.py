@@ -184,7 +184,7 @@ def test_killed_while_training_or_promoting_a_repeat_ends_the_same(
 ) -> None:
     straight = World(tmp_path / "straight", world.base, examples(300))
     straight.answer(asked[0])
-    for place, name in ((distilbert, "_save"), (manifests, "write"), (Registry, "promote")):
+    for place, name in ((distilbert, "save_version"), (manifests, "write"), (Registry, "promote")):
         with monkeypatch.context() as patch:
             patch.setattr(place, name, _die)
             with pytest.raises(Killed):
