@@ -14,7 +14,7 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import FrameType
 from typing import Any
@@ -131,15 +131,13 @@ def _build_handler(
 def _consume(
     group_consumer: KafkaConsumer, partition: TopicPartition, handler: TriggerHandler, stop: threading.Event
 ) -> None:
-    """Handle the triggers of one partition; those of the other models in the topic are skipped."""
+    """Handle the triggers of one partition; see `_poll` for those of the other models."""
     while not stop.is_set():
-        with kafka_errors("waiting for triggers"):
-            messages = group_consumer.poll(timeout_ms=IDLE_POLL_MS).get(partition, [])
-        for message in messages:
+        for message in _poll(group_consumer, partition, IDLE_POLL_MS):
             trigger = _decoded(message)
             if trigger is None or _handle_while_polling(group_consumer, partition, handler, trigger, stop):
                 _seek(group_consumer, partition, message.offset + 1)
-                _commit(group_consumer, partition, message.offset + 1)  # 8
+                _commit(group_consumer, {partition: message.offset + 1})  # 8
             else:
                 _seek(group_consumer, partition, message.offset)
 
@@ -202,8 +200,20 @@ def _poll_until_done(
             cancel.set()
         if stop.is_set():
             cancel.set()
-        with kafka_errors("keeping the partition"):
-            group_consumer.poll(timeout_ms=BUSY_POLL_MS)
+        _poll(group_consumer, partition, BUSY_POLL_MS)
+
+
+def _poll(group_consumer: KafkaConsumer, partition: TopicPartition, timeout_ms: int) -> list[Any]:
+    """The messages of the partition within a time.
+
+    The group is assigned the partitions of all models. Those of the others are passed over and committed, so that
+    the lag of the group is its own.
+    """
+    with kafka_errors("waiting for triggers"):
+        polled = group_consumer.poll(timeout_ms=timeout_ms)
+    messages: list[Any] = polled.pop(partition, [])
+    _commit(group_consumer, {other: passed_over[-1].offset + 1 for other, passed_over in polled.items()})
+    return messages
 
 
 def _seek(group_consumer: KafkaConsumer, partition: TopicPartition, offset: int) -> None:
@@ -212,13 +222,15 @@ def _seek(group_consumer: KafkaConsumer, partition: TopicPartition, offset: int)
         group_consumer.seek(partition, offset)
 
 
-def _commit(group_consumer: KafkaConsumer, partition: TopicPartition, offset: int) -> None:
-    """Commit an offset. If the partition was lost, its next owner finds that the trigger is answered."""
+def _commit(group_consumer: KafkaConsumer, offsets: Mapping[TopicPartition, int]) -> None:
+    """Commit offsets. If a partition was lost, its next owner finds that the trigger is answered."""
+    if not offsets:
+        return
     with kafka_errors("committing"):
         try:
-            group_consumer.commit({partition: OffsetAndMetadata(offset)})
+            group_consumer.commit({partition: OffsetAndMetadata(offset) for partition, offset in offsets.items()})
         except (CommitFailedError, RebalanceInProgressError):
-            log.warning("partition %s was lost before the commit of offset %d", partition, offset)
+            log.warning("partitions were lost before the commit of %s", dict(offsets))
 
 
 @contextlib.contextmanager

@@ -89,11 +89,11 @@ class Shell:
         """What trainers wrote to the journal."""
         return [r for r in self.read(JOURNAL, partition_of(MODEL)) if not isinstance(r, Example)]
 
-    def committed(self) -> int | None:
-        """The group's offset."""
+    def committed(self, partition: TopicPartition = PARTITION) -> int | None:
+        """The group's offset in a partition."""
         member = consumer(self.bootstrap, group_id=group_of(MODEL))
         try:
-            found: int | None = member.committed(PARTITION)
+            found: int | None = member.committed(partition)
         finally:
             member.close()
         return found
@@ -227,6 +227,17 @@ def test_a_trigger_that_cannot_be_decoded_is_skipped(shell: Shell) -> None:
     writer.close()
     with shell.trainer():
         shell.until(lambda: shell.committed() == 1)
+    assert shell.said() == []
+
+
+def test_triggers_of_other_models_leave_no_lag(shell: Shell) -> None:
+    asked = first_and_second()[0]
+    others = [TopicPartition(TRIGGERS.name, number) for number in range(TRIGGERS.partitions)]
+    others.remove(PARTITION)
+    for partition in others:
+        shell.write(TRIGGERS, [asked, asked], partition.partition)
+    with shell.trainer():
+        shell.until(lambda: all(shell.committed(partition) == 2 for partition in others))
     assert shell.said() == []
 
 
