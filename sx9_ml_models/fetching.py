@@ -5,26 +5,16 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from prometheus_client import start_http_server
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from schemas.errors import BadRecord, RetryLater
 from streams.fetchers.base.feed import OnProgress
-from streams.fetchers.base.runner import FetchReport, fetch
+from streams.fetchers.base.runner import FetchFailure, FetchReport, try_fetch
 from streams.fetchers.feeds.registry import feed_named
 from streams.settings import Settings
 from sx9_ml_models.connections import kafka_with_topics
-
-
-@dataclass(frozen=True)
-class FetchFailure:
-    """A feed that could not be fetched, and the message of the error."""
-
-    feed: str
-    error: str
 
 
 def fetch_feeds(settings: Settings, sources: Mapping[str, str | None]) -> Iterator[FetchReport | FetchFailure]:
@@ -38,20 +28,16 @@ def fetch_feeds(settings: Settings, sources: Mapping[str, str | None]) -> Iterat
         One result per feed, as soon as it is there.
 
     Raises:
-        BadConfiguration: There is no such feed or source, or Kafka can't be started.
+        BadConfiguration: There is no such feed, or Kafka can't be started.
         RetryLater: Kafka does not answer.
     """
     for name in sources:
         feed_named(name)
     with kafka_with_topics(settings) as endpoints, _metrics_server(settings):
         for name, source in sources.items():
-            try:
-                with progress_bars(name) as on_progress:
-                    report = fetch(name, source, settings, endpoints.kafka_bootstrap, on_progress=on_progress)
-            except (BadRecord, RetryLater) as error:
-                yield FetchFailure(name, str(error))
-            else:
-                yield report
+            with progress_bars(name) as on_progress:
+                result = try_fetch(name, source, settings, endpoints.kafka_bootstrap, on_progress=on_progress)
+            yield result
 
 
 @contextlib.contextmanager

@@ -13,11 +13,10 @@ from types import FrameType
 
 from prometheus_client import disable_created_metrics, start_http_server
 
-from schemas.errors import BadConfiguration, RetryLater, Sx9Error
+from schemas.errors import BadConfiguration, RetryLater
 from schemas.models import MODELS
-from streams import telemetry
 from streams.app.wiring import ROLES, run_role
-from streams.fetchers.base.runner import fetch
+from streams.fetchers.base.runner import FetchFailure, try_fetch
 from streams.fetchers.feeds.registry import feed_named
 from streams.local.services import Endpoints, running
 from streams.settings import Settings
@@ -101,10 +100,8 @@ def _fetch_repeatedly(settings: Settings, endpoints: Endpoints) -> None:
 
 
 def _fetch(feed: str, source: str | None, settings: Settings, endpoints: Endpoints) -> None:
-    try:
-        report = fetch(feed, source, settings, endpoints.kafka_bootstrap)
-    except Sx9Error as error:
-        telemetry.FETCH_FAILURES.labels(feed=feed, error=type(error).__name__).inc()
-        log.warning("%s: %s; next attempt in %.0f s", feed, error, settings.fetch_interval_s)
+    result = try_fetch(feed, source, settings, endpoints.kafka_bootstrap)
+    if isinstance(result, FetchFailure):
+        log.warning("%s: %s; next attempt in %.0f s", feed, result.error, settings.fetch_interval_s)
     else:
-        log.info("%s: %d events published; %s", feed, report.published, report.counts)
+        log.info("%s: %d events published; %s", feed, result.published, result.counts)

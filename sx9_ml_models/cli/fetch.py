@@ -31,9 +31,10 @@ def fetch(
     import msgspec
 
     from schemas.errors import BadConfiguration
+    from streams.fetchers.base.runner import FetchFailure
     from streams.settings import load_settings
     from sx9_ml_models import render
-    from sx9_ml_models.fetching import FetchFailure, fetch_feeds
+    from sx9_ml_models.fetching import fetch_feeds
 
     settings = load_settings()
     sources = {name: source or settings.feed_sources.get(name) for name in feeds or settings.feed_sources}

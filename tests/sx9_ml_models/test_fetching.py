@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from schemas.errors import BadConfiguration
-from streams.fetchers.base.runner import FetchReport
+from streams.fetchers.base.runner import FetchFailure, FetchReport
+from streams.fetchers.feeds import registry
 from streams.settings import load_settings
-from sx9_ml_models.fetching import FetchFailure, fetch_feeds, progress_bars
+from sx9_ml_models.fetching import fetch_feeds, progress_bars
 from tests.streams.fetchers.stix_bundles import ordinary, written
 
 
-def test_a_feed_that_fails_does_not_stop_the_next(tmp_path: Path, kafka_bootstrap: str) -> None:
-    broken = tmp_path / "broken.json"
-    broken.write_text("{nonsense")
+class Surprising:
+    """A collection with a fault that nobody foresaw."""
+
+    def read(self, *_: Any) -> Any:
+        raise ZeroDivisionError("surprise")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("broken.json", r"broken\.json"), ("missing.json", "No such file"), ("", "ZeroDivisionError: surprise")],
+)
+def test_a_feed_that_fails_does_not_stop_the_next(
+    source: str, message: str, tmp_path: Path, kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.json").write_text("{nonsense")
     sources = {
-        "attack-ics": str(broken),
+        "attack-ics": str(tmp_path / source),
         "attack-enterprise": written(tmp_path, *ordinary(2)),
     }
+    if not source:
+        surprising = dataclasses.replace(registry.FEEDS["attack-ics"], collection=Surprising())
+        monkeypatch.setitem(registry.FEEDS, "attack-ics", surprising)
     settings = load_settings(state_dir=tmp_path, cache_dir=tmp_path, kafka_bootstrap=kafka_bootstrap)
     failure, report = fetch_feeds(settings, sources)
     assert isinstance(failure, FetchFailure)
     assert failure.feed == "attack-ics"
-    assert "broken.json" in failure.error
+    assert re.search(message, failure.error)
     assert isinstance(report, FetchReport)
     assert report.feed == "attack-enterprise"
 

@@ -10,13 +10,14 @@ topics what an earlier run has published, and step 6 comes after all acknowledge
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from schemas.encoding import EncodedEvent
-from schemas.errors import BadRecord
+from schemas.errors import BadRecord, Sx9Error
 from schemas.topics import DEAD_LETTERS, topic_of
 from streams import telemetry
 from streams.fetchers.base.cursor import LastCounts, load_cursor, save_cursor
@@ -36,6 +37,8 @@ from streams.fetchers.feeds.registry import feed_named
 from streams.fetchers.sources.http import without_credentials
 from streams.settings import Settings
 from transport.files import lock
+
+log = logging.getLogger(__name__)
 
 LOCK_TIMEOUT_S = 1.0
 
@@ -65,6 +68,14 @@ class FetchReport:
     dead_letters: int
     by_topic: dict[str, int]
     seconds: float
+
+
+@dataclass(frozen=True)
+class FetchFailure:
+    """A feed that could not be fetched, and the message of the error."""
+
+    feed: str
+    error: str
 
 
 def parse_events(
@@ -136,6 +147,27 @@ def fetch(
     report = _report(spec, source, batch, plan, time.monotonic() - started_s)
     _count(report)
     return report
+
+
+def try_fetch(
+    feed: str,
+    source: str | None,
+    settings: Settings,
+    bootstrap: str,
+    *,
+    on_progress: OnProgress | None = None,
+) -> FetchReport | FetchFailure:
+    """As `fetch`, but whatever is raised is counted and becomes a result, so that a feed's fault stays its own."""
+    try:
+        return fetch(feed, source, settings, bootstrap, on_progress=on_progress)
+    except Sx9Error as error:
+        name, message = type(error).__name__, str(error)
+    except Exception as error:  # a fault of ours: the next feed must not miss its turn for it
+        log.exception("%s: not foreseen", feed)
+        name = type(error).__name__
+        message = f"{name}: {error!s:.500}; this is a fault of the fetcher: report it with the traceback in the log"
+    telemetry.FETCH_FAILURES.labels(feed=feed, error=name).inc()
+    return FetchFailure(feed, message)
 
 
 def _plan(
