@@ -33,7 +33,10 @@ HTTP_TIMEOUT_S = 30.0
 """Longest time without a byte from the server, seconds."""
 
 HTTP_TOTAL_S = 900.0
-"""Longest download, seconds."""
+"""Longest download, all redirects and attempts together, seconds."""
+
+HTTP_REDIRECTS = 10
+"""Redirects that are followed, at most."""
 
 GIT_TIMEOUT_S = 900.0
 """Longest git command, the first clone included, seconds."""

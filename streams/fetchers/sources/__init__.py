@@ -2,4 +2,5 @@
 
 resource.py   a collection: one file with many events  <── http.py, package.py, folder.py
 file_tree.py  a collection: many files, one event each <── git.py, folder.py
+http.py       a file over HTTP                         <── connections.py, gunzip.py
 """

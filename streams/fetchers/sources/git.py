@@ -29,6 +29,7 @@ _SAFE = (
     "core.symlinks=false",
     "core.hooksPath=/dev/null",
     "credential.interactive=false",
+    "http.followRedirects=false",
     "gc.autoDetach=false",
 )
 _LINK_MODE, _FILE_MODES = "120000", ("100644", "100755", "100664")

@@ -1,9 +1,16 @@
-"""Downloads one file over HTTP: only if it changed, within a size limit, with retries."""
+"""Downloads one file over HTTP: only if it changed, within limits, with retries.
+
+    request ──connections.py: time, redirects──> response ──gunzip.py──> bytes, counted as they are unpacked
+
+Only gzip is asked for and read. A server that sends another content coding, or one inside the other, is refused:
+their libraries unpack a whole block before its size can be seen.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+import zlib
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -12,10 +19,13 @@ import httpx
 from schemas.errors import BadConfiguration, BadRecord, RetryLater
 from streams.fetchers.base import limits
 from streams.fetchers.base.feed import OnProgress
+from streams.fetchers.sources.connections import Connections
+from streams.fetchers.sources.gunzip import Gunzip
 
 _BUSY = frozenset((408, 425, 429, 500, 502, 503, 504))
 _UNCHANGED, _OK = 304, 200
-_CHUNK = 1024 * 1024
+_LENGTH_DIGITS = 18
+_GZIP, _PLAIN = ("gzip", "x-gzip"), ("", "identity")
 
 
 class Download(NamedTuple):
@@ -68,50 +78,98 @@ def download(
         The file; None if the server says that it did not change.
 
     Raises:
-        BadConfiguration: The address is wrong, or the server refuses it.
-        BadRecord: `too-large`.
-        RetryLater: The server can't be reached or is busy, `limits.HTTP_ATTEMPTS` times.
+        BadConfiguration: The address is wrong, the server refuses it, or it redirects to a private address.
+        BadRecord: `too-large` or `content-coding`.
+        RetryLater: The server can't be reached or is busy, `limits.HTTP_ATTEMPTS` times, or needs over
+            `limits.HTTP_TOTAL_S`.
     """
     conditions = {"If-None-Match": etag, "If-Modified-Since": last_modified}
-    headers = {name: value for name, value in conditions.items() if value}
-    last_error = ""
-    for attempt in range(limits.HTTP_ATTEMPTS):
-        time.sleep(pause_s * attempt)
-        try:
-            return _get(url, headers, max_bytes, on_progress)
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
-            raise BadConfiguration(f"{without_credentials(url)}: {error}; check the address") from error
-        except (httpx.RequestError, RetryLater) as error:
-            last_error = str(error) or type(error).__name__
+    headers = {name: value for name, value in conditions.items() if value} | {"Accept-Encoding": _GZIP[0]}
+    last_error, attempt = "", 0
+    try:
+        with (
+            httpx.Client(headers=headers, timeout=limits.HTTP_TIMEOUT_S) as client,
+            Connections(httpx.URL(url), limits.HTTP_TOTAL_S) as connections,
+        ):
+            while attempt == 0 or (attempt < limits.HTTP_ATTEMPTS and not connections.is_over):
+                time.sleep(pause_s * attempt)
+                attempt += 1
+                try:
+                    return _get(client, connections, url, max_bytes, on_progress)
+                except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+                    raise
+                except (httpx.RequestError, zlib.error, RetryLater) as error:
+                    last_error = _text_of(error, connections)
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise BadConfiguration(f"{without_credentials(url)}: {error}; check the address") from error
     remedies = "; ".join(filter(None, ("try again", remedy)))
-    attempts = f"{limits.HTTP_ATTEMPTS} attempts ({last_error})"
-    raise RetryLater(f"{without_credentials(url)} did not answer in {attempts}: {remedies}")
+    raise RetryLater(f"{without_credentials(url)} did not answer in {attempt} attempts ({last_error}): {remedies}")
 
 
-def _get(url: str, headers: Mapping[str, str], max_bytes: int, on_progress: OnProgress) -> Download | None:
-    request = httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=limits.HTTP_TIMEOUT_S)
-    with request as response:
-        if response.status_code == _UNCHANGED:
-            return None
-        if response.status_code in _BUSY:
-            raise RetryLater(f"status {response.status_code}")
-        if response.status_code != _OK:
-            raise BadConfiguration(f"{without_credentials(url)} answered {response.status_code}: check the address")
-        data = _body(response, url, max_bytes, on_progress)
-        name = urlsplit(url).path.rpartition("/")[2]
-        return Download(data, name, response.headers.get("ETag", ""), response.headers.get("Last-Modified", ""))
+def _text_of(error: Exception, connections: Connections) -> str:
+    """The message of an error of an attempt; the time that is up is the cause of whatever it raised."""
+    try:
+        connections.check_time()
+    except RetryLater as late:
+        return str(late)
+    return str(error) or type(error).__name__
 
 
-def _body(response: httpx.Response, url: str, max_bytes: int, on_progress: OnProgress) -> bytes:
+def _get(
+    client: httpx.Client, connections: Connections, url: str, max_bytes: int, on_progress: OnProgress
+) -> Download | None:
+    request = client.build_request("GET", url)
+    for _ in range(limits.HTTP_REDIRECTS + 1):
+        request.extensions["trace"] = connections.trace_of(request.url)
+        response = client.send(request, stream=True)
+        with contextlib.closing(response):
+            if response.next_request is None:
+                return _answer(response, connections, url, max_bytes, on_progress)
+            request = response.next_request
+    raise BadConfiguration(
+        f"{without_credentials(url)} redirects more than {limits.HTTP_REDIRECTS} times; check the address"
+    )
+
+
+def _answer(
+    response: httpx.Response, connections: Connections, url: str, max_bytes: int, on_progress: OnProgress
+) -> Download | None:
+    if response.status_code == _UNCHANGED:
+        return None
+    if response.status_code in _BUSY:
+        raise RetryLater(f"status {response.status_code}")
+    if response.status_code != _OK:
+        raise BadConfiguration(f"{without_credentials(url)} answered {response.status_code}: check the address")
+    data = _body(response, connections, url, max_bytes, on_progress)
+    name = urlsplit(url).path.rpartition("/")[2]
+    return Download(data, name, response.headers.get("ETag", ""), response.headers.get("Last-Modified", ""))
+
+
+def _body(
+    response: httpx.Response, connections: Connections, url: str, max_bytes: int, on_progress: OnProgress
+) -> bytes:
     length = response.headers.get("Content-Length", "")
-    total = int(length) if length.isdecimal() else None
-    deadline = time.monotonic() + limits.HTTP_TOTAL_S
+    total = int(length) if length.isdecimal() and len(length) <= _LENGTH_DIGITS else None
+    gunzip = _gunzip(response, url)
     body = bytearray()
-    for chunk in response.iter_bytes(_CHUNK):
-        body += chunk
+    for chunk in response.iter_raw():
+        connections.check_time()
+        body += chunk if gunzip is None else gunzip.unpack(chunk, max_bytes + 1 - len(body))
         if len(body) > max_bytes:
             raise BadRecord("too-large", f"{without_credentials(url)} has over {max_bytes} bytes, the limit")
-        if time.monotonic() > deadline:
-            raise RetryLater(f"not done after {limits.HTTP_TOTAL_S:.0f} s")
         on_progress("collect", response.num_bytes_downloaded, total)
+    connections.check_time()  # a connection that is shut down looks like the end of a body without a length
+    if gunzip is not None and not gunzip.is_complete:
+        raise RetryLater(f"the gzip stream was cut off after {response.num_bytes_downloaded} bytes")
     return bytes(body)
+
+
+def _gunzip(response: httpx.Response, url: str) -> Gunzip | None:
+    """What unpacks the body; None: it is not packed."""
+    coding = response.headers.get("Content-Encoding", "").strip().lower()
+    if coding in _GZIP:
+        return Gunzip()
+    if coding not in _PLAIN:
+        detail = f"{without_credentials(url)} sends Content-Encoding {coding!r:.100}; only {_GZIP[0]} is read"
+        raise BadRecord("content-coding", detail)
+    return None

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import re
+import socket
+import subprocess
+import sys
+import textwrap
 import threading
+import time
+import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schemas.errors import BadConfiguration, BadRecord, RetryLater
 from streams.fetchers.base import limits
 from streams.fetchers.base.feed import FeedState, no_progress
 from streams.fetchers.feeds import attack
+from streams.fetchers.sources.connections import is_public, is_same_service
+from streams.fetchers.sources.gunzip import Gunzip
 from streams.fetchers.sources.http import Download, download
 from tests.streams.fetchers.stix_bundles import bundle, technique
+
+ENDLESS = b"without end"
 
 
 class Site(ThreadingHTTPServer):
@@ -48,7 +64,17 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
+        if body == ENDLESS:
+            self.send_without_end()
         self.wfile.write(body)
+
+    def send_without_end(self) -> None:
+        """A byte now and then, until the client has gone away."""
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(b"x")
+                time.sleep(0.01)
 
     def log_message(self, *_: Any) -> None:
         """Silence."""
@@ -56,6 +82,12 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def site() -> Iterator[Site]:
+    with serving() as server:
+        yield server
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[Site]:
     with Site() as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -123,6 +155,161 @@ def test_a_body_over_the_limit_is_rejected_packed_or_not(site: Site, headers: di
     site.pages["/a"] = [(200, headers, body)]
     with pytest.raises(BadRecord, match="over 1000 bytes, the limit"):
         get(site.url("/a"))
+
+
+def test_a_packed_file_is_unpacked_and_one_that_is_cut_off_is_asked_for_again(site: Site) -> None:
+    packed = gzip.compress(b"one ") + gzip.compress(b"two")
+    gzipped = {"Content-Encoding": "gzip"}
+    site.pages["/a"] = [(200, gzipped, packed[:-9]), (200, gzipped, b"\x1f\x8bnonsense"), (200, gzipped, packed)]
+    found = get(site.url("/a"))
+    assert (found and found.data, site.asked[0]["Accept-Encoding"], len(site.asked)) == (b"one two", "gzip", 3)
+
+
+# small answers that would eat the memory
+
+
+def zeros(count: int) -> bytes:
+    packer = zlib.compressobj(1, wbits=31)
+    return b"".join([packer.compress(bytes(2**20)) for _ in range(count // 2**20)]) + packer.flush()
+
+
+BOMBS = {
+    "gzip": lambda: zeros(2**28),
+    "gzip, gzip": lambda: gzip.compress(zeros(2**28)),
+    "zstd": lambda: zstandard.ZstdCompressor().compress(bytes(2**28)),
+    "deflate": lambda: zlib.compress(zlib.compress(bytes(2**20))),
+}
+READ_IN_LITTLE_MEMORY = """
+    import resource, sys
+    from schemas.errors import BadRecord
+    from streams.fetchers.base.feed import no_progress
+    from streams.fetchers.sources.http import download
+
+    url, max_bytes = sys.argv[1], 2**20
+    kib = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize"))
+    resource.setrlimit(resource.RLIMIT_AS, (kib * 1024 + 2**27, -1))
+    try:
+        download(url, max_bytes=max_bytes, on_progress=no_progress, pause_s=0)
+    except BadRecord as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(
+    ("coding", "message"),
+    [
+        ("gzip", "too-large: .* has over 1048576 bytes, the limit"),
+        ("gzip, gzip", "content-coding: .*'gzip, gzip'; only gzip is read"),
+        ("zstd", "content-coding: .*'zstd'; only gzip is read"),
+        ("deflate", "content-coding: .*'deflate'; only gzip is read"),
+    ],
+)
+def test_a_small_answer_does_not_eat_the_memory(site: Site, coding: str, message: str) -> None:
+    site.pages["/a"] = [(200, {"Content-Encoding": coding}, BOMBS[coding]())]
+    words = [sys.executable, "-c", textwrap.dedent(READ_IN_LITTLE_MEMORY), site.url("/a")]
+    ran = subprocess.run(words, check=False, capture_output=True, text=True)
+    assert re.match(message, ran.stdout), ran.stderr
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=200), st.integers(1, 50), st.integers(1, 300))
+def test_any_bytes_are_unpacked_to_no_more_than_the_limit_or_are_no_gzip(
+    data: bytes, piece: int, max_bytes: int
+) -> None:
+    packed = gzip.compress(data * 20) + gzip.compress(data)
+    gunzip, found = Gunzip(), b""
+    for start in range(0, len(packed), piece):
+        if room := max_bytes - len(found):
+            found += gunzip.unpack(packed[start : start + piece], room)
+    assert found == (data * 21)[:max_bytes]
+    with contextlib.suppress(zlib.error):
+        assert len(Gunzip().unpack(data, max_bytes)) <= max_bytes
+
+
+# slow answers without end
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Length": "1000"}])
+def test_an_answer_without_end_is_given_up(
+    site: Site, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "HTTP_TOTAL_S", 0.3)
+    site.pages["/a"] = [(200, headers, ENDLESS)]
+    with pytest.raises(RetryLater, match="not done after"):
+        get(site.url("/a"), max_bytes=10**9)
+
+
+def test_headers_without_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "HTTP_TOTAL_S", 0.3)
+
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            while True:
+                connection.sendall(b"x")
+                time.sleep(0.01)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(RetryLater, match="not done after"):
+            get(f"http://127.0.0.1:{listener.getsockname()[1]}/a")
+        thread.join()
+
+
+def test_the_body_of_a_redirect_is_not_read(site: Site) -> None:
+    site.pages["/a"] = [(302, {"Location": "/b"}, ENDLESS)]
+    site.pages["/b"] = [(200, {}, b"x")]
+    found = get(site.url("/a"))
+    assert (found and found.data) == b"x"
+
+
+# redirects
+
+
+def test_a_redirect_to_another_local_service_is_not_followed_and_the_service_not_asked(site: Site) -> None:
+    with serving() as other:
+        other.pages["/admin"] = [(200, {}, b"secret of the other service")]
+        site.pages["/a"] = [(302, {"Location": other.url("/admin")}, b"")]
+        site.pages["/b"] = [(302, {"Location": f"http://localhost:{other.server_port}/admin"}, b"")]
+        for path in ("/a", "/b"):
+            with pytest.raises(BadConfiguration, match=r"private address .*: it is not followed") as raised:
+                get(site.url(path))
+            assert "secret" not in str(raised.value)
+        assert other.asked == []
+
+
+def test_a_redirect_within_the_service_that_the_user_named_is_followed(site: Site) -> None:
+    site.pages["/a"] = [(302, {"Location": site.url("/b")}, b"")]
+    site.pages["/b"] = [(200, {}, b"x")]
+    found = get(site.url("/a"))
+    assert (found and found.data) == b"x"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("http://mirror/a", "https://mirror/b", True),
+        ("http://mirror:8080/a", "http://mirror:8080/b", True),
+        ("https://mirror/a", "http://mirror/a", False),
+        ("http://mirror/a", "http://mirror:9000/a", False),
+        ("http://mirror/a", "http://db/a", False),
+    ],
+)
+def test_a_service_is_a_host_and_a_port(one: str, other: str, same: bool) -> None:
+    assert is_same_service(httpx.URL(one), httpx.URL(other)) == same
+
+
+PRIVATE = ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",
+           "::1", "fe80::1%eth0", "fd00::1", "::ffff:10.0.0.1", "2002:0a00:0001::1", "64:ff9b::a00:1",
+           "x.localhost"]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_an_address_of_the_local_network_is_private_in_any_notation(address: str) -> None:
+    assert not is_public(address)
 
 
 def test_a_bundle_is_read_again_only_if_the_server_or_its_content_says_that_it_changed(site: Site) -> None:
