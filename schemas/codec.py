@@ -9,6 +9,9 @@ import msgspec
 
 from schemas.errors import BadRecord
 
+MAX_RECORD_BYTES = 900_000
+"""A record must fit a Kafka message (1 MiB by default) with its key and headers."""
+
 _encoder = msgspec.json.Encoder()
 
 
@@ -20,6 +23,19 @@ def _decoder(record: Any) -> msgspec.json.Decoder[Any]:
 def encode(record: msgspec.Struct) -> bytes:
     """A record as UTF-8 JSON; equal records give equal bytes."""
     return _encoder.encode(record)
+
+
+def encode_message(record: msgspec.Struct) -> bytes:
+    """A record as the value of a message.
+
+    Raises:
+        BadRecord: `too-large`: the encoding is longer than `MAX_RECORD_BYTES`.
+    """
+    value = encode(record)
+    if len(value) > MAX_RECORD_BYTES:
+        name = type(record).__name__.lower()
+        raise BadRecord("too-large", f"the {name} has {len(value)} bytes; the limit is {MAX_RECORD_BYTES}")
+    return value
 
 
 def decode(data: bytes, record: Any) -> Any:

@@ -11,6 +11,9 @@ from schemas.events import MAX_PAYLOAD_BYTES, DeadLetter
 
 EVENT_TYPE = "threat.dead-letter.v1"
 
+MAX_TEXT_CHARS = 2_000
+"""Longer origins and details are truncated, so that a dead letter always fits a message."""
+
 
 class DeadLetterMessage(NamedTuple):
     """A dead letter and the headers of its message; the message key is `record.origin`."""
@@ -32,9 +35,9 @@ def dead_letter_message(
         time_ms: When it was rejected, ms since 1970 UTC.
     """
     record = DeadLetter(
-        origin=origin,
+        origin=origin[:MAX_TEXT_CHARS],
         reason=error.reason,
-        detail=error.detail,
+        detail=error.detail[:MAX_TEXT_CHARS],
         payload=payload[:MAX_PAYLOAD_BYTES],
         payload_bytes=len(payload),
         time_ms=time_ms,

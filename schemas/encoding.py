@@ -14,9 +14,8 @@ import re
 
 import msgspec
 
-from schemas.codec import decode, encode
-from schemas.errors import BadRecord
-from schemas.events import MAX_EVENT_BYTES, Event
+from schemas.codec import decode, encode_message
+from schemas.events import Event
 
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 _VALUE = re.compile(rb"-?\d+|" + _STRING + rb'|\{[^"{}]*(?:' + _STRING + rb'[^"{}]*)*\}')
@@ -47,12 +46,9 @@ def encode_event(event: Event) -> EncodedEvent:
     """Encode an event and check its size.
 
     Raises:
-        BadRecord: `too-large`: the encoding is longer than `MAX_EVENT_BYTES`.
+        BadRecord: `too-large`: the encoding is longer than a message may be.
     """
-    value = encode(event)
-    if len(value) > MAX_EVENT_BYTES:
-        raise BadRecord("too-large", f"the event has {len(value)} bytes; the limit is {MAX_EVENT_BYTES}")
-    return EncodedEvent(event, value)
+    return EncodedEvent(event, encode_message(event))
 
 
 def decode_event(value: bytes) -> EncodedEvent:

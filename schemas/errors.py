@@ -2,6 +2,7 @@
 
     Sx9Error
     ├── RetryLater        something outside is not available (broker, network): the same call may succeed later
+    ├── RestartRequired   this process can't continue, a new one can: end it, its supervisor starts it again
     ├── BadRecord         one record can't be used: write it to the dead-letter topic and continue
     ├── BadConfiguration  a person must change a setting or the machine; a retry can't succeed
     └── Corrupt           stored data differs from what was written: stop, and name the file or the offset
@@ -19,6 +20,10 @@ class Sx9Error(Exception):
 
 class RetryLater(Sx9Error):
     """Something outside is not available; the same call may succeed later."""
+
+
+class RestartRequired(Sx9Error):
+    """A client is in a state that it does not leave; the same call can succeed only in a new process."""
 
 
 class BadRecord(Sx9Error):

@@ -16,10 +16,12 @@ from typing import Literal
 
 import msgspec
 
+from schemas.codec import MAX_RECORD_BYTES
+
 Status = Literal["active", "deprecated", "revoked"]
 
-MAX_EVENT_BYTES = 900_000
-"""An event must fit a Kafka message (1 MiB by default) with its key and headers."""
+MAX_EVENT_BYTES = MAX_RECORD_BYTES
+"""Longest encoding of an event, bytes."""
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):

@@ -13,11 +13,14 @@ from typing import Any
 
 import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from schemas.cloudevents import Headers
-from schemas.codec import encode
-from schemas.errors import Corrupt, RetryLater
+from schemas.codec import MAX_RECORD_BYTES, encode_message
+from schemas.errors import BadConfiguration, Corrupt, RestartRequired, RetryLater
+
+MESSAGE_BYTES = 1_048_588
+"""Kafka's default of `max.message.bytes`: a record of `MAX_RECORD_BYTES` fits, with its key and headers."""
 
 MAX_POLL_RECORDS = 2_000
 """Largest number of messages that one poll returns."""
@@ -52,20 +55,31 @@ CONSUMER: dict[str, Any] = {
 
 @contextlib.contextmanager
 def kafka_errors(doing: str) -> Iterator[None]:
-    """Map errors of the Kafka client to `RetryLater`.
+    """Map errors of the Kafka client to ours, by whether Kafka calls them retriable.
 
     Args:
         doing: What the block does, for the message: `reading the offsets of sx9-fold`.
 
     Raises:
-        RetryLater: The client raised an error in the block.
+        RetryLater: The client raised a retriable error in the block.
+        RestartRequired: It raised another one. A producer stays in its fatal state: only a new one can send.
+        BadConfiguration: The broker accepts no message of this size.
     """
     try:
         yield
+    except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
+        raise BadConfiguration(
+            f"Kafka refused a message while {doing}: {error}; records have up to {MAX_RECORD_BYTES} bytes: set "
+            f"max.message.bytes of the topic, or message.max.bytes of the broker, to at least {MESSAGE_BYTES}"
+        ) from error
     except KafkaError as error:
-        raise RetryLater(
-            f"Kafka did not answer while {doing}: {type(error).__name__}: {error}; "
-            "check that it runs (`sx9 status`) and try again"
+        failure = f"{type(error).__name__}: {error}"
+        if error.retriable:
+            raise RetryLater(
+                f"Kafka did not answer while {doing}: {failure}; check that it runs (`sx9 status`) and try again"
+            ) from error
+        raise RestartRequired(
+            f"Kafka failed while {doing}: {failure}; it does not help to wait: this process has to be started again"
         ) from error
 
 
@@ -113,26 +127,40 @@ class RecordProducer:
             headers: Headers of the message; None: no headers.
 
         Raises:
-            RetryLater: The client can't accept the record now.
+            BadRecord: `too-large`: the record does not fit a message, now or later.
+            RetryLater, RestartRequired, BadConfiguration: See `kafka_errors`.
         """
+        value = encode_message(record)
         with kafka_errors(f"sending to {topic}"):
-            value = encode(record)
             self._futures.append(
                 self._producer.send(topic, key=key.encode(), value=value, partition=partition, headers=headers)
             )
 
     def flush(self) -> None:
-        """Wait until the broker has acknowledged all records sent since the last `flush`.
+        """Wait until the broker has acknowledged all records that were sent.
+
+        Records without an answer are still on their way, and the next `flush` waits for them too. Those that the
+        broker refused are forgotten.
 
         Raises:
-            RetryLater: It did not within `FLUSH_TIMEOUT_S`, or it refused a record.
+            RetryLater: Not all were answered within `FLUSH_TIMEOUT_S`, or the producer gave up on one.
+            RestartRequired, BadConfiguration: One was refused; see `kafka_errors`.
         """
+        deadline_s = time.monotonic() + FLUSH_TIMEOUT_S
         with kafka_errors("waiting for acknowledgements"):
-            self._producer.flush(timeout=FLUSH_TIMEOUT_S)
+            with contextlib.suppress(KafkaError):  # the futures say which records failed or are on their way
+                self._producer.flush(timeout=FLUSH_TIMEOUT_S)
             for future in self._futures:
-                if future.failed():
-                    raise future.exception
-        self._futures.clear()
+                if not future.is_done:  # its batch was split, or the flush ended too early
+                    with contextlib.suppress(KafkaError):
+                        future.get(timeout=max(deadline_s - time.monotonic(), 0.0))
+            pending = [future for future in self._futures if not future.is_done]
+            failed = [future for future in self._futures if future.failed()]
+            self._futures = pending
+            if failed:
+                raise failed[0].exception
+            if pending:
+                raise KafkaTimeoutError(f"{len(pending)} records have no answer after {FLUSH_TIMEOUT_S:.0f} s")
 
 
 def consumer(bootstrap: str, **settings: Any) -> KafkaConsumer:

@@ -45,7 +45,7 @@ def add_agent(app: faust.App, name: str, topics: Sequence[Topic], sink: Sink) ->
 
 
 async def process_batch(sink: Sink, messages: list[ConsumedMessage], role: str) -> None:
-    """Write a batch to the sink in a thread; try again while the sink raises `RetryLater`."""
+    """Write a batch to the sink in a thread; try again while the sink raises `RetryLater`; other errors end it."""
     for attempt in itertools.count():
         try:
             with telemetry.BATCH_SECONDS.labels(role=role).time():

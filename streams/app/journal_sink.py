@@ -2,16 +2,20 @@
 
 Order of effects: 1 decode, 2 project, 3 send to the journal, 4 wait until the broker has acknowledged all of it.
 Only then does the caller commit. The producer never gives up on a record while the process lives. So a journal
-always holds a prefix of each source partition, possibly with redeliveries, which the fold drops.
+always holds a prefix of each source partition, possibly with redeliveries, which the fold drops. A batch that is
+repeated because its acknowledgements did not come in time, in an outage of Kafka, waits for the records that it has
+sent and does not send them again. An example that does not fit a message becomes a dead letter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from kafka import TopicPartition
 
+from schemas.errors import BadRecord
 from schemas.events import Event
 from schemas.journal import Source
 from schemas.models import MODEL_SPECS
@@ -46,6 +50,8 @@ class JournalSink:
         self._seen = seen
         self._committed = committed
         self._starts: dict[TopicPartition, list[tuple[str, int]]] = {}
+        self._sent_ends: dict[TopicPartition, int] = {}
+        self._lock = threading.Lock()
 
     def positions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         """The first offset of each partition that not all journals of the models that learn from it hold.
@@ -56,15 +62,32 @@ class JournalSink:
 
     def write(self, messages: Sequence[ConsumedMessage]) -> None:
         """See `Sink.write`."""
-        for message, event in decode_messages(messages, Event, self._write_dead_letter):
-            source = Source(message.topic, message.partition, message.offset, message.timestamp_ms)
-            observed_ms = _to_ms(message.observed)
-            starts = self._starts_of(message.topic_partition)
-            # Some journals may hold the event already: it is read again for the journal that has the least.
-            models = [model for model, start in starts if message.offset >= start]
-            for model, example in project_all(event, source, observed_ms, models).items():
+        with self._lock:  # a rebalance cancels the agent, but not the thread that writes its batch
+            for message, event in decode_messages(self._not_sent(messages), Event, self._write_dead_letter):
+                self._send(message, event)
+            self._producer.flush()
+            self._sent_ends.clear()
+
+    def _not_sent(self, messages: Sequence[ConsumedMessage]) -> Iterator[ConsumedMessage]:
+        """The messages whose records are not on their way yet; one counts as sent when the next is asked for."""
+        for message in messages:
+            partition = message.topic_partition
+            if message.offset >= self._sent_ends.get(partition, 0):
+                yield message
+                self._sent_ends[partition] = message.offset + 1
+
+    def _send(self, message: ConsumedMessage, event: Event) -> None:
+        """Send the examples of an event to the journals that do not hold it."""
+        source = Source(message.topic, message.partition, message.offset, message.timestamp_ms)
+        observed_ms = _to_ms(message.observed)
+        starts = self._starts_of(message.topic_partition)
+        # Some journals may hold the event already: it is read again for the journal that has the least.
+        models = [model for model, start in starts if message.offset >= start]
+        for model, example in project_all(event, source, observed_ms, models).items():
+            try:
                 self._producer.send(JOURNAL.name, example, key=model, partition=partition_of(model))
-        self._producer.flush()
+            except BadRecord as error:
+                self._write_dead_letter(message, BadRecord(error.reason, f"{model}: {error.detail}"))
 
     def _position(self, partition: TopicPartition) -> int:
         start = min((start for _, start in self._starts_of(partition)), default=0)

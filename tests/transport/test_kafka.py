@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import errors as kafka_client_errors
 
-from schemas.errors import Corrupt, RetryLater
-from schemas.journal import Tick
-from tests.transport.filled_topics import append, filled_topic
+from schemas.codec import MAX_RECORD_BYTES, decode
+from schemas.errors import BadConfiguration, BadRecord, Corrupt, RestartRequired, RetryLater
+from schemas.journal import Manual, Tick
+from tests.transport.filled_topics import append, filled_topic, new_name
 from transport import kafka
-from transport.kafka import RecordProducer, end_offset, read_range, read_ranges
+from transport.kafka import NO_DELIVERY_TIMEOUT_MS, RecordProducer, end_offset, producer, read_range, read_ranges
 
 SIZES = (5_000, 40, 0)
 """Messages in each partition: more than one poll returns, a few, none."""
@@ -98,3 +101,56 @@ def test_flush_returns_when_the_broker_has_all_records(
         record_producer.send(name, Tick(time_ms), key="k", partition=0)
     record_producer.flush()
     assert end_offset(reader, name, 0) == 50
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (kafka_client_errors.KafkaTimeoutError("no answer"), RetryLater),
+        (kafka_client_errors.NotLeaderForPartitionError(), RetryLater),
+        (kafka_client_errors.KafkaStorageError(), RetryLater),
+        (kafka_client_errors.UnknownError(), RestartRequired),
+        (kafka_client_errors.OutOfOrderSequenceNumberError(), RestartRequired),
+        (kafka_client_errors.KafkaError("in a fatal state"), RestartRequired),
+        (kafka_client_errors.MessageSizeTooLargeError(), BadConfiguration),
+    ],
+)
+def test_only_errors_that_kafka_calls_retriable_are_to_be_retried(error: Exception, raised: type) -> None:
+    with pytest.raises(raised, match="while sending"), kafka.kafka_errors("sending"):
+        raise error
+
+
+def test_a_record_that_does_not_fit_a_message_is_refused_before_it_is_sent(writer: KafkaProducer) -> None:
+    with pytest.raises(BadRecord, match=f"too-large: the manual has .* the limit is {MAX_RECORD_BYTES}"):
+        RecordProducer(writer).send(
+            "any", Manual(request="x" * MAX_RECORD_BYTES, reason="", time_ms=0), key="k", partition=0
+        )
+
+
+def test_after_a_refused_record_no_later_one_is_written_and_its_failure_is_reported_once(
+    reader: KafkaConsumer, admin: KafkaAdminClient, kafka_bootstrap: str
+) -> None:
+    """A journal without a gap: a later event in it would make the refused one look like a redelivery."""
+    name = new_name()
+    admin.create_topics(
+        {name: {"num_partitions": 1, "replication_factor": 1, "configs": {"max.message.bytes": "20000"}}}
+    )
+    admin.wait_for_topics([name])
+    # Not compressible: Kafka compares the compressed size.
+    large = "".join(map(chr, (33 + (n * n * 7919 + n // 93) % 90 for n in range(60_000))))
+    with contextlib.closing(
+        producer(kafka_bootstrap, delivery_timeout_ms=NO_DELIVERY_TIMEOUT_MS, compression_type=None)
+    ) as client:
+        records = RecordProducer(client)
+        for number in range(600):
+            reason = large if number == 300 else "small" * 100
+            records.send(name, Manual(request=str(number), reason=reason, time_ms=0), key="k", partition=0)
+        with pytest.raises(BadConfiguration, match=r"set max\.message\.bytes of the topic"):
+            records.flush()
+        records.flush()
+        records.send(name, Tick(1), key="k", partition=0)
+        with pytest.raises((BadConfiguration, RestartRequired)):
+            records.flush()
+    written = [decode(m.value, Manual).request for batch in read_range(reader, name, 0, 0) for m in batch]
+    assert written == [str(number) for number in range(len(written))]
+    assert len(written) <= 300

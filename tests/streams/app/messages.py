@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from schemas.cloudevents import Headers
-from schemas.codec import encode
+from schemas.codec import encode, encode_message
 from schemas.errors import RetryLater
 from schemas.topics import topic_of
 from streams.app.sink import ConsumedMessage
@@ -36,6 +36,7 @@ class FakeProducer:
     def send(
         self, topic: str, record: Any, *, key: str, partition: int | None = None, headers: Headers | None = None
     ) -> None:
+        encode_message(record)
         self.sent.append((topic, record))
         self.keys.append(key)
         self.headers.append(headers)

@@ -111,6 +111,29 @@ def test_write_fails_until_the_broker_has_acknowledged_all_records() -> None:
         sink(FakeProducer(failures=1)).write([message(technique(1), 0)])
 
 
+def test_a_batch_that_is_repeated_waits_for_its_records_and_sends_none_of_them_again() -> None:
+    fake = FakeProducer(failures=2)
+    one, batch = sink(fake), messages([technique(1), b"{nonsense", technique(2)], topic=TECHNIQUES.name)
+    for _ in range(2):
+        with pytest.raises(RetryLater):
+            one.write(batch)
+    one.write(batch)
+    assert [e.source.offset for e in fake.of(JOURNAL.name, MODEL)] == [0, 2]
+    assert len(fake.of(DEAD_LETTERS.name)) == 1
+    assert fake.flushed == len(fake.sent)
+
+
+def test_an_example_that_does_not_fit_a_message_is_a_dead_letter_and_the_others_are_written() -> None:
+    fake = FakeProducer()
+    large = msgspec.structs.replace(technique(1), name="x" * 460_000)  # phi3-mitre-lora writes it twice
+    sink(fake).write(messages([large, technique(2)], topic=TECHNIQUES.name))
+    (letter,) = fake.of(DEAD_LETTERS.name)
+    assert (letter.origin, letter.reason) == (f"{TECHNIQUES.name}/0/0", "too-large")
+    assert letter.detail.startswith("phi3-mitre-lora: the example has ")
+    written = {model: [e.source.offset for e in fake.of(JOURNAL.name, model)] for model in MODELS}
+    assert written == {"distilbert-mitre": [0, 1], "phi3-mitre-lora": [1], "gnn-threat": [0, 1]}
+
+
 @pytest.mark.parametrize(
     ("seen", "committed", "position"),
     [
