@@ -4,6 +4,7 @@
     ├── RetryLater        something outside is not available (broker, network): the same call may succeed later
     ├── RestartRequired   this process can't continue, a new one can: end it, its supervisor starts it again
     ├── BadRecord         one record can't be used: write it to the dead-letter topic and continue
+    ├── BadData           the examples of a run can't lead to a version: its trigger is refused with this reason
     ├── BadConfiguration  a person must change a setting or the machine; a retry can't succeed
     └── Corrupt           stored data differs from what was written: stop, and name the file or the offset
 
@@ -38,6 +39,10 @@ class BadRecord(Sx9Error):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+class BadData(Sx9Error):
+    """The examples of a run can't lead to a version, on any machine: a trainer refuses the trigger with this."""
 
 
 class BadConfiguration(Sx9Error):

@@ -1,7 +1,8 @@
 """The Prometheus metrics of a trainer, in one table. Base units, unit suffixes, few and bounded labels.
 
 | about    | metrics |
-| runs     | duration, triggers answered by outcome, failures by type, failures of the MLflow mirror |
+| runs     | duration, triggers answered by outcome, failures by type, faults of the machine in a row,
+|          | damaged copies of the journal, failures of the MLflow mirror |
 | versions | evaluation scores, the version that serves, its promotion time, the age of its newest event then |
 """
 
@@ -21,6 +22,14 @@ TRACKING_FAILURES = Counter(
     "sx9_tracking_failures_total", "Failures to mirror versions to MLflow", ["model", "error"]
 )
 FAILURES = Counter("sx9_training_failures_total", "Runs that failed", ["model", "error"])
+FAULTS = Gauge(
+    "sx9_training_faults",
+    "Faults of this machine in a row at the trigger in work, such as a full disk; 0 once it is answered",
+    ["model"],
+)
+JOURNAL_COPIES_REBUILT = Counter(
+    "sx9_journal_copies_rebuilt_total", "Local copies of the journal that were damaged and made again"
+)
 SCORE = Gauge("sx9_evaluation_score", "Scores of the latest version", ["model", "task", "split", "metric"])
 PARENT_SCORE = Gauge(
     "sx9_parent_evaluation_score", "Scores of its parent on the same examples", ["model", "task", "split", "metric"]

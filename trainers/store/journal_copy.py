@@ -4,19 +4,25 @@
                                                           └──is_answered, trained_texts
 
 With the copy, a retrain reads only the new records from Kafka. The file is a cache: if it is deleted, damaged or
-belongs to another journal, it is rebuilt from the topic. Redeliveries of an event are skipped, by the same rule as
-in the fold (`schemas.journal.is_redelivery`).
+belongs to another journal, it is rebuilt from the topic. Each example has a digest, so that a changed byte is seen
+as well as a page that SQLite can't read. Redeliveries of an event are skipped, by the same rule as in the fold
+(`schemas.journal.is_redelivery`).
+
+`JournalCopy` keeps the file up to date; only a trainer has one. `JournalReader` reads it, also in another process
+while the copy is open.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import logging
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from schemas.codec import decode
-from schemas.errors import BadRecord, Corrupt
+from schemas.errors import BadRecord, Corrupt, RetryLater
 from schemas.journal import (
     Example,
     Promoted,
@@ -27,6 +33,7 @@ from schemas.journal import (
     is_redelivery,
     source_partition,
 )
+from trainers import telemetry
 from trainers.core.dataset import OffsetExample, text_hash
 from transport.partition_log import Message, PartitionLog, fingerprint, last_fingerprint
 
@@ -34,58 +41,52 @@ log = logging.getLogger(__name__)
 
 _TABLES = """
     CREATE TABLE IF NOT EXISTS position (one INTEGER PRIMARY KEY CHECK (one = 1), next INTEGER, fingerprint TEXT);
-    CREATE TABLE IF NOT EXISTS examples (offset INTEGER PRIMARY KEY, value BLOB NOT NULL);
+    CREATE TABLE IF NOT EXISTS examples (offset INTEGER PRIMARY KEY, value BLOB NOT NULL, digest BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS seen (partition TEXT PRIMARY KEY, offset INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS texts (hash INTEGER PRIMARY KEY, first INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS answers (trigger_id TEXT, kind TEXT, PRIMARY KEY (trigger_id, kind)) WITHOUT ROWID;
 """
 _TABLE_NAMES = ("position", "examples", "seen", "texts", "answers")
-_FORMAT = 2
+_FORMAT = 3
+_DAMAGED = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_FORMAT))
+"""Primary result codes of SQLite for a file that is not what was written: a page, the header, a missing table."""
 
 
-class JournalCopy:
-    """The copy of a journal. One thread at a time may use it.
+class UnusableCopy(Corrupt):
+    """The copy is damaged, or lacks examples that a trigger names. It can be made again from the topic."""
+
+
+class JournalReader:
+    """The examples and the answers in a copy. One thread at a time may use it.
 
     Args:
-        path: The SQLite file; missing folders are created.
-        journal: The partition of the model in the journal topic.
+        path: The SQLite file of a `JournalCopy` that is open, or was closed.
+
+    Raises:
+        UnusableCopy: The file is missing or damaged. So does every method.
+        RetryLater: SQLite can't read or write the file now: no room, no memory, locked. So does every method.
     """
 
-    def __init__(self, path: Path, journal: PartitionLog) -> None:
-        self._journal = journal
-        self._db = _open(path)
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._errors():
+            self._db = self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        if not self._path.is_file():
+            raise UnusableCopy(f"{self._path} is missing")
+        return sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
-    def catch_up(self) -> int:
-        """Copy the records that the journal has and the copy does not.
-
-        Returns:
-            The number of new records.
-
-        Raises:
-            RetryLater: The broker does not answer.
-            Corrupt: The beginning of the journal was deleted before it was copied.
-        """
-        next_offset, known = self._position()
-        end = self._journal.end()
-        if next_offset and last_fingerprint(self._journal, next_offset) != known:
-            log.warning("the local copy belongs to another journal; reading this one from its beginning")
-            self._clear()
-            next_offset = 0
-        for messages in self._journal.read(next_offset, end):
-            with self._db:
-                self._copy(messages)
-        return end - next_offset
-
     def examples_between(self, start: int, end: int) -> list[OffsetExample]:
         """The examples with offsets in `[start, end)`, including retractions, in order."""
-        rows = self._db.execute(
-            "SELECT offset, value FROM examples WHERE offset >= ? AND offset < ? ORDER BY offset", (start, end)
-        )
-        return [(offset, decode(value, Example)) for offset, value in rows]
+        query = "SELECT offset, value, digest FROM examples WHERE offset >= ? AND offset < ? ORDER BY offset"
+        with self._errors():
+            rows = self._db.execute(query, (start, end))
+            return [(offset, self._example(offset, value, digest)) for offset, value, digest in rows]
 
     def current_examples(self, end: int) -> list[OffsetExample]:
         """The latest example of each key with an offset below `end`, except retractions, in order."""
@@ -96,24 +97,26 @@ class JournalCopy:
         """The examples at the given offsets.
 
         Raises:
-            Corrupt: There is no example at one of them.
+            UnusableCopy: There is no example at one of them.
         """
         found: dict[int, Example] = {}
-        for offset in offsets:
-            row = self._db.execute("SELECT value FROM examples WHERE offset = ?", (offset,)).fetchone()
-            if row is None:
-                raise Corrupt(
-                    f"journal offset {offset} is named by a trigger but holds no example: this is not the journal "
-                    "that the trigger was made from; point SX9_KAFKA_BOOTSTRAP at the one that is"
-                )
-            found[offset] = decode(row[0], Example)
+        with self._errors():
+            for offset in offsets:
+                row = self._db.execute("SELECT value, digest FROM examples WHERE offset = ?", (offset,)).fetchone()
+                if row is None:
+                    raise UnusableCopy(
+                        f"journal offset {offset} is named by a trigger but holds no example: this is not the "
+                        "journal that the trigger was made from; point SX9_KAFKA_BOOTSTRAP at the one that is"
+                    )
+                found[offset] = self._example(offset, *row)
         return found
 
     def trained_texts(self, examples: Iterable[Example], before: int) -> frozenset[int]:
         """The `text_hash` of each text that a training example with an offset below `before` has too."""
         hashes = {text_hash(example.text) for example in examples if example.text}
         query = "SELECT 1 FROM texts WHERE hash = ? AND first < ?"
-        return frozenset(h for h in hashes if self._db.execute(query, (h, before)).fetchone())
+        with self._errors():
+            return frozenset(h for h in hashes if self._db.execute(query, (h, before)).fetchone())
 
     def is_answered(self, trigger: str) -> bool:
         """Whether the journal has the answer to a trigger, by its id: promoted or refused."""
@@ -125,7 +128,110 @@ class JournalCopy:
 
     def _has(self, trigger: str, kind: str) -> bool:
         query = "SELECT 1 FROM answers WHERE trigger_id = ? AND kind = ?"
-        return self._db.execute(query, (trigger, kind)).fetchone() is not None
+        with self._errors():
+            return self._db.execute(query, (trigger, kind)).fetchone() is not None
+
+    def _example(self, offset: int, value: bytes, digest: bytes) -> Example:
+        """Decode an example, after its bytes were verified."""
+        if _digest(value) != digest:
+            raise UnusableCopy(
+                f"{self._path}: the example at journal offset {offset} differs from what was written"
+            )
+        example: Example = decode(value, Example)
+        return example
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Map errors of SQLite."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _DAMAGED:
+                raise UnusableCopy(f"{self._path} is damaged ({error})") from error
+            raise RetryLater(
+                f"{self._path} can't be read or written now ({error}): free some space, or set SX9_STATE_DIR"
+            ) from error
+
+
+class JournalCopy(JournalReader):
+    """The copy of a journal, which is brought up to date, and made again where it is damaged.
+
+    Args:
+        path: The SQLite file; missing folders are created.
+        journal: The partition of the model in the journal topic.
+    """
+
+    def __init__(self, path: Path, journal: PartitionLog) -> None:
+        self._journal = journal
+        path.parent.mkdir(parents=True, exist_ok=True)
+        super().__init__(path)
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            return _open(self._path)
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode & 0xFF not in _DAMAGED:
+                raise
+            self._remove(str(error))
+            return _open(self._path)
+
+    @property
+    def path(self) -> Path:
+        """The SQLite file."""
+        return self._path
+
+    def catch_up(self) -> int:
+        """Copy the records that the journal has and the copy does not. A damaged copy is made again.
+
+        Returns:
+            The number of new records.
+
+        Raises:
+            RetryLater: The broker does not answer.
+            Corrupt: The beginning of the journal was deleted before it was copied.
+        """
+        try:
+            return self._catch_up()
+        except UnusableCopy as error:
+            return self.rebuild(str(error))
+
+    def rebuild(self, why: str) -> int:
+        """Delete the file, and copy the journal from its beginning; see `catch_up`.
+
+        Args:
+            why: What is wrong with the copy, for the log.
+        """
+        self._db.close()
+        self._remove(why)
+        with self._errors():
+            self._db = _open(self._path)
+        return self._catch_up()
+
+    def _has(self, trigger: str, kind: str) -> bool:
+        try:
+            return super()._has(trigger, kind)
+        except UnusableCopy as error:
+            self.rebuild(str(error))
+            return super()._has(trigger, kind)
+
+    def _catch_up(self) -> int:
+        with self._errors():
+            next_offset, known = self._position()
+            end = self._journal.end()
+            if next_offset and last_fingerprint(self._journal, next_offset) != known:
+                log.warning("the local copy belongs to another journal; reading this one from its beginning")
+                self._clear()
+                next_offset = 0
+            for messages in self._journal.read(next_offset, end):
+                with self._db:
+                    self._copy(messages)
+        return end - next_offset
+
+    def _remove(self, why: str) -> None:
+        log.warning("%s is made again from the journal: %s", self._path, why)
+        telemetry.JOURNAL_COPIES_REBUILT.inc()
+        for file in self._path.parent.glob(f"{self._path.name}*"):
+            file.unlink()
 
     def _position(self) -> tuple[int, str]:
         return self._db.execute("SELECT next, fingerprint FROM position").fetchone() or (0, "")
@@ -157,24 +263,20 @@ class JournalCopy:
         if is_redelivery(source, seen[0] if seen else None):
             return
         self._db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?)", (partition, source.offset))
-        self._db.execute("INSERT INTO examples VALUES (?, ?)", (message.offset, message.value))
+        self._db.execute(
+            "INSERT INTO examples VALUES (?, ?, ?)", (message.offset, message.value, _digest(message.value))
+        )
         if example.text and not held_out(example):
             text = (text_hash(example.text), message.offset)
             self._db.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", text)
 
 
+def _digest(value: bytes) -> bytes:
+    """8 bytes by which a changed value is seen."""
+    return hashlib.blake2b(value, digest_size=8).digest()
+
+
 def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        return _connect(path)
-    except sqlite3.DatabaseError as error:
-        log.warning("%s is damaged (%s); reading the journal from its beginning", path, error)
-        for file in path.parent.glob(f"{path.name}*"):
-            file.unlink()
-        return _connect(path)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
     """Open the file and create the tables; tables of another format are dropped first."""
     db = sqlite3.connect(path, check_same_thread=False)  # catch_up runs in the training thread
     try:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
 
-from schemas.errors import Corrupt
+from schemas.errors import Corrupt, RetryLater
 from schemas.journal import Example, Promoted, Score, Tick
 from tests.trainers.samples import MemoryLog, Record_, example, examples, held_out
 from trainers.core.dataset import text_hash
-from trainers.store.journal_copy import JournalCopy
+from trainers.store.journal_copy import JournalCopy, JournalReader, UnusableCopy
 
 
 def keys(copy: JournalCopy, start: int = 0, end: int = 10_000) -> list[str]:
@@ -111,3 +112,63 @@ def test_it_has_the_texts_of_the_training_examples_before_an_offset(tmp_path: Pa
     asked: list[Example] = [example(900, [], text=trained.text.upper()), judged]
     assert copy.trained_texts(asked, 100) == {text_hash(trained.text)}
     assert copy.trained_texts(asked, journal.index(trained)) == frozenset()
+
+
+def zero_a_page(path: Path, text: str) -> None:
+    """Fill the page of a SQLite file that has a text with zeros."""
+    content = bytearray(path.read_bytes())
+    start = content.index(text.encode()) // 4096 * 4096
+    content[start : start + 4096] = bytes(4096)
+    path.write_bytes(content)
+
+
+def test_a_damaged_page_is_seen_and_the_copy_is_made_again(tmp_path: Path) -> None:
+    path, journal = tmp_path / "journal.sqlite", examples(300)
+    first = JournalCopy(path, MemoryLog(journal))
+    first.catch_up()
+    first.close()
+    zero_a_page(path, journal[150].key)
+    copy = JournalCopy(path, MemoryLog(journal))
+    copy.catch_up()
+    with pytest.raises(UnusableCopy, match=r"is damaged|holds no example"):
+        copy.examples_at(range(300))
+    copy.rebuild("damaged")
+    assert copy.examples_at(range(300)) == dict(enumerate(journal))
+
+
+def test_a_changed_byte_is_seen(tmp_path: Path) -> None:
+    path, journal = tmp_path / "journal.sqlite", examples(30)
+    first = JournalCopy(path, MemoryLog(journal))
+    first.catch_up()
+    first.close()
+    path.write_bytes(path.read_bytes().replace(b"system user-7", b"system user-1"))
+    with pytest.raises(UnusableCopy, match="journal offset 7 differs from what was written"):
+        JournalReader(path).examples_between(0, 30)
+
+
+def test_damage_to_the_answers_is_repaired_when_they_are_asked_for(tmp_path: Path) -> None:
+    path, log = tmp_path / "journal.sqlite", MemoryLog(examples(30))
+    log.append(Promoted(trigger="m@1", version="v0002", time_ms=1))
+    copy = JournalCopy(path, log)
+    copy.catch_up()
+    with sqlite3.connect(path) as other:
+        other.execute("DROP TABLE answers")
+    assert copy.is_answered("m@1")
+    assert len(keys(copy)) == 30
+
+
+def test_a_copy_is_read_while_it_is_open(tmp_path: Path) -> None:
+    path, journal = tmp_path / "journal.sqlite", examples(30)
+    copy = JournalCopy(path, MemoryLog(journal))
+    copy.catch_up()
+    reader = JournalReader(path)
+    assert reader.examples_between(3, 5) == [(3, journal[3]), (4, journal[4])]
+    with pytest.raises(UnusableCopy, match="is missing"):
+        JournalReader(tmp_path / "another.sqlite")
+
+
+def test_no_room_for_the_copy_is_not_damage(tmp_path: Path) -> None:
+    copy = JournalCopy(tmp_path / "journal.sqlite", MemoryLog(examples(300)))
+    copy._db.execute("PRAGMA max_page_count = 10")
+    with pytest.raises(RetryLater, match=r"can't be read or written now \(database or disk is full\)"):
+        copy.catch_up()
