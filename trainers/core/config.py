@@ -9,7 +9,7 @@ module does not import torch, since every command reads it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -20,6 +20,8 @@ Count = Annotated[int, Meta(ge=1)]
 Positive = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Threads = Annotated[int, Meta(ge=1, le=256)]
+BFLOAT16, FLOAT32 = "bfloat16", "float32"
+Precision = Literal["", "bfloat16", "float32"]
 
 
 class RecipeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +44,10 @@ class RecipeConfig(msgspec.Struct, frozen=True, kw_only=True):
     logging_steps: Annotated[Count, Meta(description="steps between log lines")] = 100
     threads: Annotated[Threads, Meta(description="threads of torch; the weights depend on it")] = 2
     device: Annotated[str, Meta(description="`cpu`, `cuda` or `cuda:1`; empty: cuda if available")] = ""
+    precision: Annotated[
+        Precision,
+        Meta(description="precision of training; empty: `bfloat16` on a GPU that has it, else `float32`"),
+    ] = ""
     seed: Annotated[
         int, Meta(ge=0, description="random seed; a run for a trigger uses the seed of the trigger")
     ] = 17

@@ -35,6 +35,8 @@ Indices = Sequence[int]
 Loss = Callable[[nn.Module, Indices], torch.Tensor]
 Evaluate = Callable[[], Mapping[str, TaskScores]]
 
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""In the messages of torch's CPU allocator on Linux and on Windows, of the CUDA runtime and of cuBLAS."""
 MAX_NORM = 1.0
 """Gradients with a larger norm are scaled down to this norm."""
 
@@ -71,7 +73,7 @@ def fit(
         model: On any device; it is moved to `config.device`, and is in evaluation mode at the end.
         plan: The batches of each epoch, as indices of examples; the recipe makes it from its seed.
         loss: The summed loss of some examples, a scalar tensor. It draws random numbers from the global generator
-            of torch only.
+            of torch only, and computes in the precision of the recipe.
         groups: Parameter groups of AdamW: `params`, `lr`, and perhaps `weight_decay`.
         config: Warm-up, accumulation, intervals, device.
         on_progress: Called after every step; an exception that it raises ends the run.
@@ -113,19 +115,8 @@ def fit(
         if checkpointer and step % config.save_steps == 0 and step < len(steps) and accelerator.is_main_process:
             checkpointer.save(model, optimizer, history)
         on_progress(RunProgress("training", step, len(steps), epoch, step_loss))
-    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
     model.eval()
     return history
-
-
-def make_deterministic(config: RecipeConfig) -> None:
-    """Set the threads, the seed and the algorithms of torch, so that equal inputs give equal bytes.
-
-    Call it in the thread that trains: torch keeps the number of threads for each thread.
-    """
-    torch.set_num_threads(config.threads)
-    torch.use_deterministic_algorithms(True)
-    torch.manual_seed(config.seed)
 
 
 def device_of(config: RecipeConfig) -> torch.device:
@@ -154,13 +145,13 @@ def is_main_process() -> bool:
 
 
 def _accelerator(config: RecipeConfig) -> Accelerator:
-    """Full precision on the CPU, bf16 on a GPU."""
+    """The processes and the device of the run. The precision is that of the loss: `trainers.core.precision`."""
     from accelerate import Accelerator, DistributedDataParallelKwargs
 
     device = device_of(config)
     return Accelerator(
         cpu=device.type == "cpu",
-        mixed_precision="no" if device.type == "cpu" else "bf16",
+        mixed_precision="no",
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
 
@@ -222,9 +213,10 @@ class _Gradients:
             try:
                 return self._backward(batches, weight)
             except RuntimeError as error:  # includes torch.OutOfMemoryError; the CPU allocator raises no subclass
-                if not _is_out_of_memory(error) or self._accelerator.num_processes > 1:
+                if not is_out_of_memory(error) or self._accelerator.num_processes > 1:
                     raise
-                self._halve(error)
+                reason = str(error)
+            self._halve(reason)  # after the block: until its end, the error keeps the tensors of its frames alive
 
     def _backward(self, batches: Sequence[Indices], weight: float) -> float:
         rank, world_size = self._accelerator.process_index, self._accelerator.num_processes
@@ -242,17 +234,18 @@ class _Gradients:
                 total += loss.detach() / weight
         return float(self._accelerator.reduce(total, "sum") if world_size > 1 else total)
 
-    def _halve(self, error: RuntimeError) -> None:
+    def _halve(self, reason: str) -> None:
         if self.micro_batch_size == 1:
             raise BadConfiguration(
                 "out of memory with a single example: lower the maximum number of tokens, choose a smaller base "
-                f"model, or free memory ({error})"
-            ) from error
+                f"model, or free memory ({reason})"
+            )
         self.micro_batch_size = (self.micro_batch_size + 1) // 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         log.warning("out of memory: continuing with micro-batches of %d examples", self.micro_batch_size)
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error of torch means that memory ran out, on a GPU or on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY)

@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from torch import nn
 
 from schemas.errors import BadConfiguration
 from schemas.scores import TaskScores
+from trainers.core import loop
 from trainers.core.config import RecipeConfig
 from trainers.core.history import History
-from trainers.core.loop import fit, learning_rate_share, make_deterministic
+from trainers.core.loop import fit, learning_rate_share
 from trainers.core.progress import ProgressCallback, RunProgress, no_progress
+from trainers.models.deterministic import make_deterministic
 from trainers.runs.checkpoints import FolderCheckpointer
 
 CONFIG = RecipeConfig(learning_rate=0.05, threads=1, save_steps=4, eval_steps=5, warmup=0.2, device="cpu")
@@ -165,6 +168,23 @@ def short_of_memory(line: Line, most: int) -> Callable[[nn.Module, Sequence[int]
         return line.loss(model, indices)
 
     return loss
+
+
+def test_what_a_failed_batch_computed_is_freed_before_a_smaller_one_is_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    line, computed, still_there = Line(), [], []
+
+    def loss(model: nn.Module, indices: Sequence[int]) -> torch.Tensor:
+        activations = torch.zeros(1_000)
+        if len(indices) > 4:
+            computed.append(weakref.ref(activations))
+            raise torch.OutOfMemoryError("tried to allocate")
+        return line.loss(model, indices)
+
+    monkeypatch.setattr(loop.log, "warning", lambda *_: still_there.append([r() for r in computed]))
+    line.fit(loss=loss)
+    assert still_there == [[None]]
 
 
 def test_out_of_memory_halves_the_micro_batches_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:

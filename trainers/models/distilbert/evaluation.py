@@ -11,13 +11,10 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import torch
-from torch import nn
 from transformers import DistilBertConfig
 
 from schemas.scores import HOLDOUT, OLD, PREQUENTIAL, RECENT, SEVERITY, Evaluation, TaskScores, merge
 from trainers.core.baselines.tfidf import tfidf_logistic_regression
-from trainers.core.batching import batches_by_length
 from trainers.core.dataset import Dataset, OffsetExample
 from trainers.core.metrics.classification import (
     TASKS,
@@ -28,7 +25,6 @@ from trainers.core.metrics.classification import (
     most_frequent_labels,
 )
 from trainers.core.probabilities import FloatArray
-from trainers.core.progress import ProgressCallback, RunProgress
 from trainers.models.distilbert.calibration import (
     Calibration,
     Calibrations,
@@ -41,55 +37,12 @@ from trainers.models.distilbert.calibration import (
     serving_calibrations,
 )
 from trainers.models.distilbert.head import saved_thresholds
-from trainers.models.distilbert.hidden_states import HiddenStateCache, TrainableLayers
 from trainers.models.distilbert.labels import (
     columns_by_task,
     label_sets,
     rows_of_task,
     texts_of,
 )
-
-PREDICTION_BATCH_SIZE = 64
-
-# ---- logits
-
-
-def encoder_logits(
-    layers: TrainableLayers,
-    hidden_states: HiddenStateCache,
-    texts: Sequence[int],
-    phase: str,
-    on_progress: ProgressCallback,
-) -> FloatArray:
-    """Logits of the encoder, without the text regression.
-
-    Args:
-        layers: Left in evaluation mode.
-        hidden_states: Of all texts.
-        texts: Indices of the texts to evaluate.
-        phase: Reported to `on_progress` after each batch.
-        on_progress: See `trainers.core.progress`.
-
-    Returns:
-        (texts, labels), float64, in the order of `texts`.
-    """
-    logits = np.zeros((len(texts), layers.classifier.out_features))
-    batches = batches_by_length([hidden_states.lengths[i] for i in texts], PREDICTION_BATCH_SIZE)
-    layers.eval()
-    with torch.inference_mode():
-        for step, batch in enumerate(batches, 1):
-            logits[batch] = batch_logits(layers, hidden_states, [texts[i] for i in batch]).cpu().numpy()
-            on_progress(RunProgress(phase, step, len(batches)))
-    return logits
-
-
-def batch_logits(layers: nn.Module, hidden_states: HiddenStateCache, texts: Sequence[int]) -> torch.Tensor:
-    """Logits of one batch of texts, (texts, labels), float32, on the device of the layers."""
-    hidden, mask = hidden_states.batch(texts)
-    device = next(layers.parameters()).device
-    logits: torch.Tensor = layers(hidden.to(device), mask.to(device))
-    return logits
-
 
 # ---- calibration
 

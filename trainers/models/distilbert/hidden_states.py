@@ -87,7 +87,8 @@ class TrainableLayers(nn.Module):
 
 
 class HiddenStateCache:
-    """The outputs of the frozen layers for some texts. They stay on the CPU, if they fit into `MAX_CACHE_BYTES`.
+    """The outputs of the frozen layers for some texts. They are kept where the model is, if they fit into
+    `MAX_CACHE_BYTES`.
 
     Args:
         model: In evaluation mode.
@@ -119,7 +120,8 @@ class HiddenStateCache:
         """Hidden states of some texts.
 
         Returns:
-            Hidden states, (batch, tokens, dim) float32, and the attention mask, (batch, tokens) bool.
+            Hidden states, (batch, tokens, dim) float32, on the device of the model, and the attention mask,
+            (batch, tokens) bool.
         """
         if not self._cached:
             return self._frozen_layers([self._tokens[i] for i in indices])
@@ -131,7 +133,7 @@ class HiddenStateCache:
         for done, indices in enumerate(batches, 1):
             hidden, _ = self._frozen_layers([self._tokens[i] for i in indices])
             for row, i in enumerate(indices):
-                self._cached[i] = hidden[row, : self.lengths[i]].cpu().clone()
+                self._cached[i] = hidden[row, : self.lengths[i]].clone()
             on_batch(done, len(batches))
 
 

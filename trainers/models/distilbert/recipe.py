@@ -19,7 +19,6 @@ random number comes from the configuration's seed.
 
 from __future__ import annotations
 
-import random
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,25 +26,21 @@ from typing import NamedTuple
 
 import msgspec
 import torch
-from torch import nn
 
 from schemas.scores import HOLDOUT, Evaluation, TaskScores, merge
-from trainers.core.batching import shuffled_batches
 from trainers.core.dataset import Dataset
 from trainers.core.history import History
-from trainers.core.loop import Checkpointer, device_of, fit, make_deterministic
+from trainers.core.loop import Checkpointer, device_of
 from trainers.core.probabilities import FloatArray
 from trainers.core.progress import ProgressCallback, RunProgress
 from trainers.core.report import Report
+from trainers.models.deterministic import make_deterministic
 from trainers.models.distilbert import text_regression
 from trainers.models.distilbert.card import PIPELINE, introduction
 from trainers.models.distilbert.config import DistilbertConfig
 from trainers.models.distilbert.evaluation import (
-    PREDICTION_BATCH_SIZE,
     as_split,
-    batch_logits,
     cross_fit,
-    encoder_logits,
     fit_calibrations,
     holdout_evaluation,
     label_scores,
@@ -69,18 +64,15 @@ from trainers.models.distilbert.objective import (
     cells_without_labels,
     distill,
     label_targets,
-    severity_mask,
-    summed_loss,
 )
 from trainers.models.distilbert.saving import fold_in_calibration, plot_precision_recall, save_version
 from trainers.models.distilbert.tokenization import load_tokenizer, split_into_chunks, tokenize, truncate
+from trainers.models.distilbert.training import PREDICTION_BATCH_SIZE, encoder_logits, train_encoder
 
 __all__ = ["BASE_ARCHITECTURE", "NEEDS_GRAPH_CONTEXT", "PIPELINE", "introduction", "run"]
 
 BASE_ARCHITECTURE = "distilbert"
 NEEDS_GRAPH_CONTEXT = False
-BATCHES_PER_BUCKET = 20
-"""Training batches that are cut from one bucket of shuffled examples: little padding, and still a random order."""
 
 
 def run(
@@ -312,29 +304,7 @@ def _fit_encoder(
     parent: Path | None,
 ) -> History:
     """Train the layers and the head in place on `targets`, (chunks, labels), 0 to 1."""
-    rng = random.Random(config.seed)
-    lengths = texts.hidden_states.lengths[: texts.chunks]
-    batches = [shuffled_batches(lengths, config.batch_size, BATCHES_PER_BUCKET, rng) for _ in range(config.epochs)]
-    severity = severity_mask(labels)
-
-    def loss(wrapped: nn.Module, batch: Sequence[int]) -> torch.Tensor:
-        logits = batch_logits(wrapped, texts.hidden_states, batch)
-        return summed_loss(logits, targets[list(batch)].to(logits.device), severity.to(logits.device))
-
-    groups = _parameter_groups(layers, config, parent)
-    return fit(
-        layers, batches, loss, groups, config, on_progress, checkpointer=checkpointer, evaluate=evaluate
+    return train_encoder(
+        layers, texts.hidden_states, targets, labels, config, on_progress, checkpointer, evaluate,
+        is_warm_start=parent is not None,
     )  # fmt: skip
-
-
-def _parameter_groups(
-    layers: TrainableLayers, config: DistilbertConfig, parent: Path | None
-) -> list[dict[str, object]]:
-    """The layers and the head, each with its learning rate."""
-    scale = config.warm_start_lr_scale if parent else 1.0
-    encoder = list(layers.layers.parameters())
-    head = [*layers.pre_classifier.parameters(), *layers.classifier.parameters()]
-    return [
-        {"params": encoder, "lr": config.learning_rate * scale},
-        {"params": head, "lr": config.head_learning_rate * scale},
-    ]

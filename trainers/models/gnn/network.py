@@ -24,6 +24,8 @@ import warnings
 import torch
 from torch import nn
 
+from trainers.core.config import FLOAT32
+from trainers.core.precision import autocast
 from trainers.models.gnn.shape import Shape
 from trainers.models.gnn.view import SourceBatch, View, make_batch
 
@@ -147,10 +149,11 @@ class ThreatGnn(nn.Module):
     def _scores(self, view: View, batch: SourceBatch, h: torch.Tensor) -> torch.Tensor:
         z = self.source_vectors(view, batch, h)
         scores: torch.Tensor = z @ self.out(self.dropout(h[view.target_nodes])).T / self.shape.width**0.5
-        features = torch.stack(_path_features(view, batch))  # (features, batch, targets)
-        weights = self.paths[batch.relations] + _log_shown(batch) * self.paths_by_number[batch.relations]
-        scores = scores + torch.einsum("pbt,bp->bt", features, weights)
-        return scores + self._attention(view, batch)
+        with autocast(view.device, FLOAT32):  # the ridge filter subtracts numbers that are almost equal
+            features = torch.stack(_path_features(view, batch))  # (features, batch, targets)
+            weights = self.paths[batch.relations] + _log_shown(batch) * self.paths_by_number[batch.relations]
+            scores = scores.float() + torch.einsum("pbt,bp->bt", features, weights)
+            return scores + self._attention(view, batch)
 
     def _attention(self, view: View, batch: SourceBatch) -> torch.Tensor:
         """(batch, targets): log of the attention-weighted frequency of a target in other rows, summed over heads.

@@ -21,9 +21,10 @@ import torch
 
 from schemas.scores import HOLDOUT, Evaluation, TaskScores, merge, of_split
 from trainers.core.dataset import Dataset
-from trainers.core.loop import Checkpointer, device_of, make_deterministic
+from trainers.core.loop import Checkpointer, device_of
 from trainers.core.progress import ProgressCallback
 from trainers.core.report import Report
+from trainers.models.deterministic import make_deterministic
 from trainers.models.gnn.baselines import evaluate_baselines
 from trainers.models.gnn.card import introduction
 from trainers.models.gnn.config import GnnConfig

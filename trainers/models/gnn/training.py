@@ -11,7 +11,8 @@ from schemas.scores import TaskScores
 from trainers.core.batching import in_batches
 from trainers.core.dataset import Dataset
 from trainers.core.history import History
-from trainers.core.loop import Checkpointer, fit
+from trainers.core.loop import Checkpointer, device_of, fit
+from trainers.core.precision import autocast, precision_of
 from trainers.core.progress import ProgressCallback
 from trainers.models.gnn.config import GnnConfig
 from trainers.models.gnn.neighbourhood import GraphViews
@@ -47,8 +48,12 @@ def train_network(
     """
     items = training_items(views, data, network.shape.tactics)
 
+    device = device_of(config)
+    precision = precision_of(config, device)
+
     def loss_of(model: nn.Module, indices: Sequence[int]) -> torch.Tensor:
-        return loss(model, views, items, indices, network, config)
+        with autocast(device, precision):
+            return loss(model, views, items, indices, network, config)
 
     return fit(
         network,

@@ -7,24 +7,32 @@ Only A and B are trained and saved; the base model stays as it is, where it is.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AttentionInterface, Phi3ForCausalLM
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from schemas.errors import BadConfiguration
+from trainers.core.config import BFLOAT16, FLOAT32
+from trainers.core.precision import gpu_precision
 from trainers.models.phi3_lora.config import Phi3LoraConfig
 from trainers.models.phi3_lora.packing import packed_attention
+from trainers.models.phi3_lora.padded_attention import padded_attention
 
 TARGETS = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
 """Names of the adapted matrices: every matrix of a Phi-3 layer."""
 PACKED_ATTENTION = "sx9_packed"
 """The name under which `packed_attention` is registered with `transformers`."""
+PADDED_ATTENTION = "sx9_padded"
+"""The name under which `padded_attention` is registered with `transformers`."""
 
 AttentionInterface.register(PACKED_ATTENTION, packed_attention)
-ALL_MASK_ATTENTION_FUNCTIONS.register(PACKED_ATTENTION, lambda *_, **__: None)
+AttentionInterface.register(PADDED_ATTENTION, padded_attention)
+for _name in (PACKED_ATTENTION, PADDED_ATTENTION):
+    ALL_MASK_ATTENTION_FUNCTIONS.register(_name, lambda *_, **__: None)
 
 
 def load_model(base: Path, parent: Path | None, config: Phi3LoraConfig, device: torch.device) -> PeftModel:
@@ -48,7 +56,7 @@ def load_model(base: Path, parent: Path | None, config: Phi3LoraConfig, device: 
     adapted = _load_adapter(parent, model, config) if parent else add_adapter(model, config)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return adapted.eval().to(device)
+    return prepare_precision(adapted, precision_of(config, device)).eval().to(device)
 
 
 def load_base(base: Path, precision: str, attention: str) -> Phi3ForCausalLM:
@@ -82,6 +90,18 @@ def add_adapter(model: Phi3ForCausalLM, config: Phi3LoraConfig) -> PeftModel:
     return cast(PeftModel, get_peft_model(model, settings))
 
 
+def prepare_precision(model: PeftModel, precision: str) -> PeftModel:
+    """Leave the precision of an adapter's inputs to `autocast`, where the model computes in bf16.
+
+    PEFT would convert them to float32, the precision of the adapter's weights, and `autocast` would convert them
+    back: the same values for four passes over memory.
+    """
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            cast(Any, module).cast_input_dtype_enabled = precision != BFLOAT16
+    return model
+
+
 def _load_adapter(parent: Path, model: Phi3ForCausalLM, config: Phi3LoraConfig) -> PeftModel:
     settings = PeftConfig.from_pretrained(str(parent))
     if settings.base_model_name_or_path != base_name(config):
@@ -110,16 +130,11 @@ def precision_of(config: Phi3LoraConfig, device: torch.device) -> str:
 def default_precision(device: torch.device) -> str:
     """`bfloat16` on a GPU and on a CPU with instructions for it, else `float32`."""
     if device.type != "cpu":
-        return "bfloat16"
+        return gpu_precision(device)
     able = torch.cpu.get_capabilities()
-    return "bfloat16" if able.get("avx512_bf16") or able.get("amx_bf16") else "float32"
+    return BFLOAT16 if able.get("avx512_bf16") or able.get("amx_bf16") else FLOAT32
 
 
 def training_attention(device: torch.device) -> str:
-    """The attention implementation for packed rows: segment by segment on a CPU, one masked kernel on a GPU."""
-    return PACKED_ATTENTION if device.type == "cpu" else "sdpa"
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """A context that computes in `bfloat16` if that is the precision; otherwise it changes nothing."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    """The attention implementation for packed rows: segment by segment on a CPU, all at once on a GPU."""
+    return PACKED_ATTENTION if device.type == "cpu" else PADDED_ATTENTION

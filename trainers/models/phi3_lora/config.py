@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta
 
-from trainers.core.config import Count, Positive, RecipeConfig, Share
+from trainers.core.config import Count, Positive, Precision, RecipeConfig, Share
 
 
 class Phi3LoraConfig(RecipeConfig, frozen=True, kw_only=True):
@@ -45,7 +45,7 @@ class Phi3LoraConfig(RecipeConfig, frozen=True, kw_only=True):
         Meta(description="recompute activations in the backward pass: saves memory, does not change the weights"),
     ] = False
     precision: Annotated[
-        Literal["", "bfloat16", "float32"],
+        Precision,
         Meta(
             description="precision of the base model; empty: `bfloat16` if the hardware supports it, else `float32`"
         ),

@@ -13,8 +13,8 @@ from transformers import Phi3ForCausalLM
 from schemas.journal import Instruction
 from trainers.bases.quiet import quiet_transformers
 from trainers.core.batching import batches_by_length
+from trainers.core.precision import autocast
 from trainers.core.progress import ProgressCallback, RunProgress, no_progress
-from trainers.models.phi3_lora.adapter import autocast
 from trainers.models.phi3_lora.chat import Chat
 
 BATCH_SIZE = 16

@@ -91,25 +91,6 @@ def _shared_prefix_length(prompts: Sequence[tuple[int, ...]]) -> int:
     return next((i for i in range(most) if len({prompt[i] for prompt in prompts}) > 1), most)
 
 
-def packed_mask(segment_sizes: Sequence[int], device: torch.device | str = "cpu") -> torch.Tensor:
-    """The attention mask of a packed row, for a kernel that computes the whole row at once.
-
-    Args:
-        segment_sizes: As in `PackedRow`.
-        device: Where the mask is created.
-
-    Returns:
-        (n, n), bool: True in row i, column j if token i attends to token j.
-
-    >>> packed_mask((1, 2, 1)).int().tolist()
-    [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 1]]
-    """
-    sizes = torch.tensor(segment_sizes)
-    segment = torch.repeat_interleave(torch.arange(len(segment_sizes)), sizes).to(device)  # 0 is the shared prefix
-    same = segment[:, None] == segment[None]
-    return (same | (segment == 0)[None]).tril()
-
-
 def segment_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, segment_sizes: Sequence[int], scaling: float
 ) -> torch.Tensor:
@@ -145,14 +126,14 @@ def _causal_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tenso
     return scores.softmax(-1) @ value
 
 
-class _GroupedQueryAttention(Protocol):
+class GroupedQueryAttention(Protocol):
     """The attribute of an attention layer of `transformers` that is needed here."""
 
     num_key_value_groups: int
 
 
 def packed_attention(
-    module: _GroupedQueryAttention,
+    module: GroupedQueryAttention,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,

@@ -15,7 +15,6 @@ the last part of its path). A child continues to train its parent's adapter with
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,12 @@ from transformers import AutoTokenizer
 
 from schemas.scores import ANSWERS, HOLDOUT, PREQUENTIAL, TaskScores
 from trainers.bases.quiet import quiet_transformers
-from trainers.core.batching import shuffled_batches
 from trainers.core.dataset import Dataset
 from trainers.core.history import History
-from trainers.core.loop import Checkpointer, device_of, fit, make_deterministic
+from trainers.core.loop import Checkpointer, device_of
 from trainers.core.progress import ProgressCallback
 from trainers.core.report import Report
+from trainers.models.deterministic import make_deterministic
 from trainers.models.phi3_lora.adapter import load_model, precision_of
 from trainers.models.phi3_lora.card import introduction
 from trainers.models.phi3_lora.chat import Chat
@@ -41,7 +40,7 @@ from trainers.models.phi3_lora.generation_evaluation import (
     named_shares,
     sample_records,
 )
-from trainers.models.phi3_lora.packing import PromptAnswer, pack
+from trainers.models.phi3_lora.packing import PromptAnswer
 from trainers.models.phi3_lora.sampling import (
     instructions_of,
     sample_holdout,
@@ -50,6 +49,7 @@ from trainers.models.phi3_lora.sampling import (
 )
 from trainers.models.phi3_lora.saving import save_version
 from trainers.models.phi3_lora.scorer import EncodedHoldout, LanguageModelScorer
+from trainers.models.phi3_lora.training import train_adapter
 
 __all__ = ["BASE_ARCHITECTURE", "NEEDS_GRAPH_CONTEXT", "PIPELINE", "introduction", "run"]
 
@@ -57,8 +57,6 @@ BASE_ARCHITECTURE = "phi3"
 NEEDS_GRAPH_CONTEXT = False
 PIPELINE = "text-generation"
 
-BATCHES_PER_BUCKET = 8
-"""Batches that are cut from one bucket of shuffled examples, sorted by length: even rows, still a random order."""
 SHOWN_SAMPLES = 10
 """Generated answers in `samples.md`, at most."""
 
@@ -181,34 +179,16 @@ def _fit(
     Returns:
         The history, and the scores of the trained candidate on the holdout, split by split.
     """
-    device = device_of(config)
     evaluations: list[dict[str, TaskScores]] = []
 
     def evaluate() -> Mapping[str, TaskScores]:
         evaluations.append(holdout.scores(scorer, "scoring the candidate", on_progress))
         return {ANSWERS: evaluations[-1][HOLDOUT]}
 
-    history = fit(
-        scorer,
-        _plan(train, config),
-        lambda model, indices: model(pack([train[i] for i in indices], device)),
-        [{"params": [p for p in scorer.parameters() if p.requires_grad], "lr": config.learning_rate}],
-        config,
-        on_progress,
-        weight=lambda indices: float(sum(len(train[i].answer) for i in indices)),
-        checkpointer=checkpointer,
-        evaluate=evaluate,
-    )
+    history = train_adapter(scorer, train, config, on_progress, checkpointer, evaluate)
     if not evaluations:  # nothing to train on, or resumed after the last step
         evaluate()
     return history, evaluations[-1]
-
-
-def _plan(train: Sequence[PromptAnswer], config: Phi3LoraConfig) -> list[list[list[int]]]:
-    """The batches of each epoch, as indices of examples."""
-    rng = random.Random(config.seed)
-    lengths = [len(example.prompt) + len(example.answer) for example in train]
-    return [shuffled_batches(lengths, config.batch_size, BATCHES_PER_BUCKET, rng) for _ in range(config.epochs)]
 
 
 def _generation_cases(data: Dataset, labels: Sequence[str], config: Phi3LoraConfig) -> list[GenerationCase]:

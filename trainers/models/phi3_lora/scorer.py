@@ -12,15 +12,17 @@ from transformers import Phi3ForCausalLM
 
 from schemas.scores import HOLDOUT, OLD, RECENT, TaskScores
 from trainers.core.batching import batches_by_length
+from trainers.core.precision import autocast
 from trainers.core.progress import ProgressCallback, RunProgress
-from trainers.models.phi3_lora.adapter import PACKED_ATTENTION, autocast
+from trainers.models.phi3_lora.adapter import PADDED_ATTENTION
 from trainers.models.phi3_lora.answer_loss import (
     AnswerLogLikelihood,
     answer_log_likelihoods,
     answer_loss,
     answer_scores,
 )
-from trainers.models.phi3_lora.packing import PackedRow, PromptAnswer, pack, packed_mask
+from trainers.models.phi3_lora.packing import PackedRow, PromptAnswer, pack
+from trainers.models.phi3_lora.padded_attention import pad_segments
 
 BATCH_SIZE = 8
 """Examples that are scored in one row."""
@@ -53,10 +55,10 @@ class LanguageModelScorer(nn.Module):
         """
         model = self._base_model
         extra: dict[str, Any]
-        if model.config._attn_implementation == PACKED_ATTENTION:
-            extra = {"segment_sizes": row.segment_sizes}
+        if model.config._attn_implementation == PADDED_ATTENTION:
+            extra = {"segments": pad_segments(row.segment_sizes, self._device)}
         else:
-            extra = {"attention_mask": packed_mask(row.segment_sizes, self._device)[None, None]}
+            extra = {"segment_sizes": row.segment_sizes}
         with autocast(self._device, self._precision):
             output = model.model(input_ids=row.input_ids, position_ids=row.position_ids, use_cache=False, **extra)
         hidden: torch.Tensor = output.last_hidden_state[0, row.answer_positions]

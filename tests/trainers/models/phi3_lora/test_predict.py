@@ -87,6 +87,9 @@ def test_the_precision_is_one_that_the_hardware_computes_with(monkeypatch: pytes
 
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
     assert default_precision(torch.device("cpu")) == "float32"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    assert default_precision(torch.device("cuda")) == "float32", "a GPU before Ampere"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
     assert default_precision(torch.device("cuda")) == "bfloat16"
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
     assert default_precision(torch.device("cpu")) == "bfloat16"
