@@ -16,6 +16,7 @@ import msgspec
 
 from schemas.codec import decode, encode_message
 from schemas.events import Event
+from schemas.limits import check_limits
 
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 _VALUE = re.compile(rb"-?\d+|" + _STRING + rb'|\{[^"{}]*(?:' + _STRING + rb'[^"{}]*)*\}')
@@ -43,11 +44,13 @@ class EncodedEvent(msgspec.Struct, frozen=True):
 
 
 def encode_event(event: Event) -> EncodedEvent:
-    """Encode an event and check its size.
+    """Encode an event and check its size and that of its parts.
 
     Raises:
-        BadRecord: `too-large`: the encoding is longer than a message may be.
+        BadRecord: `too-large`: the encoding is longer than a message may be; `too-long` or `too-many`: a string
+            or a list is beyond its limit in `schemas.limits`.
     """
+    check_limits(event)
     return EncodedEvent(event, encode_message(event))
 
 

@@ -19,7 +19,7 @@ from transport.files import write_atomically
 
 log = logging.getLogger(__name__)
 
-_CONTRACT = ("schemas.events", "schemas.encoding")
+_CONTRACT = ("schemas.events", "schemas.encoding", "schemas.limits", "streams.fetchers.base.limits")
 
 
 class LastCounts(msgspec.Struct, frozen=True):
@@ -53,7 +53,7 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def feed_code(spec: FeedSpec) -> str:
-    """Digest of the code that makes the events of a feed: its own modules, its kind of collection, the contract."""
+    """Digest of the code that makes the events of a feed: its modules, its kind of collection, contract, limits."""
     return code_digest((*spec.modules, type(spec.collection).__module__, *_CONTRACT))
 
 

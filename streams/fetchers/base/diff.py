@@ -16,7 +16,7 @@ from schemas.errors import BadRecord
 from schemas.topics import topic_of
 from streams.fetchers.base import limits
 from streams.fetchers.base.entries import Entries, Entry, entry_of
-from streams.fetchers.base.feed import Outcome, RejectedItem, UnchangedFile
+from streams.fetchers.base.feed import LeftOut, Outcome, RejectedItem, UnchangedFile, rejected_item
 
 ChangeKind = Literal["new", "edited", "revoked", "deprecated", "relabelled", "unchanged", "touched", "stale"]
 
@@ -35,7 +35,7 @@ class Plan(msgspec.Struct, frozen=True):
         events: The events with their kind of change, in the order of the batch.
         dead_letters: Rejected items that are not in the dead-letter topic yet.
         counts: Kind of change -> number of events; `absent` are those published once and not in the batch.
-        rejected: Reason -> number of rejected items, those in the dead-letter topic already included.
+        rejected: Reason -> number of items that are rejected or left out, those in the dead-letter topic included.
     """
 
     events: list[tuple[EncodedEvent, ChangeKind]]
@@ -93,13 +93,20 @@ def plan_changes(
     counts = Counter[str](kind for _, kind in changes)
     counts["unchanged"] += sum(not file.reason for file in unchanged)
     counts[ABSENT] = sum((topic, key) not in present for topic, entries in published.items() for key in entries)
-    reasons = Counter([item.error.reason for item in rejected] + [file.reason for file in unchanged if file.reason])
+    reasons = Counter(filter(None, map(_reason, checked)))
     return Plan(
         events=[(encoded, kind) for encoded, kind in changes if kind in PUBLISHED_KINDS],
         dead_letters=_new_dead_letters(rejected, dead_letters),
         counts={kind: counts[kind] for kind in COUNTED_KINDS},
         rejected=dict(sorted(reasons.items())),
     )
+
+
+def _reason(outcome: Outcome) -> str:
+    """Why an outcome is not used; empty: it is."""
+    if isinstance(outcome, RejectedItem):
+        return outcome.error.reason
+    return outcome.reason if isinstance(outcome, LeftOut | UnchangedFile) else ""
 
 
 def plan_unchanged(counts: Mapping[str, int], rejected: Mapping[str, int]) -> Plan:
@@ -121,7 +128,7 @@ def _with_checked_time(outcome: Outcome, observed_ms: int) -> Outcome:
         return outcome
     event = outcome.event
     detail = f"modified_ms {event.modified_ms} is over a day after now, {observed_ms}"
-    return RejectedItem(f"{event.feed}:{event.id}", BadRecord("future-time", detail), outcome.value)
+    return rejected_item(f"{event.feed}:{event.id}", BadRecord("future-time", detail), outcome.value)
 
 
 def _changes(events: list[EncodedEvent], published: Entries) -> list[tuple[EncodedEvent, ChangeKind]]:

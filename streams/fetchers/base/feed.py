@@ -20,6 +20,7 @@ import msgspec
 from schemas.dead_letters import rejection_digest
 from schemas.encoding import EncodedEvent
 from schemas.errors import BadRecord
+from schemas.events import MAX_PAYLOAD_BYTES
 from schemas.topics import Topic
 
 OnProgress = Callable[[str, int, int | None], None]
@@ -27,22 +28,39 @@ OnProgress = Callable[[str, int, int | None], None]
 
 
 class RejectedItem(msgspec.Struct, frozen=True):
-    """An item of a feed that can't be used.
+    """An item of a feed that can't be used; made by `rejected_item`.
 
     Attributes:
         origin: Where it was: `feed:file` or `feed:object`.
         error: Why it can't be used.
-        payload: Its bytes, as they came.
+        payload: Its first `MAX_PAYLOAD_BYTES` bytes, as they came: what the dead letter keeps.
+        payload_bytes: Its full size.
+        digest: 32 hex digits, equal for the same bytes rejected at the same origin for the same reason.
     """
 
     origin: str
     error: BadRecord
     payload: bytes
+    payload_bytes: int
+    digest: str
 
-    @property
-    def digest(self) -> str:
-        """32 hex digits, equal for the same bytes rejected at the same origin for the same reason."""
-        return rejection_digest(self.origin, self.error.reason, self.payload)
+
+def rejected_item(origin: str, error: BadRecord, payload: bytes | memoryview) -> RejectedItem:
+    """An item that can't be used, with all of its bytes; no more of them are kept than its dead letter needs."""
+    digest = rejection_digest(origin, error.reason, payload)
+    return RejectedItem(origin, error, bytes(payload[:MAX_PAYLOAD_BYTES]), len(payload), digest)
+
+
+class LeftOut(msgspec.Struct, frozen=True):
+    """An item that does not belong to the feed, or no longer counts: counted by its reason, but no dead letter.
+
+    Attributes:
+        origin: Where it was, as for `RejectedItem`.
+        reason: A short word from a small set, such as `other-domain`.
+    """
+
+    origin: str
+    reason: str
 
 
 class UnchangedFile(msgspec.Struct, frozen=True):
@@ -51,13 +69,15 @@ class UnchangedFile(msgspec.Struct, frozen=True):
     Attributes:
         id: Id of its event.
         reason: Why the file is rejected; empty: it is not.
+        origin: Where it is, as for `RejectedItem`; empty if it is not rejected.
     """
 
     id: str
     reason: str = ""
+    origin: str = ""
 
 
-Outcome = EncodedEvent | RejectedItem | UnchangedFile
+Outcome = EncodedEvent | RejectedItem | LeftOut | UnchangedFile
 
 
 class KnownFile(msgspec.Struct, frozen=True, array_like=True):
@@ -162,7 +182,9 @@ def unusable_source(origin: str, error: BadRecord, payload: bytes) -> Batch:
         error: Why it can't be used.
         payload: Its bytes, as far as they were read.
     """
-    return Batch(release="", outcomes=[RejectedItem(origin, error, payload)], state=FeedState(), source_error=error)
+    return Batch(
+        release="", outcomes=[rejected_item(origin, error, payload)], state=FeedState(), source_error=error
+    )
 
 
 def no_progress(_stage: str, _done: int, _total: int | None) -> None:

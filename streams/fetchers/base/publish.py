@@ -57,6 +57,8 @@ def outgoing_dead_letter(rejected: RejectedItem, feed: str, observed_ms: int) ->
         rejected.payload,
         source=cloudevents.source_of(feed),
         time_ms=observed_ms,
+        payload_bytes=rejected.payload_bytes,
+        digest=rejected.digest,
     )
     return OutgoingMessage(DEAD_LETTERS.name, record.origin, encode(record), headers)
 

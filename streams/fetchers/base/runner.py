@@ -26,6 +26,7 @@ from streams.fetchers.base.feed import (
     Batch,
     FeedSpec,
     FeedState,
+    LeftOut,
     OnProgress,
     RejectedItem,
     UnchangedFile,
@@ -99,7 +100,7 @@ def parse_events(
     batch = spec.read(source, FeedState(), settings.cache_dir, on_progress or no_progress)
     _raise_source_error(batch, source)
     for outcome in batch.outcomes or ():
-        if not isinstance(outcome, UnchangedFile):
+        if not isinstance(outcome, LeftOut | UnchangedFile):
             yield outcome
 
 

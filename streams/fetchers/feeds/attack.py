@@ -24,7 +24,7 @@ from schemas.events import Entity, Event, NodeRef, Relationship, Technique
 from schemas.taxonomy import release_order
 from schemas.topics import ENTITIES, RELATIONSHIPS, TECHNIQUES
 from streams.fetchers.base import limits
-from streams.fetchers.base.feed import FeedSpec, Outcome, RejectedItem
+from streams.fetchers.base.feed import FeedSpec, Outcome, RejectedItem, rejected_item
 from streams.fetchers.formats import stix
 from streams.fetchers.formats import stix_bundle as bundle
 from streams.fetchers.formats.stix import Domain, StixObject
@@ -43,7 +43,7 @@ class _BundleObject(msgspec.Struct, frozen=True):
     raw: bytes | memoryview
 
     def rejected(self, feed: str, error: BadRecord) -> RejectedItem:
-        return RejectedItem(f"{feed}:{self.object.id}", error, bytes(self.raw))
+        return rejected_item(f"{feed}:{self.object.id}", error, self.raw)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _rejected_raw(feed: str, position: int, raw: bytes | memoryview, error: BadR
     """A rejected object without a usable id: its origin is a hash of its bytes, not its place in the bundle."""
     name = hashlib.blake2b(raw, digest_size=8).hexdigest()
     detail = f"object {position} of the bundle: {error.detail}"
-    return RejectedItem(f"{feed}:object-{name}", BadRecord(error.reason, detail), bytes(raw))
+    return rejected_item(f"{feed}:object-{name}", BadRecord(error.reason, detail), raw)
 
 
 def _check_domain(objects: Iterable[_BundleObject], domain: Domain) -> None:

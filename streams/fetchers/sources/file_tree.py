@@ -27,8 +27,8 @@ from streams.fetchers.base.feed import (
     KnownFile,
     OnProgress,
     Outcome,
-    RejectedItem,
     UnchangedFile,
+    rejected_item,
 )
 from streams.fetchers.sources import git
 from streams.fetchers.sources.folder import leads_out, read_without_links, walk
@@ -209,7 +209,9 @@ def parse_files(
     for file in files:
         before = known.get(file.path)
         if before is not None and before.oid == file.oid and _has_same_role(before, owners):
-            outcome: Outcome = UnchangedFile(before.id, before.reason)
+            outcome: Outcome = UnchangedFile(
+                before.id, before.reason, f"{feed}:{file.path}" if before.reason else ""
+            )
             now = before
         else:
             outcome, now = _parse_file(file, parse, feed, release, owners)
@@ -242,7 +244,7 @@ def _parse_file(
         if key in owners:
             raise BadRecord(DUPLICATE, f"{owners[key]} has the id {key} already")
     except BadRecord as error:
-        return RejectedItem(f"{feed}:{label}", error, data), KnownFile(file.oid, key, error.reason)
+        return rejected_item(f"{feed}:{label}", error, data), KnownFile(file.oid, key, error.reason)
     return encoded, KnownFile(file.oid, key)
 
 

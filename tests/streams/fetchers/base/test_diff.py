@@ -14,7 +14,7 @@ from schemas.topics import TECHNIQUES, topic_of
 from streams.fetchers.base import limits
 from streams.fetchers.base.diff import kind_of, plan_changes
 from streams.fetchers.base.entries import Entry, entry_of
-from streams.fetchers.base.feed import RejectedItem, UnchangedFile
+from streams.fetchers.base.feed import LeftOut, UnchangedFile, rejected_item
 
 NOW_MS = 1_700_000_000_000
 T1 = Technique(
@@ -99,13 +99,25 @@ def test_files_that_were_not_read_are_there_and_unchanged() -> None:
 
 
 def test_the_same_bad_object_is_not_dead_lettered_twice_but_still_counted() -> None:
-    bad = RejectedItem("f:x", BadRecord("no-id", "here"), b"{}")
+    bad = rejected_item("f:x", BadRecord("no-id", "here"), b"{}")
     first = planned(bad, bad)
     assert (first.dead_letters, first.rejected) == ([bad], {"no-id": 2})
     again = planned(bad, dead_letters={bad.origin: bad.digest}.items())
     assert (again.dead_letters, again.rejected) == ([], {"no-id": 1})
-    worse = RejectedItem("f:x", BadRecord("no-id", "here"), b"{ }")
+    worse = rejected_item("f:x", BadRecord("no-id", "here"), b"{ }")
     assert planned(worse, dead_letters={bad.origin: bad.digest}.items()).dead_letters == [worse]
+
+
+def test_what_is_left_out_is_counted_and_is_no_dead_letter() -> None:
+    found = planned(LeftOut("f:x", "other-domain"), LeftOut("f:y", "other-domain"))
+    assert (found.rejected, found.dead_letters, found.events) == ({"other-domain": 2}, [], [])
+
+
+def test_a_rejected_item_keeps_no_more_bytes_than_its_dead_letter_and_is_known_by_all_of_them() -> None:
+    one = rejected_item("f:x", BadRecord("bad-json", "here"), memoryview(b"x" * 300_000))
+    other = rejected_item("f:x", BadRecord("bad-json", "here"), b"x" * 299_999 + b"y")
+    assert (one.payload, one.payload_bytes, one.payload == other.payload) == (b"x" * 100_000, 300_000, True)
+    assert one.digest != other.digest
 
 
 def test_a_change_dated_in_the_future_is_rejected_lest_it_makes_all_later_ones_stale() -> None:

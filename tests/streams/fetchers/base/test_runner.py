@@ -359,6 +359,7 @@ def test_the_cursor_does_not_move_when_the_broker_refuses_a_message(
     with monkeypatch.context() as broken:
         broken.setattr(wire, "producer", lambda b: unlimited(b, max_request_size=5_000_000, compression_type=None))
         broken.setattr("schemas.dead_letters.MAX_PAYLOAD_BYTES", 3_000_000)
+        broken.setattr("streams.fetchers.base.feed.MAX_PAYLOAD_BYTES", 3_000_000)
         with pytest.raises(RetryLater, match="acknowledged 1 of 2 messages"):
             run(technique(1), technique(2), thing("x-evil", 1, "x", big="x" * 2_000_000))
     assert (settings.cursors_dir / f"{feed}.json").read_bytes() == cursor

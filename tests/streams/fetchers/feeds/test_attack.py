@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from schemas.encoding import EncodedEvent
 from schemas.errors import BadRecord
-from schemas.events import MAX_EVENT_BYTES, Entity, Event, NodeRef, Relationship, Technique
+from schemas.events import MAX_EVENT_BYTES, MAX_PAYLOAD_BYTES, Entity, Event, NodeRef, Relationship, Technique
 from streams.fetchers.base.feed import RejectedItem
 from streams.fetchers.feeds import attack
 from streams.fetchers.sources.resource import ParsedResource
@@ -203,7 +203,8 @@ def test_a_bad_object_is_rejected_with_its_reason_and_the_rest_goes_through(name
     assert reasons(outcomes) == [reason]
     assert len(outcomes) == len(found) + 1
     [rejected] = [o for o in outcomes if isinstance(o, RejectedItem)]
-    assert json.loads(rejected.payload) == bad
+    assert (rejected.payload_bytes <= MAX_PAYLOAD_BYTES) == (name != "a text too large for a message")
+    assert rejected.payload_bytes > MAX_PAYLOAD_BYTES or json.loads(rejected.payload) == bad
     assert rejected.origin.startswith("attack-enterprise:")
 
 

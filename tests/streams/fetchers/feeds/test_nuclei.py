@@ -168,9 +168,9 @@ def test_files_that_did_not_change_are_not_read_again(tmp_path: Path) -> None:
     second = read(tmp_path, first.state)
     assert ids(second) == ["b"]
     assert [o for o in second.outcomes or () if isinstance(o, UnchangedFile)] == [
-        UnchangedFile("", "not-an-object"),
+        UnchangedFile("", "not-an-object", "nuclei-templates:c.yaml"),
         UnchangedFile("nuclei-templates:a"),
-        UnchangedFile("nuclei-templates:a", "duplicate-id"),
+        UnchangedFile("nuclei-templates:a", "duplicate-id", "nuclei-templates:d.yaml"),
     ]
 
 

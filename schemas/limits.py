@@ -1,0 +1,97 @@
+"""Limits of the strings and lists of an event: one rule for all feeds, checked where an event is encoded.
+
+`MAX_EVENT_BYTES` limits an event as a whole, and with it its texts. The other strings and all lists have limits of
+their own, because they are copied: a name into every relationship of its entity, tactics into examples, windows and
+triggers, a release into every event of a feed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from schemas.errors import BadRecord
+from schemas.events import Entity, Event, NodeRef, Relationship, Technique, Template
+
+MAX_ID_CHARS = 300
+"""An id, of an event or of what replaces it."""
+MAX_NAME_CHARS = 500
+"""A name or an alias. The longest name of ATT&CK 17.1 has 64 characters, of Nuclei in 2023 122."""
+MAX_WORD_CHARS = 200
+"""One word of a list, such as a tactic or a tag; a kind, a domain, a severity, a release."""
+MAX_PATH_CHARS = 1_024
+"""The path of a file in its feed."""
+MAX_TACTICS = 32
+"""Tactics of one technique; ATT&CK 17.1 has four at most."""
+MAX_WORDS = 256
+"""Values of any other list: platforms, aliases, tags, techniques, CVEs."""
+
+_EVENT = {
+    "id": MAX_ID_CHARS, "feed": MAX_WORD_CHARS, "release": MAX_WORD_CHARS, "revoked_by": MAX_ID_CHARS,
+}  # fmt: skip
+_STRINGS: Mapping[type, Mapping[str, int]] = {
+    Technique: _EVENT | {"stix_id": MAX_ID_CHARS, "name": MAX_NAME_CHARS, "domain": MAX_WORD_CHARS},
+    Template: _EVENT | {"name": MAX_NAME_CHARS, "severity": MAX_WORD_CHARS, "path": MAX_PATH_CHARS},
+    Entity: _EVENT | {"kind": MAX_WORD_CHARS, "name": MAX_NAME_CHARS, "external_id": MAX_WORD_CHARS},
+    Relationship: _EVENT | {"relation": MAX_WORD_CHARS, "domain": MAX_WORD_CHARS},
+    NodeRef: {"id": MAX_ID_CHARS, "kind": MAX_WORD_CHARS, "name": MAX_NAME_CHARS},
+}
+"""Type -> field -> characters, at most."""
+_LISTS: Mapping[type, Mapping[str, tuple[int, int]]] = {
+    Technique: {"tactics": (MAX_TACTICS, MAX_WORD_CHARS), "platforms": (MAX_WORDS, MAX_WORD_CHARS)},
+    Template: dict.fromkeys(("tags", "techniques", "cves"), (MAX_WORDS, MAX_WORD_CHARS)),
+    Entity: {"aliases": (MAX_WORDS, MAX_NAME_CHARS)},
+    Relationship: {},
+    NodeRef: {"tactics": (MAX_TACTICS, MAX_WORD_CHARS)},
+}
+"""Type -> field -> values, at most, and characters of each."""
+
+
+def check_limits(event: Event) -> None:
+    """Check the strings and lists of an event.
+
+    Raises:
+        BadRecord: `too-long` or `too-many`; the message names the field, its size and the limit.
+    """
+    _check(event)
+    if isinstance(event, Relationship):
+        check_node(event.source, "source.")
+        check_node(event.target, "target.")
+
+
+def check_node(node: NodeRef, where: str = "") -> None:
+    """Check the strings and lists of one end of a relationship.
+
+    Args:
+        node: The end.
+        where: Comes before the name of the field in the message.
+
+    Raises:
+        BadRecord: `too-long` or `too-many`.
+    """
+    _check(node, where)
+
+
+def _check(record: msgspec.Struct, where: str = "") -> None:
+    for field, limit in _STRINGS[type(record)].items():
+        if len(getattr(record, field)) > limit:
+            raise _too_long(where + field, getattr(record, field), limit)
+    for field, (values, chars) in _LISTS[type(record)].items():
+        found = getattr(record, field)
+        if len(found) > values:
+            raise BadRecord(
+                "too-many",
+                f"`{where}{field}` has {len(found)} values; the limit is {values}: shorten it in the feed",
+            )
+        for value in found:
+            if len(value) > chars:
+                raise _too_long(f"a value of `{where}{field}`", value, chars)
+
+
+def _too_long(what: str, value: str, limit: int) -> BadRecord:
+    name = what if " " in what else f"`{what}`"
+    detail = (
+        f"{name} has {len(value)} characters ({value[:40]!r} ...); the limit is {limit}: shorten it in the feed"
+    )
+    return BadRecord("too-long", detail)
