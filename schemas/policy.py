@@ -10,6 +10,9 @@ import msgspec
 
 from schemas.errors import BadConfiguration
 
+MAX_SAMPLE = 10_000
+"""Largest number of examples in each sample of a trigger, so that the trigger fits a message."""
+
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """When windows close and when a model is retrained.
@@ -30,8 +33,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         taxonomy_examples: Number of examples of a label unknown to the champion at which the taxonomy rule
             fires.
         reservoir: Number of keys that the fold keeps for rehearsal; it keeps as many for the holdout.
-        rehearsal_examples: Largest number of older examples in a training run.
-        holdout_examples: Largest number of holdout examples of each kind (old, recent) in a trigger.
+        rehearsal_examples: Largest number of older examples in a training run, at most `MAX_SAMPLE`.
+        holdout_examples: Largest number of holdout examples of each kind (old, recent) in a trigger, at most
+            `MAX_SAMPLE`.
         seed: Seed of the rehearsal sample and of the training run.
     """
 
@@ -70,6 +74,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise BadConfiguration(f"policy {name}={getattr(self, name)}: must not be negative")
+        for name in ("rehearsal_examples", "holdout_examples"):
+            if getattr(self, name) > MAX_SAMPLE:
+                raise BadConfiguration(f"policy {name}={getattr(self, name)}: must not be more than {MAX_SAMPLE}")
         if not 0.0 <= self.drift_rearm <= self.drift_threshold <= 1.0:
             raise BadConfiguration(
                 f"policy drift_rearm={self.drift_rearm}, drift_threshold={self.drift_threshold}: "

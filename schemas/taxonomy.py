@@ -29,6 +29,15 @@ def is_severity(label: str) -> bool:
     return label.startswith(_SEVERITY)
 
 
+def tactic_labels(tactics: tuple[str, ...]) -> tuple[str, ...]:
+    """The tactics of an event as labels, without those that would read as a severity.
+
+    >>> tactic_labels(("impact", "severity:high"))
+    ('impact',)
+    """
+    return tuple(tactic for tactic in tactics if not is_severity(tactic))
+
+
 def taxonomy(name: str, release: str) -> str:
     """The name of a taxonomy with its release.
 

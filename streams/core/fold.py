@@ -6,7 +6,8 @@
                                               window due? ──> Window ──> rules ──> Trigger or Declined
 
 Every decision depends only on the state and the record. The same fold runs in the Faust app, in a rebuild, in a
-backtest and in the tests. The size of the state is bounded: it does not grow with the journal.
+backtest and in the tests. The size of the state is bounded: it does not grow with the journal. Whatever is in the
+journal, each window and trigger fits a message (`bounds.py`), and later ticks set a wrong one right (`clock.py`).
 """
 
 from __future__ import annotations
@@ -33,8 +34,10 @@ from schemas.journal import (
     source_partition,
 )
 from schemas.models import model_spec
-from schemas.policy import Policy
+from schemas.policy import MAX_SAMPLE, Policy
 from schemas.windows import ClosedBy, Declined, Measure, Reason, Span, Trigger, Window
+from streams.core.bounds import MAX_ID_CHARS, counted_labels, merge_oldest
+from streams.core.clock import tick_time
 from streams.core.detectors.jensen_shannon import jensen_shannon
 from streams.core.detectors.label_window import LabelWindow
 from streams.core.label_counts import add_labels
@@ -55,7 +58,8 @@ class State(msgspec.Struct, kw_only=True):
     Attributes:
         model: The model whose journal is folded.
         next_offset: The next journal offset to fold; records before it are skipped.
-        now_ms: Time of the latest tick; 0 before the first.
+        now_ms: The time, from the ticks; 0 before the first.
+        behind_ms: The latest tick, if it was far behind `now_ms`; otherwise 0. See `streams.core.clock`.
         policy: The rules in force.
         has_policy: Whether `policy` comes from the journal; otherwise it is the default of the model.
         source_offsets: `topic/partition` -> highest event offset folded. An event at or below it is a redelivery.
@@ -84,6 +88,7 @@ class State(msgspec.Struct, kw_only=True):
     model: str
     next_offset: int = 0
     now_ms: int = 0
+    behind_ms: int = 0
     policy: Policy = msgspec.field(default_factory=Policy)
     has_policy: bool = False
     source_offsets: dict[str, int] = {}
@@ -125,13 +130,13 @@ def initial(model: str) -> State:
 class _Snapshot(msgspec.Struct, frozen=True):
     """A state as it is stored. `format` is increased with each change of the state's fields or their meaning."""
 
-    format: Literal[3]
+    format: Literal[4]
     state: State
 
 
 def snapshot(state: State) -> bytes:
     """The state as bytes; equal states give equal bytes."""
-    return msgspec.json.encode(_Snapshot(3, state))
+    return msgspec.json.encode(_Snapshot(4, state))
 
 
 def restore(data: bytes) -> State:
@@ -185,7 +190,8 @@ def _on_control_record(state: State, offset: int, record: Record, *, fixed_polic
     match record:
         case Tick(time_ms=time_ms):
             _on_tick(state, time_ms)
-        case Manual(request=request) if request not in state.recent_requests:
+        case Manual(request=request) if request[:MAX_ID_CHARS] not in state.recent_requests:
+            request = request[:MAX_ID_CHARS]
             state.recent_requests = [*state.recent_requests, request][-MAX_RECENT_REQUESTS:]
             state.manual_request = request
         case PolicyChange(policy=policy) if not fixed_policy:
@@ -210,18 +216,22 @@ def _on_example(state: State, offset: int, example: Example) -> bool:
     holdout = held_out(example) if example.group else in_holdout(hashed_key)  # the same, but hashes only once
     if state.window.is_empty:
         state.window.opened_ms = state.now_ms
-    state.window.add(example, holdout=holdout)
-    _update_samples(state, offset, example, hashed_key, holdout=holdout)
-    if holdout or example.retracted:
+    trains = not holdout and not example.retracted
+    labels = counted_labels(example.labels, state.pending_labels, state.champion_labels) if trains else ()
+    state.window.add(example, labels, holdout=holdout)
+    _update_samples(state, offset, example, hashed_key, labels, holdout=holdout)
+    if not trains:
         return False
     state.pending_examples += 1
     state.fresh_examples += 1
-    add_labels(state.pending_labels, example.labels, 1)
-    state.recent_labels.add(example.labels)
+    add_labels(state.pending_labels, labels, 1)
+    state.recent_labels.add(labels)
     return _measure_drift_if_due(state) or state.window.examples >= state.policy.window_examples
 
 
-def _update_samples(state: State, offset: int, example: Example, hashed_key: int, *, holdout: bool) -> None:
+def _update_samples(
+    state: State, offset: int, example: Example, hashed_key: int, labels: tuple[str, ...], *, holdout: bool
+) -> None:
     """Put or discard a key. A key whose group changed may have to leave the sample of the other side."""
     if example.group or example.retracted:
         (state.train_sample if holdout else state.holdout_sample).discard(hashed_key)
@@ -230,7 +240,7 @@ def _update_samples(state: State, offset: int, example: Example, hashed_key: int
     elif holdout:
         state.holdout_sample.put(hashed_key, offset)
     else:
-        state.train_sample.put(hashed_key, offset, example.labels[0] if example.labels else "")
+        state.train_sample.put(hashed_key, offset, labels[0] if labels else "")
 
 
 def _measure_drift_if_due(state: State) -> bool:
@@ -253,9 +263,13 @@ def _measure_drift(state: State) -> bool:
 
 
 def _on_tick(state: State, time_ms: int) -> None:
-    if not state.now_ms:
-        state.window.opened_ms = time_ms
-    state.now_ms = max(state.now_ms, time_ms)
+    before_ms = state.now_ms
+    state.now_ms, state.behind_ms = tick_time(before_ms, state.behind_ms, time_ms)
+    if not before_ms:
+        state.window.opened_ms = state.now_ms
+    if state.now_ms < before_ms:
+        state.window.opened_ms = min(state.window.opened_ms, state.now_ms)
+        state.last_trigger_ms = min(state.last_trigger_ms, state.now_ms)
 
 
 def _set_policy(state: State, policy: Policy) -> None:
@@ -268,7 +282,7 @@ def _set_policy(state: State, policy: Policy) -> None:
 def _on_verdict(state: State, trigger: Trigger, verdict: Promoted | Refused) -> None:
     """Close the open trigger. A promotion takes its spans and labels from the pending ones."""
     if isinstance(verdict, Promoted):
-        state.champion = verdict.version
+        state.champion = verdict.version[:MAX_ID_CHARS]
         state.pending_spans = [span for span in state.pending_spans if span.start >= trigger.spans[-1].end]
         for label, examples in state.open_trigger_labels.items():
             add_labels(state.champion_labels, (label,), examples)
@@ -322,6 +336,8 @@ def _rule_inputs(state: State) -> RuleInputs:
 def _close_window(state: State, end: int, closed_by: ClosedBy) -> Window:
     window = close_window(state.window, state.model, end, state.now_ms, closed_by)
     state.pending_spans.append(Span(window.start, window.end, window.examples, window.digest))
+    boundary = state.open_trigger.spans[-1].end if state.open_trigger else 0
+    state.pending_spans = merge_oldest(state.pending_spans, boundary)
     state.window = OpenWindow(start=end, opened_ms=state.now_ms)
     return window
 
@@ -370,10 +386,11 @@ def _draw_samples(state: State) -> _Samples:
     holdout = list(state.holdout_sample.offsets.items())
 
     def sample_holdout(candidates: Iterable[tuple[int, int]]) -> tuple[int, ...]:
-        return sample_uniform(candidates, policy.holdout_examples, policy.seed, salt)
+        return sample_uniform(candidates, min(policy.holdout_examples, MAX_SAMPLE), policy.seed, salt)
 
+    rehearsal_examples = min(policy.rehearsal_examples, MAX_SAMPLE)
     return _Samples(
-        rehearsal=sample_stratified(state.train_sample.before(start), policy.rehearsal_examples, policy.seed, salt),
+        rehearsal=sample_stratified(state.train_sample.before(start), rehearsal_examples, policy.seed, salt),
         holdout_old=sample_holdout(pair for pair in holdout if pair[1] < start),
         holdout_recent=sample_holdout(pair for pair in holdout if pair[1] >= start),
     )

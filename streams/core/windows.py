@@ -31,11 +31,12 @@ class OpenWindow(msgspec.Struct):
         """Whether it holds no example and no retraction."""
         return not (self.examples or self.holdout or self.retracted)
 
-    def add(self, example: Example, *, holdout: bool) -> None:
+    def add(self, example: Example, labels: tuple[str, ...], *, holdout: bool) -> None:
         """Count an example and chain its key and content hash into the digest.
 
         Args:
             example: An example or a retraction.
+            labels: Those of its labels that are counted.
             holdout: Whether it is in the holdout, whose labels are not counted.
         """
         chained = f"{self.digest}|{example.key}|{example.hash}".encode()
@@ -46,7 +47,7 @@ class OpenWindow(msgspec.Struct):
             self.holdout += 1
         else:
             self.examples += 1
-            add_labels(self.labels, example.labels, 1)
+            add_labels(self.labels, labels, 1)
 
 
 def due_to_close(window: OpenWindow, policy: Policy, now_ms: int) -> ClosedBy | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from schemas.events import Entity, Event, Relationship, Technique
 from schemas.journal import Link, Node
+from schemas.taxonomy import tactic_labels
 from streams.core.projections.base import Projection, any_end_inactive
 from streams.core.projections.text import CleanText
 
@@ -31,7 +32,7 @@ def project(event: Event, clean: CleanText) -> Projection | None:
         relationships. A node is retracted if it is not active, a link if it or one of its ends is not.
     """
     if isinstance(event, Technique):
-        return _node(event, "technique", event.tactics, clean)
+        return _node(event, "technique", tactic_labels(event.tactics), clean)
     if isinstance(event, Entity) and event.kind in NODE_KINDS:
         return _node(event, event.kind, (), clean)
     if isinstance(event, Relationship) and event.relation != "revoked-by":  # its source is always revoked

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from schemas.events import Event, Relationship, Technique
 from schemas.journal import Instruction, key_hash
+from schemas.taxonomy import tactic_labels
 from streams.core.projections.base import Projection, any_end_inactive
 from streams.core.projections.text import CleanText
 
@@ -90,19 +91,21 @@ def project(event: Event, clean: CleanText) -> Projection | None:
 
 def _technique(event: Technique, clean: CleanText) -> Projection:
     key = f"technique:{event.id}"
-    retracted = event.status != "active" or not event.tactics
+    labels = tactic_labels(event.tactics)
+    retracted = event.status != "active" or not labels
     instructions = () if retracted else _explanation_and_detection(key, event, clean)
-    return Projection(key=key, group=key, instructions=instructions, labels=event.tactics, retracted=retracted)
+    return Projection(key=key, group=key, instructions=instructions, labels=labels, retracted=retracted)
 
 
 def _relationship(event: Relationship, clean: CleanText) -> Projection:
     key = f"relationship:{event.id}"
-    retracted = any_end_inactive(event) or not event.target.tactics
+    labels = tactic_labels(event.target.tactics)
+    retracted = any_end_inactive(event) or not labels
     return Projection(
         key=key,
         group=f"technique:{event.target.id}",
         instructions=() if retracted else (_OF_RELATION[event.relation](key, event, clean),),
-        labels=event.target.tactics,
+        labels=labels,
         retracted=retracted,
     )
 

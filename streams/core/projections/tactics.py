@@ -9,7 +9,7 @@ template            its name, tags and description       its severity, one of fi
 from __future__ import annotations
 
 from schemas.events import Event, Relationship, Technique, Template
-from schemas.taxonomy import SEVERITIES, severity_label
+from schemas.taxonomy import SEVERITIES, severity_label, tactic_labels
 from streams.core.projections.base import Projection
 from streams.core.projections.text import CleanText
 
@@ -35,22 +35,23 @@ def project(event: Event, clean: CleanText) -> Projection | None:
 
 
 def _technique(event: Technique, clean: CleanText) -> Projection:
+    labels = tactic_labels(event.tactics)
     return Projection(
         key=f"technique:{event.id}",
         text=f"{event.name}. {clean(event.text)}",
-        labels=event.tactics,
-        retracted=event.status != "active" or not event.tactics,
+        labels=labels,
+        retracted=event.status != "active" or not labels,
     )
 
 
 def _procedure(event: Relationship, clean: CleanText) -> Projection:
-    text = clean(event.text)
+    text, labels = clean(event.text), tactic_labels(event.target.tactics)
     inactive = event.status != "active" or event.target.status != "active"
     return Projection(
         key=f"relationship:{event.id}",
         text=text,
-        labels=event.target.tactics,
-        retracted=inactive or not event.target.tactics or not text,
+        labels=labels,
+        retracted=inactive or not labels or not text,
     )
 
 

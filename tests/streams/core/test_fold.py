@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.codec import MAX_RECORD_BYTES, encode
 from schemas.errors import Corrupt
 from schemas.journal import Example, Manual, PolicyChange, Promoted, Record, Refused, in_holdout, key_hash
 from schemas.policy import Policy
 from schemas.windows import Declined, Trigger, Window
+from streams.core.bounds import MAX_LABELS, MAX_SPANS
 from streams.core.fold import Output, State, fold, restore, snapshot
 from tests.streams.core.records import SMALL, example, numbered, tick, training
 
@@ -334,7 +336,7 @@ def test_the_state_does_not_grow_with_the_journal() -> None:
 
 
 @pytest.mark.parametrize(
-    "bytes_", [snapshot(fresh())[:-2], msgspec.json.encode(fresh()), snapshot(fresh()).replace(b"3", b"2", 1)]
+    "bytes_", [snapshot(fresh())[:-2], msgspec.json.encode(fresh()), snapshot(fresh()).replace(b"4", b"3", 1)]
 )
 def test_a_snapshot_that_is_damaged_or_of_another_format_is_refused(bytes_: bytes) -> None:
     assert restore(snapshot(fresh())) == fresh()
@@ -374,3 +376,42 @@ def test_an_example_whose_group_changes_leaves_the_other_side_of_the_holdout() -
 
 def _policy(policy: Policy) -> dict[str, Any]:
     return {name: getattr(policy, name) for name in policy.__struct_fields__}
+
+
+def test_a_feed_of_endless_labels_makes_neither_the_outputs_nor_the_state_large() -> None:
+    """Eight techniques with 20,000 tactics each closed a window that was larger than a message."""
+    keys = [record.key for record in training(40)]
+    hostile = [tuple(f"tactic-{n}-{i}" for i in range(20_000)) for n in range(8)] + [("x" * 400_000,)]
+    labels = [("impact",)] * 3 + hostile + [("impact",)] * 28
+    state, outputs = run([example(n, *labels[n], key=key) for n, key in enumerate(keys)])
+    assert all(len(encode(output)) < MAX_RECORD_BYTES / 5 for output in outputs)
+    assert len(snapshot(state)) < MAX_RECORD_BYTES
+    (trigger,) = of(Trigger, outputs)
+    assert (len(trigger.labels), trigger.examples) == (MAX_LABELS, 20)
+    assert "impact" in trigger.labels
+
+
+def test_windows_without_a_promotion_become_few_spans_and_a_promotion_takes_those_of_its_trigger() -> None:
+    state = fresh(Policy(**{**_policy(SMALL), "window_examples": 1, "bootstrap_examples": 10**9}))
+    offset, triggers = 0, list[Trigger]()
+
+    def append(record: Record) -> None:
+        nonlocal state, offset
+        offset += 1
+        state, outputs = fold(state, [(offset, record)])
+        triggers.extend(of(Trigger, outputs))
+        assert len(state.pending_spans) <= MAX_SPANS
+        assert sum(span.examples for span in state.pending_spans) == state.pending_examples
+
+    for number, record in enumerate(training(3 * MAX_SPANS)):
+        append(record)
+        if number % 400 == 399:
+            append(Manual(request=str(number), reason="", time_ms=0))
+        if number in (600, 1_000):
+            append(Refused(trigger=triggers[-1].id, version="v", reason="worse", time_ms=0))
+    append(Promoted(trigger=triggers[-1].id, version="v0003", time_ms=0))  # and the rest is enough for another
+    assert [trigger.examples for trigger in triggers] == [400, 800, 1_200, 300]
+    for trigger in triggers:
+        assert [span.start for span in trigger.spans] == [0, *(span.end for span in trigger.spans[:-1])]
+        assert len(trigger.spans) <= MAX_SPANS + 1
+    assert state.pending_spans[0].start == triggers[2].spans[-1].end

@@ -12,9 +12,9 @@ POLICY = Policy(window_examples=2, window_age_s=10.0)
 def window(*, examples: int = 0, holdout: int = 0, retracted: int = 0) -> OpenWindow:
     found = OpenWindow(start=5, opened_ms=1_000)
     for number in range(examples + holdout):
-        found.add(example(number, "b", "a"), holdout=number >= examples)
+        found.add(example(number, "b", "a"), ("b", "a"), holdout=number >= examples)
     for number in range(retracted):
-        found.add(example(100 + number, retracted=True), holdout=False)
+        found.add(example(100 + number, retracted=True), (), holdout=False)
     return found
 
 
@@ -45,5 +45,5 @@ def test_the_digest_depends_on_the_order_of_the_examples() -> None:
     windows = [OpenWindow(), OpenWindow()]
     for found, order in zip(windows, ((one, two), (two, one)), strict=True):
         for each in order:
-            found.add(each, holdout=False)
+            found.add(each, each.labels, holdout=False)
     assert windows[0].digest != windows[1].digest

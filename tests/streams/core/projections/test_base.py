@@ -134,3 +134,18 @@ def test_each_text_of_an_event_is_cleaned_once_for_all_models(
 def test_a_model_that_does_not_exist_is_refused() -> None:
     with pytest.raises(BadConfiguration, match="no model 'gnn'"):
         project("gnn", technique(), SOURCE)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_tactic_that_reads_as_a_severity_is_no_label(model: str) -> None:
+    tactics = ("impact", "severity:critical")
+    found = project(model, technique(tactics=tactics), SOURCE)
+    assert found is not None
+    assert (found.labels, found.retracted) == (("impact",), False)
+
+
+@pytest.mark.parametrize("model", [DISTILBERT, PHI3])
+def test_without_another_tactic_there_is_nothing_to_learn(model: str) -> None:
+    found = project(model, technique(tactics=("severity:critical",)), SOURCE)
+    assert found is not None
+    assert (found.labels, found.retracted) == ((), True)
