@@ -411,7 +411,7 @@ def test_windows_without_a_promotion_become_few_spans_and_a_promotion_takes_thos
             append(Refused(trigger=triggers[-1].id, version="v", reason="worse", time_ms=0))
     append(Promoted(trigger=triggers[-1].id, version="v0003", time_ms=0))  # and the rest is enough for another
     assert [trigger.examples for trigger in triggers] == [400, 800, 1_200, 300]
-    for trigger in triggers:
+    for trigger in triggers[:3]:
         assert [span.start for span in trigger.spans] == [0, *(span.end for span in trigger.spans[:-1])]
         assert len(trigger.spans) <= MAX_SPANS + 1
     assert state.pending_spans[0].start == triggers[2].spans[-1].end
