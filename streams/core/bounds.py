@@ -19,7 +19,7 @@ from schemas.windows import Span
 MAX_LABELS = 1_000
 """Distinct labels of a model. ATT&CK has had about 40 tactics in all its releases and domains."""
 
-MAX_LABEL_BYTES = 100
+MAX_LABEL_BYTES = 200
 """Longest label as JSON, without its quotation marks."""
 
 MAX_SPANS = 500
@@ -39,7 +39,7 @@ def counted_labels(labels: tuple[str, ...], known: Collection[str], also_known: 
     Returns:
         The known ones, and new ones while there is room for them, in order.
 
-    >>> counted_labels(("impact", "x" * 101, "execution"), {"impact"}, ())
+    >>> counted_labels(("impact", "x" * 201, "execution"), {"impact"}, ())
     ('impact', 'execution')
     """
     if all(label in known or label in also_known for label in labels):
