@@ -23,6 +23,13 @@ class GateCheck(msgspec.Struct, frozen=True, omit_defaults=True):
     passed: bool
 
 
+class PhaseTime(msgspec.Struct, frozen=True):
+    """How long a phase of a run took: by the clock, and on the processors, which is more with several threads."""
+
+    seconds: float = 0.0
+    processor_seconds: float = 0.0
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Everything that a version was built from; `manifest.json` in the folder of its weights.
 
@@ -47,8 +54,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         files: File name -> sha256, for every file of the version except this one.
         scores, parent_scores, baseline_scores, per_label: The scores as manifests held them before they were
             nested; read into the fields above, no longer written.
-        created_ms: Time of the end of the run; `seconds` is its duration. Only these fields differ after a
-            rebuild.
+        created_ms: Time of the end of the run; `seconds` is its duration, and `phases` where it went: phase (see
+            `trainers.core.phases`) -> time. Only these fields differ after a rebuild.
     """
 
     model: str
@@ -77,6 +84,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     files: dict[str, str] = {}
     created_ms: int = 0
     seconds: float = 0.0
+    phases: dict[str, PhaseTime] = {}
     scores: dict[str, float] = {}
     parent_scores: dict[str, float] = {}
     baseline_scores: dict[str, dict[str, float]] = {}

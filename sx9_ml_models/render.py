@@ -106,6 +106,7 @@ def version(manifest: Manifest, serves: bool, folder: str) -> None:
                      f"{manifest.examples_left_out} left out"),
         ("taxonomies", ", ".join(manifest.taxonomies)),
         ("made", f"{day(manifest.created_ms)} in {manifest.seconds:.0f} s on {manifest.machine}"),
+        ("phases", ", ".join(f"{name} {took.seconds:.1f} s" for name, took in manifest.phases.items())),
         ("libraries", ", ".join(f"{name} {version}" for name, version in manifest.libraries.items())),
         ("weights", ", ".join(sha for name, sha in manifest.files.items() if name.endswith(".safetensors"))),
     ):  # fmt: skip

@@ -32,7 +32,7 @@ from schemas.journal import (
 )
 from schemas.policy import Policy
 from schemas.scores import LabelScores, TaskScores
-from schemas.versions import GateCheck, Manifest, VersionEvent
+from schemas.versions import GateCheck, Manifest, PhaseTime, VersionEvent
 from schemas.windows import Measure, Span, Trigger, Window
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -182,6 +182,10 @@ OTHERS: dict[str, list[Any]] = {
         Manifest(
             model=MODEL, version="v0001", trigger=f"{MODEL}@9", reason="volume", evaluation=EVALUATION,
             parent_evaluation=EVALUATION, baselines={"tf-idf": EVALUATION},
+        ),
+        Manifest(
+            model=MODEL, version="v0001", trigger=f"{MODEL}@9", reason="volume", seconds=1.5,
+            phases={"fit": PhaseTime(1.25, 2.5)},
         ),
     ],
 }  # fmt: skip

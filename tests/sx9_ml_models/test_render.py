@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from schemas.scores import LabelScores, TaskScores
-from schemas.versions import GateCheck, Manifest
+from schemas.versions import GateCheck, Manifest, PhaseTime
 from sx9_ml_models import render
 from sx9_ml_models.queries import versions
 from trainers.settings import load_trainer_settings
@@ -28,6 +28,7 @@ GNN = Manifest(
     parent_evaluation={"techniques": {"holdout": TaskScores(60, {"recall_at_20": 0.25})}},
     baselines={"item cosine": {"techniques": {"holdout": TaskScores(60, {"recall_at_20": 0.2})}}},
     gate=(GateCheck("techniques/old/recall_at_20", 0.2, 0.3, 0.0, 30, True),),
+    phases={"fit": PhaseTime(61.25, 118.0), "draw": PhaseTime(1.5, 1.5)},
     files={"model.safetensors": "aa", "README.md": "bb", "embeddings.safetensors": "cc"},
 )  # fmt: skip
 
@@ -66,6 +67,7 @@ def test_a_version_is_compared_with_its_parent_and_its_baseline(capsys: pytest.C
     assert re.search(r"recall@20 +0\.5 +0\.25 +0\.2\b", said)
     assert re.search(r"loss +1\.25", said)
     assert "aa, cc" in said
+    assert "fit 61.2 s, draw 1.5 s" in said
 
 
 def test_a_measured_age_is_shown_in_days_and_other_values_as_they_are() -> None:

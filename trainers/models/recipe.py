@@ -14,6 +14,7 @@ from schemas.versions import Manifest
 from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset
 from trainers.core.loop import Checkpointer
+from trainers.core.phases import NOT_MEASURED, Phases
 from trainers.core.progress import ProgressCallback
 from trainers.core.report import Report
 
@@ -43,6 +44,7 @@ class Recipe(Protocol):
         on_progress: ProgressCallback,
         *,
         checkpointer: Checkpointer | None = None,
+        phases: Phases = NOT_MEASURED,
     ) -> Report:
         """Train one version and write it to a folder.
 
@@ -55,6 +57,7 @@ class Recipe(Protocol):
             folder: Where the version is written; exists and is empty.
             on_progress: Called after every step; an exception that it raises ends the run.
             checkpointer: Loads and saves the checkpoint of the run; None for no checkpoints.
+            phases: Measures how long each phase takes.
 
         Returns:
             Scores, history and details. Equal arguments on the same machine type give equal files.

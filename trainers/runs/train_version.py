@@ -10,6 +10,7 @@ compute their share, write into a temporary folder, and receive the manifest.
 from __future__ import annotations
 
 import contextlib
+import logging
 import platform
 import tempfile
 import time
@@ -19,14 +20,15 @@ from pathlib import Path
 import msgspec
 
 from schemas.errors import BadConfiguration, RetryLater
-from schemas.versions import GateCheck, Manifest
+from schemas.versions import GateCheck, Manifest, PhaseTime
 from schemas.windows import Reason, Span
 from trainers.bases.resolve import Base
 from trainers.core import gate
 from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset, run_id
-from trainers.core.history import HISTORY_FILE, History
+from trainers.core.history import HISTORY_FILE
 from trainers.core.loop import is_main_process
+from trainers.core.phases import Phases, describe
 from trainers.core.progress import ProgressCallback
 from trainers.core.report import Report
 from trainers.models.recipe import Recipe, recipe
@@ -38,6 +40,8 @@ from trainers.store import manifest as manifests
 from trainers.store.manifest import MANIFEST
 from trainers.store.registry import Registry
 from transport.files import sha256_of
+
+log = logging.getLogger(__name__)
 
 
 class TrainingRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +75,7 @@ def train_version(
     limits: gate.Limits,
     on_progress: ProgressCallback,
     extra_files: Mapping[str, bytes] | None = None,
+    phases: Phases | None = None,
 ) -> Manifest:
     """Train a version, compare it with the champion, and write it. It is not promoted here.
 
@@ -83,6 +88,7 @@ def train_version(
         limits: The tolerances of the gate.
         on_progress: Called after every step; an exception that it raises ends the run.
         extra_files: Name -> content of further files of the version.
+        phases: With the time that reading the dataset took; None: it is not part of the manifest.
 
     Returns:
         The manifest, with `promoted` as the gate decided.
@@ -97,20 +103,32 @@ def train_version(
     if request.parent:
         registry.verified(request.model, request.parent)
     started_s = time.monotonic()
+    phases = phases or measured_phases()
+    phases.start("prepare")
     model_recipe = recipe(request.model)
     manifest: Manifest | None = None
     with _draft(registry, request) as folder:
-        report = _run(model_recipe, registry, request, data, base, config, folder, on_progress)
+        report = _run(model_recipe, registry, request, data, base, config, folder, on_progress, phases)
+        phases.start("write")
         if is_main_process():
             for name, content in (extra_files or {}).items():
                 (folder / name).write_bytes(content)
-            _write_history(report.history, f"{request.model} {request.version}", folder)
+            with phases.within("draw"):
+                save_curves(report.history, f"{request.model} {request.version}", folder)
+            (folder / HISTORY_FILE).write_bytes(msgspec.json.encode(report.history))
             manifest = _manifest(request, data, base, config, report, limits)
             text = card(manifest, model_recipe.PIPELINE, model_recipe.introduction(manifest))
             (folder / "README.md").write_text(text, encoding="utf-8")
-            manifest = _with_files(manifest, folder, time.monotonic() - started_s)
+            manifest = _with_files(manifest, folder, time.monotonic() - started_s, phases)
             manifests.write(folder, manifest)
     return broadcast_from_main(manifest, Manifest)
+
+
+def measured_phases() -> Phases:
+    """The phases of a run by the clock and the processor time of this process; `read` is the first."""
+    phases = Phases(lambda: (time.monotonic(), time.process_time()))
+    phases.start("read")
+    return phases
 
 
 def run_id_of(registry: Registry, request: TrainingRequest, data: Dataset, config: RecipeConfig) -> str:
@@ -150,6 +168,7 @@ def _run(
     config: RecipeConfig,
     folder: Path,
     on_progress: ProgressCallback,
+    phases: Phases,
 ) -> Report:
     """Run the recipe, from its checkpoint if there is one."""
     checkpoints = registry.checkpoint_folder(request.model, request.version)
@@ -162,13 +181,8 @@ def _run(
         folder,
         on_progress,
         checkpointer=FolderCheckpointer(checkpoints, run_id_of(registry, request, data, config)),
+        phases=phases,
     )
-
-
-def _write_history(history: History, title: str, folder: Path) -> None:
-    """Write the plot of the curves, and the numbers behind it."""
-    save_curves(history, title, folder)
-    (folder / HISTORY_FILE).write_bytes(msgspec.json.encode(history))
 
 
 def _manifest(
@@ -209,11 +223,18 @@ def _gate_checks(request: TrainingRequest, report: Report, limits: gate.Limits) 
     return gate.compare_first(report.candidate, report.trivial_baseline, limits)
 
 
-def _with_files(manifest: Manifest, folder: Path, duration_s: float) -> Manifest:
+def _with_files(manifest: Manifest, folder: Path, duration_s: float, phases: Phases) -> Manifest:
     """The complete manifest, once all other files are written."""
+    hashes = manifests.file_hashes(folder)
+    times = {
+        name: PhaseTime(round(each.seconds, 3), round(each.processor_seconds, 3))
+        for name, each in phases.stop().items()
+    }
+    log.info("%s %s: %s", manifest.model, manifest.version, describe(times))
     return msgspec.structs.replace(
         manifest,
-        files=manifests.file_hashes(folder),
+        files=hashes,
         created_ms=int(time.time() * 1000),
         seconds=round(duration_s, 3),
+        phases=times,
     )

@@ -34,7 +34,7 @@ from trainers.core.dataset import Dataset, build, named_offsets
 from trainers.core.progress import Cancelled, ProgressCallback, RunProgress
 from trainers.models.recipe import recipe
 from trainers.reporting.summary import headline
-from trainers.runs.train_version import TrainingRequest, train_version
+from trainers.runs.train_version import TrainingRequest, measured_phases, train_version
 from trainers.settings import TrainerSettings
 from trainers.store.journal_copy import JournalCopy
 from trainers.store.mlflow_mirror import mlflow_mirror
@@ -191,13 +191,21 @@ class TriggerHandler:
         return errors.get(trigger.id, [])
 
     def _attempt(self, trigger: Trigger, on_progress: ProgressCallback) -> Manifest | str:
+        phases = measured_phases()
         context = recipe(self._model).NEEDS_GRAPH_CONTEXT
         data = load_dataset(self._journal, trigger, self._config.max_examples, context=context)
         if not data.fresh:
             return "no training examples in its windows that are not superseded, retracted or in the holdout"
         config = msgspec.structs.replace(self._config, seed=trigger.seed)
         manifest = train_version(
-            self._registry, _request(trigger), data, self._base, config, self._settings.limits, on_progress
+            self._registry,
+            _request(trigger),
+            data,
+            self._base,
+            config,
+            self._settings.limits,
+            on_progress,
+            phases=phases,
         )
         telemetry.TRAINING_SECONDS.labels(model=self._model).observe(manifest.seconds)
         return manifest

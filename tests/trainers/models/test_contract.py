@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -20,6 +20,7 @@ from trainers.bases.resolve import Base, resolve
 from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset, split
 from trainers.core.gate import Limits
+from trainers.core.phases import Phase
 from trainers.core.progress import Cancelled, ProgressCallback, RunProgress, no_progress
 from trainers.core.report import Report
 from trainers.models.predictor import load_predictor
@@ -226,6 +227,19 @@ def test_after_a_kill_while_saving_the_next_run_writes_the_version(
     assert version(registry) == version(Registry(lab.path / "straight"))
     assert registry.verified(lab.model, "v0001").promoted in (True, False)
     assert not list((lab.path / "models").rglob(".*.checkpoint"))
+
+
+def test_the_manifest_says_how_long_each_phase_took(lab: Lab) -> None:
+    request = TrainingRequest(
+        model=lab.model, version="v0001", trigger="t@1", reason="volume", labels=labels_of(lab.journal)
+    )
+    data, limits = split(lab.journal, 10_000, 17), Limits(min_examples=5)
+    registry = Registry(lab.path / "models")
+    train_version(registry, request, data, lab.base, lab.config, limits, no_progress)
+    manifest = registry.verified(lab.model, "v0001")
+    assert set(manifest.phases) == set(get_args(Phase))
+    assert 0 < sum(time.seconds for time in manifest.phases.values()) <= manifest.seconds + 1e-2
+    assert all(time.processor_seconds >= 0 for time in manifest.phases.values())
 
 
 def test_nothing_to_train_on_is_a_clear_error(lab: Lab) -> None:

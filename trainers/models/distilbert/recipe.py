@@ -31,6 +31,7 @@ from schemas.scores import HOLDOUT, Evaluation, TaskScores, merge
 from trainers.core.dataset import Dataset
 from trainers.core.history import History
 from trainers.core.loop import Checkpointer, device_of
+from trainers.core.phases import NOT_MEASURED, Phases
 from trainers.core.probabilities import FloatArray
 from trainers.core.progress import ProgressCallback, RunProgress
 from trainers.core.report import Report
@@ -85,6 +86,7 @@ def run(
     on_progress: ProgressCallback,
     *,
     checkpointer: Checkpointer | None = None,
+    phases: Phases = NOT_MEASURED,
 ) -> Report:
     """Train one version.
 
@@ -97,6 +99,7 @@ def run(
         folder: Where the version is written. It exists and is empty.
         on_progress: Called after every step. An exception that it raises ends the run.
         checkpointer: Loads and saves checkpoints, so that a killed run can resume; None for no checkpoints.
+        phases: Measures how long each phase takes.
 
     Raises:
         ArithmeticError: The loss is not finite.
@@ -108,29 +111,29 @@ def run(
     model.to(device_of(config)).eval()  # type: ignore[arg-type]
     texts = _load_texts(model, data, base, parent, config, on_progress)
     targets = label_targets(label_sets(train), model_labels(model.config), texts.chunk_examples)
-    # 2 score the parent
+    phases.start("score parent")  # 2 score the parent
     champion: Evaluation = {}
     if parent:
         champion, targets = _score_parent(model, texts, targets, data, parent, config, on_progress)
-    # 3 mix, 4 fit
-    retired = retired_labels(model_labels(model.config), data)
-    kept = [i for i, label in enumerate(model_labels(model.config)) if label not in retired]
-    keep_labels(model, kept)
+    phases.start("fit")  # 3 mix, 4 fit
+    retired, kept = _retire_labels(model, data)
     known, targets = model_labels(model.config), targets[:, kept]
     precision = _fit_text_regression(model, texts, data, parent, config, on_progress)
     layers = TrainableLayers(model, config.frozen_layers)
-    scorer = _HoldoutScorer(model, layers, texts, data, config, on_progress)
+    scorer = _HoldoutScorer(model, layers, texts, data, config, on_progress, phases)
     history = _fit_encoder(layers, texts, targets, known, config, on_progress, checkpointer, scorer, parent)
-    # 5 evaluate
+    phases.start("evaluate")  # 5 evaluate
     logits = scorer.logits
     candidate = holdout_evaluation(logits, data, known, config.threshold)
     trivial = label_scores(trivial_predictions(train, holdout, known), holdout, known)
     baseline = cross_fit(tfidf_logits(train, holdout, known, config.seed), holdout, known, config.threshold)
-    # 6 save
+    phases.start("write")  # 6 save
     calibrations = fit_calibrations(logits, holdout, known, config.threshold)
     fold_in_calibration(model, calibrations)
     save_version(model, precision, texts.max_tokens, parent or base, folder)
-    plot_precision_recall(cross_fit(logits, holdout, known, config.threshold).probabilities, holdout, known, folder)
+    with phases.within("draw"):
+        probabilities = cross_fit(logits, holdout, known, config.threshold).probabilities
+        plot_precision_recall(probabilities, holdout, known, folder)
     return Report(
         labels=known,
         candidate=candidate,
@@ -237,6 +240,15 @@ def _score_parent(
 # ---- fit
 
 
+def _retire_labels(model: DistilBertWithWords, data: Dataset) -> tuple[frozenset[str], list[int]]:
+    """Drop the labels that no example has any more. Returns them, and the columns of the labels that are kept."""
+    labels = model_labels(model.config)
+    retired = retired_labels(labels, data)
+    kept = [i for i, label in enumerate(labels) if label not in retired]
+    keep_labels(model, kept)
+    return retired, kept
+
+
 def _fit_text_regression(
     model: DistilBertWithWords,
     texts: _Texts,
@@ -275,7 +287,9 @@ class _HoldoutScorer:
         data: Dataset,
         config: DistilbertConfig,
         on_progress: ProgressCallback,
+        phases: Phases,
     ) -> None:
+        self._phases = phases
         self._layers, self._texts, self._config, self._on_progress = layers, texts, config, on_progress
         self._holdout = data.old + data.recent
         self._labels = model_labels(model.config)
@@ -283,6 +297,10 @@ class _HoldoutScorer:
 
     def __call__(self) -> Mapping[str, TaskScores]:
         """Task -> scores, cross-fitted."""
+        with self._phases.within("evaluate"):
+            return self._scores()
+
+    def _scores(self) -> dict[str, TaskScores]:
         texts = self._texts
         from_encoder = encoder_logits(
             self._layers, texts.hidden_states, texts.holdout, "scoring the candidate", self._on_progress

@@ -13,7 +13,7 @@ A graph of more than `max_nodes` nodes is sampled around each batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ import torch
 from schemas.scores import HOLDOUT, Evaluation, TaskScores, merge, of_split
 from trainers.core.dataset import Dataset
 from trainers.core.loop import Checkpointer, device_of
+from trainers.core.phases import NOT_MEASURED, Phases
 from trainers.core.progress import ProgressCallback
 from trainers.core.report import Report
 from trainers.models.deterministic import make_deterministic
@@ -66,6 +67,7 @@ def run(
     on_progress: ProgressCallback,
     *,
     checkpointer: Checkpointer | None = None,
+    phases: Phases = NOT_MEASURED,
     texts_of: Path | None = None,
 ) -> Report:
     """Train one version.
@@ -79,6 +81,7 @@ def run(
         folder: Where the version is written; exists and is empty.
         on_progress: Called after every step; what it raises ends the run.
         checkpointer: Loads and saves the checkpoint of a killed run; None for none.
+        phases: Measures how long each phase takes.
         texts_of: Folder of a version whose text vectors are reused; the parent's where None.
 
     Raises:
@@ -99,28 +102,23 @@ def run(
     network = _network(shape, parent_network, config)
     views = GraphViews(graph, texts, lambda part, vectors: View(part, vectors, shape, device_of(config)), config)
 
-    # 3 champion
+    phases.start("score parent")  # 3 champion
     evaluator = Evaluator(network, views, data, unseen, config.threshold, on_progress)
-    champion: Evaluation = {}
-    if parent:
-        prequential = evaluator.on_window()
-        champion = merge(evaluator.on_holdout("scoring the champion"), prequential)
+    champion = _score_parent(evaluator) if parent else {}
 
-    # 4 train
-    def evaluate() -> dict[str, TaskScores]:
-        return of_split(evaluator.on_holdout("scoring the candidate"), HOLDOUT)
-
+    phases.start("fit")  # 4 train
+    evaluate = _evaluation_of(evaluator, phases)
     history = train_network(
         network, views, data, config, on_progress, checkpointer, evaluate, is_warm_start=parent is not None
     )
 
-    # 5 evaluate
+    phases.start("evaluate")  # 5 evaluate
     candidate = evaluator.on_holdout("scoring the candidate")
     trivial_baseline, baselines = evaluate_baselines(views, data, unseen, shape.tactics)
 
-    # 6 save
+    phases.start("write")  # 6 save
     settings = VersionConfig(shape, graph.type_names, config.threshold, config.max_tokens, encoder)
-    _save(folder, network, views, settings, text_hashes)
+    _save(folder, network, views, settings, text_hashes, phases)
     return Report(
         labels=(*shape.tactics, *shape.labels), history=history,
         candidate=candidate, champion=champion, trivial_baseline=trivial_baseline, baselines=baselines,
@@ -128,13 +126,31 @@ def run(
     )  # fmt: skip
 
 
+def _score_parent(evaluator: Evaluator) -> Evaluation:
+    """The parent's scores on the window, then on the holdout."""
+    prequential = evaluator.on_window()
+    return merge(evaluator.on_holdout("scoring the champion"), prequential)
+
+
+def _evaluation_of(evaluator: Evaluator, phases: Phases) -> Callable[[], dict[str, TaskScores]]:
+    """The evaluation during training, whose time is not that of the fit."""
+
+    def evaluate() -> dict[str, TaskScores]:
+        with phases.within("evaluate"):
+            return of_split(evaluator.on_holdout("scoring the candidate"), HOLDOUT)
+
+    return evaluate
+
+
 def _save(
-    folder: Path, network: ThreatGnn, views: GraphViews, settings: VersionConfig, text_hashes: Sequence[str]
-) -> None:
+    folder: Path, network: ThreatGnn, views: GraphViews, settings: VersionConfig, text_hashes: Sequence[str],
+    phases: Phases,
+) -> None:  # fmt: skip
     """Write the version with the embeddings of all nodes, and the plot of them."""
     embeddings = _embeddings(network, views)
     save_version(folder, network, settings, views.graph, views.texts, text_hashes, embeddings)
-    plot_embeddings(embeddings.numpy(), [node.kind for node in views.graph.nodes], folder)
+    with phases.within("draw"):
+        plot_embeddings(embeddings.numpy(), [node.kind for node in views.graph.nodes], folder)
 
 
 def _shape(

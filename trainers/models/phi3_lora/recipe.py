@@ -23,9 +23,10 @@ from transformers import AutoTokenizer
 
 from schemas.scores import ANSWERS, HOLDOUT, PREQUENTIAL, TaskScores
 from trainers.bases.quiet import quiet_transformers
-from trainers.core.dataset import Dataset
+from trainers.core.dataset import Dataset, OffsetExample
 from trainers.core.history import History
 from trainers.core.loop import Checkpointer, device_of
+from trainers.core.phases import NOT_MEASURED, Phases
 from trainers.core.progress import ProgressCallback
 from trainers.core.report import Report
 from trainers.models.deterministic import make_deterministic
@@ -71,6 +72,7 @@ def run(
     on_progress: ProgressCallback,
     *,
     checkpointer: Checkpointer | None = None,
+    phases: Phases = NOT_MEASURED,
 ) -> Report:
     """Train one version.
 
@@ -83,6 +85,7 @@ def run(
         folder: Where the version is written; exists and is empty.
         on_progress: Called after every step; what it raises ends the run.
         checkpointer: Loads and saves the checkpoint of a killed run; None for none.
+        phases: Measures how long each phase takes.
 
     Raises:
         ArithmeticError: The loss is no longer a finite number.
@@ -103,15 +106,16 @@ def run(
     train = chat.encode(instructions_of(data.fresh + rehearsed))
     holdout = EncodedHoldout(*map(chat.encode, sample_holdout(data, config.eval_examples)))
 
-    # 3 score
+    phases.start("score parent")  # 3 score
     champion = _score_champion(scorer, chat, data, holdout, config, on_progress) if parent else {}
+    phases.start("evaluate")
     with model.disable_adapter():
         untuned = holdout.scores(scorer, "scoring the base", on_progress)
 
-    # 4 fit
-    history, candidate = _fit(scorer, train, holdout, config, on_progress, checkpointer)
+    phases.start("fit")  # 4 fit
+    history, candidate = _fit(scorer, train, holdout, config, on_progress, checkpointer, phases)
 
-    # 5 evaluate
+    phases.start("evaluate")  # 5 evaluate
     cases = _generation_cases(data, labels, config)
     after = _generate(scorer, chat, cases, config, "generating answers", on_progress)
     with model.disable_adapter():
@@ -120,16 +124,19 @@ def run(
     untuned[HOLDOUT].extra.update(named_shares(cases, before))
     samples = sample_records(cases, before, after, SHOWN_SAMPLES)
 
-    # 6 save
+    phases.start("write")  # 6 save
     save_version(model, chat, samples, config, folder)
-    details = {
-        "samples": samples,
-        "precision": precision_of(config, device),
+    details = {"samples": samples, "precision": precision_of(config, device)} | _trained(train, rehearsed)
+    return _report(labels, candidate, champion, untuned, history, details)
+
+
+def _trained(train: Sequence[PromptAnswer], rehearsed: Sequence[OffsetExample]) -> dict[str, Any]:
+    """What was trained on, for the report."""
+    return {
         "rehearsed": [offset for offset, _ in rehearsed],
         "instructions": len(train),
         "answer_tokens": sum(len(example.answer) for example in train),
     }
-    return _report(labels, candidate, champion, untuned, history, details)
 
 
 def _report(
@@ -173,6 +180,7 @@ def _fit(
     config: Phi3LoraConfig,
     on_progress: ProgressCallback,
     checkpointer: Checkpointer | None,
+    phases: Phases,
 ) -> tuple[History, dict[str, TaskScores]]:
     """Train the adapter in place.
 
@@ -182,7 +190,8 @@ def _fit(
     evaluations: list[dict[str, TaskScores]] = []
 
     def evaluate() -> Mapping[str, TaskScores]:
-        evaluations.append(holdout.scores(scorer, "scoring the candidate", on_progress))
+        with phases.within("evaluate"):
+            evaluations.append(holdout.scores(scorer, "scoring the candidate", on_progress))
         return {ANSWERS: evaluations[-1][HOLDOUT]}
 
     history = train_adapter(scorer, train, config, on_progress, checkpointer, evaluate)
