@@ -38,14 +38,17 @@ def encode_message(record: msgspec.Struct) -> bytes:
     return value
 
 
-def decode(data: bytes, record: Any) -> Any:
+def decode(data: bytes | None, record: Any) -> Any:
     """Bytes as a record of a type, or of one member of a union.
 
     Unknown fields are passed over, so that a reader of today reads a record of tomorrow.
 
     Raises:
-        BadRecord: `undecodable`: not JSON, a field is missing or has another type; the message names it.
+        BadRecord: `no-value`: there are no bytes, as in a message without a value.
+            `undecodable`: not JSON, a field is missing or has another type; the message names it.
     """
+    if data is None:
+        raise BadRecord("no-value", "a message without a value holds no record")
     try:
         return _decoder(record).decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -61,7 +61,7 @@ class DecisionFollower:
         return [decision for decision in decisions if decision is not None]
 
 
-def _decoded(value: bytes, topic: str) -> Decision | None:
+def _decoded(value: bytes | None, topic: str) -> Decision | None:
     try:
         decision: Decision = decode(value, TOPICS[topic].record)
     except BadRecord:

@@ -11,8 +11,7 @@ from typing import Any
 import msgspec
 from kafka import KafkaAdminClient, KafkaConsumer
 
-from schemas.codec import decode
-from schemas.errors import BadConfiguration, BadRecord
+from schemas.errors import BadConfiguration
 from schemas.models import MODELS
 from schemas.scores import HOLDOUT, of_split, summary
 from schemas.topics import DEAD_LETTERS, JOURNAL, TOPICS, TRIGGERS, VERSIONS, WINDOWS, Topic, partition_of
@@ -25,8 +24,9 @@ from streams.local.services import Endpoints, running
 from streams.settings import Settings
 from trainers.settings import TrainerSettings
 from trainers.store.registry import Registry
-from transport.admin import committed_offsets
-from transport.kafka import consumer, end_offset, kafka_errors, read_range
+from transport.admin import admin_client, committed_offsets
+from transport.kafka import consumer, end_offset, read_range
+from transport.records import decoded
 from transport.retry import retry
 from transport.topics import partitions_of
 
@@ -40,19 +40,15 @@ def records(reader: KafkaConsumer, topic: Topic, partition: int) -> Iterator[tup
         partition: Number of the partition.
 
     Yields:
-        (offset, record), from the first record to the last one at the time of the call. Records that can't be
-        decoded are skipped.
+        (offset, record), from the first record to the last one at the time of the call. See
+        `transport.records.decoded`.
 
     Raises:
         RetryLater: Kafka does not answer.
     """
-    end = end_offset(reader, topic.name, partition)
-    for messages in read_range(reader, topic.name, partition, 0, end):
-        for message in messages:
-            try:
-                yield message.offset, decode(message.value, topic.record)
-            except BadRecord:
-                continue
+    for messages in read_range(reader, topic.name, partition, 0):
+        for message, record in decoded(messages, topic.record, topic.name, partition):
+            yield message.offset, record
 
 
 def windows(reader: KafkaConsumer, model: str) -> list[dict[str, Any]]:
@@ -122,8 +118,7 @@ def status(settings: Settings, trainer: TrainerSettings, endpoints: Endpoints | 
     if endpoints is None:
         return {"running": False, "processes": processes, "models": _on_disk(trainer)}
     reader = consumer(endpoints.kafka_bootstrap)
-    with kafka_errors("reading the status"):
-        admin = KafkaAdminClient(bootstrap_servers=endpoints.kafka_bootstrap)
+    admin = admin_client(endpoints.kafka_bootstrap)
     try:
         existing = set(admin.list_topics())
         topics = [topic for topic in TOPICS if topic.name in existing]

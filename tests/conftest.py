@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from streams.local.services import Endpoints, services
 from streams.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +40,33 @@ def neo4j(service_settings: Settings) -> Iterator[Endpoints]:
 def kafka_bootstrap(kafka: Endpoints) -> str:
     """host:port of the session's Kafka."""
     return kafka.kafka_bootstrap
+
+
+@pytest.fixture(scope="session")
+def admin(kafka_bootstrap: str) -> Iterator[KafkaAdminClient]:
+    """An admin client of the session's Kafka."""
+    from transport.admin import admin_client  # only in tests that need it, since it is slow to import
+
+    with contextlib.closing(admin_client(kafka_bootstrap)) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def writer(kafka_bootstrap: str) -> Iterator[KafkaProducer]:
+    """A producer to the session's Kafka."""
+    from transport.kafka import producer
+
+    with contextlib.closing(producer(kafka_bootstrap)) as client:
+        yield client
+
+
+@pytest.fixture
+def reader(kafka_bootstrap: str) -> Iterator[KafkaConsumer]:
+    """A consumer of the session's Kafka, without a group."""
+    from transport.kafka import consumer
+
+    with contextlib.closing(consumer(kafka_bootstrap)) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ MAX_POLL_RECORDS = 2_000
 """Largest number of messages that one poll returns."""
 
 READ_TIMEOUT_S = 60.0
-"""Longest time without a message before reading a range fails, seconds."""
+"""Longest time without progress before reading a range fails, seconds."""
 
 FLUSH_TIMEOUT_S = 60.0
 """Longest wait for acknowledgements, seconds."""
@@ -45,6 +45,7 @@ PRODUCER: dict[str, Any] = {
 }
 CONSUMER: dict[str, Any] = {
     "auto_offset_reset": "earliest",
+    "isolation_level": "read_committed",
     "enable_auto_commit": False,
     "allow_auto_create_topics": False,
     "max_poll_records": MAX_POLL_RECORDS,
@@ -179,7 +180,9 @@ def consumer(bootstrap: str, **settings: Any) -> KafkaConsumer:
 
 
 def end_offset(reader: KafkaConsumer, topic: str, partition: int) -> int:
-    """The offset that the next message of a partition will get.
+    """The offset after the last message of a partition that a consumer may read.
+
+    Messages of a transaction that is still open, and those after them, are not counted.
 
     Raises:
         RetryLater: The broker does not answer.
@@ -216,6 +219,9 @@ def read_range(
 def read_ranges(reader: KafkaConsumer, ranges: Mapping[TopicPartition, tuple[int, int]]) -> Iterator[list[Any]]:
     """Read a half-open range of offsets from each of several partitions at once; see `read_range`.
 
+    Progress is the position of the consumer, not the messages: the offsets of transaction markers, and of messages
+    that were aborted or removed by compaction, belong to the range, but no message has them.
+
     Args:
         reader: A consumer without a group; its assignment is replaced.
         ranges: Partition -> (start, end), the end exclusive.
@@ -228,22 +234,27 @@ def read_ranges(reader: KafkaConsumer, ranges: Mapping[TopicPartition, tuple[int
         return
     with kafka_errors(f"reading {', '.join(f'{p.topic}/{p.partition}' for p in remaining)}"):
         _seek(reader, remaining)
-        last_message_s = time.monotonic()
+        positions = {partition: start for partition, (start, _) in remaining.items()}
+        progress_s = time.monotonic()
         while remaining:
             for partition, messages in reader.poll(timeout_ms=1_000).items():
-                last_message_s = time.monotonic()
                 end = remaining[partition][1]
+                if messages[0].offset < positions[partition]:
+                    raise RetryLater(f"{partition} was cut off or made again while it was read: read it again")
                 wanted = messages if messages[-1].offset < end else [m for m in messages if m.offset < end]
-                if messages[-1].offset + 1 >= end:
-                    del remaining[partition]
-                    if remaining:
-                        reader.assign(list(remaining))  # not `pause`: see docs/decisions
                 if wanted:
                     yield wanted
-            if time.monotonic() - last_message_s > READ_TIMEOUT_S:
+            found = {partition: reader.position(partition) for partition in remaining}
+            if found != positions:
+                positions, progress_s = found, time.monotonic()
+            elif time.monotonic() - progress_s > READ_TIMEOUT_S:
                 raise RetryLater(
-                    f"no message within {READ_TIMEOUT_S:.0f} s from {remaining}; check the broker and try again"
+                    f"no progress within {READ_TIMEOUT_S:.0f} s in {remaining}; check the broker and try again"
                 )
+            unfinished = {p: offsets for p, offsets in remaining.items() if positions[p] < offsets[1]}
+            if len(unfinished) < len(remaining):
+                remaining = unfinished
+                reader.assign(list(remaining))  # not `pause`: see docs/decisions
 
 
 def _seek(reader: KafkaConsumer, ranges: Mapping[TopicPartition, tuple[int, int]]) -> None:

@@ -10,23 +10,19 @@ from kafka import KafkaConsumer
 
 from schemas.topics import Topic
 from transport.kafka import end_offset, read_range
-
-
-class Message(Protocol):
-    """A message of a log; `timestamp` is ms since 1970 UTC, set by the broker."""
-
-    offset: int
-    timestamp: int
-    value: bytes
+from transport.records import ConsumerRecord, decoded
 
 
 class PartitionLog(Protocol):
     """Messages by offset."""
 
-    def end(self) -> int:
-        """The offset that the next message will get."""
+    topic: str
+    partition: int
 
-    def read(self, start: int, end: int) -> Iterator[Sequence[Message]]:
+    def end(self) -> int:
+        """See `transport.kafka.end_offset`."""
+
+    def read(self, start: int, end: int) -> Iterator[Sequence[ConsumerRecord]]:
         """The messages with offsets in `[start, end)`, in order, in batches."""
 
 
@@ -41,22 +37,22 @@ class KafkaPartitionLog:
 
     def __init__(self, reader: KafkaConsumer, topic: Topic, partition: int) -> None:
         self._reader = reader
-        self._topic = topic.name
-        self._partition = partition
+        self.topic = topic.name
+        self.partition = partition
 
     def end(self) -> int:
         """See `PartitionLog.end`."""
-        return end_offset(self._reader, self._topic, self._partition)
+        return end_offset(self._reader, self.topic, self.partition)
 
     def read(self, start: int, end: int) -> Iterator[list[Any]]:
         """See `PartitionLog.read` and `transport.kafka.read_range`."""
-        return read_range(self._reader, self._topic, self._partition, start, end)
+        return read_range(self._reader, self.topic, self.partition, start, end)
 
 
-def fingerprint(message: Message) -> str:
+def fingerprint(message: ConsumerRecord) -> str:
     """32 hex digits that identify a message: the same bytes written at another time have another fingerprint."""
     stamp = f"{message.offset}:{message.timestamp}:".encode()
-    return hashlib.blake2b(stamp + message.value, digest_size=16).hexdigest()
+    return hashlib.blake2b(stamp + (message.value or b""), digest_size=16).hexdigest()
 
 
 def last_fingerprint(log: PartitionLog, next_offset: int) -> str:
@@ -69,3 +65,17 @@ def last_fingerprint(log: PartitionLog, next_offset: int) -> str:
         return ""
     last = [message for messages in log.read(next_offset - 1, next_offset) for message in messages]
     return fingerprint(last[-1]) if last else ""
+
+
+def last_record(log: PartitionLog, record_type: Any) -> Any:
+    """The last record of a log; None if it has none. Messages after it that hold no record are passed over."""
+    end = log.end()
+    length = 1
+    while end > 0:
+        start = max(end - length, 0)
+        messages = (message for batch in log.read(start, end) for message in batch)
+        records = [record for _, record in decoded(messages, record_type, log.topic, log.partition)]
+        if records:
+            return records[-1]
+        end, length = start, length * 10
+    return None

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from kafka import KafkaConsumer, TopicPartition
 
-from schemas.codec import decode
 from schemas.journal import Record
 from schemas.models import MODELS
 from schemas.topics import TRIGGERS, WINDOWS, Topic, partition_of
@@ -23,7 +22,8 @@ from streams.app.dead_letters import dead_letter_writer, decode_messages
 from streams.app.replay import fold_from, load_state, save_state
 from streams.app.sink import ConsumedMessage
 from streams.core.fold import Output, State, step
-from transport.kafka import RecordProducer, end_offset, read_range
+from transport.kafka import RecordProducer
+from transport.partition_log import KafkaPartitionLog, last_record
 
 log = logging.getLogger(__name__)
 
@@ -145,12 +145,10 @@ class FoldSink:
 
 def _last_sent(reader: KafkaConsumer, topic: Topic, model: str, default: int) -> int:
     """The end of the last window, or the offset of the last trigger, on a topic; `default` if there is none."""
-    partition = partition_of(model)
-    end = end_offset(reader, topic.name, partition)
-    for messages in read_range(reader, topic.name, partition, max(end - 1, 0), end):
-        record = decode(messages[-1].value, topic.record)
-        return int(record.end if isinstance(record, Window) else record.offset)
-    return default
+    record = last_record(KafkaPartitionLog(reader, topic, partition_of(model)), topic.record)
+    if record is None:
+        return default
+    return int(record.end if isinstance(record, Window) else record.offset)
 
 
 def _set_gauges(state: State) -> None:

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from kafka import KafkaConsumer
 
-from schemas.codec import decode
-from schemas.errors import BadRecord, Corrupt
+from schemas.errors import Corrupt
 from schemas.journal import Record
 from schemas.policy import Policy
 from schemas.topics import JOURNAL, partition_of
@@ -22,6 +21,7 @@ from streams.core.fold import Output, State, initial, restore, snapshot, step
 from transport.files import write_atomically
 from transport.kafka import read_range
 from transport.partition_log import KafkaPartitionLog, last_fingerprint
+from transport.records import decoded
 
 log = logging.getLogger(__name__)
 
@@ -87,13 +87,11 @@ def state_now(reader: KafkaConsumer, model: str, snapshots_dir: Path) -> State:
 def journal(
     reader: KafkaConsumer, model: str, start: int = 0, end: int | None = None
 ) -> Iterator[tuple[int, Record]]:
-    """(offset, record) of a journal in the range `[start, end)`; records that don't decode are skipped."""
-    for messages in read_range(reader, JOURNAL.name, partition_of(model), start, end):
-        for message in messages:
-            try:
-                yield message.offset, decode(message.value, Record)
-            except BadRecord as error:
-                log.warning("skipping %s/%d/%d: %s", JOURNAL.name, message.partition, message.offset, error)
+    """(offset, record) of a journal in the range `[start, end)`; see `transport.records.decoded`."""
+    partition = partition_of(model)
+    for messages in read_range(reader, JOURNAL.name, partition, start, end):
+        for message, record in decoded(messages, Record, JOURNAL.name, partition):
+            yield message.offset, record
 
 
 def _fingerprint(reader: KafkaConsumer, state: State) -> str:

@@ -31,7 +31,7 @@ from streams.app.journal_sink import JOURNALED, JournalSink
 from streams.app.policy_file import load_policies
 from streams.app.replay import state_now
 from streams.app.sink import Sink
-from streams.app.worker import add_lag_timer, exit_at_sigterm, run_worker
+from streams.app.worker import ReadCommittedTransport, add_lag_timer, exit_at_sigterm, run_worker
 from streams.core.fold import State
 from streams.local.services import Endpoints
 from streams.settings import Settings
@@ -152,7 +152,7 @@ def faust_app(role: Role, settings: Settings, bootstrap: str) -> faust.App:
     """
     datadir = settings.state_dir / "faust" / role
     datadir.mkdir(parents=True, exist_ok=True)
-    return faust.App(
+    app = faust.App(
         group_of(role),
         broker=f"kafka://{bootstrap}",
         store="memory://",
@@ -170,6 +170,8 @@ def faust_app(role: Role, settings: Settings, bootstrap: str) -> faust.App:
         web_port=settings.web_port + ROLES.index(role) if settings.web_port else 6066,
         worker_redirect_stdouts=False,
     )
+    app.transport = ReadCommittedTransport(app.conf.broker_consumer, app)
+    return app
 
 
 def _serve_metrics(role: Role, settings: Settings) -> None:

@@ -12,10 +12,34 @@ from typing import Any, NoReturn
 
 import faust
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 
 from streams import telemetry
 
 log = logging.getLogger(__name__)
+
+
+class _ReadCommittedThread(AIOKafkaConsumerThread):
+    """Faust's consumer thread, but it does not read messages of open and aborted transactions.
+
+    Faust has no setting for this: it reads them unless its own guarantee is `exactly_once`.
+    """
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._isolation_level = "read_committed"
+        return consumer
+
+
+class _ReadCommittedConsumer(Consumer):
+    def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
+        return _ReadCommittedThread(self, loop=self.loop, beacon=self.beacon)
+
+
+class ReadCommittedTransport(Transport):
+    """The transport of the apps: it reads what the consumers of `transport.kafka` read."""
+
+    Consumer = _ReadCommittedConsumer
 
 
 @contextlib.contextmanager

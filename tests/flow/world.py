@@ -26,6 +26,7 @@ from streams.local.services import Endpoints
 from tests.flow.roles import role, until
 from tests.streams.core.records import SMALL
 from transport.kafka import RecordProducer, consumer, end_offset, producer, read_ranges
+from transport.records import decoded
 from transport.topics import partitions_of
 
 MODEL = "distilbert-mitre"
@@ -119,7 +120,10 @@ class World:
     def journal(self, model: str = MODEL) -> list[tuple[int, Record]]:
         """(offset, record) of a model's journal."""
         found = (m for m in self.messages(JOURNAL) if m.partition == partition_of(model))
-        return [(message.offset, decode(message.value, Record)) for message in found]
+        return [
+            (message.offset, record)
+            for message, record in decoded(found, Record, JOURNAL.name, partition_of(model))
+        ]
 
     def answer(self, answered: set[str]) -> None:
         """Promote every trigger that is not in `answered` yet, as a trainer whose candidates always pass does."""

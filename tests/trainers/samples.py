@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from schemas.codec import encode
 from schemas.journal import Example, Record, Source, held_out
+from schemas.topics import JOURNAL
 from schemas.windows import Span, Trigger
 
 MODEL = "distilbert-mitre"
@@ -79,11 +80,13 @@ class Record_(NamedTuple):  # noqa: N801
 
     offset: int
     timestamp: int
-    value: bytes
+    value: bytes | None
 
 
 class MemoryLog:
-    """A log in memory: `transport.partition_log.Log`. `reads` says which ranges were asked for."""
+    """A log in memory: `transport.partition_log.PartitionLog`. `reads` says which ranges were asked for."""
+
+    topic, partition = JOURNAL.name, 0
 
     def __init__(self, records: Sequence[Record], timestamp: int = 1) -> None:
         self.timestamp = timestamp

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import time
 from collections.abc import Sequence
 
 from kafka import KafkaAdminClient, KafkaProducer
+
+from transport.kafka import consumer, end_offset, producer
 
 _numbers = itertools.count()
 
@@ -22,6 +26,24 @@ def filled_topic(admin: KafkaAdminClient, writer: KafkaProducer, sizes: Sequence
     admin.wait_for_topics([name])
     append(writer, name, sizes)
     return name
+
+
+def in_transaction(bootstrap: str, name: str, offsets: Sequence[int], *, commit: bool) -> None:
+    """Append messages to partition 0 in one transaction; it ends with a marker, which takes an offset too."""
+    with contextlib.closing(producer(bootstrap, transactional_id=new_name())) as transactional:
+        transactional.init_transactions()
+        transactional.begin_transaction()
+        for offset in offsets:
+            transactional.send(name, value=str(offset).encode(), partition=0)
+        transactional.flush()
+        if commit:
+            transactional.commit_transaction()
+        else:
+            transactional.abort_transaction()
+    with contextlib.closing(consumer(bootstrap)) as reader:
+        deadline = time.monotonic() + 30
+        while end_offset(reader, name, 0) < offsets[-1] + 2:  # the broker writes the marker after its answer
+            assert time.monotonic() < deadline
 
 
 def append(writer: KafkaProducer, name: str, sizes: Sequence[int], first: int = 0) -> None:

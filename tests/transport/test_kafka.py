@@ -12,9 +12,11 @@ from kafka import errors as kafka_client_errors
 from schemas.codec import MAX_RECORD_BYTES, decode
 from schemas.errors import BadConfiguration, BadRecord, Corrupt, RestartRequired, RetryLater
 from schemas.journal import Manual, Tick
-from tests.transport.filled_topics import append, filled_topic, new_name
+from schemas.topics import Topic
+from tests.transport.filled_topics import append, filled_topic, in_transaction, new_name
 from transport import kafka
 from transport.kafka import NO_DELIVERY_TIMEOUT_MS, RecordProducer, end_offset, producer, read_range, read_ranges
+from transport.partition_log import KafkaPartitionLog, last_record
 
 SIZES = (5_000, 40, 0)
 """Messages in each partition: more than one poll returns, a few, none."""
@@ -74,6 +76,51 @@ def test_a_reader_that_was_abandoned_half_way_starts_at_the_requested_offset(
     assert read(reader, topic, (2, 5_000), (0, 40)) == [list(range(2, 5_000)), list(range(40))]
 
 
+@pytest.mark.parametrize("commit", [True, False])
+def test_offsets_without_a_message_are_read_past(
+    kafka_bootstrap: str, reader: KafkaConsumer, admin: KafkaAdminClient, writer: KafkaProducer, commit: bool
+) -> None:
+    name = filled_topic(admin, writer, (3,))
+    in_transaction(kafka_bootstrap, name, (3, 4), commit=commit)
+    there = [0, 1, 2, 3, 4] if commit else [0, 1, 2]
+    assert end_offset(reader, name, 0) == 6
+    assert read(reader, name, (0, 6)) == [there]
+    assert read(reader, name, (5, 6)) == [[]], "the marker alone"
+    append(writer, name, (2,), first=6)
+    in_transaction(kafka_bootstrap, name, (8,), commit=commit)
+    assert read(reader, name, (0, 10)) == [[*there, 6, 7, *([8] if commit else [])]]
+
+
+def test_messages_of_an_open_transaction_are_after_the_end(
+    kafka_bootstrap: str, reader: KafkaConsumer, admin: KafkaAdminClient, writer: KafkaProducer
+) -> None:
+    name = filled_topic(admin, writer, (3,))
+    with contextlib.closing(producer(kafka_bootstrap, transactional_id=name)) as transactional:
+        transactional.init_transactions()
+        transactional.begin_transaction()
+        transactional.send(name, value=b"3", partition=0).get(timeout=30)
+        assert end_offset(reader, name, 0) == 3
+        transactional.abort_transaction()
+
+
+def test_the_last_record_is_found_before_markers_and_messages_without_a_record(
+    kafka_bootstrap: str, reader: KafkaConsumer, admin: KafkaAdminClient, writer: KafkaProducer
+) -> None:
+    topic = Topic(name=filled_topic(admin, writer, (0,)), key="", partitions=1, record=Tick)
+    log = KafkaPartitionLog(reader, topic, 0)
+    assert last_record(log, Tick) is None
+    ticks = RecordProducer(writer)
+    for time_ms in (1, 2):
+        ticks.send(topic.name, Tick(time_ms), key="k", partition=0)
+    ticks.flush()
+    for value in (None, b"{nonsense"):
+        writer.send(topic.name, key=b"k", value=value, partition=0)
+    writer.flush()
+    in_transaction(kafka_bootstrap, topic.name, (4,), commit=False)
+    assert log.end() == 6
+    assert last_record(log, Tick) == Tick(2)
+
+
 def test_records_deleted_by_retention_raise_corrupt(
     reader: KafkaConsumer, admin: KafkaAdminClient, writer: KafkaProducer
 ) -> None:
@@ -88,7 +135,7 @@ def test_reading_fails_if_the_end_offset_is_never_reached(
     reader: KafkaConsumer, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kafka, "READ_TIMEOUT_S", 0.0)
-    with pytest.raises(RetryLater, match="no message within 0 s from"):
+    with pytest.raises(RetryLater, match="no progress within 0 s in"):
         read(reader, topic, (0, 0), (40, 41))
 
 

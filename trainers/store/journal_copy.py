@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from schemas.codec import decode
-from schemas.errors import BadRecord, Corrupt, RetryLater
+from schemas.errors import Corrupt, RetryLater
 from schemas.journal import (
     Example,
     Promoted,
@@ -35,7 +35,8 @@ from schemas.journal import (
 )
 from trainers import telemetry
 from trainers.core.dataset import OffsetExample, text_hash
-from transport.partition_log import Message, PartitionLog, fingerprint, last_fingerprint
+from transport.partition_log import PartitionLog, fingerprint, last_fingerprint
+from transport.records import ConsumerRecord, decoded
 
 log = logging.getLogger(__name__)
 
@@ -241,13 +242,8 @@ class JournalCopy(JournalReader):
             for name in _TABLE_NAMES:
                 self._db.execute(f"DELETE FROM {name}")
 
-    def _copy(self, messages: Sequence[Message]) -> None:
-        for message in messages:
-            try:
-                record = decode(message.value, Record)
-            except BadRecord as error:
-                log.warning("skipping the journal record at offset %d: %s", message.offset, error)
-                continue
+    def _copy(self, messages: Sequence[ConsumerRecord]) -> None:
+        for message, record in decoded(messages, Record, self._journal.topic, self._journal.partition):
             if isinstance(record, Example):
                 self._copy_example(message, record)
             elif isinstance(record, Score | Promoted | Refused):
@@ -256,7 +252,7 @@ class JournalCopy(JournalReader):
         position = (1, messages[-1].offset + 1, fingerprint(messages[-1]))
         self._db.execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", position)
 
-    def _copy_example(self, message: Message, example: Example) -> None:
+    def _copy_example(self, message: ConsumerRecord, example: Example) -> None:
         source = example.source
         partition = source_partition(source)
         seen = self._db.execute("SELECT offset FROM seen WHERE partition = ?", (partition,)).fetchone()
@@ -264,7 +260,7 @@ class JournalCopy(JournalReader):
             return
         self._db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?)", (partition, source.offset))
         self._db.execute(
-            "INSERT INTO examples VALUES (?, ?, ?)", (message.offset, message.value, _digest(message.value))
+            "INSERT INTO examples VALUES (?, ?, ?)", (message.offset, message.value, _digest(message.value or b""))
         )
         if example.text and not held_out(example):
             text = (text_hash(example.text), message.offset)

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-
-from schemas.codec import decode
-from schemas.errors import BadRecord
 from schemas.versions import VersionEvent
 from transport.partition_log import PartitionLog
-
-log = logging.getLogger(__name__)
+from transport.records import decoded
 
 
 class VersionLog:
@@ -30,19 +25,15 @@ class VersionLog:
         self.promoted: dict[str, VersionEvent] = {}
 
     def catch_up(self) -> None:
-        """Read the events since the last call. An event that cannot be decoded is skipped with a warning.
+        """Read the events since the last call. See `transport.records.decoded`.
 
         Raises:
             RetryLater: The broker does not answer.
         """
-        for messages in self._versions.read(self._next, self._versions.end()):
-            for message in messages:
-                self._next = message.offset + 1
-                try:
-                    event: VersionEvent = decode(message.value, VersionEvent)
-                except BadRecord as error:
-                    log.warning("skipping the version event at offset %d: %s", message.offset, error)
-                    continue
+        log = self._versions
+        for messages in log.read(self._next, log.end()):
+            for _, event in decoded(messages, VersionEvent, log.topic, log.partition):
                 self.ids.add(event.id)
                 if event.outcome == "promoted":
                     self.promoted[event.model] = event
+            self._next = messages[-1].offset + 1

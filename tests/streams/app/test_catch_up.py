@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
 from streams.app.catch_up import catch_up
 from streams.app.sink import ConsumedMessage
 from tests.transport.filled_topics import filled_topic
-from transport.admin import admin_client
-from transport.kafka import consumer, producer
-
-
-@pytest.fixture
-def admin(kafka_bootstrap: str) -> Iterator[KafkaAdminClient]:
-    with contextlib.closing(admin_client(kafka_bootstrap)) as client:
-        yield client
-
-
-@pytest.fixture
-def writer(kafka_bootstrap: str) -> Iterator[KafkaProducer]:
-    with contextlib.closing(producer(kafka_bootstrap)) as client:
-        yield client
-
-
-@pytest.fixture
-def reader(kafka_bootstrap: str) -> Iterator[KafkaConsumer]:
-    with contextlib.closing(consumer(kafka_bootstrap)) as client:
-        yield client
 
 
 class MemorySink:

@@ -50,12 +50,16 @@ def test_a_redelivery_of_an_event_is_skipped(tmp_path: Path) -> None:
     assert [offset for offset, _ in copy.examples_between(0, 99)] == [*range(10), 12]
 
 
-def test_a_record_that_cannot_be_decoded_is_skipped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [b"{not json", None])
+def test_a_message_that_holds_no_record_is_skipped(tmp_path: Path, value: bytes | None) -> None:
     log = MemoryLog(examples(3))
-    log.messages[1] = Record_(1, 1, b"{not json")
+    log.messages[1] = Record_(1, 1, value)
     copy = JournalCopy(tmp_path / "journal.sqlite", log)
     copy.catch_up()
     assert [offset for offset, _ in copy.examples_between(0, 99)] == [0, 2]
+    log.messages.append(Record_(3, 1, value))
+    copy.catch_up()
+    assert copy.catch_up() == 0, "it recognises the journal by its last message, whatever that is"
 
 
 @pytest.mark.parametrize(
