@@ -11,6 +11,15 @@ MAX_ANALYTICS = 32
 MAX_FILE_BYTES = 2 * 1024 * 1024
 """One file of a git repository or a folder. The longest Nuclei template of 2023 has 0.3 MB."""
 
+MAX_TREE_ENTRIES = 250_000
+"""Files, links and folders of a git repository or a folder. The largest known collection has 81,000."""
+
+MAX_TREE_BYTES = 1024 * 1024 * 1024
+"""Different contents of the files that are read of a git repository or a folder, together."""
+
+MAX_LISTING_BYTES = 64 * 1024 * 1024
+"""All paths of a git repository or a folder, together."""
+
 MAX_LINK_BYTES = 4_096
 """The target of a symbolic link in a git tree, as on Linux."""
 
@@ -40,6 +49,12 @@ HTTP_REDIRECTS = 10
 
 GIT_TIMEOUT_S = 900.0
 """Longest git command, the first clone included, seconds."""
+
+GIT_FILE_BYTES = 2 * 1024 * 1024 * 1024
+"""Largest file that git may write: the pack that a server sends."""
+
+GIT_MEMORY_BYTES = 2 * 1024 * 1024 * 1024
+"""Memory of one git process, where the system can limit it (Linux)."""
 
 FUTURE_MS = 24 * 3_600 * 1_000
 """Events dated further ahead of now, ms, are rejected: they would make every later change look older."""

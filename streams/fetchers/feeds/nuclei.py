@@ -1,7 +1,9 @@
 """Nuclei templates: a git repository or a folder with one template per file.
 
-A file is parsed to its first YAML document with an `id`. Workflows, profiles and helpers are not templates and are
-skipped, and so is everything with a name that starts with a dot.
+A template is the first YAML document of a file that has an `info`; it must have an `id`, too. Workflows, known by
+their key `workflows`, and files without `info` (profiles, helpers, rules of other tools) are left out and counted.
+What can't be used of a template, such as an empty item of a list or a severity that is no text, is not in the
+event.
 """
 
 from __future__ import annotations
@@ -15,10 +17,10 @@ from schemas.events import Template
 from schemas.topics import TEMPLATES
 from streams.fetchers.base.feed import FeedSpec, Outcome
 from streams.fetchers.formats.failsafe_yaml import Value, documents
-from streams.fetchers.sources.file_tree import FileTree, folder_files, parse_files
+from streams.fetchers.sources.file_tree import FileTree, NotOfFeed, folder_files, parse_files
 
 NAME = "nuclei-templates"
-_SKIPPED_FOLDERS = frozenset(("helpers", "workflows", "profiles"))
+_INFO, _WORKFLOWS = "info", "workflows"
 _SUFFIXES = (".yaml", ".yml")
 _ID = re.compile(r"[A-Za-z0-9][\w.:-]{0,199}", re.ASCII)
 _CVE = re.compile(r"CVE-\d{4}-\d{4,19}")
@@ -27,14 +29,12 @@ _ATTACK_KEY = re.compile(r"mitre|att.?ck|technique", re.IGNORECASE)
 
 
 def is_template_path(path: str) -> bool:
-    """Whether a path of the repository can be a template.
+    """Whether a path of the repository can be a template, by its suffix.
 
-    >>> is_template_path("http/cves/a.yaml"), is_template_path(".github/ci.yml"), is_template_path("helpers/a.yaml")
-    (True, False, False)
+    >>> is_template_path("http/cves/a.yaml"), is_template_path("workflows/b.YML"), is_template_path("README.md")
+    (True, True, False)
     """
-    *folders, name = path.split("/")
-    hidden = any(part.startswith(".") and part != ".." for part in (*folders, name))
-    return name.lower().endswith(_SUFFIXES) and not hidden and _SKIPPED_FOLDERS.isdisjoint(folders)
+    return path.lower().endswith(_SUFFIXES)
 
 
 def parse_template(data: bytes, path: str, release: str) -> Template:
@@ -46,7 +46,8 @@ def parse_template(data: bytes, path: str, release: str) -> Template:
         release: The commit.
 
     Raises:
-        BadRecord: `bad-yaml`, `not-an-object`, `no-id`, `bad-id` or `wrong-type`.
+        BadRecord: `bad-yaml`, `not-an-object`, `no-id`, `bad-id`, `wrong-type`, or a limit of `schemas.limits`.
+        NotOfFeed: `workflow` or `not-a-template`.
     """
     return _template(_document(data), path, release)
 
@@ -57,24 +58,32 @@ def parse_folder(root: Path) -> Sequence[Outcome]:
 
 
 def _document(data: bytes) -> dict[str, Value]:
-    """The first document with an id; the others are read too, so that a broken file is recognised."""
+    """The first document with an `info`; the others are read too, so that a broken file is recognised."""
     found = [d for d in documents(data) if d is not None]
     mappings = [d for d in found if isinstance(d, dict)]
     if found and not mappings:
         raise BadRecord("not-an-object", f"the file holds a {type(found[0]).__name__}, not a mapping")
-    named = [d for d in mappings if d.get("id") is not None]
-    if not named:
-        raise BadRecord("no-id", "no document of the file has an `id`")
-    return named[0]
+    if not found:
+        raise BadRecord("no-id", "the file has no document")
+    if any(_WORKFLOWS in document for document in mappings):
+        raise NotOfFeed("workflow")
+    templates = [document for document in mappings if _INFO in document]
+    if not templates:
+        raise NotOfFeed("not-a-template")
+    return templates[0]
 
 
 def _template(document: dict[str, Value], path: str, release: str) -> Template:
-    name = _text(document, "id")
-    if not _ID.fullmatch(name):
+    name, info = document.get("id"), document[_INFO]
+    if name is None:
+        raise BadRecord("no-id", "the document with an `info` has no `id`")
+    if not isinstance(name, str):
+        raise _wrong_type("id", name, "a text")
+    if not _ID.fullmatch(name.strip()):
         raise BadRecord("bad-id", f"{name!r:.200} does not match {_ID.pattern}")
-    info = _mapping(document, "info")
-    classification = _mapping(info, "classification")
-    tags = _words(info, "tags")
+    if not isinstance(info, dict):
+        raise _wrong_type(_INFO, info, "a mapping")
+    name, tags = name.strip(), _words(info, "tags")
     return Template(
         id=f"{NAME}:{name}",
         feed=NAME,
@@ -84,43 +93,33 @@ def _template(document: dict[str, Value], path: str, release: str) -> Template:
         severity=_text(info, "severity").lower(),
         tags=tags,
         techniques=_techniques(tags, _mapping(info, "metadata")),
-        cves=_matches(_CVE, (name, *_words(classification, "cve-id"))),
+        cves=_matches(_CVE, (name, *_words(_mapping(info, "classification"), "cve-id"))),
         path=path,
     )
 
 
+def _wrong_type(key: str, value: Value, wanted: str) -> BadRecord:
+    return BadRecord("wrong-type", f"`{key}` is a {type(value).__name__}, not {wanted}")
+
+
 def _text(mapping: Mapping[str, Value], key: str) -> str:
+    """A text; empty if it is missing or something else."""
     value = mapping.get(key)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise _wrong_type(key, value, "a text")
-    return value.strip()
+    return value.strip() if isinstance(value, str) else ""
 
 
 def _mapping(mapping: Mapping[str, Value], key: str) -> Mapping[str, Value]:
+    """A mapping; empty if it is missing or something else."""
     value = mapping.get(key)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise _wrong_type(key, value, "a mapping")
-    return value
+    return value if isinstance(value, dict) else {}
 
 
 def _words(mapping: Mapping[str, Value], key: str) -> tuple[str, ...]:
-    """A list of strings, or one string with commas; in the order of the file, without repetitions."""
+    """The words of a list of texts, or of one text with commas; in the order of the file, without repetitions."""
     value = mapping.get(key)
-    values = value if isinstance(value, list) else [] if value is None else [value]
-    words: list[str] = []
-    for each in values:
-        if not isinstance(each, str):
-            raise _wrong_type(key, each, "a text")
-        words += (word.strip() for word in each.split(","))
+    texts = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
+    words = (word.strip() for text in texts for word in text.split(","))
     return tuple(dict.fromkeys(filter(None, words)))
-
-
-def _wrong_type(key: str, value: Value, wanted: str) -> BadRecord:
-    return BadRecord("wrong-type", f"`{key}` is a {type(value).__name__}, not {wanted}")
 
 
 def _techniques(tags: tuple[str, ...], metadata: Mapping[str, Value]) -> tuple[str, ...]:

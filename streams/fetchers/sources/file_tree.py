@@ -4,13 +4,15 @@
     git    ──fetch, ls-tree────>     ──known hash?──> unchanged file
                                      └──parse───────> event, or rejected item
 
-No link is followed; one that leads out of the tree is rejected. Of several files with one event id the first in
-order of path counts.
+No link is followed; one that leads out of the tree is rejected. Files whose path has a hidden part are left out and
+counted, and so are links inside the tree. Of several files with one event id the first in order of path counts, and
+only the first of several names of one content is read.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,27 +20,47 @@ from pathlib import Path
 from typing import NamedTuple
 
 from schemas.encoding import EncodedEvent, encode_event
-from schemas.errors import BadConfiguration, BadRecord
+from schemas.errors import BadConfiguration, BadRecord, Sx9Error
 from schemas.events import Event
+from schemas.limits import MAX_PATH_CHARS
 from streams.fetchers.base import limits
 from streams.fetchers.base.feed import (
     Batch,
     FeedState,
     KnownFile,
+    LeftOut,
     OnProgress,
     Outcome,
     UnchangedFile,
     rejected_item,
+    unusable_source,
 )
 from streams.fetchers.sources import git
 from streams.fetchers.sources.folder import leads_out, read_without_links, walk
 from streams.fetchers.sources.http import without_credentials
 
+log = logging.getLogger(__name__)
+
 DUPLICATE = "duplicate-id"
+HIDDEN, LINK = "hidden", "link"
+_LABEL_CHARS = 200
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 ParseFile = Callable[[bytes, str, str], Event]
-"""(bytes, path with `/`, release) -> event; pure; raises `BadRecord` if the file can't be used."""
+"""(bytes, path with `/`, release) -> event; pure; raises `BadRecord` if the file can't be used, `NotOfFeed` if it
+is something else. Whether a file can be used, and the id of its event, depend on its bytes only."""
+
+
+class NotOfFeed(Exception):
+    """A file does not belong to the feed: it is left out, and counted.
+
+    Args:
+        reason: A short word from a small set, such as `workflow`.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class TreeFile(NamedTuple):
@@ -47,7 +69,7 @@ class TreeFile(NamedTuple):
     Attributes:
         path: Its path, with `/`.
         oid: Hash of its content.
-        read: Gives its bytes; raises `BadRecord` if it must not or can't be read.
+        read: Gives its bytes; raises `BadRecord` if it must not or can't be read, `NotOfFeed` if it is left out.
     """
 
     path: str
@@ -77,12 +99,20 @@ class FileTree:
     def read(self, feed: str, source: str, state: FeedState, cache_dir: Path, on_progress: OnProgress) -> Batch:
         """Read the files of a git address or a folder; see `Collection.read`.
 
+        One with too many files, or too many bytes in them, can't be used as a whole.
+
         Raises:
             BadConfiguration: `source` is neither, or git is not installed.
             RetryLater: The repository can't be reached.
         """
+        try:
+            return self._read(feed, source, state, cache_dir / "feeds" / feed, on_progress)
+        except BadRecord as error:
+            return unusable_source(f"{feed}:{without_credentials(source)}", error, b"")
+
+    def _read(self, feed: str, source: str, state: FeedState, mirror: Path, on_progress: OnProgress) -> Batch:
         if git.is_git_url(source):
-            return self._read_git(feed, source, state, cache_dir / "feeds" / feed, on_progress)
+            return self._read_git(feed, source, state, mirror, on_progress)
         root = Path(source)
         if not root.is_dir():
             raise BadConfiguration(
@@ -117,12 +147,17 @@ def folder_files(root: Path, includes: Callable[[str], bool]) -> Iterator[TreeFi
     Args:
         root: The folder.
         includes: See `FileTree`.
+
+    Raises:
+        BadRecord: `too-many-files`: see `walk`. `too-large`: they have over `limits.MAX_TREE_BYTES` together.
     """
-    for path in walk(root):
-        if not includes(path):
-            continue
-        if (root / path).is_symlink():
-            yield from _link(path, (root / path).readlink().as_posix())
+    paths = [path for path in walk(root) if includes(path)]
+    _check_total(sum(_size(root / path) for path in paths))
+    for path in paths:
+        if _is_hidden(path):
+            yield _left_out(path, HIDDEN)
+        elif (root / path).is_symlink():
+            yield _link(path, (root / path).readlink().as_posix())
         else:
             yield _regular_file(root, path)
 
@@ -136,12 +171,18 @@ def git_files(
         entries: Of the commit.
         includes: See `FileTree`.
         read_blob: Blob id -> bytes.
+
+    Raises:
+        BadRecord: `too-large`: their different contents have over `limits.MAX_TREE_BYTES` together.
     """
-    for entry in sorted(entries):
-        if not includes(entry.path):
-            continue
-        if entry.is_link and entry.size <= limits.MAX_LINK_BYTES:
-            yield from _link(entry.path, read_blob(entry.oid).decode(errors="replace"))
+    found = sorted(entry for entry in entries if includes(entry.path))
+    sizes = {entry.oid: entry.size for entry in found if entry.size <= limits.MAX_FILE_BYTES}
+    _check_total(sum(sizes.values()))
+    for entry in found:
+        if _is_hidden(entry.path):
+            yield _left_out(entry.path, HIDDEN)
+        elif entry.is_link and entry.size <= limits.MAX_LINK_BYTES:
+            yield _link(entry.path, read_blob(entry.oid).decode(errors="replace"))
         elif entry.size > limits.MAX_FILE_BYTES:
             detail = f"{entry.size} bytes; the limit is {limits.MAX_FILE_BYTES}"
             yield _unusable(entry.path, BadRecord("too-large", detail))
@@ -150,6 +191,24 @@ def git_files(
             yield _unusable(entry.path, BadRecord("path-escape", detail))
         else:
             yield TreeFile(entry.path, entry.oid, _blob_reader(read_blob, entry.oid))
+
+
+def _check_total(size: int) -> None:
+    if size > limits.MAX_TREE_BYTES:
+        raise BadRecord("too-large", f"the files have {size} bytes together; the limit is {limits.MAX_TREE_BYTES}")
+
+
+def _size(path: Path) -> int:
+    """The size of a file, as far as it would be read; 0 if it is gone."""
+    try:
+        found = path.lstat().st_size
+    except OSError:
+        return 0
+    return found if found <= limits.MAX_FILE_BYTES else 0
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") and part != ".." for part in path.split("/"))
 
 
 def _regular_file(root: Path, path: str) -> TreeFile:
@@ -164,13 +223,22 @@ def _blob_reader(read_blob: Callable[[str], bytes], oid: str) -> Callable[[], by
     return lambda: read_blob(oid)
 
 
-def _link(path: str, target: str) -> Iterator[TreeFile]:
-    """A link inside the tree is skipped: what it points to is in the tree itself."""
+def _link(path: str, target: str) -> TreeFile:
+    """A link inside the tree is left out: what it points to is in the tree itself."""
     if leads_out(path, target):
-        yield _unusable(path, BadRecord("path-escape", f"a link to {target!r:.200} leads out of the mirror"))
+        return _unusable(path, BadRecord("path-escape", f"a link to {target!r:.200} leads out of the mirror"))
+    return _left_out(path, LINK)
+
+
+def _left_out(path: str, reason: str) -> TreeFile:
+    return _without_content(path, NotOfFeed(reason))
 
 
 def _unusable(path: str, error: BadRecord) -> TreeFile:
+    return _without_content(path, error)
+
+
+def _without_content(path: str, error: BadRecord | NotOfFeed) -> TreeFile:
     def read() -> bytes:
         raise error
 
@@ -193,7 +261,7 @@ def parse_files(
     feed: str,
     release: str = "",
 ) -> ParsedTree:
-    """Events and rejected items of files; a file that is known is not parsed again.
+    """Events, rejected and left-out items of files; a file that is known is not parsed again.
 
     Args:
         files: In order of path.
@@ -206,21 +274,42 @@ def parse_files(
     outcomes: list[Outcome] = []
     seen: dict[str, KnownFile] = {}
     owners: dict[str, str] = {}
+    first_of: dict[str, tuple[str, KnownFile]] = {}
     for file in files:
-        before = known.get(file.path)
+        origin, before = f"{feed}:{_label(file.path)}", known.get(file.path)
+        if (error := _bad_path(file.path)) is not None:
+            outcomes.append(rejected_item(origin, error, b""))
+            continue
         if before is not None and before.oid == file.oid and _has_same_role(before, owners):
-            outcome: Outcome = UnchangedFile(
-                before.id, before.reason, f"{feed}:{file.path}" if before.reason else ""
-            )
             now = before
+            outcome: Outcome = UnchangedFile(before.id, before.reason, origin if before.reason else "")
+        elif file.oid in first_of:
+            outcome, now = _repeated(origin, *first_of[file.oid])
         else:
-            outcome, now = _parse_file(file, parse, feed, release, owners)
+            outcome, now = _parse_file(file, parse, origin, release, owners)
         outcomes.append(outcome)
-        if not _UNPRINTABLE.search(file.path):
-            seen[file.path] = now
+        seen[file.path] = now
+        first_of.setdefault(file.oid, (file.path, now))
         if not now.reason:
             owners.setdefault(now.id, file.path)
     return ParsedTree(sorted(outcomes, key=_id_of), seen)
+
+
+def _label(path: str) -> str:
+    """A path for records and messages."""
+    printable = _UNPRINTABLE.sub("?", path)
+    if len(printable) <= MAX_PATH_CHARS:
+        return printable
+    digest = hashlib.blake2b(path.encode(errors="replace"), digest_size=8).hexdigest()
+    return f"{printable[:_LABEL_CHARS]}...{digest}"
+
+
+def _bad_path(path: str) -> BadRecord | None:
+    if len(path) > MAX_PATH_CHARS:
+        return BadRecord("path-too-long", f"the path has {len(path)} characters; the limit is {MAX_PATH_CHARS}")
+    if _UNPRINTABLE.search(path) or leads_out(path):
+        return BadRecord("path-escape", f"{_label(path)!r:.200} is not a path inside the mirror")
+    return None
 
 
 def _has_same_role(before: KnownFile, owners: Mapping[str, str]) -> bool:
@@ -230,21 +319,35 @@ def _has_same_role(before: KnownFile, owners: Mapping[str, str]) -> bool:
     return (before.id in owners) == (before.reason == DUPLICATE)
 
 
+def _repeated(origin: str, first_path: str, first: KnownFile) -> tuple[Outcome, KnownFile]:
+    """The outcome of another name of a content that was read before: a duplicate, or counted with the first."""
+    if first.reason and first.reason != DUPLICATE:
+        return LeftOut(origin, first.reason), first
+    error = BadRecord(DUPLICATE, f"{first_path} has the same content")
+    return rejected_item(origin, error, b""), KnownFile(first.oid, first.id, DUPLICATE)
+
+
 def _parse_file(
-    file: TreeFile, parse: ParseFile, feed: str, release: str, owners: Mapping[str, str]
+    file: TreeFile, parse: ParseFile, origin: str, release: str, owners: Mapping[str, str]
 ) -> tuple[Outcome, KnownFile]:
     data, key = b"", ""
-    label = _UNPRINTABLE.sub("?", file.path)
     try:
-        if label != file.path or leads_out(file.path):
-            raise BadRecord("path-escape", f"{label!r:.200} is not a path inside the mirror")
         data = file.read()
         encoded = encode_event(parse(data, file.path, release))
         key = encoded.event.id
         if key in owners:
             raise BadRecord(DUPLICATE, f"{owners[key]} has the id {key} already")
+    except NotOfFeed as other:
+        return LeftOut(origin, other.reason), KnownFile(file.oid, key, other.reason)
     except BadRecord as error:
-        return rejected_item(f"{feed}:{label}", error, data), KnownFile(file.oid, key, error.reason)
+        return rejected_item(origin, error, data), KnownFile(file.oid, key, error.reason)
+    except (Sx9Error, OSError, MemoryError):
+        raise
+    except Exception as error:  # one file's fault is that file's letter, whatever is raised in reading it
+        log.exception("%s: not foreseen", origin)
+        detail = f"{type(error).__name__}: {error!s:.500}; this is a fault of the fetcher: report it"
+        bad = BadRecord("not-foreseen", detail)
+        return rejected_item(origin, bad, data), KnownFile(file.oid, key, bad.reason)
     return encoded, KnownFile(file.oid, key)
 
 

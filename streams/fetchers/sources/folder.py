@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from schemas.errors import BadConfiguration, BadRecord
+from streams.fetchers.base import limits
 
 
 def read_file(path: Path, max_bytes: int) -> bytes:
@@ -61,12 +62,21 @@ def _read(path: Path, max_bytes: int, flags: int) -> bytes:
 
 
 def walk(root: Path) -> Iterator[str]:
-    """The sorted relative paths, with `/`, of all files and links below a folder, links to folders included."""
+    """The sorted relative paths, with `/`, of all files and links below a folder, links to folders included.
+
+    Raises:
+        BadRecord: `too-many-files`: there are over `limits.MAX_TREE_ENTRIES` files, links and folders.
+    """
     yield from sorted(_walk(root))
 
 
 def _walk(root: Path) -> Iterator[str]:
+    count = 0
     for folder, folders, files in os.walk(root):
+        count += len(folders) + len(files)
+        if count > limits.MAX_TREE_ENTRIES:
+            limit = f"{limits.MAX_TREE_ENTRIES} files, links and folders, the limit"
+            raise BadRecord("too-many-files", f"{root} has over {limit}")
         links = [name for name in folders if (Path(folder) / name).is_symlink()]
         for name in [*links, *files]:
             yield (Path(folder) / name).relative_to(root).as_posix()

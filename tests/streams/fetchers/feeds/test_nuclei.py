@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ from schemas.encoding import EncodedEvent
 from schemas.errors import BadConfiguration, RetryLater
 from schemas.events import Template
 from streams.fetchers.base import limits
-from streams.fetchers.base.feed import Batch, FeedState, RejectedItem, UnchangedFile, no_progress
+from streams.fetchers.base.feed import Batch, FeedState, LeftOut, RejectedItem, UnchangedFile, no_progress
 from streams.fetchers.feeds import nuclei
 from streams.fetchers.sources import git
+from tests.streams.fetchers.sources.test_http import serving
 
 TEMPLATE = """\
 id: CVE-2021-44228
@@ -68,6 +71,11 @@ def rejected(batch: Batch) -> dict[str, str]:
     return {o.origin.removeprefix("nuclei-templates:"): o.error.reason for o in found}
 
 
+def left_out(batch: Batch) -> dict[str, str]:
+    found = [o for o in batch.outcomes or () if isinstance(o, LeftOut)]
+    return {o.origin.removeprefix("nuclei-templates:"): o.reason for o in found}
+
+
 def test_a_template_has_its_texts_severity_tags_cves_and_techniques(tmp_path: Path) -> None:
     assert templates(read(put(tmp_path, {"http/cves/a.yaml": TEMPLATE}))) == [
         Template(
@@ -84,23 +92,63 @@ def test_a_template_has_its_texts_severity_tags_cves_and_techniques(tmp_path: Pa
     ]
 
 
-def test_workflows_profiles_helpers_and_hidden_files_are_no_templates(tmp_path: Path) -> None:
-    names = [
-        "a.yml",
-        "b.YAML",
-        "workflows/c.yaml",
-        "x/helpers/d.yaml",
-        "profiles/e.yml",
-        ".git/f.yaml",
-        "x/.g.yaml",
-    ]
-    files = {name: template(f"t{number}") for number, name in enumerate(names)} | {"README.md": "# no"}
-    assert ids(read(put(tmp_path, files))) == ["t0", "t1"]
+OTHER = {
+    "sigma.yaml": ("title: x\nid: 1-2\nlogsource: {product: windows}\n", "not-a-template"),
+    "pod.yaml": ("id: my-pod\nkind: Pod\n", "not-a-template"),
+    "profiles/p.yml": ("severity: [high]\n", "not-a-template"),
+    "w.yaml": (template("w") + "workflows:\n  - template: a.yaml\n", "workflow"),
+    "workflows/w.yaml": (template("w") + "workflows:\n", "workflow"),
+    ".github/w.yaml": (template("w"), "hidden"),
+    "x/.y.yaml": (template("w"), "hidden"),
+}
 
 
-def test_of_several_documents_the_first_with_an_id_counts(tmp_path: Path) -> None:
-    text = f"---\nversion: 1\n---\n{template('first')}---\n{template('second')}"
+@pytest.mark.parametrize("path", OTHER)
+def test_what_is_no_template_is_left_out_and_counted_also_when_it_is_not_read_again(
+    path: str, tmp_path: Path
+) -> None:
+    text, reason = OTHER[path]
+    put(tmp_path, {path: text, "workflows/a.yml": template("a"), "helpers/b.YAML": template("b"), "c.md": "# no"})
+    first = read(tmp_path)
+    second = read(tmp_path, first.state)
+    assert (ids(first), left_out(first), rejected(first)) == (["a", "b"], {path: reason}, {})
+    assert [o.reason for o in second.outcomes or () if isinstance(o, UnchangedFile)].count(reason) == 1
+
+
+def test_of_several_documents_the_first_with_an_info_counts(tmp_path: Path) -> None:
+    text = f"---\nid: none\n---\n{template('first')}---\n{template('second')}"
     assert ids(read(put(tmp_path, {"a.yaml": text}))) == ["first"]
+
+
+ODD = """\
+id: CVE-2021-44228
+info:
+  name: [x]
+  severity: [high]
+  description: {a: b}
+  impact: Kept.
+  tags: [cve, null, '', [x], {y: z}, rce]
+  classification:
+    cve-id: [null, CVE-2021-44228, '', [x]]
+  metadata:
+    - verified
+"""
+
+
+def test_what_can_not_be_used_of_a_template_is_left_out_and_the_rest_is_kept(tmp_path: Path) -> None:
+    metadata = "  metadata: {verified: true, mitre: [T1059.001, [x], null], vendor: [a, b], flags: {x: y}}\n"
+    odd = ODD.replace("  metadata:\n    - verified\n", metadata).replace("44228", "44229")
+    one, two = templates(read(put(tmp_path, {"a.yaml": ODD, "b.yaml": odd})))
+    assert one == Template(
+        id="nuclei-templates:CVE-2021-44228",
+        feed="nuclei-templates",
+        name="CVE-2021-44228",
+        text="Kept.",
+        tags=("cve", "rce"),
+        cves=("CVE-2021-44228",),
+        path="a.yaml",
+    )
+    assert two.techniques == ("T1059.001",)
 
 
 def test_a_list_of_tags_is_as_good_as_a_text(tmp_path: Path) -> None:
@@ -115,13 +163,14 @@ BAD = {
     "a/later.yaml": (template("x") + "---\na: [", "bad-yaml"),
     "a/list.yaml": ("- id: x\n", "not-an-object"),
     "a/empty.yaml": ("", "no-id"),
+    "a/comment.yaml": ("# nothing\n", "no-id"),
     "a/nameless.yaml": ("info:\n  name: x\n", "no-id"),
     "a/null.yaml": ("id: ~\ninfo:\n  name: x\n", "no-id"),
     "a/id.yaml": ("id: ../../etc\ninfo:\n  name: x\n", "bad-id"),
     "a/ids.yaml": ("id: [x]\ninfo:\n  name: x\n", "wrong-type"),
     "a/info.yaml": ("id: x\ninfo: y\n", "wrong-type"),
-    "a/severity.yaml": ("id: x\ninfo:\n  name: y\n  severity: [high]\n", "wrong-type"),
-    "a/tags.yaml": ("id: x\ninfo:\n  name: y\n  tags: [[a]]\n", "wrong-type"),
+    "a/name.yaml": (template("x", name="y" * 400_000), "too-long"),
+    "a/words.yaml": (template("x", tags=",".join(f"t{n}" for n in range(20_000))), "too-many"),
     "a/text.yaml": (template("x", description="y" * 1_000_000), "too-large"),
     "a/file.yaml": (template("x") + "#" * limits.MAX_FILE_BYTES, "too-large"),
     "a/ok2.yaml": (template("ok"), "duplicate-id"),
@@ -147,6 +196,7 @@ def test_links_out_of_the_folder_are_refused_and_links_inside_are_nothing(tmp_pa
     batch = read(root)
     assert ids(batch) == ["a"]
     assert rejected(batch) == dict.fromkeys(("absolute.yaml", "file.yaml", "folder.yaml"), "path-escape")
+    assert left_out(batch) == {"inside.yaml": "link", "loop.yaml": "link"}
 
 
 def test_a_pipe_does_not_hang_and_is_rejected(tmp_path: Path) -> None:
@@ -261,9 +311,114 @@ def test_a_tree_with_a_path_out_of_it_is_refused(repository: Path, tmp_path: Pat
     assert rejected(read(repository.as_uri(), cache=tmp_path / "cache")) == {"../up.yaml": "path-escape"}
 
 
-def git_object(root: Path, tree: bytes) -> str:
-    command = ["git", "-C", str(root), "hash-object", "-w", "-t", "tree", "--literally", "--stdin"]
-    return subprocess.run(command, input=tree, check=True, capture_output=True).stdout.decode().strip()
+def git_object(root: Path, content: bytes, kind: str = "tree") -> str:
+    command = ["git", "-C", str(root), "hash-object", "-w", "-t", kind, "--literally", "--stdin"]
+    return subprocess.run(command, input=content, check=True, capture_output=True).stdout.decode().strip()
+
+
+def git_tree(root: Path, entries: Iterable[tuple[str, str]]) -> str:
+    """A tree object: (name, id) of files, whose names end with `.yaml`, and of folders."""
+    lines = [
+        f"{'100644' if name.endswith('.yaml') else '40000'} {name}\0".encode() + bytes.fromhex(oid)
+        for name, oid in entries
+    ]
+    return git_object(root, b"".join(lines))
+
+
+def commit_tree(root: Path, tree: str) -> None:
+    run(root, "update-ref", "HEAD", run(root, "commit-tree", tree, "-m", "x").strip())
+
+
+def test_many_names_of_one_content_are_read_and_kept_once(repository: Path, tmp_path: Path) -> None:
+    good = git_object(repository, template("good").encode(), "blob")
+    bad = git_object(repository, b"id: [" + b"#" * 1_000_000, "blob")
+    files = {f"{kind}{n:04}.yaml": oid for kind, oid in (("bad", bad), ("good", good)) for n in range(1_500)}
+    commit_tree(repository, git_tree(repository, files.items()))
+    batch = read(repository.as_uri(), cache=tmp_path / "cache")
+    assert (ids(batch), len(batch.outcomes or ())) == (["good"], 3_000)
+    assert rejected(batch) == {"bad0000.yaml": "bad-yaml"} | {
+        f"good{n:04}.yaml": "duplicate-id" for n in range(1, 1_500)
+    }
+    assert list(left_out(batch).values()) == ["bad-yaml"] * 1_499
+    assert sum(len(o.payload) for o in batch.outcomes or () if isinstance(o, RejectedItem)) <= 100_000
+    again = read(repository.as_uri(), FeedState(files=batch.state.files), tmp_path / "cache")
+    assert {type(o) for o in again.outcomes or ()} == {UnchangedFile}
+
+
+def test_a_small_tree_that_unfolds_to_many_files_is_counted_before_anything_is_read(
+    repository: Path, tmp_path: Path
+) -> None:
+    blob = git_object(repository, b"never read", "blob")
+    tree = git_tree(repository, [(f"{n:03}.yaml", blob) for n in range(700)])
+    commit_tree(repository, git_tree(repository, [(f"{n:03}", tree) for n in range(700)]))
+    batch = read(repository.as_uri(), cache=tmp_path / "cache")
+    assert batch.source_error
+    assert batch.source_error.reason == "too-many-files"
+    assert f"over {limits.MAX_TREE_ENTRIES} files, links and folders" in batch.source_error.detail
+
+
+def test_folders_of_empty_folders_without_end_are_counted(repository: Path, tmp_path: Path) -> None:
+    tree = git_tree(repository, [])
+    for _ in range(12):
+        tree = git_tree(repository, [(f"{n:02}", tree) for n in range(30)])
+    commit_tree(repository, tree)
+    batch = read(repository.as_uri(), cache=tmp_path / "cache")
+    assert batch.source_error
+    assert batch.source_error.reason == "too-many-files"
+
+
+def test_too_many_bytes_are_counted_before_anything_is_read(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_TREE_BYTES", 50)
+    for source in (repository.as_uri(), str(repository)):
+        batch = read(source, cache=tmp_path / "cache")
+        assert batch.source_error
+        assert batch.source_error.detail.endswith("bytes together; the limit is 50")
+
+
+def test_a_folder_of_too_many_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_TREE_ENTRIES", 2)
+    batch = read(put(tmp_path, {f"{n}.yaml": template(f"t{n}") for n in range(3)}))
+    assert batch.source_error
+    assert batch.source_error.reason == "too-many-files"
+
+
+def test_a_path_of_600_000_characters_is_one_dead_letter_and_the_rest_goes_through(
+    repository: Path, tmp_path: Path
+) -> None:
+    blob = git_object(repository, template("long").encode(), "blob")
+    commit_tree(repository, git_tree(repository, [("a" * 600_000 + ".yaml", blob), ("b.yaml", blob)]))
+    batch = read(repository.as_uri(), cache=tmp_path / "cache")
+    [(origin, reason)] = rejected(batch).items()
+    assert (ids(batch), reason, len(origin) < 300, list(batch.state.files)) == (
+        ["long"], "path-too-long", True, ["b.yaml"],
+    )  # fmt: skip
+
+
+def test_an_error_that_nobody_foresaw_in_one_file_is_the_letter_of_that_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def surprise(data: bytes, path: str, release: str) -> Template:
+        if path == "b.yaml":
+            raise ZeroDivisionError("surprise")
+        return nuclei.parse_template(data, path, release)
+
+    monkeypatch.setattr(nuclei, "FEED", dataclasses.replace(
+        nuclei.FEED, collection=dataclasses.replace(nuclei.FEED.collection, parse=surprise)  # type: ignore[type-var]
+    ))  # fmt: skip
+    batch = read(put(tmp_path, {f"{name}.yaml": template(name) for name in "abc"}))
+    assert (ids(batch), rejected(batch)) == (["a", "c"], {"b.yaml": "not-foreseen"})
+
+
+def test_a_git_server_that_redirects_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(git, "_SAFE", (*git._SAFE, "protocol.http.allow=always"))
+    with serving() as other, serving() as site:
+        path = "/x.git/info/refs?service=git-upload-pack"
+        site.pages[path] = [(302, {"Location": other.url(path)}, b"")]
+        with pytest.raises(RetryLater, match=r"git failed on http://127\.0\.0\.1"):
+            git.fetch(site.url("/x.git"), tmp_path / "mirror")
+        assert (len(site.asked), other.asked) == (1, [])
 
 
 @pytest.mark.parametrize(
