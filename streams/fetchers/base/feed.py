@@ -123,12 +123,15 @@ class Batch:
         state: The feed state for the next run.
         source_error: Why the source as a whole can't be used; None: it can. `outcomes` then holds one item, which
             becomes the dead letter.
+        is_complete: Whether the outcomes are all that there is of the feed, as in a full release or a commit, so
+            that what is not among them is no longer there.
     """
 
     release: str
     outcomes: Sequence[Outcome] | None
     state: FeedState
     source_error: BadRecord | None = None
+    is_complete: bool = False
 
 
 class Collection(Protocol):

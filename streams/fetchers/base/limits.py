@@ -5,8 +5,20 @@ from __future__ import annotations
 MAX_RESOURCE_BYTES = 512 * 1024 * 1024
 """One file with a whole feed, unpacked. The bundle of ATT&CK Enterprise 17.1 has 30 MB."""
 
+MAX_BUNDLE_OBJECTS = 200_000
+"""Objects of one STIX bundle. ATT&CK Enterprise 17.1 has 22,652."""
+
+MAX_BUNDLE_COMMAS = 20 * MAX_BUNDLE_OBJECTS
+"""Commas in a STIX bundle, texts included: a bundle with more is not taken apart. Enterprise 17.1 has 525,854."""
+
 MAX_ANALYTICS = 32
 """Analytics of one detection strategy that are read; ATT&CK 18.1 has nine at most."""
+
+MAX_ANALYTICS_CHARS = 32_000
+"""Characters of the analytics that are copied into a detection strategy and each of its relationships."""
+
+MAX_DEAD_LETTERS = 1_000
+"""Dead letters of one run of a feed; what is rejected beyond them is only counted."""
 
 MAX_FILE_BYTES = 2 * 1024 * 1024
 """One file of a git repository or a folder. The longest Nuclei template of 2023 has 0.3 MB."""

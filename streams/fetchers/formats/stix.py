@@ -14,6 +14,7 @@ import msgspec
 
 from schemas.errors import BadRecord
 from schemas.events import Status
+from schemas.text import meaningful, means_something
 
 TECHNIQUE = "attack-pattern"
 RELATIONSHIP = "relationship"
@@ -46,6 +47,8 @@ _ATTACK_SOURCES = ("mitre-attack", "mitre-ics-attack", "mitre-mobile-attack")
 _TECHNIQUE_ID = re.compile(r"T\d{4}(\.\d{3})?")
 _CVE = re.compile(r"CVE-\d{4}-\d{4,19}")
 _STIX_ID = re.compile(r"(?P<type>[a-z0-9-]{3,60})--[A-Za-z0-9-]{1,100}")
+_ID_FIELD = re.compile(rb'"id"\s{0,9}:\s{0,9}"(?P<id>[a-z0-9-]{3,60}--[A-Za-z0-9-]{1,100})"')
+_RELEASE = re.compile(r"[\w.-]{1,40}", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 
@@ -62,6 +65,12 @@ class Phase(msgspec.Struct, frozen=True):
 
     kill_chain_name: str = ""
     phase_name: str = ""
+
+
+class Content(msgspec.Struct, frozen=True):
+    """An object that a collection says it has."""
+
+    object_ref: str = ""
 
 
 class StixObject(msgspec.Struct, frozen=True):
@@ -82,8 +91,10 @@ class StixObject(msgspec.Struct, frozen=True):
     target_ref: str = ""
     x_mitre_aliases: tuple[str, ...] = ()
     x_mitre_analytic_refs: tuple[str, ...] = ()
+    x_mitre_contents: tuple[Content, ...] = ()
     x_mitre_deprecated: bool = False
     x_mitre_detection: str = ""
+    x_mitre_domains: tuple[str, ...] = ()
     x_mitre_platforms: tuple[str, ...] = ()
     x_mitre_shortname: str = ""
     x_mitre_version: str = ""
@@ -126,6 +137,12 @@ def _decoded(raw: bytes | memoryview) -> StixObject:
         raise BadRecord("bad-json", str(error)) from error
     except RecursionError as error:
         raise BadRecord("too-deep", "nested deeper than a JSON parser goes") from error
+
+
+def id_in(raw: bytes | memoryview) -> str:
+    """The first STIX id that an object which can't be decoded gives as its `id`; empty if it gives none."""
+    match = _ID_FIELD.search(raw)
+    return match["id"].decode() if match else ""
 
 
 def graph_id(found: StixObject) -> str:
@@ -186,13 +203,26 @@ def time_ms(text: str) -> int:
     return since // _MS
 
 
+def release(collection: StixObject) -> str:
+    """The release of a collection; empty where it gives none.
+
+    Raises:
+        BadRecord: `bad-release`: not a short word such as `17.1`.
+    """
+    version = collection.x_mitre_version
+    if version and not _RELEASE.fullmatch(version):
+        detail = f"{collection.id}: `x_mitre_version` {version!r:.50} of {len(version)} characters is not like 17.1"
+        raise BadRecord("bad-release", detail)
+    return version
+
+
 def named(found: StixObject) -> str:
     """The object's name.
 
     Raises:
-        BadRecord: `no-name`.
+        BadRecord: `no-name`: it has none, or one that means nothing.
     """
-    if not found.name:
+    if not means_something(found.name):
         raise BadRecord("no-name", f"{found.id} has no name")
     return found.name
 
@@ -208,4 +238,9 @@ KILL_CHAINS: dict[Domain, str] = {
 def tactics(found: StixObject, domain: Domain) -> tuple[str, ...]:
     """The technique's tactics: its phases in the kill chain of its domain, sorted."""
     chain = KILL_CHAINS[domain]
-    return tuple(sorted({p.phase_name for p in found.kill_chain_phases if p.kill_chain_name == chain}))
+    return meaningful(sorted({p.phase_name for p in found.kill_chain_phases if p.kill_chain_name == chain}))
+
+
+def attack_chains(found: StixObject) -> set[str]:
+    """The kill chains of ATT&CK that an object has phases of."""
+    return {phase.kill_chain_name for phase in found.kill_chain_phases}.intersection(KILL_CHAINS.values())

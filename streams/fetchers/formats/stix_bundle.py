@@ -4,7 +4,7 @@
       └─ it fails (nesting bomb, broken literal) ──by brackets──> raw objects, the bad one among them
 
 A bundle whose own brackets don't close is refused whole: half a bundle would look like a feed that lost
-half of its objects.
+half of its objects. So is one with more objects than the limit; it is counted before it is taken apart.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from schemas.errors import BadRecord
+from streams.fetchers.base import limits
 
 
 class _Envelope(msgspec.Struct):
@@ -22,7 +23,8 @@ class _Envelope(msgspec.Struct):
     objects: list[msgspec.Raw]
 
 
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],]', re.DOTALL)
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[{}\[\],]', re.DOTALL)
+"""A string, or a bracket or a comma outside of strings. A string that is not closed is read to the end, once."""
 _envelope = msgspec.json.Decoder(_Envelope)
 
 
@@ -33,10 +35,15 @@ def raw_objects(data: bytes) -> Sequence[bytes | memoryview]:
         data: The bundle, UTF-8 JSON.
 
     Raises:
-        BadRecord: `not-a-bundle`: not JSON, cut off, or without `"type": "bundle"` and a list of `objects`.
+        BadRecord: `not-a-bundle`: not JSON, cut off, or without `"type": "bundle"` and a list of `objects`;
+            `too-many`: more than `limits.MAX_BUNDLE_OBJECTS`.
     """
+    if (commas := data.count(b",")) > limits.MAX_BUNDLE_COMMAS:
+        raise _too_many(f"{commas} commas", limits.MAX_BUNDLE_COMMAS)
     try:
-        return [memoryview(raw) for raw in _checked(data).objects]
+        objects = _checked(data).objects
+        _check_number(len(objects))
+        return [memoryview(raw) for raw in objects]
     except (msgspec.ValidationError, UnicodeDecodeError) as error:
         raise BadRecord("not-a-bundle", f"{error} ({len(data)} bytes)") from error
     except (msgspec.DecodeError, RecursionError) as error:
@@ -48,6 +55,15 @@ def _checked(data: bytes) -> _Envelope:
     if envelope.type != "bundle":
         raise BadRecord("not-a-bundle", f'the type is "{envelope.type:.50}", not "bundle" ({len(data)} bytes)')
     return envelope
+
+
+def _check_number(objects: int) -> None:
+    if objects > limits.MAX_BUNDLE_OBJECTS:
+        raise _too_many(f"{objects} objects", limits.MAX_BUNDLE_OBJECTS)
+
+
+def _too_many(found: str, limit: int) -> BadRecord:
+    return BadRecord("too-many", f"the bundle has {found}; the limit is {limit}: divide it into several feeds")
 
 
 def _by_brackets(data: bytes, why: Exception) -> Sequence[bytes]:
@@ -74,6 +90,7 @@ def _elements(data: bytes) -> Iterator[tuple[int, int]]:
                 start = token.end()
         elif start >= 0 and depth == 2:  # a comma between elements, or the end of the list
             found.append((start, token.start()))
+            _check_number(len(found))
             start = token.end()
             if first != _COMMA:
                 yield from found

@@ -23,10 +23,17 @@ from streams.fetchers.sources.package import PREFIX, PackageFile, find_in_packag
 
 
 class ParsedResource(msgspec.Struct, frozen=True):
-    """The release of a file, and its events and rejected items in the order in which to publish them."""
+    """The content of a file.
+
+    Attributes:
+        release: Its release.
+        outcomes: Its events, rejected and left-out items, in the order in which to publish them.
+        is_complete: Whether it is all that there is of the feed; see `Batch.is_complete`.
+    """
 
     release: str
     outcomes: Sequence[Outcome]
+    is_complete: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,8 @@ class Resource:
             parsed = self.parse(file.data, file.name, feed)
         except BadRecord as error:
             return unusable_source(origin, error, file.data)
-        return Batch(parsed.release, parsed.outcomes, msgspec.structs.replace(now, release=parsed.release))
+        state = msgspec.structs.replace(now, release=parsed.release)
+        return Batch(parsed.release, parsed.outcomes, state, is_complete=parsed.is_complete)
 
     def _collect(self, source: str, state: FeedState, on_progress: OnProgress) -> Download | None:
         """The file; None if the server says that it did not change."""
