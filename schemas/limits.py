@@ -8,6 +8,7 @@ triggers, a release into every event of a feed.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import attrgetter, gt
 
 import msgspec
 
@@ -38,6 +39,8 @@ _STRINGS: Mapping[type, Mapping[str, int]] = {
     NodeRef: {"id": MAX_ID_CHARS, "kind": MAX_WORD_CHARS, "name": MAX_NAME_CHARS},
 }
 """Type -> field -> characters, at most."""
+_FAST = {kind: (attrgetter(*limits), tuple(limits.values())) for kind, limits in _STRINGS.items()}
+"""The same, to check all strings of a record in one go."""
 _LISTS: Mapping[type, Mapping[str, tuple[int, int]]] = {
     Technique: {"tactics": (MAX_TACTICS, MAX_WORD_CHARS), "platforms": (MAX_WORDS, MAX_WORD_CHARS)},
     Template: dict.fromkeys(("tags", "techniques", "cves"), (MAX_WORDS, MAX_WORD_CHARS)),
@@ -74,9 +77,11 @@ def check_node(node: NodeRef, where: str = "") -> None:
 
 
 def _check(record: msgspec.Struct, where: str = "") -> None:
-    for field, limit in _STRINGS[type(record)].items():
-        if len(getattr(record, field)) > limit:
-            raise _too_long(where + field, getattr(record, field), limit)
+    strings_of, limits = _FAST[type(record)]
+    if any(map(gt, map(len, strings_of(record)), limits)):
+        beyond = ((f, limit) for f, limit in _STRINGS[type(record)].items() if len(getattr(record, f)) > limit)
+        field, limit = next(beyond)
+        raise _too_long(where + field, getattr(record, field), limit)
     for field, (values, chars) in _LISTS[type(record)].items():
         found = getattr(record, field)
         if len(found) > values:

@@ -54,7 +54,7 @@ def outcomes(selection: Selection, feed: str, domain: Domain, release: str) -> I
     context = _Context(feed, domain, release, nodes, dict(_replacements(found, nodes)), dict(_analytics(found)))
     for each in selection.objects:
         try:
-            if (event := _event(each.object, context)) is not None:
+            if (event := _event(each, context)) is not None:
                 yield encode_event(event)
         except Exception as error:  # noqa: BLE001 - one object's fault is its own dead letter
             yield each.rejected(feed, fault(error))
@@ -119,14 +119,15 @@ def _that_fit(texts: Iterable[str]) -> Iterator[str]:
         yield text
 
 
-def _event(found: StixObject, context: _Context) -> Event | None:
+def _event(each: BundleObject, context: _Context) -> Event | None:
     """The event of an object; None: it is about the bundle itself."""
+    found = each.object
     if found.type == stix.RELATIONSHIP:
-        return _relationship(found, context)
+        return _relationship(each, context)
     if found.type == stix.TECHNIQUE:
-        return _technique(found, context)
+        return _technique(each, context)
     if found.type in stix.ENTITY_KINDS:
-        return _entity(found, context)
+        return _entity(each, context)
     if found.type == stix.COLLECTION:
         stix.release(found)
     if found.type in stix.NOT_EVENTS:
@@ -146,22 +147,23 @@ class _Common(TypedDict):
     revoked_by: str
 
 
-def _common(found: StixObject, context: _Context) -> _Common:
-    created_ms, modified_ms = stix.times(found)
+def _common(each: BundleObject, context: _Context) -> _Common:
+    found = each.object
     return {
         "id": stix.graph_id(found),
         "feed": context.feed,
         "release": context.release,
-        "created_ms": created_ms,
-        "modified_ms": modified_ms,
+        "created_ms": stix.time_ms(found.created),
+        "modified_ms": each.modified_ms if each.modified_ms >= 0 else stix.time_ms(found.modified),
         "status": found.status,
         "revoked_by": context.replaced_by.get(found.id, "") if found.revoked else "",
     }
 
 
-def _technique(found: StixObject, context: _Context) -> Technique:
+def _technique(each: BundleObject, context: _Context) -> Technique:
+    found = each.object
     return Technique(
-        **_common(found, context),
+        **_common(each, context),
         stix_id=found.id,
         name=stix.named(found),
         text=text_or_nothing(found.description),
@@ -172,9 +174,10 @@ def _technique(found: StixObject, context: _Context) -> Technique:
     )
 
 
-def _entity(found: StixObject, context: _Context) -> Entity:
+def _entity(each: BundleObject, context: _Context) -> Entity:
+    found = each.object
     return Entity(
-        **_common(found, context),
+        **_common(each, context),
         kind=stix.ENTITY_KINDS[found.type],
         name=stix.named(found),
         text=_text(found, found.id, context),
@@ -189,8 +192,8 @@ def _aliases(found: StixObject) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in meaningful(names) if name != found.name))
 
 
-def _relationship(found: StixObject, context: _Context) -> Relationship:
-    common = _common(found, context)
+def _relationship(each: BundleObject, context: _Context) -> Relationship:
+    found, common = each.object, _common(each, context)
     if not found.relationship_type:
         raise BadRecord("no-type", f"{found.id} has no relationship_type")
     return Relationship(

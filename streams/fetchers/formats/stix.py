@@ -127,11 +127,11 @@ def decode_object(raw: bytes | memoryview) -> StixObject:
 
 
 def _decoded(raw: bytes | memoryview) -> StixObject:
-    if bytes(raw[:64]).lstrip()[:1] not in (b"{", b""):
-        raise BadRecord("not-an-object", f"{bytes(raw[:50])!r} is not a JSON object")
     try:
         return _decoder.decode(raw)
     except msgspec.ValidationError as error:
+        if bytes(raw[:64]).lstrip()[:1] != b"{":
+            raise BadRecord("not-an-object", f"{bytes(raw[:50])!r} is not a JSON object") from error
         raise BadRecord("wrong-type", str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRecord("bad-json", str(error)) from error
@@ -176,18 +176,12 @@ def _matching(pattern: re.Pattern[str], name: str, found: StixObject) -> str:
     return name
 
 
-def times(found: StixObject) -> tuple[int, int]:
-    """When the object was created and modified, ms since 1970; 0 where it doesn't say.
+@functools.lru_cache(maxsize=4_096)
+def time_ms(text: str) -> int:
+    """A STIX timestamp as ms since 1970; 0 for an empty one.
 
     Raises:
         BadRecord: `bad-time`: not RFC 3339 with a time zone, or before 1970.
-    """
-    return time_ms(found.created), time_ms(found.modified)
-
-
-@functools.lru_cache(maxsize=4_096)
-def time_ms(text: str) -> int:
-    """A STIX timestamp as ms since 1970.
 
     >>> time_ms("2017-05-31T21:30:19.735Z")
     1496266219735

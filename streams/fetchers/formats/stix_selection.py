@@ -30,7 +30,7 @@ class BundleObject(msgspec.Struct, frozen=True):
         object: Its fields.
         raw: Its bytes.
         key: Its graph id; its STIX id where it has no usable graph id.
-        modified_ms: When it was modified; -1 where it gives no usable time.
+        modified_ms: When it was modified, ms since 1970; 0 where it doesn't say, -1 where that is no usable time.
     """
 
     object: StixObject
@@ -130,7 +130,7 @@ def _of_domain(
     objects: list[BundleObject], domain: Domain, feed: str, outcomes: list[Outcome]
 ) -> list[BundleObject]:
     """The objects of a domain, if the bundle has techniques of several; relationships follow their ends."""
-    chains = set[str]().union(*(stix.attack_chains(each.object) for each in objects))
+    chains = set[str]().union(*(stix.attack_chains(o) for each in objects if (o := each.object).kill_chain_phases))
     if chains <= {stix.KILL_CHAINS[domain]}:
         return objects
     if stix.KILL_CHAINS[domain] not in chains:
