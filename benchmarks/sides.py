@@ -93,7 +93,7 @@ def graph(state_dir: str, bootstrap: str, neo4j: str) -> None:
         wiring.sink_of("graph", _settings(state_dir), Endpoints(bootstrap, neo4j, "", ""), kafka) as sink,
     ):
         start = time.monotonic()
-        ends = catch_up(sink, kafka.reader, partitions_of(EVENT_TOPICS))
+        ends = catch_up(sink, kafka.reader, partitions_of(kafka.reader, EVENT_TOPICS))
         print_result(events=sum(ends.values()), seconds=time.monotonic() - start, rss_mb=_peak_mb())
 
 

@@ -221,7 +221,7 @@ def first_after(reader: KafkaConsumer, ends: dict[TopicPartition, int]) -> int:
 
 def ends_of(reader: KafkaConsumer, topics: Sequence[Topic]) -> dict[TopicPartition, int]:
     """Partition of the topics -> the offset that its next message will get."""
-    return {partition: end_offset(reader, *partition) for partition in partitions_of(topics)}
+    return {partition: end_offset(reader, *partition) for partition in partitions_of(reader, topics)}
 
 
 def wait_for_commits(bootstrap: str, reader: KafkaConsumer, roles: Sequence[Role]) -> None:

@@ -23,14 +23,19 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
         key: Meaning of the message key.
         partitions: Number of partitions; topics that are keyed by model have one for each model.
         record: Type (or union) of the values.
+        by_model: Partition n is that of model n in the table of models. A topic may have further partitions:
+            those of a `by_model` topic hold nothing of ours, those of the others are read too.
         retention_ms: Retention; `FOR_EVER` keeps what rebuilding a version needs.
+        retention_bytes: Size of a partition at which the oldest messages are deleted.
     """
 
     name: str
     key: str
     partitions: int
     record: Any
+    by_model: bool = False
     retention_ms: int = FOR_EVER
+    retention_bytes: int = FOR_EVER
 
 
 TECHNIQUES = Topic(name="threat.techniques.v1", key="external id", partitions=4, record=Technique)
@@ -38,9 +43,9 @@ TEMPLATES = Topic(name="threat.templates.v1", key="feed:id", partitions=4, recor
 ENTITIES = Topic(name="threat.entities.v1", key="STIX id or CVE", partitions=4, record=Entity)
 RELATIONSHIPS = Topic(name="threat.relationships.v1", key="STIX id", partitions=4, record=Relationship)
 DEAD_LETTERS = Topic(name="threat.dead-letters.v1", key="origin", partitions=1, record=DeadLetter)
-JOURNAL = Topic(name="retrain.journal.v1", key="model", partitions=len(MODELS), record=Record)
-WINDOWS = Topic(name="retrain.windows.v1", key="model", partitions=len(MODELS), record=Window)
-TRIGGERS = Topic(name="retrain.triggers.v1", key="model", partitions=len(MODELS), record=Trigger)
+JOURNAL = Topic(name="retrain.journal.v1", key="model", partitions=len(MODELS), record=Record, by_model=True)
+WINDOWS = Topic(name="retrain.windows.v1", key="model", partitions=len(MODELS), record=Window, by_model=True)
+TRIGGERS = Topic(name="retrain.triggers.v1", key="model", partitions=len(MODELS), record=Trigger, by_model=True)
 VERSIONS = Topic(name="model.versions.v1", key="model", partitions=1, record=VersionEvent)
 
 TOPICS: tuple[Topic, ...] = (

@@ -5,7 +5,7 @@ retrain.windows, retrain.triggers, model.versions  ──DecisionFollower.poll�
 
 from __future__ import annotations
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer
 
 from schemas.codec import decode
 from schemas.errors import BadRecord
@@ -15,6 +15,7 @@ from schemas.windows import Trigger, Window
 from sx9_ml_models.render import describe_measure
 from trainers.reporting.summary import headline
 from transport.kafka import kafka_errors
+from transport.topics import partitions_of
 
 Decision = Window | Trigger | VersionEvent
 TOPICS = {topic.name: topic for topic in (WINDOWS, TRIGGERS, VERSIONS)}
@@ -32,7 +33,7 @@ class DecisionFollower:
 
     def __init__(self, reader: KafkaConsumer) -> None:
         self._reader = reader
-        partitions = [TopicPartition(topic.name, p) for topic in TOPICS.values() for p in range(topic.partitions)]
+        partitions = partitions_of(reader, TOPICS.values())
         with kafka_errors("finding the latest decisions"):
             reader.assign(partitions)
             for partition, end in reader.end_offsets(partitions).items():

@@ -89,7 +89,7 @@ def events_from_topics(reader: KafkaConsumer, rejected: Counter[str]) -> Iterato
     Raises:
         RetryLater: Kafka does not answer.
     """
-    ranges = {partition: (0, end_offset(reader, *partition)) for partition in partitions_of(EVENT_TOPICS)}
+    ranges = {partition: (0, end_offset(reader, *partition)) for partition in partitions_of(reader, EVENT_TOPICS)}
     for messages in read_ranges(reader, ranges):
         for message in messages:
             try:

@@ -31,13 +31,13 @@ from transport.retry import retry
 from transport.topics import partitions_of
 
 
-def records(reader: KafkaConsumer, topic: Topic, partition: int) -> Iterator[tuple[int, Any]]:
-    """The records of a partition.
+def records(reader: KafkaConsumer, topic: Topic, model: str = "") -> Iterator[tuple[int, Any]]:
+    """The records of a topic, or of the partition of a model.
 
     Args:
         reader: A consumer without a group.
         topic: Its record type is that of the records.
-        partition: Number of the partition.
+        model: A model that has a partition in the topic; empty: all partitions, one after the other.
 
     Yields:
         (offset, record), from the first record to the last one at the time of the call. See
@@ -46,9 +46,11 @@ def records(reader: KafkaConsumer, topic: Topic, partition: int) -> Iterator[tup
     Raises:
         RetryLater: Kafka does not answer.
     """
-    for messages in read_range(reader, topic.name, partition, 0):
-        for message, record in decoded(messages, topic.record, topic.name, partition):
-            yield message.offset, record
+    numbers = [partition_of(model)] if model else [found.partition for found in partitions_of(reader, [topic])]
+    for number in numbers:
+        for messages in read_range(reader, topic.name, number, 0):
+            for message, record in decoded(messages, topic.record, topic.name, number):
+                yield message.offset, record
 
 
 def windows(reader: KafkaConsumer, model: str) -> list[dict[str, Any]]:
@@ -60,7 +62,7 @@ def triggers(reader: KafkaConsumer, model: str) -> list[dict[str, Any]]:
     """The decisions to retrain a model, oldest first, each with its answer if there is one."""
     answers = {
         event.trigger: event
-        for _, event in records(reader, VERSIONS, 0)
+        for _, event in records(reader, VERSIONS)
         if event.model == model and event.outcome in ("promoted", "refused")
     }
     return [_trigger(trigger, answers.get(trigger.id)) for trigger in _decisions(reader, TRIGGERS, model, Trigger)]
@@ -139,7 +141,7 @@ def status(settings: Settings, trainer: TrainerSettings, endpoints: Endpoints | 
 
 
 def _dead_letters(reader: KafkaConsumer, topics: list[Topic]) -> Iterator[tuple[int, Any]]:
-    return records(reader, DEAD_LETTERS, 0) if DEAD_LETTERS in topics else iter(())
+    return records(reader, DEAD_LETTERS) if DEAD_LETTERS in topics else iter(())
 
 
 def _processes(settings: Settings) -> list[dict[str, Any]]:
@@ -160,12 +162,12 @@ def _listens(host: str, port: int) -> bool:
 
 
 def _message_count(reader: KafkaConsumer, topic: Topic) -> int:
-    return sum(end_offset(reader, topic.name, partition) for partition in range(topic.partitions))
+    return sum(end_offset(reader, *partition) for partition in partitions_of(reader, [topic]))
 
 
 def _lag(reader: KafkaConsumer, admin: KafkaAdminClient, role: Role) -> int:
     committed = retry(lambda: committed_offsets(admin, group_of(role)))
-    partitions = partitions_of(TOPICS_OF[role])
+    partitions = partitions_of(reader, TOPICS_OF[role])
     return sum(end_offset(reader, *partition) - committed.get(partition, 0) for partition in partitions)
 
 
@@ -230,7 +232,7 @@ def _version(manifest: Manifest, champion: str | None) -> dict[str, Any]:
 
 
 def _decisions(reader: KafkaConsumer, topic: Topic, model: str, kind: type) -> list[Any]:
-    return [record for _, record in records(reader, topic, partition_of(model)) if isinstance(record, kind)]
+    return [record for _, record in records(reader, topic, model) if isinstance(record, kind)]
 
 
 def _to_builtins(record: msgspec.Struct) -> dict[str, Any]:

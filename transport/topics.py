@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable
 from typing import Any
 
-from kafka import KafkaAdminClient, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import ConfigResource
 
 from schemas.errors import BadConfiguration
 from schemas.topics import TOPICS, Topic
 from transport.admin import admin_client
 from transport.kafka import kafka_errors
 
+log = logging.getLogger(__name__)
 
-def partitions_of(topics: Sequence[Topic]) -> tuple[TopicPartition, ...]:
-    """All partitions of some topics, in order.
 
-    >>> from schemas.topics import DEAD_LETTERS
-    >>> partitions_of([DEAD_LETTERS])
-    (TopicPartition(topic='threat.dead-letters.v1', partition=0),)
+def partitions_of(reader: KafkaConsumer, topics: Iterable[Topic]) -> tuple[TopicPartition, ...]:
+    """The partitions of some topics, in order: all that are there, and of a `by_model` topic those of the models.
+
+    Raises:
+        BadConfiguration: One of the topics does not exist.
+        RetryLater: The broker does not answer.
     """
-    return tuple(TopicPartition(topic.name, number) for topic in topics for number in range(topic.partitions))
+    found = []
+    for topic in topics:
+        with kafka_errors(f"looking up the partitions of {topic.name}"):
+            numbers = sorted(reader.partitions_for_topic(topic.name))
+        if not numbers:
+            raise BadConfiguration(f"there is no topic {topic.name}: `sx9 up` makes the topics")
+        found += [TopicPartition(topic.name, n) for n in numbers if n < topic.partitions or not topic.by_model]
+    return tuple(found)
 
 
 def create_topics(bootstrap: str, replication_factor: int = 1) -> None:
-    """Create the missing topics. Existing topics stay as they are.
+    """Create the missing topics. Existing topics stay as they are; the log reports settings that can lose records.
 
     Args:
         bootstrap: host:port of the broker.
@@ -51,18 +62,41 @@ def _spec(topic: Topic, replication_factor: int) -> dict[str, Any]:
     return {
         "num_partitions": topic.partitions,
         "replication_factor": replication_factor,
-        "configs": {"retention.ms": str(topic.retention_ms), "cleanup.policy": "delete"},
+        "configs": _configs(topic, replication_factor),
+    }
+
+
+def _configs(topic: Topic, replication_factor: int) -> dict[str, str]:
+    """The settings of a topic that keep what it holds, whatever the defaults of the broker are.
+
+    With three replicas or more, two must have a record before it counts as written, so that no broker holds the
+    only copy. With two, that would stop all writing whenever one of them is away.
+    """
+    return {
+        "cleanup.policy": "delete",
+        "retention.ms": str(topic.retention_ms),
+        "retention.bytes": str(topic.retention_bytes),
+        "min.insync.replicas": "2" if replication_factor >= 3 else "1",
     }
 
 
 def _check(admin: KafkaAdminClient) -> None:
-    """Refuse topics with fewer partitions than needed."""
-    described = admin.describe_topics([topic.name for topic in TOPICS])
-    partitions = {found["name"]: len(found["partitions"]) for found in described}
+    """Refuse topics with fewer partitions than needed, and report those with other settings."""
+    described = {found["name"]: found for found in admin.describe_topics([topic.name for topic in TOPICS])}
+    resources = [ConfigResource("topic", topic.name, None) for topic in TOPICS]
+    settings = admin.describe_configs(resources, config_filter="all")["topic"]
     for topic in TOPICS:
-        found = partitions.get(topic.name, 0)
-        if found < topic.partitions:
+        partitions = described.get(topic.name, {}).get("partitions", ())
+        if len(partitions) < topic.partitions:
             raise BadConfiguration(
-                f"topic {topic.name} has {found} partitions, {topic.partitions} are needed: "
+                f"topic {topic.name} has {len(partitions)} partitions, {topic.partitions} are needed: "
                 f"add partitions (kafka-topics --alter --partitions {topic.partitions}) or use another Kafka"
             )
+        wanted = _configs(topic, len(partitions[0]["replica_nodes"]))
+        for name, value in wanted.items():
+            found = settings[topic.name][name]["value"]
+            if found != value:
+                log.warning(
+                    "topic %s has %s=%s, it should be %s so that nothing is lost: kafka-configs --alter "
+                    "--topic %s --add-config %s=%s", topic.name, name, found, value, topic.name, name, value,
+                )  # fmt: skip

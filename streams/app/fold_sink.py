@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kafka import KafkaConsumer, TopicPartition
 
+from schemas.errors import BadRecord
 from schemas.journal import Record
 from schemas.models import MODELS
 from schemas.topics import TRIGGERS, WINDOWS, Topic, partition_of
@@ -83,6 +84,7 @@ class FoldSink:
             self._lock.release()
 
     def _write(self, messages: Sequence[ConsumedMessage]) -> None:
+        messages = list(self._of_models(messages))
         for message, record in decode_messages(messages, Record, self._write_dead_letter):
             model = MODELS[message.partition]
             if message.offset > self.states[model].next_offset:
@@ -94,6 +96,16 @@ class FoldSink:
             _set_gauges(self.states[model])
             if self.states[model].next_offset - self._saved[model] >= SNAPSHOT_EVERY:
                 self._save(model)
+
+    def _of_models(self, messages: Sequence[ConsumedMessage]) -> Iterator[ConsumedMessage]:
+        """The messages of the partitions of the models; those of further partitions become dead letters."""
+        for message in messages:
+            if message.partition < len(MODELS):
+                yield message
+            else:
+                self._write_dead_letter(
+                    message, BadRecord("no-model", f"partition {message.partition} belongs to no model")
+                )
 
     def _save(self, model: str) -> None:
         state = self.states[model]

@@ -182,7 +182,7 @@ def _serve_metrics(role: Role, settings: Settings) -> None:
 def _catch_up(role: Role, sink: Sink, kafka: Clients) -> None:
     """Process the backlog in bulk; the agent will continue from its end."""
     count_processed = telemetry.MESSAGES_PROCESSED.labels(role=role).inc
-    offsets = catch_up(sink, kafka.reader, partitions_of(TOPICS_OF[role]), count_processed)
+    offsets = catch_up(sink, kafka.reader, partitions_of(kafka.reader, TOPICS_OF[role]), count_processed)
     retry(lambda: alter_group_offsets(kafka.admin, group_of(role), offsets))
 
 

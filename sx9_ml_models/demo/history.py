@@ -72,7 +72,7 @@ def published_hashes(reader: KafkaConsumer) -> set[str]:
     Raises:
         RetryLater: Kafka does not answer.
     """
-    ranges = {partition: (0, end_offset(reader, *partition)) for partition in partitions_of(EVENT_TOPICS)}
+    ranges = {partition: (0, end_offset(reader, *partition)) for partition in partitions_of(reader, EVENT_TOPICS)}
     return {
         value.decode()
         for messages in read_ranges(reader, ranges)

@@ -146,7 +146,8 @@ class Player:
             RetryLater: As `play`.
         """
         for role in roles:
-            ends = {partition: end_offset(self._reader, *partition) for partition in partitions_of(TOPICS_OF[role])}
+            partitions = partitions_of(self._reader, TOPICS_OF[role])
+            ends = {partition: end_offset(self._reader, *partition) for partition in partitions}
             self._wait(partial(self._has_processed, role, ends), f"the {role} role to process its topics")
 
     def _advance_to(self, time_ms: int) -> None:

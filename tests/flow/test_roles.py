@@ -34,7 +34,9 @@ def all_roles(world: World) -> Iterator[dict[str, Role]]:
 
 def has_caught_up(world: World, one: Role) -> bool:
     """Whether a role has processed all messages of its topics, according to its metrics."""
-    total = sum(end_offset(world.reader, *partition) for partition in partitions_of(TOPICS_OF[one.name]))
+    total = sum(
+        end_offset(world.reader, *partition) for partition in partitions_of(world.reader, TOPICS_OF[one.name])
+    )
     metrics = one.metrics()
     return (metrics["sx9_messages_processed_total"], metrics.get("sx9_consumer_lag_messages")) == (total, 0)
 

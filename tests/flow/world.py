@@ -100,7 +100,9 @@ class World:
 
     def messages(self, *topics: Topic) -> list[Any]:
         """All current messages, in offset order within each partition."""
-        ranges = {partition: (0, end_offset(self.reader, *partition)) for partition in partitions_of(topics)}
+        ranges = {
+            partition: (0, end_offset(self.reader, *partition)) for partition in partitions_of(self.reader, topics)
+        }
         return [message for messages in read_ranges(self.reader, ranges) for message in messages]
 
     def records(self, topic: Topic) -> list[Any]:

@@ -42,6 +42,7 @@ from trainers.store.version_log import VersionLog
 from transport.files import LOCK_TIMEOUT_S, lock
 from transport.kafka import RecordProducer, consumer, kafka_errors, producer
 from transport.partition_log import KafkaPartitionLog
+from transport.topics import partitions_of
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +123,9 @@ def _build_handler(
     journal = JournalCopy(settings.trainer_dir / f"{model}.sqlite", partition_log)
     stack.callback(journal.close)
     registry = Registry(settings.models_dir)
-    version_log = VersionLog(KafkaPartitionLog(reader, VERSIONS, 0))
+    version_log = VersionLog(
+        *(KafkaPartitionLog(reader, VERSIONS, n) for _, n in partitions_of(reader, [VERSIONS]))
+    )
     handler = TriggerHandler(model, settings, config, base, registry, journal, version_log, RecordProducer(writer))
     handler.show_champion()
     return handler

@@ -11,16 +11,16 @@ class VersionLog:
     """The version events read so far.
 
     Args:
-        versions: The only partition of `model.versions.v1`.
+        partitions: All partitions of `model.versions.v1`. The events of a model are in one of them.
 
     Attributes:
         ids: `VersionEvent.id` of each event.
         promoted: Model -> its latest promotion.
     """
 
-    def __init__(self, versions: PartitionLog) -> None:
-        self._versions = versions
-        self._next = 0
+    def __init__(self, *partitions: PartitionLog) -> None:
+        self._partitions = partitions
+        self._next = [0] * len(partitions)
         self.ids: set[str] = set()
         self.promoted: dict[str, VersionEvent] = {}
 
@@ -30,10 +30,10 @@ class VersionLog:
         Raises:
             RetryLater: The broker does not answer.
         """
-        log = self._versions
-        for messages in log.read(self._next, log.end()):
-            for _, event in decoded(messages, VersionEvent, log.topic, log.partition):
-                self.ids.add(event.id)
-                if event.outcome == "promoted":
-                    self.promoted[event.model] = event
-            self._next = messages[-1].offset + 1
+        for index, log in enumerate(self._partitions):
+            for messages in log.read(self._next[index], log.end()):
+                for _, event in decoded(messages, VersionEvent, log.topic, log.partition):
+                    self.ids.add(event.id)
+                    if event.outcome == "promoted":
+                        self.promoted[event.model] = event
+                self._next[index] = messages[-1].offset + 1

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 
 from schemas.errors import BadConfiguration
 from transport import kafka as wire
+from transport.admin import admin_client
 
 
 class TopicPosition(msgspec.Struct, frozen=True, array_like=True):
@@ -40,11 +42,8 @@ def end_positions(bootstrap: str, reader: KafkaConsumer, topics: Sequence[str]) 
         RetryLater: The broker does not answer.
     """
     with wire.kafka_errors(f"looking up {', '.join(topics)}"):
-        admin = KafkaAdminClient(bootstrap_servers=bootstrap)
-        try:
+        with contextlib.closing(admin_client(bootstrap)) as admin:
             described = {each["name"]: each for each in admin.describe_topics(list(topics))}
-        finally:
-            admin.close()
         partitions = {topic: len(described.get(topic, {}).get("partitions", ())) for topic in topics}
         if missing := [topic for topic, count in partitions.items() if not count]:
             raise BadConfiguration(f"no topic {', '.join(missing)} on {bootstrap}: `sx9 up` makes the topics")

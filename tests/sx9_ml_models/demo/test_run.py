@@ -86,7 +86,9 @@ def topics(folder: Path) -> Topics:
                 for topic in (JOURNAL, WINDOWS, TRIGGERS)
             }
             found[VERSIONS.name] = list(records(reader, VERSIONS, 0))
-            ranges = {partition: (0, end_offset(reader, *partition)) for partition in partitions_of(EVENT_TOPICS)}
+            ranges = {
+                partition: (0, end_offset(reader, *partition)) for partition in partitions_of(reader, EVENT_TOPICS)
+            }
             ids = [
                 (m.offset, dict(m.headers)["ce_id"]) for messages in read_ranges(reader, ranges) for m in messages
             ]
