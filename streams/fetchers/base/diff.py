@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -17,6 +17,9 @@ from schemas.topics import topic_of
 from streams.fetchers.base import limits
 from streams.fetchers.base.entries import Entries, Entry, entry_of
 from streams.fetchers.base.feed import LeftOut, Outcome, RejectedItem, UnchangedFile, rejected_item
+
+TooLarge = Callable[[EncodedEvent], BadRecord | None]
+"""Why an event does not fit a message of its topic; None: it does."""
 
 ChangeKind = Literal["new", "edited", "revoked", "deprecated", "relabelled", "unchanged", "touched", "stale"]
 
@@ -36,12 +39,15 @@ class Plan(msgspec.Struct, frozen=True):
         dead_letters: Rejected items that are not in the dead-letter topic yet.
         counts: Kind of change -> number of events; `absent` are those published once and not in the batch.
         rejected: Reason -> number of items that are rejected or left out, those in the dead-letter topic included.
+        oversized: Events that are rejected because they do not fit a message of their topic; when it takes larger
+            ones, the next run publishes them.
     """
 
     events: list[tuple[EncodedEvent, ChangeKind]]
     dead_letters: list[RejectedItem]
     counts: dict[str, int]
     rejected: dict[str, int]
+    oversized: int = 0
 
 
 def kind_of(now: Entry, known: Entry | None, *, batch_is_older: bool) -> ChangeKind:
@@ -74,6 +80,7 @@ def plan_changes(
     published: Entries,
     dead_letters: Mapping[str, str],
     observed_ms: int,
+    too_large: TooLarge = lambda _: None,
 ) -> Plan:
     """Compare a batch with what was published.
 
@@ -83,23 +90,40 @@ def plan_changes(
         published: The entries of this feed.
         dead_letters: Origin -> digest of the last dead letter of this feed.
         observed_ms: When the reading began, ms since 1970 UTC; see `limits.FUTURE_MS`.
+        too_large: Tells which events do not fit a message of their topic.
     """
     checked = [_with_checked_time(outcome, observed_ms) for outcome in outcomes]
     rejected = [o for o in checked if isinstance(o, RejectedItem)]
     unchanged = [o for o in checked if isinstance(o, UnchangedFile)]
-    changes = _changes([o for o in checked if isinstance(o, EncodedEvent)], published)
-    present = {(topic_of(encoded.event).name, encoded.event.id) for encoded, _ in changes}
+    changes, oversized = _split(_changes([o for o in checked if isinstance(o, EncodedEvent)], published), too_large)
+    rejected += oversized
+    present = {(topic_of(o.event).name, o.event.id) for o in checked if isinstance(o, EncodedEvent)}
     present |= {(files_topic, file.id) for file in unchanged if not file.reason}
     counts = Counter[str](kind for _, kind in changes)
     counts["unchanged"] += sum(not file.reason for file in unchanged)
     counts[ABSENT] = sum((topic, key) not in present for topic, entries in published.items() for key in entries)
-    reasons = Counter(filter(None, map(_reason, checked)))
+    reasons = Counter(filter(None, map(_reason, (*checked, *oversized))))
     return Plan(
         events=[(encoded, kind) for encoded, kind in changes if kind in PUBLISHED_KINDS],
         dead_letters=_new_dead_letters(rejected, dead_letters),
         counts={kind: counts[kind] for kind in COUNTED_KINDS},
         rejected=dict(sorted(reasons.items())),
+        oversized=len(oversized),
     )
+
+
+def _split(
+    changes: Iterable[tuple[EncodedEvent, ChangeKind]], too_large: TooLarge
+) -> tuple[list[tuple[EncodedEvent, ChangeKind]], list[RejectedItem]]:
+    """The changes without the events that would be published and don't fit, and these as rejected items."""
+    kept, oversized = [], []
+    for encoded, kind in changes:
+        error = too_large(encoded) if kind in PUBLISHED_KINDS else None
+        if error is None:
+            kept.append((encoded, kind))
+        else:
+            oversized.append(rejected_item(f"{encoded.event.feed}:{encoded.event.id}", error, encoded.value))
+    return kept, oversized
 
 
 def _reason(outcome: Outcome) -> str:
@@ -142,12 +166,27 @@ def _changes(events: list[EncodedEvent], published: Entries) -> list[tuple[Encod
     return changes
 
 
-def _new_dead_letters(rejected: Iterable[RejectedItem], dead_letters: Mapping[str, str]) -> list[RejectedItem]:
+def _new_dead_letters(rejected: Sequence[RejectedItem], dead_letters: Mapping[str, str]) -> list[RejectedItem]:
     digests = dict(dead_letters)
     new = []
-    for item in rejected:
+    for item in _with_limit(rejected):
         digest = item.digest
         if digests.get(item.origin) != digest:
             new.append(item)
             digests[item.origin] = digest
     return new
+
+
+def _with_limit(rejected: Sequence[RejectedItem]) -> Iterator[RejectedItem]:
+    """The first `limits.MAX_DEAD_LETTERS` items, and one that says how many more there are, and why."""
+    yield from rejected[: limits.MAX_DEAD_LETTERS]
+    if not (more := rejected[limits.MAX_DEAD_LETTERS :]):
+        return
+    reasons = Counter(item.error.reason for item in more)
+    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    detail = (
+        f"{len(more)} more items were rejected ({counts}); a run writes {limits.MAX_DEAD_LETTERS} dead letters: "
+        "repair the source of the first ones and fetch again, or check that it is the source that you mean"
+    )
+    feed = more[0].origin.partition(":")[0]
+    yield rejected_item(f"{feed}:more", BadRecord("more-rejected", detail), counts.encode())

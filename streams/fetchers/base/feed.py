@@ -17,7 +17,7 @@ from typing import Protocol
 
 import msgspec
 
-from schemas.dead_letters import rejection_digest
+from schemas.dead_letters import MAX_TEXT_CHARS, rejection_digest
 from schemas.encoding import EncodedEvent
 from schemas.errors import BadRecord
 from schemas.events import MAX_PAYLOAD_BYTES
@@ -47,6 +47,7 @@ class RejectedItem(msgspec.Struct, frozen=True):
 
 def rejected_item(origin: str, error: BadRecord, payload: bytes | memoryview) -> RejectedItem:
     """An item that can't be used, with all of its bytes; no more of them are kept than its dead letter needs."""
+    origin = origin[:MAX_TEXT_CHARS]
     digest = rejection_digest(origin, error.reason, payload)
     return RejectedItem(origin, error, bytes(payload[:MAX_PAYLOAD_BYTES]), len(payload), digest)
 

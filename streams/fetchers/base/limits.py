@@ -18,7 +18,7 @@ MAX_ANALYTICS_CHARS = 32_000
 """Characters of the analytics that are copied into a detection strategy and each of its relationships."""
 
 MAX_DEAD_LETTERS = 1_000
-"""Dead letters of one run of a feed; what is rejected beyond them is only counted."""
+"""Dead letters of one run of a feed; one more says how many items were rejected beyond them, and why."""
 
 MAX_FILE_BYTES = 2 * 1024 * 1024
 """One file of a git repository or a folder. The longest Nuclei template of 2023 has 0.3 MB."""

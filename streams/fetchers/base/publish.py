@@ -1,29 +1,43 @@
 """Publishes events and dead letters; only what the broker has acknowledged counts as published.
 
 (encoded event, time) ──> key, value, CloudEvents headers ──idempotent producer──> all replicas ──> acknowledged
+
+A broker refuses a batch that is larger than the `max.message.bytes` of its topic, and the producer is then lost,
+with all that it has not sent yet. So an event that does not fit alone is found before anything is sent, and no
+batch of several is larger than the smallest limit.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
+import msgspec
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
+from kafka.record.memory_records import MemoryRecordsBuilder
 
 from schemas import cloudevents
 from schemas.codec import encode
 from schemas.dead_letters import dead_letter_message
 from schemas.encoding import EncodedEvent
-from schemas.errors import RetryLater
+from schemas.errors import BadRecord, RetryLater
 from schemas.topics import DEAD_LETTERS, topic_of
 from streams.fetchers.base.feed import OnProgress, RejectedItem
 from transport import kafka as wire
+from transport.admin import admin_client, max_message_bytes
+from transport.kafka import MESSAGE_BYTES
 
 ACKNOWLEDGED_S = 150.0
 """Longest wait for the last acknowledgement, seconds; the producer gives up on a record after 120 s."""
 CLOSE_S = 2.0
+NO_LIMITS: Mapping[str, int] = MappingProxyType({})
+_MAGIC, _ZSTD = 2, 4
+"""Version and compression of the producer's batches."""
+_ENVELOPE_BYTES = 10_000
+"""More than a batch adds to the value of its only message: the key, an id or an origin, and the headers."""
 _REPORT_EVERY = 500
 
 
@@ -49,8 +63,60 @@ def outgoing_event(encoded: EncodedEvent, observed_ms: int) -> OutgoingMessage:
     return OutgoingMessage(topic_of(event).name, event.id, encoded.value, event_headers(encoded, observed_ms))
 
 
-def outgoing_dead_letter(rejected: RejectedItem, feed: str, observed_ms: int) -> OutgoingMessage:
-    """The message of a rejected item; its `ce_id` is the digest of the item."""
+def oversize(encoded: EncodedEvent, limits: Mapping[str, int]) -> BadRecord | None:
+    """Why an event does not fit a message of its topic; None: it does.
+
+    Args:
+        encoded: The event.
+        limits: Topic -> its `max.message.bytes`.
+    """
+    topic = topic_of(encoded.event).name
+    if not _may_be_oversize(encoded.value, topic, limits):
+        return None
+    size = packed_bytes(outgoing_event(encoded, 0))
+    if size <= limits[topic]:
+        return None
+    remedy = f"kafka-configs --alter --entity-type topics --entity-name {topic} --add-config max.message.bytes="
+    return BadRecord(
+        "too-large-for-topic",
+        f"the message has {size} bytes when packed; the limit is {limits[topic]}, max.message.bytes of {topic}: "
+        f"raise it ({remedy}{MESSAGE_BYTES}) and fetch again",
+    )
+
+
+def _may_be_oversize(value: bytes, topic: str, limits: Mapping[str, int]) -> bool:
+    return topic in limits and len(value) + _ENVELOPE_BYTES > limits[topic]
+
+
+def packed_bytes(message: OutgoingMessage) -> int:
+    """The bytes of a batch with one message, as the producer packs it."""
+    builder = MemoryRecordsBuilder(_MAGIC, _ZSTD, batch_size=0)
+    builder.append(0, message.key.encode(), message.value, list(message.headers))
+    builder.close()
+    return len(builder.buffer())
+
+
+def outgoing_dead_letter(
+    rejected: RejectedItem, feed: str, observed_ms: int, limits: Mapping[str, int] = NO_LIMITS
+) -> OutgoingMessage:
+    """The message of a rejected item; its `ce_id` is the digest of the item.
+
+    Args:
+        rejected: The item.
+        feed: Name of the feed.
+        observed_ms: When the feed was read, ms since 1970 UTC.
+        limits: Topic -> its `max.message.bytes`; the payload is cut to what fits.
+    """
+    message = _dead_letter(rejected, feed, observed_ms)
+    while rejected.payload and _may_be_oversize(message.value, DEAD_LETTERS.name, limits):
+        if packed_bytes(message) <= limits[DEAD_LETTERS.name]:
+            break
+        rejected = msgspec.structs.replace(rejected, payload=rejected.payload[: len(rejected.payload) // 2])
+        message = _dead_letter(rejected, feed, observed_ms)
+    return message
+
+
+def _dead_letter(rejected: RejectedItem, feed: str, observed_ms: int) -> OutgoingMessage:
     record, headers = dead_letter_message(
         rejected.origin,
         rejected.error,
@@ -63,18 +129,35 @@ def outgoing_dead_letter(rejected: RejectedItem, feed: str, observed_ms: int) ->
     return OutgoingMessage(DEAD_LETTERS.name, record.origin, encode(record), headers)
 
 
-def publish(bootstrap: str, messages: Sequence[OutgoingMessage], on_progress: OnProgress) -> None:
+def message_limits(bootstrap: str, topics: Sequence[str]) -> dict[str, int]:
+    """Topic -> its `max.message.bytes`.
+
+    Raises:
+        RetryLater: The broker does not answer.
+    """
+    with contextlib.closing(admin_client(bootstrap)) as admin:
+        return max_message_bytes(admin, topics)
+
+
+def publish(
+    bootstrap: str,
+    messages: Sequence[OutgoingMessage],
+    on_progress: OnProgress,
+    limits: Mapping[str, int] = NO_LIMITS,
+) -> None:
     """Send messages in their order and wait until the broker has acknowledged all of them.
 
     Args:
         bootstrap: host:port of Kafka.
         messages: The messages.
         on_progress: Called with the stage `publish`.
+        limits: Topic -> its `max.message.bytes`.
 
     Raises:
+        BadConfiguration: The broker accepts no message of the size of one of them.
         RetryLater: Not every message was acknowledged; those that were are on their topics.
     """
-    with wire.kafka_errors("publishing"), _closing_producer(bootstrap) as producer:
+    with wire.kafka_errors("publishing"), _closing_producer(bootstrap, limits) as producer:
         futures = []
         for sent, message in enumerate(messages, 1):
             futures.append(
@@ -88,9 +171,9 @@ def publish(bootstrap: str, messages: Sequence[OutgoingMessage], on_progress: On
 
 
 @contextlib.contextmanager
-def _closing_producer(bootstrap: str) -> Iterator[KafkaProducer]:
+def _closing_producer(bootstrap: str, limits: Mapping[str, int]) -> Iterator[KafkaProducer]:
     """A producer that is closed with a short timeout: what matters was flushed or has failed by then."""
-    producer = wire.producer(bootstrap)
+    producer = wire.producer(bootstrap, batch_size=min((wire.PRODUCER["batch_size"], *limits.values())))
     try:
         yield producer
     finally:

@@ -13,8 +13,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from schemas.encoding import EncodedEvent
 from schemas.errors import BadRecord, Sx9Error
@@ -32,7 +33,14 @@ from streams.fetchers.base.feed import (
     UnchangedFile,
     no_progress,
 )
-from streams.fetchers.base.publish import OutgoingMessage, outgoing_dead_letter, outgoing_event, publish
+from streams.fetchers.base.publish import (
+    OutgoingMessage,
+    message_limits,
+    outgoing_dead_letter,
+    outgoing_event,
+    oversize,
+    publish,
+)
 from streams.fetchers.base.published_index import PublishedIndex, open_index
 from streams.fetchers.feeds.registry import feed_named
 from streams.fetchers.sources.http import without_credentials
@@ -136,13 +144,15 @@ def fetch(
         positions = index.catch_up(topics, report_to)
         cursor = load_cursor(cursor_file, spec, positions)
         batch = spec.read(source, cursor.state_for(source), settings.cache_dir, report_to)
-        plan = _plan(batch, spec, cursor.last_counts, index, observed_ms)
-        if messages := _messages(plan, feed, observed_ms):
-            publish(bootstrap, messages, report_to)
+        limits = {} if batch.outcomes is None else message_limits(bootstrap, topics)
+        plan = _plan(batch, spec, cursor.last_counts, index, observed_ms, limits)
+        if messages := _messages(plan, feed, observed_ms, limits):
+            publish(bootstrap, messages, report_to, limits)
             positions = index.catch_up(topics, report_to)
         if batch.source_error is None:
             last_counts = LastCounts(plan.counts, plan.rejected)
-            save_cursor(cursor_file, spec, source, positions, batch.state, last_counts)
+            state = FeedState() if plan.oversized else batch.state
+            save_cursor(cursor_file, spec, source, positions, state, last_counts)
     _count_dead_letters(plan, feed)
     _raise_source_error(batch, source)
     report = _report(spec, source, batch, plan, time.monotonic() - started_s)
@@ -172,7 +182,12 @@ def try_fetch(
 
 
 def _plan(
-    batch: Batch, spec: FeedSpec, last_counts: LastCounts | None, index: PublishedIndex, observed_ms: int
+    batch: Batch,
+    spec: FeedSpec,
+    last_counts: LastCounts | None,
+    index: PublishedIndex,
+    observed_ms: int,
+    limits: Mapping[str, int],
 ) -> Plan:
     if batch.outcomes is None:
         assert last_counts is not None, "a source can be unchanged only after a complete run"
@@ -183,12 +198,13 @@ def _plan(
         index.entries(spec.name),
         index.dead_letters(spec.name),
         observed_ms,
+        partial(oversize, limits=limits),
     )
 
 
-def _messages(plan: Plan, feed: str, observed_ms: int) -> list[OutgoingMessage]:
+def _messages(plan: Plan, feed: str, observed_ms: int, limits: Mapping[str, int]) -> list[OutgoingMessage]:
     events = [outgoing_event(encoded, observed_ms) for encoded, _ in plan.events]
-    return events + [outgoing_dead_letter(item, feed, observed_ms) for item in plan.dead_letters]
+    return events + [outgoing_dead_letter(item, feed, observed_ms, limits) for item in plan.dead_letters]
 
 
 def _raise_source_error(batch: Batch, source: str) -> None:

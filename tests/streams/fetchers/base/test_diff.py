@@ -125,3 +125,34 @@ def test_a_change_dated_in_the_future_is_rejected_lest_it_makes_all_later_ones_s
     early = msgspec.structs.replace(T1, modified_ms=NOW_MS + limits.FUTURE_MS)
     assert planned(liar).rejected == {"future-time": 1}
     assert planned(early).counts["new"] == 1
+
+
+def test_a_run_writes_a_bounded_number_of_dead_letters_and_one_that_says_how_many_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "MAX_DEAD_LETTERS", 3)
+    bad = [rejected_item(f"f:{n}", BadRecord("no-id" if n < 8 else "no-name", "here"), b"{}") for n in range(10)]
+    found = planned(*bad)
+    *letters, more = found.dead_letters
+    assert (letters, found.rejected) == (bad[:3], {"no-id": 8, "no-name": 2})
+    assert (more.origin, more.error.reason) == ("f:more", "more-rejected")
+    assert more.error.detail.startswith(
+        "7 more items were rejected (5 no-id, 2 no-name); a run writes 3 dead letters"
+    )
+    known = {letter.origin: letter.digest for letter in found.dead_letters}
+    assert planned(*bad, dead_letters=known.items()).dead_letters == []
+    assert [o.origin for o in planned(*bad[:9], dead_letters=known.items()).dead_letters] == ["f:more"]
+    assert len(planned(*bad[:3]).dead_letters) == 3
+
+
+def test_an_event_that_does_not_fit_its_topic_is_rejected_and_is_there() -> None:
+    large = msgspec.structs.replace(T1, text="y")
+    outcomes = [encode_event(event) for event in (large, R1)]
+    published = {"threat.techniques.v1": {T1.id: entry(T1)}}
+    found = plan_changes(
+        outcomes, "threat.techniques.v1", published, {}, NOW_MS,
+        lambda e: BadRecord("too-large-for-topic", "here") if e.event.id == T1.id else None,
+    )  # fmt: skip
+    assert ([e.event.id for e, _ in found.events], found.oversized) == ([R1.id], 1)
+    assert (found.rejected, found.counts["edited"], found.counts["absent"]) == ({"too-large-for-topic": 1}, 0, 0)
+    assert [letter.origin for letter in found.dead_letters] == [f"{T1.feed}:{T1.id}"]

@@ -6,22 +6,25 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import random
 import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kafka import TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from schemas import codec
 from schemas.codec import decode
 from schemas.encoding import encode_event
-from schemas.errors import BadConfiguration, BadRecord, RetryLater
+from schemas.errors import BadConfiguration, BadRecord, RetryLater, Sx9Error
 from schemas.events import DeadLetter, Event, Relationship
 from schemas.topics import DEAD_LETTERS, EVENT_TOPICS
 from streams.fetchers.base import code_digest, runner
@@ -32,6 +35,7 @@ from streams.fetchers.feeds import attack, registry
 from streams.settings import Settings, load_settings
 from tests.streams.fetchers.stix_bundles import bundle, group, ordinary, relationship, technique, thing, written
 from transport import kafka as wire
+from transport.admin import admin_client, max_message_bytes
 from transport.topics import create_topics
 
 _numbers = itertools.count()
@@ -350,21 +354,60 @@ def test_a_fetcher_killed_between_acknowledgement_and_cursor_publishes_nothing_t
         assert len(before) == 1402
 
 
+@contextlib.contextmanager
+def small_messages(bootstrap: str, *topics: str, size: int = 50_000) -> Iterator[None]:
+    """Topics that take only small messages."""
+
+    def set_limit(value: int) -> None:
+        with contextlib.closing(admin_client(bootstrap)) as admin:
+            config = {"max.message.bytes": str(value)}
+            admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, config) for topic in topics])
+            while set(max_message_bytes(admin, topics).values()) != {value}:
+                time.sleep(0.1)
+
+    set_limit(size)
+    try:
+        yield
+    finally:
+        set_limit(wire.MESSAGE_BYTES)
+
+
+def random_text(size: int) -> str:
+    return random.Random(size).randbytes(size // 2).hex()
+
+
+def test_a_message_that_is_too_large_for_its_topic_is_a_dead_letter_and_the_rest_goes_through(
+    run: Run, feed: str, bootstrap: str
+) -> None:
+    large = technique(9, description=random_text(136_000))
+    packs_well = technique(8, description="x" * 136_000)
+    small = [technique(n, description=random_text(20_000)) for n in range(1, 8)]
+    with small_messages(bootstrap, "threat.techniques.v1", DEAD_LETTERS.name):
+        first, second = run(large, packs_well, *small), run(large, packs_well, *small)
+    assert (first.published, first.dead_letters, nonzero(first)) == (8, 1, {"new": 8})
+    assert (second.published, second.dead_letters, nonzero(second)) == (0, 0, {"unchanged": 8})
+    assert first.rejected == second.rejected == {"too-large-for-topic": 1}
+    [letter] = [decode(m.value, DeadLetter) for m in on_topics(bootstrap, feed) if m.topic == DEAD_LETTERS.name]
+    assert "50000, max.message.bytes of threat.techniques.v1: raise it" in letter.detail
+    assert (letter.origin, letter.payload_bytes > 136_000) == (f"{feed}:T1009", True)
+    after = run(large, packs_well, *small)
+    assert (after.published, nonzero(after)) == (1, {"new": 1, "unchanged": 8})
+
+
 def test_the_cursor_does_not_move_when_the_broker_refuses_a_message(
     run: Run, feed: str, settings: Settings, bootstrap: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(technique(1))
     cursor = (settings.cursors_dir / f"{feed}.json").read_bytes()
-    unlimited = wire.producer
-    with monkeypatch.context() as broken:
-        broken.setattr(wire, "producer", lambda b: unlimited(b, max_request_size=5_000_000, compression_type=None))
-        broken.setattr("schemas.dead_letters.MAX_PAYLOAD_BYTES", 3_000_000)
-        broken.setattr("streams.fetchers.base.feed.MAX_PAYLOAD_BYTES", 3_000_000)
-        with pytest.raises(RetryLater, match="acknowledged 1 of 2 messages"):
-            run(technique(1), technique(2), thing("x-evil", 1, "x", big="x" * 2_000_000))
+    large = technique(3, description=random_text(200_000))
+    with small_messages(bootstrap, "threat.techniques.v1"), monkeypatch.context() as mistaken:
+        mistaken.setattr(runner, "message_limits", lambda *_: {})
+        with pytest.raises(Sx9Error, match=r"acknowledged|message"):
+            run(technique(1), technique(2), large)
     assert (settings.cursors_dir / f"{feed}.json").read_bytes() == cursor
-    again = run(technique(1), technique(2), thing("x-evil", 1, "x", big="x" * 2_000_000))
-    assert (again.published, again.dead_letters, nonzero(again)) == (0, 1, {"unchanged": 2})
+    again = run(technique(1), technique(2), large)
+    assert again.counts["new"] + again.counts["unchanged"] == 3
+    assert {m.key.decode() for m in on_topics(bootstrap, feed)} == {"T1001", "T1002", "T1003"}
 
 
 def test_two_fetchers_of_one_feed_are_refused(
