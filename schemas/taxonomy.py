@@ -35,6 +35,8 @@ def tactic_labels(tactics: tuple[str, ...]) -> tuple[str, ...]:
     >>> tactic_labels(("impact", "severity:high"))
     ('impact',)
     """
+    if not any(map(is_severity, tactics)):
+        return tactics
     return tuple(tactic for tactic in tactics if not is_severity(tactic))
 
 

@@ -12,6 +12,30 @@ from neo4j.exceptions import DriverError, Neo4jError
 from schemas.errors import BadConfiguration, RetryLater
 
 
+class OutOfMemory(RetryLater):
+    """Neo4j has too little memory for a transaction: a smaller one, or the same one later, may succeed."""
+
+
+@contextlib.contextmanager
+def out_of_memory_errors(doing: str) -> Iterator[None]:
+    """Map the errors by which Neo4j says that it has too little memory; the others pass.
+
+    Args:
+        doing: As for `neo4j_errors`.
+
+    Raises:
+        OutOfMemory: A transaction did not fit the memory of the database, or what was left of it.
+    """
+    try:
+        yield
+    except Neo4jError as error:
+        if "OutOfMemory" in (error.code or ""):
+            raise OutOfMemory(
+                f"Neo4j has too little memory while {doing}: {error.code}; raise its heap (SX9_NEO4J_HEAP_MB)"
+            ) from error
+        raise
+
+
 @contextlib.contextmanager
 def neo4j_errors(doing: str) -> Iterator[None]:
     """Map errors of the driver.
@@ -20,11 +44,13 @@ def neo4j_errors(doing: str) -> Iterator[None]:
         doing: What the block does, for the message: `writing 20 events`.
 
     Raises:
+        OutOfMemory: See `out_of_memory_errors`.
         RetryLater: The driver calls the error retryable.
         BadConfiguration: It does not.
     """
     try:
-        yield
+        with out_of_memory_errors(doing):
+            yield
     except (DriverError, Neo4jError) as error:
         text = f"Neo4j failed while {doing}: {type(error).__name__}: {error}"
         if error.is_retryable():

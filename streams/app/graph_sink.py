@@ -1,12 +1,14 @@
-"""Writes events to Neo4j: one transaction per batch holds the rows and the new positions.
+"""Writes events to Neo4j in transactions of bounded size, which hold the rows and the new positions.
 
 Order of effects: 1 decode, and make a dead letter of what Neo4j can't store, 2 rows, 3 UNWIND + MERGE per label and
 type, 4 positions, 5 commit in Neo4j. Only then does the caller commit in Kafka. A row never overwrites a newer
-revision.
+revision. A transaction for which Neo4j has too little memory is divided in two; an event that is too much alone,
+although Neo4j can write, becomes a dead letter.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, LiteralString
@@ -20,7 +22,10 @@ from streams.app.dead_letters import dead_letter_writer, decode_messages
 from streams.app.sink import ConsumedMessage
 from streams.core.graph_rows import NODE_LABEL, EdgeRow, GraphRows, NodeRow, batch_rows
 from transport.kafka import RecordProducer
-from transport.neo4j import neo4j_errors
+from transport.neo4j import OutOfMemory, neo4j_errors, out_of_memory_errors
+from transport.retry import retry
+
+log = logging.getLogger(__name__)
 
 CONSTRAINTS: tuple[LiteralString, ...] = (
     "CREATE CONSTRAINT entity_id IF NOT EXISTS FOR (n:Entity) REQUIRE n.id IS UNIQUE",
@@ -32,8 +37,19 @@ CONSTRAINTS: tuple[LiteralString, ...] = (
 MAX_INDEXED_BYTES = 8_000
 """Longest indexed value. Neo4j refuses a transaction with one of more than 8,175 bytes."""
 
+MAX_TRANSACTION_BYTES = 8_000_000
+"""Bytes of message values in one transaction. Neo4j needs several times as much of its heap.
+
+A batch of events of 1 kB, as most are, does not reach it."""
+
+MEMORY_WAIT_S = 10.0
+"""How long a single event waits for memory that others use, seconds."""
+
 MAX_INTEGER = 2**63 - 1
 """Largest integer of Neo4j."""
+
+DecodedMessage = tuple[ConsumedMessage, Event | None]
+"""A message and its event; None if it became a dead letter."""
 
 _NEWER = """WITH {it}, row WHERE {it}.modified_ms IS NULL OR row.modified_ms > {it}.modified_ms
   OR (row.modified_ms = {it}.modified_ms AND row.offset >= {it}.offset)
@@ -89,10 +105,42 @@ class GraphSink:
 
     def write(self, messages: Sequence[ConsumedMessage]) -> None:
         """See `Sink.write`."""
-        rows = batch_rows((event, message.offset) for message, event in self._storable(messages))
-        with neo4j_errors(f"writing {len(messages)} events"), self._driver.session() as session:
-            session.execute_write(_write_rows, rows, _positions(messages))
-        self._producer.flush()
+        for part in _parts(messages):
+            events = {id(message): event for message, event in self._storable(part)}
+            self._producer.flush()  # the dead letters, before the positions pass over their messages
+            self._write_part([(message, events.get(id(message))) for message in part])
+
+    def _write_part(self, part: Sequence[DecodedMessage]) -> None:
+        """Write events and the positions after their messages; in halves if Neo4j has too little memory."""
+        if len(part) == 1:
+            self._write_single(*part[0])
+            return
+        try:
+            self._write_transaction(
+                [event for event in part if event[1]], _positions(message for message, _ in part)
+            )
+        except OutOfMemory as error:
+            log.warning("%s; writing them in two halves", error)
+            self._write_part(part[: len(part) // 2])
+            self._write_part(part[len(part) // 2 :])
+
+    def _write_single(self, message: ConsumedMessage, event: Event | None) -> None:
+        """Write one event. If it is too much although Neo4j can write, it becomes a dead letter."""
+        events = [(message, event)] if event else []
+        try:
+            retry(lambda: self._write_transaction(events, _positions([message])), MEMORY_WAIT_S)
+        except OutOfMemory as error:
+            if not events:
+                raise
+            self._write_transaction([], _positions([message], after=0))  # raises if the event is not the cause
+            self._write_dead_letter(message, BadRecord("too-large-for-graph", str(error)))
+            self._producer.flush()
+            self._write_transaction([], _positions([message]))
+
+    def _write_transaction(self, events: Sequence[DecodedMessage], positions: list[dict[str, Any]]) -> None:
+        rows = batch_rows((event, message.offset) for message, event in events if event)
+        with neo4j_errors(f"writing {len(events)} events"), self._driver.session() as session:
+            session.execute_write(_write_rows, rows, positions)
 
     def _storable(self, messages: Sequence[ConsumedMessage]) -> Iterator[tuple[ConsumedMessage, Event]]:
         """(message, event) of the messages that Neo4j can store; the others become dead letters."""
@@ -129,6 +177,11 @@ def _indexed(event: Event) -> tuple[str, ...]:
 
 
 def _write_rows(transaction: ManagedTransaction, rows: GraphRows, positions: list[dict[str, Any]]) -> None:
+    with out_of_memory_errors("writing a batch"):  # the driver would try the same batch again for half a minute
+        _run_rows(transaction, rows, positions)
+
+
+def _run_rows(transaction: ManagedTransaction, rows: GraphRows, positions: list[dict[str, Any]]) -> None:
     for label, nodes in _grouped(rows.nodes, lambda node: node.label):
         _run(transaction, _NODES % label, [_node_row(node) for node in nodes])
     for kind, edges in _grouped(rows.edges, lambda edge: edge.type):
@@ -165,10 +218,24 @@ def _grouped(rows: Iterable[Any], by: Any) -> list[tuple[str, list[Any]]]:
     return sorted(groups.items())
 
 
-def _positions(messages: Sequence[ConsumedMessage]) -> list[dict[str, Any]]:
-    """The offset after the last message of each partition."""
+def _positions(messages: Iterable[ConsumedMessage], after: int = 1) -> list[dict[str, Any]]:
+    """The offset after the last message of each partition; with `after=0`, of the last message itself."""
     ends: dict[TopicPartition, int] = {}
     for message in messages:
         partition = message.topic_partition
-        ends[partition] = max(ends.get(partition, 0), message.offset + 1)
+        ends[partition] = max(ends.get(partition, 0), message.offset + after)
     return [{"topic": topic, "partition": number, "next": end} for (topic, number), end in sorted(ends.items())]
+
+
+def _parts(messages: Sequence[ConsumedMessage]) -> Iterator[list[ConsumedMessage]]:
+    """The messages in order, in parts of at most `MAX_TRANSACTION_BYTES`, or of one message."""
+    part: list[ConsumedMessage] = []
+    size = 0
+    for message in messages:
+        if part and size + len(message.value) > MAX_TRANSACTION_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(message)
+        size += len(message.value)
+    if part:
+        yield part

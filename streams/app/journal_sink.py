@@ -50,7 +50,7 @@ class JournalSink:
         self._seen = seen
         self._committed = committed
         self._starts: dict[TopicPartition, list[tuple[str, int]]] = {}
-        self._sent_ends: dict[TopicPartition, int] = {}
+        self._sent_ends: dict[tuple[str, int], int] = {}
         self._lock = threading.Lock()
 
     def positions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
@@ -71,7 +71,7 @@ class JournalSink:
     def _not_sent(self, messages: Sequence[ConsumedMessage]) -> Iterator[ConsumedMessage]:
         """The messages whose records are not on their way yet; one counts as sent when the next is asked for."""
         for message in messages:
-            partition = message.topic_partition
+            partition = (message.topic, message.partition)
             if message.offset >= self._sent_ends.get(partition, 0):
                 yield message
                 self._sent_ends[partition] = message.offset + 1

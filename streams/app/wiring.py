@@ -98,7 +98,7 @@ def run_role(role: Role, settings: Settings, endpoints: Endpoints) -> None:
     Raises:
         RetryLater, BadConfiguration: Kafka or Neo4j can't be used.
     """
-    with exit_at_sigterm():
+    with exit_at_sigterm() as stop:
         create_topics(endpoints.kafka_bootstrap, settings.replication_factor)
         _serve_metrics(role, settings)
         with clients(endpoints.kafka_bootstrap) as kafka, sink_of(role, settings, endpoints, kafka) as sink:
@@ -114,7 +114,7 @@ def run_role(role: Role, settings: Settings, endpoints: Endpoints) -> None:
             if role == "fold" and settings.tick_interval_s:
                 _add_tick_timer(app, settings.tick_interval_s, kafka.producer)
             log.info("%s: live", role)
-            run_worker(app)
+            run_worker(app, stop)
             if isinstance(sink, FoldSink):
                 for model in MODELS:
                     sink.save(model)

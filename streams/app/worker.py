@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import sys
 import threading
@@ -17,6 +18,10 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from streams import telemetry
 
 log = logging.getLogger(__name__)
+
+
+STOP_TIMEOUT_S = 10.0
+"""Longest time from SIGTERM to the end of the process, seconds, whether or not services answer."""
 
 
 class _ReadCommittedThread(AIOKafkaConsumerThread):
@@ -42,34 +47,90 @@ class ReadCommittedTransport(Transport):
     Consumer = _ReadCommittedConsumer
 
 
+class Stop:
+    """Whether this process was asked to stop. It ends at the latest `STOP_TIMEOUT_S` after that."""
+
+    def __init__(self) -> None:
+        self._requested = threading.Event()
+
+    @property
+    def is_requested(self) -> bool:
+        """Whether `request` was called."""
+        return self._requested.is_set()
+
+    def request(self) -> None:
+        """Ask the process to stop. Later calls change nothing."""
+        if not self._requested.is_set():
+            self._requested.set()
+            timer = threading.Timer(STOP_TIMEOUT_S, _end_process)
+            timer.daemon = True
+            timer.start()
+
+
+def _end_process() -> None:
+    """End the process with code 0, whatever its threads wait for: as after any kill, the next start continues."""
+    log.warning("not stopped %.0f s after SIGTERM: ending; the next start continues", STOP_TIMEOUT_S)
+    logging.shutdown()
+    os._exit(0)
+
+
 @contextlib.contextmanager
-def exit_at_sigterm() -> Iterator[None]:
+def exit_at_sigterm() -> Iterator[Stop]:
     """Leave the block at SIGTERM, with exit code 0. Errors that SIGTERM causes in the block are only logged."""
-    stopping = threading.Event()
+    stop = Stop()
 
     def leave(_number: int, _frame: object) -> NoReturn:
-        stopping.set()
+        stop.request()
         sys.exit(0)
 
     signal.signal(signal.SIGTERM, leave)
     try:
-        yield
+        yield stop
     except Exception:
-        if not stopping.is_set():
+        if not stop.is_requested:
             raise
         log.warning("an interrupted call failed after SIGTERM", exc_info=True)
 
 
-def run_worker(app: faust.App) -> None:
+class _Worker(faust.Worker):
+    """A worker that starts completely before it stops.
+
+    If SIGTERM comes while it starts, Faust would stop services that are half started, and wait for some that never
+    start. An exception in a signal handler would do so in the middle of a step of the event loop.
+    """
+
+    def __init__(self, app: faust.App, stop: Stop, **settings: Any) -> None:
+        super().__init__(app, **settings)
+        self._stop_request = stop
+        self._is_started = False
+
+    def _on_sigterm(self) -> None:
+        self._stop_request.request()
+        if self._is_started:
+            super()._on_sigterm()
+
+    async def on_startup_finished(self) -> None:
+        await super().on_startup_finished()
+        self._is_started = True
+        if self._stop_request.is_requested:
+            super()._on_sigterm()
+
+
+def run_worker(app: faust.App, stop: Stop) -> None:
     """Run a Faust app until it is stopped by a signal.
+
+    Args:
+        app: The app.
+        stop: Is requested at SIGTERM.
 
     Raises:
         SystemExit: The app crashed; the code is not 0. The process must end: the next start first repeats the
             batch that its agent had in hand, and nothing must be processed before it.
     """
-    sigterm_handler = signal.getsignal(signal.SIGTERM)
+    # Until the event loop of Faust has a handler of its own; an exception would leave the loop half started.
+    sigterm_handler = signal.signal(signal.SIGTERM, lambda _number, _frame: stop.request())
     try:
-        faust.Worker(app, loglevel=None, override_logging=False, quiet=True).execute_from_commandline()
+        _Worker(app, stop, loglevel=None, override_logging=False, quiet=True).execute_from_commandline()
     except SystemExit as end:
         if end.code:
             raise

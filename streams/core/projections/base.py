@@ -73,7 +73,13 @@ def project_all(event: Event, source: Source, observed_ms: int, models: Iterable
     Raises:
         BadConfiguration: There is no such model.
     """
-    clean = cache(clean_text)  # lives as long as the event
+    cleaned: dict[str, str] = {}  # lives as long as the event
+
+    def clean(text: str) -> str:
+        if text not in cleaned:
+            cleaned[text] = clean_text(text)
+        return cleaned[text]
+
     examples: dict[str, Example] = {}
     for model in models:
         projection = _projection_function(model)(event, clean)

@@ -1,0 +1,37 @@
+"""A role ends at SIGTERM, whenever it comes and whatever its threads wait for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from transport.topics import create_topics
+
+ROOT = Path(__file__).parents[3]
+TIMEOUT_S = 240
+
+STUCK = """
+import os, signal, threading, time
+from streams.app import worker
+
+worker.STOP_TIMEOUT_S = 0.2
+with worker.exit_at_sigterm():
+    threading.Thread(target=time.sleep, args=(3600,)).start()  # as a sink that waits for Kafka
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(3600)
+"""
+
+
+def test_a_process_ends_after_sigterm_although_one_of_its_threads_does_not() -> None:
+    assert subprocess.run([sys.executable, "-c", STUCK], cwd=ROOT, timeout=TIMEOUT_S, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("stage", [0, 1, 4, 8])
+def test_a_worker_that_gets_sigterm_while_it_starts_stops(kafka_bootstrap: str, tmp_path: Path, stage: int) -> None:
+    create_topics(kafka_bootstrap)
+    command = [sys.executable, "-m", "tests.streams.app.stopped_worker", kafka_bootstrap, str(tmp_path), str(stage)]
+    done = subprocess.run(command, cwd=ROOT, timeout=TIMEOUT_S, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
