@@ -52,6 +52,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         report: Other results of the recipe, such as calibration and samples.
         gate: The comparisons of the gate; `promoted` is true if all of them passed.
         files: File name -> sha256, for every file of the version except this one.
+        left_out: File that could not be drawn or written, and is not needed, such as a picture -> the error.
         scores, parent_scores, baseline_scores, per_label: The scores as manifests held them before they were
             nested; read into the fields above, no longer written.
         created_ms: Time of the end of the run; `seconds` is its duration, and `phases` where it went: phase (see
@@ -82,6 +83,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     gate: tuple[GateCheck, ...] = ()
     promoted: bool = False
     files: dict[str, str] = {}
+    left_out: dict[str, str] = {}
     created_ms: int = 0
     seconds: float = 0.0
     phases: dict[str, PhaseTime] = {}

@@ -1,4 +1,4 @@
-"""Logging of our processes, on stderr: JSON lines, or short plain lines on a terminal."""
+"""Logging of our processes, on stderr: JSON lines, or short plain lines on a terminal; without secrets."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import json
 import logging
 import sys
 import time
+from typing import Any
+
+from transport.secrets import without_secrets
 
 LIBRARY_LEVELS = {
     "kafka": "WARNING", "kafka.net": "ERROR", "aiokafka": "WARNING", "faust": "WARNING", "mode": "WARNING",
@@ -32,8 +35,21 @@ class JsonLines(logging.Formatter):
             "message": record.getMessage(),
         }
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+            line["traceback"] = record.exc_text or without_secrets(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False)
+
+
+class RecordWithoutSecrets(logging.LogRecord):
+    """A record whose message and traceback have no secrets, whichever logger, handler or formatter writes it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.exc_info:
+            self.exc_text = without_secrets(logging.Formatter().formatException(self.exc_info))
+
+    def getMessage(self) -> str:  # noqa: N802  the name in the standard library
+        """The message with its arguments."""
+        return without_secrets(super().getMessage())
 
 
 def set_up(level: str = "INFO") -> None:
@@ -47,6 +63,7 @@ def set_up(level: str = "INFO") -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
     else:
         handler.setFormatter(JsonLines())
+    logging.setLogRecordFactory(RecordWithoutSecrets)
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name, lowest in LIBRARY_LEVELS.items():
         logging.getLogger(name).setLevel(lowest)

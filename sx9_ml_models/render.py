@@ -23,8 +23,8 @@ DAY_S = 86_400
 
 
 def out() -> Console:
-    """The console of standard output."""
-    return Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_PIPE, highlight=False)
+    """The console of standard output. Names from feeds may be in what it prints, so nothing in it is markup."""
+    return Console(markup=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_PIPE, highlight=False)
 
 
 def as_json(value: Any) -> None:
@@ -107,10 +107,11 @@ def version(manifest: Manifest, serves: bool, folder: str) -> None:
         ("taxonomies", ", ".join(manifest.taxonomies)),
         ("made", f"{day(manifest.created_ms)} in {manifest.seconds:.0f} s on {manifest.machine}"),
         ("phases", ", ".join(f"{name} {took.seconds:.1f} s" for name, took in manifest.phases.items())),
+        ("left out", "; ".join(f"{name}: {why}" for name, why in manifest.left_out.items()) or "nothing"),
         ("libraries", ", ".join(f"{name} {version}" for name, version in manifest.libraries.items())),
         ("weights", ", ".join(sha for name, sha in manifest.files.items() if name.endswith(".safetensors"))),
     ):  # fmt: skip
-        facts.add_row(Text(name, style="dim"), Text(str(value)))
+        facts.add_row(Text(name, style="dim"), Text(_printable(str(value))))
     console.print(facts)
     checks = _table("check of the gate", "champion", "candidate", "margin", "examples", "")
     for c in manifest.gate:
@@ -235,7 +236,16 @@ def _table(*columns: str) -> Table:
 
 
 def _add(table: Table, *values: object) -> None:
-    table.add_row(*(Text(str(value)) for value in values))
+    table.add_row(*(Text(_printable(str(value))) for value in values))
+
+
+def _printable(text: str) -> str:
+    r"""A text without characters that a terminal acts on.
+
+    >>> _printable("a\x1b[2Jb")
+    'a�[2Jb'
+    """
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def _show(table: Table, rows: Sequence[Row], empty: str) -> None:

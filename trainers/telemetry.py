@@ -2,7 +2,7 @@
 
 | about    | metrics |
 | runs     | duration, triggers answered by outcome, failures by type, faults of the machine in a row,
-|          | damaged copies of the journal, failures of the MLflow mirror |
+|          | damaged copies of the journal, failures of the MLflow mirror, pictures that could not be made |
 | versions | evaluation scores, the version that serves, its promotion time, the age of its newest event then |
 """
 
@@ -21,6 +21,7 @@ ANSWERED = Counter("sx9_triggers_answered_total", "Triggers answered", ["model",
 TRACKING_FAILURES = Counter(
     "sx9_tracking_failures_total", "Failures to mirror versions to MLflow", ["model", "error"]
 )
+LEFT_OUT = Counter("sx9_files_left_out_total", "Pictures and cards that could not be made", ["model", "file"])
 FAILURES = Counter("sx9_training_failures_total", "Runs that failed", ["model", "error"])
 FAULTS = Gauge(
     "sx9_training_faults",

@@ -20,6 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from schemas.errors import BadConfiguration, Sx9Error
 from sx9_ml_models import logs
+from transport.secrets import without_secrets
 
 COMMANDS = {
     "demo": "Replay the history of ATT&CK and watch the models retrain.",
@@ -111,5 +112,5 @@ def main() -> None:
 
 
 def _fail(error: Sx9Error, code: int) -> None:
-    print(f"sx9: {error}", file=sys.stderr)
+    print(f"sx9: {without_secrets(str(error))}", file=sys.stderr)
     sys.exit(code)

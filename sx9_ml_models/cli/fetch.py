@@ -35,6 +35,7 @@ def fetch(
     from streams.settings import load_settings
     from sx9_ml_models import render
     from sx9_ml_models.fetching import fetch_feeds
+    from transport.secrets import without_secrets
 
     settings = load_settings()
     sources = {name: source or settings.feed_sources.get(name) for name in feeds or settings.feed_sources}
@@ -46,7 +47,7 @@ def fetch(
     for result in fetch_feeds(settings, sources):
         results.append(result)
         if isinstance(result, FetchFailure):
-            print(f"sx9: {result.feed}: {result.error}", file=sys.stderr)
+            print(f"sx9: {result.feed}: {without_secrets(str(result.error))}", file=sys.stderr)
         elif not json:
             render.fetch_report(result)
     if json:

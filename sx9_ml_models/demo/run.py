@@ -25,6 +25,7 @@ from sx9_ml_models.demo.player import open_player
 from sx9_ml_models.demo.policy import demo_settings
 from sx9_ml_models.processes import running
 from sx9_ml_models.system import single_instance, system_children
+from trainers.core.phases import Phases
 from trainers.reporting.version_history import save_version_history
 from trainers.settings import load_trainer_settings
 from trainers.store.registry import Registry
@@ -101,8 +102,11 @@ def _print_versions(folder: Path, seconds: float) -> None:
         render.versions(rows)
     picture = folder / "output" / "versions.png"
     registry = Registry(trainer.models_dir)
-    save_version_history({model: registry.versions(model) for model in MODELS}, picture)
+    phases = Phases()
+    with phases.optional("draw", picture.name):
+        save_version_history({model: registry.versions(model) for model in MODELS}, picture)
     count = sum(len(rows) for rows in versions.values())
     print(f"\n{count} versions in {seconds:.0f} s; everything is in {folder.resolve()}")
-    print(f"picture of the versions: {picture.resolve()}")
+    if not phases.left_out:
+        print(f"picture of the versions: {picture.resolve()}")
     print(f"see also: sx9 --state-dir {folder}/state --output-dir {folder}/output triggers --declined")

@@ -12,10 +12,17 @@ write         the files of the version, and their hashes
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 from schemas.versions import PhaseTime
+from trainers.core.progress import Cancelled
+
+log = logging.getLogger(__name__)
+
+MAX_ERROR_CHARS = 500
+"""Longer errors of optional files are truncated."""
 
 Phase = Literal["read", "prepare", "score parent", "fit", "evaluate", "draw", "write"]
 
@@ -27,10 +34,14 @@ def _no_time() -> tuple[float, float]:
 class Phases:
     """Measures the phases of a run, which follow each other or lie within each other.
 
-    Time within an inner phase is not part of the outer one.
+    Time within an inner phase is not part of the outer one. What a run can do without, such as a picture, is an
+    `optional` phase.
 
     Args:
         now: Returns two times in seconds: of the clock on the wall, and of the processors that this process used.
+
+    Attributes:
+        left_out: File of an optional phase that failed -> its error.
 
     Example:
         >>> ticks = iter([(0, 0), (3, 6), (5, 8), (6, 9)])
@@ -47,6 +58,7 @@ class Phases:
         self._current: Phase | None = None
         self._since = (0.0, 0.0)
         self._times: dict[str, PhaseTime] = {}
+        self.left_out: dict[str, str] = {}
 
     def start(self, phase: Phase | None) -> None:
         """End the current phase and start another, or none. A phase that was there before is continued."""
@@ -67,6 +79,23 @@ class Phases:
             yield
         finally:
             self.start(outer)
+
+    @contextlib.contextmanager
+    def optional(self, phase: Phase, file: str) -> Iterator[None]:
+        """A phase that writes a file which the version can do without. An exception is logged, kept, and ends it.
+
+        Args:
+            phase: `draw` or `write`.
+            file: Its name.
+        """
+        with self.within(phase):
+            try:
+                yield
+            except Cancelled:
+                raise
+            except Exception as error:  # noqa: BLE001  whatever it is, the version is complete without this file
+                self.left_out[file] = f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARS]
+                log.warning("%s is left out: %s", file, self.left_out[file])
 
     def stop(self) -> dict[str, PhaseTime]:
         """End the current phase. Returns phase -> its time so far, in the order in which they ended first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from schemas.scores import HOLDOUT, OLD, RECENT, Evaluation, of_split
 from schemas.versions import Manifest
+from trainers.reporting.markdown import markdown_text
 from trainers.reporting.summary import metric_name, values_of
 
 SPLITS = (OLD, RECENT, HOLDOUT)
@@ -34,7 +35,7 @@ tags: [mitre-attack, threat-intelligence]
 | reason for retraining | {manifest.reason} ({manifest.trigger}) |
 | training examples | {manifest.examples_trained}, including {len(manifest.rehearsal)} rehearsed ones |
 | left out by sampling | {manifest.examples_left_out} |
-| source of the labels | {", ".join(manifest.taxonomies)} |
+| source of the labels | {markdown_text(", ".join(manifest.taxonomies))} |
 | promoted | {"yes" if manifest.promoted else "no"} |
 
 `manifest.json` contains the journal offsets, the configuration, the library versions and all file hashes.
@@ -75,7 +76,7 @@ def _cell(evaluation: Evaluation, task: str, split: str, metric: str) -> str:
 def _labels(manifest: Manifest) -> str:
     """A table of the labels of all tasks on the holdout; empty for tasks without labels."""
     rows = [
-        [label, f"{s.precision:.3f}", f"{s.recall:.3f}", f"{s.f1:.3f}", str(s.support)]
+        [markdown_text(label), f"{s.precision:.3f}", f"{s.recall:.3f}", f"{s.f1:.3f}", str(s.support)]
         for scores in of_split(manifest.evaluation, HOLDOUT).values()
         for label, s in scores.labels.items()
     ]

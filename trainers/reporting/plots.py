@@ -1,8 +1,12 @@
-"""Plots of a version, as PNG files whose bytes depend only on what they show."""
+"""Plots of a version, as PNG files whose bytes depend only on what they show.
+
+A label from a feed is text in a plot: not TeX, of bounded length, in whatever script.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,24 +18,45 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CURVES = "curves.png"
+MAX_LABEL_CHARS = 60
+"""Longer labels are truncated in plots."""
 
 
 @contextlib.contextmanager
 def picture(path: Path, width: float = 8.0, height: float = 4.5) -> Iterator[Figure]:
-    """A matplotlib figure that is written when the block ends.
+    """A matplotlib figure that is written when the block ends; without an exception, or not at all.
 
     Args:
         path: The PNG file.
         width: Inches.
         height: Inches.
     """
+    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    yield figure
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    with matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about glyphs that the font lacks, and the layout of many labels
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+        try:
+            figure.savefig(path, dpi=110, metadata={"Software": None})
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+
+def plot_label(text: str) -> str:
+    r"""A text from a feed as a label of a plot.
+
+    >>> plot_label("_a\x00" + "b" * 100)
+    ' _a�bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb…'
+    """
+    shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in " ".join(text.split()))
+    if len(shown) > MAX_LABEL_CHARS:
+        shown = shown[: MAX_LABEL_CHARS - 1] + "…"
+    return f" {shown}" if shown.startswith("_") else shown  # matplotlib leaves a label with "_" out of the legend
 
 
 def save_curves(history: History, title: str, folder: Path) -> None:

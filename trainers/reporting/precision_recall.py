@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainers.core.metrics.classification import LabelMatrix
-from trainers.reporting.plots import picture
+from trainers.reporting.plots import picture, plot_label
 
 PICTURE = "precision_recall.png"
 
@@ -48,7 +48,7 @@ def _draw(axis: Any, panel: Panel) -> None:
     for number, column in enumerate(columns):
         truth, scores = panel.truth[:, column], panel.probabilities[:, column]
         precision, recall, _ = precision_recall_curve(truth, scores)
-        name = f"{panel.labels[column]}  {average_precision_score(truth, scores):.2f}"
+        name = f"{plot_label(panel.labels[column])}  {average_precision_score(truth, scores):.2f}"
         style = "-" if number < 10 else "--"
         axis.step(recall, precision, where="post", linewidth=1.0, linestyle=style, label=name)
     axis.set(title=f"{panel.title}, {len(panel.truth)} examples", xlabel="recall", ylabel="precision")

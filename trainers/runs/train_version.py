@@ -33,15 +33,18 @@ from trainers.core.progress import ProgressCallback
 from trainers.core.report import Report
 from trainers.models.recipe import Recipe, recipe
 from trainers.reporting.card import card
-from trainers.reporting.plots import save_curves
+from trainers.reporting.plots import CURVES, save_curves
 from trainers.runs.checkpoints import FolderCheckpointer
 from trainers.runs.distributed import broadcast_from_main
 from trainers.store import manifest as manifests
 from trainers.store.manifest import MANIFEST
 from trainers.store.registry import Registry
 from transport.files import sha256_of
+from transport.secrets import without_secrets
 
 log = logging.getLogger(__name__)
+
+CARD = "README.md"
 
 
 class TrainingRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,12 +116,13 @@ def train_version(
         if is_main_process():
             for name, content in (extra_files or {}).items():
                 (folder / name).write_bytes(content)
-            with phases.within("draw"):
+            with phases.optional("draw", CURVES):
                 save_curves(report.history, f"{request.model} {request.version}", folder)
             (folder / HISTORY_FILE).write_bytes(msgspec.json.encode(report.history))
             manifest = _manifest(request, data, base, config, report, limits)
-            text = card(manifest, model_recipe.PIPELINE, model_recipe.introduction(manifest))
-            (folder / "README.md").write_text(text, encoding="utf-8")
+            with phases.optional("write", CARD):
+                text = card(manifest, model_recipe.PIPELINE, model_recipe.introduction(manifest))
+                (folder / CARD).write_text(text, encoding="utf-8")
             manifest = _with_files(manifest, folder, time.monotonic() - started_s, phases)
             manifests.write(folder, manifest)
     return broadcast_from_main(manifest, Manifest)
@@ -234,6 +238,7 @@ def _with_files(manifest: Manifest, folder: Path, duration_s: float, phases: Pha
     return msgspec.structs.replace(
         manifest,
         files=hashes,
+        left_out={file: without_secrets(error) for file, error in phases.left_out.items()},
         created_ms=int(time.time() * 1000),
         seconds=round(duration_s, 3),
         phases=times,

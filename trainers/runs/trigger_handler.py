@@ -44,6 +44,7 @@ from trainers.store.version_log import VersionLog
 from transport.files import write_atomically
 from transport.kafka import RecordProducer
 from transport.neo4j import neo4j_driver
+from transport.secrets import without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -208,6 +209,8 @@ class TriggerHandler:
             phases=phases,
         )
         telemetry.TRAINING_SECONDS.labels(model=self._model).observe(manifest.seconds)
+        for file in manifest.left_out:
+            telemetry.LEFT_OUT.labels(model=self._model, file=file).inc()
         return manifest
 
     # ---- 4, 5, 6
@@ -250,6 +253,7 @@ class TriggerHandler:
 
     def _refuse(self, trigger: Trigger, detail: str) -> None:
         """Answer a trigger that led to no version: steps 5 and 6."""
+        detail = without_secrets(detail)
         now_ms = int(time.time() * 1000)
         self._announce(
             VersionEvent(

@@ -30,6 +30,7 @@ from trainers.core.history import HISTORY_FILE, History
 from trainers.store.manifest import MANIFEST
 from trainers.store.registry import CHAMPION, Registry
 from transport.files import sha256_of
+from transport.secrets import without_secrets
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -61,7 +62,7 @@ class MlflowMirror:
     def __init__(self, uri: str, registry: Registry) -> None:
         if importlib.util.find_spec("mlflow") is None:
             raise BadConfiguration(
-                f"MLFLOW_TRACKING_URI={uri}, but the package mlflow is not installed: run "
+                f"MLFLOW_TRACKING_URI={without_secrets(uri)}, but the package mlflow is not installed: run "
                 "`pip install 'sx9-ml-models[mlflow]'`, or unset it"
             )
         self._uri = uri
@@ -83,7 +84,8 @@ class MlflowMirror:
             log.warning(
                 "%s: not mirrored to MLflow at %s (%s: %.300s); the versions in %s are complete, and the next call "
                 "sends what is missing",
-                model, self._uri, type(error).__name__, error, self._registry.home(model),
+                model, without_secrets(self._uri), type(error).__name__, without_secrets(str(error)),
+                self._registry.home(model),
             )  # fmt: skip
             return False
         return True

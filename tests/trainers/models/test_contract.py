@@ -203,6 +203,50 @@ def test_unusual_texts_are_trained_on_and_evaluated(lab: Lab, text: str) -> None
     lab.run("child", later(odd, [reworded(one, text) for one in lab.window]), parent=lab.path / "version")
 
 
+HOSTILE = (r"$\x$", "_hidden", "[/red]", "a|b", "<img src=x>", "\x1b[2J", "ラベル", "n" * 3_000)
+
+
+def test_a_label_is_text_in_every_picture_and_document(lab: Lab) -> None:
+    named = [
+        msgspec.structs.replace(one, labels=(HOSTILE[n // 8 % len(HOSTILE)],))
+        if one.labels and not one.link
+        else one
+        for n, one in enumerate(lab.journal)
+    ]
+    data = split(named, 10_000, 17)
+    known = labels_of([example for _, example in data.train])
+    request = TrainingRequest(model=lab.model, version="v0001", trigger="t@1", reason="volume", labels=known)
+    registry = Registry(lab.path / "models")
+    train_version(registry, request, data, lab.base, lab.config, Limits(min_examples=5), no_progress)
+    manifest = registry.verified(lab.model, "v0001")
+    assert manifest.left_out == {}
+    assert {"README.md", "curves.png"} <= manifest.files.keys()
+    card = (registry.folder(lab.model, "v0001") / "README.md").read_text()
+    assert "<img" not in card.replace(r"\<img", "")
+    assert "\x1b" not in card
+
+
+@pytest.mark.parametrize("name", ["save_curves", "card"])
+def test_a_version_is_complete_without_a_picture_or_a_card(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("no font")
+
+    monkeypatch.setattr(versions, name, fail)
+    request = TrainingRequest(
+        model=lab.model, version="v0001", trigger="t@1", reason="volume", labels=labels_of(lab.journal)
+    )
+    registry = Registry(lab.path / "models")
+    data, limits = split(lab.journal, 10_000, 17), Limits(min_examples=5)
+    train_version(registry, request, data, lab.base, lab.config, limits, no_progress)
+    file = {"save_curves": "curves.png", "card": "README.md"}[name]
+    manifest = registry.verified(lab.model, "v0001")
+    assert manifest.left_out == {file: "ValueError: no font"}
+    assert file not in manifest.files
+    assert "history.json" in manifest.files
+
+
 def test_after_a_kill_while_saving_the_next_run_writes_the_version(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

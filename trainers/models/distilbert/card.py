@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from schemas.taxonomy import is_severity
 from schemas.versions import Manifest
+from trainers.reporting.markdown import markdown_text
 
 PIPELINE = "text-classification"
 """The task as model hubs name it."""
@@ -11,8 +12,8 @@ PIPELINE = "text-classification"
 
 def introduction(manifest: Manifest) -> str:
     """Describe what a version does and how to use it, in Markdown."""
-    tactics = [label for label in manifest.labels if not is_severity(label)]
-    severities = [label for label in manifest.labels if is_severity(label)]
+    tactics = [markdown_text(label) for label in manifest.labels if not is_severity(label)]
+    severities = [markdown_text(label) for label in manifest.labels if is_severity(label)]
     tasks = []
     if tactics:
         tasks.append(f"Predicts the ATT&CK tactics that a text describes: {', '.join(tactics)}.")

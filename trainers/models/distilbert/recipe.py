@@ -69,6 +69,7 @@ from trainers.models.distilbert.objective import (
 from trainers.models.distilbert.saving import fold_in_calibration, plot_precision_recall, save_version
 from trainers.models.distilbert.tokenization import load_tokenizer, split_into_chunks, tokenize, truncate
 from trainers.models.distilbert.training import PREDICTION_BATCH_SIZE, encoder_logits, train_encoder
+from trainers.reporting.precision_recall import PICTURE
 
 __all__ = ["BASE_ARCHITECTURE", "NEEDS_GRAPH_CONTEXT", "PIPELINE", "introduction", "run"]
 
@@ -131,7 +132,7 @@ def run(
     calibrations = fit_calibrations(logits, holdout, known, config.threshold)
     fold_in_calibration(model, calibrations)
     save_version(model, precision, texts.max_tokens, parent or base, folder)
-    with phases.within("draw"):
+    with phases.optional("draw", PICTURE):
         probabilities = cross_fit(logits, holdout, known, config.threshold).probabilities
         plot_precision_recall(probabilities, holdout, known, folder)
     return Report(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from schemas.versions import Manifest
+from trainers.reporting.markdown import markdown_text
 
 
 def introduction(manifest: Manifest) -> str:
     """What a version does and how it is used, in Markdown."""
-    tactics = [label for label in manifest.labels if ":" not in label]
-    rows = [label for label in manifest.labels if ":" in label]
+    tactics = [markdown_text(label) for label in manifest.labels if ":" not in label]
+    rows = [markdown_text(label) for label in manifest.labels if ":" in label]
     return f"""Predicts which ATT&CK techniques go with a source ({", ".join(rows) or "none yet"}), from the
 techniques that are known of it; the source need not be in the training data. It also predicts the tactics of a
 technique ({", ".join(tactics) or "none yet"}), and has an embedding of every node of the threat graph.

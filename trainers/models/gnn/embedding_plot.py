@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from trainers.reporting.plots import picture
+from trainers.reporting.plots import picture, plot_label
 
 PICTURE = "embeddings.png"
 _MARKERS = "o^s"
@@ -29,7 +29,7 @@ def plot_embeddings(vectors: npt.NDArray[np.float32], kinds: Sequence[str], fold
             nodes = [node for node, other in enumerate(kinds) if other == kind]
             axis.scatter(
                 points[nodes, 0], points[nodes, -1], s=7, alpha=0.6, color=f"C{i % 10}",
-                marker=_MARKERS[i // 10 % 3], label=f"{kind} ({len(nodes)})",
+                marker=_MARKERS[i // 10 % 3], label=f"{plot_label(kind)} ({len(nodes)})",
             )  # fmt: skip
         axis.set(title="embeddings of the nodes, first two principal components", xlabel="first", ylabel="second")
         if kinds:

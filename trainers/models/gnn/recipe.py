@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from schemas.errors import BadData
+from schemas.journal import Link
 from schemas.scores import HOLDOUT, Evaluation, TaskScores, merge, of_split
 from trainers.core.dataset import Dataset
 from trainers.core.loop import Checkpointer, device_of
@@ -29,7 +31,7 @@ from trainers.models.deterministic import make_deterministic
 from trainers.models.gnn.baselines import evaluate_baselines
 from trainers.models.gnn.card import introduction
 from trainers.models.gnn.config import GnnConfig
-from trainers.models.gnn.embedding_plot import plot_embeddings
+from trainers.models.gnn.embedding_plot import PICTURE, plot_embeddings
 from trainers.models.gnn.evaluation import Evaluator
 from trainers.models.gnn.examples import (
     graph_examples,
@@ -86,13 +88,14 @@ def run(
 
     Raises:
         ArithmeticError: The loss is not a finite number any more.
+        BadData: The graph has no edges.
         BadConfiguration: The parent's text vectors have another size than those of the base model.
     """
     make_deterministic(config)
 
     # 1 graph
     unseen = holdout_links(data)
-    graph = build_graph(graph_examples(data), unseen)
+    graph = _graph(data, unseen)
     encoder = sha256_of(base / MODEL)
     texts, text_hashes = embed_node_texts(graph, base, encoder, texts_of or parent, config, on_progress)
 
@@ -126,6 +129,22 @@ def run(
     )  # fmt: skip
 
 
+def _graph(data: Dataset, unseen: frozenset[Link]) -> Graph:
+    """The graph of all examples.
+
+    Raises:
+        BadData: It has no edges.
+    """
+    graph = build_graph(graph_examples(data), unseen)
+    if not graph.edges.size:
+        raise BadData(
+            f"the graph has {len(graph.nodes)} nodes and no relationship to learn from: all are retracted, in the "
+            "holdout, or were never fetched; at least 1 is needed: fetch a feed with relationships, such as "
+            "attack-enterprise"
+        )
+    return graph
+
+
 def _score_parent(evaluator: Evaluator) -> Evaluation:
     """The parent's scores on the window, then on the holdout."""
     prequential = evaluator.on_window()
@@ -149,7 +168,7 @@ def _save(
     """Write the version with the embeddings of all nodes, and the plot of them."""
     embeddings = _embeddings(network, views)
     save_version(folder, network, settings, views.graph, views.texts, text_hashes, embeddings)
-    with phases.within("draw"):
+    with phases.optional("draw", PICTURE):
         plot_embeddings(embeddings.numpy(), [node.kind for node in views.graph.nodes], folder)
 
 

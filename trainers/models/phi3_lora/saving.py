@@ -12,6 +12,7 @@ from trainers.bases.quiet import quiet_transformers
 from trainers.models.phi3_lora.adapter import base_name
 from trainers.models.phi3_lora.chat import Chat
 from trainers.models.phi3_lora.config import Phi3LoraConfig
+from trainers.reporting.markdown import markdown_text
 
 ADAPTER_CONFIG, GENERATION_CONFIG, SAMPLES = "adapter_config.json", "generation_config.json", "samples.md"
 
@@ -72,7 +73,7 @@ def _save_samples(samples: Sequence[Mapping[str, str]], folder: Path) -> None:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split()) or "(empty)"
+    return markdown_text(text) or "(empty)"
 
 
 def _write_json(value: Mapping[str, object], path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from schemas.errors import BadData
 from schemas.journal import held_out
 from tests.trainers.journals import graph, later
 from tests.trainers.models.gnn.graphs import CONFIG, small_graph, trained
@@ -32,6 +33,14 @@ def test_a_held_out_link_is_no_edge_under_any_key(models_cache: Path, tmp_path: 
     judged = {(one.link.source, one.link.target) for one in journal if one.link and held_out(one)}
     assert judged
     assert not judged & edges
+
+
+@pytest.mark.parametrize("nodes", [1, 24, 64], ids=["a single technique", "techniques", "techniques and groups"])
+def test_a_graph_without_relationships_is_a_clear_error(models_cache: Path, tmp_path: Path, nodes: int) -> None:
+    journal = [one for one in graph(240)[:nodes] if not held_out(one)]
+    revoked = [msgspec.structs.replace(one, retracted=True) for one in graph(240) if one.link]
+    with pytest.raises(BadData, match=rf"{len(journal)} nodes and no relationship to learn from"):
+        trained(models_cache, tmp_path / "v", split([*journal, *revoked], 10_000, 17))
 
 
 def test_a_technique_gets_a_tactic_even_if_nothing_was_learned_about_it(models_cache: Path, tmp_path: Path) -> None:
