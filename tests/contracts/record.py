@@ -187,6 +187,10 @@ OTHERS: dict[str, list[Any]] = {
             model=MODEL, version="v0001", trigger=f"{MODEL}@9", reason="volume", seconds=1.5,
             phases={"fit": PhaseTime(1.25, 2.5)},
         ),
+        Manifest(
+            model=MODEL, version="v0001", trigger=f"{MODEL}@9", reason="volume",
+            left_out={"curves.png": "ValueError: no font"},
+        ),
     ],
 }  # fmt: skip
 
