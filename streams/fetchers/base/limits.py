@@ -39,10 +39,13 @@ MAX_YAML_DEPTH = 50
 """Levels of nesting in a YAML file; parsers written in C recurse and crash the process at some depth."""
 
 MAX_YAML_NODES = 250_000
-"""Nodes of a YAML file."""
+"""Nodes of a YAML file, those behind each alias counted again."""
 
 MAX_YAML_ALIASES = 100
 """Aliases in a YAML file: a bomb needs few anchors and many aliases."""
+
+MAX_YAML_CHARS = 4 * MAX_FILE_BYTES
+"""Characters of the scalars of a YAML file, those behind each alias counted again."""
 
 MAX_YAML_DIRECTIVES = 10
 """`%TAG` lines of a YAML file: libyaml compares each with all before it, 80,000 of them take half a minute."""

@@ -56,7 +56,7 @@ class _Builder:
     """Values from events: the stack holds what is open, and for each mapping the key that waits for its value."""
 
     def __init__(self) -> None:
-        self.nodes = self.aliases = 0
+        self.nodes = self.chars = self.aliases = 0
         self.start_document()
 
     def start_document(self) -> None:
@@ -81,9 +81,7 @@ class _Builder:
             self.put_alias(event.anchor)
 
     def put(self, value: Value, anchor: str | None = None) -> None:
-        self.nodes += 1
-        if self.nodes > limits.MAX_YAML_NODES:
-            raise _beyond(limits.MAX_YAML_NODES, "nodes")
+        self.count(value)
         if anchor is not None:
             self.anchors[anchor] = value
         if not self.open:
@@ -119,6 +117,22 @@ class _Builder:
         if anchor not in self.anchors:
             raise BadRecord("bad-yaml", f"alias *{anchor} of nothing")
         self.put(self.anchors[anchor])
+
+    def count(self, value: Value) -> None:
+        """Count what is in a value, and in what it refers to: whoever reads it goes over all of that."""
+        waiting: list[Value] = [value]
+        while waiting:
+            one = waiting.pop()
+            self.nodes += 1
+            self.chars += len(one) if isinstance(one, str) else 0
+            if self.nodes > limits.MAX_YAML_NODES:
+                raise _beyond(limits.MAX_YAML_NODES, "nodes, with those behind each alias")
+            if self.chars > limits.MAX_YAML_CHARS:
+                raise _beyond(limits.MAX_YAML_CHARS, "characters, with those behind each alias")
+            if isinstance(one, list):
+                waiting += one
+            elif isinstance(one, dict):
+                waiting += (*one, *one.values())
 
 
 def _beyond(limit: int, what: str) -> BadRecord:

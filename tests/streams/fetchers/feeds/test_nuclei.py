@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schemas.encoding import EncodedEvent
 from schemas.errors import BadConfiguration, RetryLater
@@ -19,6 +21,7 @@ from streams.fetchers.base import limits
 from streams.fetchers.base.feed import Batch, FeedState, LeftOut, RejectedItem, UnchangedFile, no_progress
 from streams.fetchers.feeds import nuclei
 from streams.fetchers.sources import git
+from streams.fetchers.sources.file_tree import TreeFile, parse_files
 from tests.streams.fetchers.sources.test_http import serving
 
 TEMPLATE = """\
@@ -154,6 +157,24 @@ def test_what_can_not_be_used_of_a_template_is_left_out_and_the_rest_is_kept(tmp
 def test_a_list_of_tags_is_as_good_as_a_text(tmp_path: Path) -> None:
     [found] = templates(read(put(tmp_path, {"a.yaml": template("a", tags="[x, 'y,z', x]")})))
     assert found.tags == ("x", "y", "z")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.binary(max_size=80)
+    | st.lists(
+        st.sampled_from(
+            ["id: x\n", "info:\n", "  name: ", "  tags: ", "  severity: ", "  metadata: {mitre: ", "workflows:\n",
+             "[", "]", "}", "{", "null", "&a ", "*a", "T1059", "CVE-2021-44228", "a,b", "\n", "--- ", "- ", "''"]
+        ),
+        max_size=14,
+    ).map(lambda parts: "".join(parts).encode())
+)  # fmt: skip
+def test_any_bytes_are_a_template_or_rejected_or_left_out(data: bytes) -> None:
+    file = TreeFile("a.yaml", "1", lambda: data)
+    [outcome] = parse_files([file], {}, nuclei.parse_template, "nuclei-templates").outcomes
+    assert not isinstance(outcome, UnchangedFile)
+    assert not isinstance(outcome, RejectedItem) or outcome.error.reason != "not-foreseen"
 
 
 BAD = {
