@@ -1,6 +1,6 @@
 """The sides of `benchmarks.train`, each as a process: `python -m benchmarks.train_sides PART SIDE`.
 
-The last line of the output is JSON: `rate`, `score` and further measurements; or `skipped` with the reason.
+The last line of the output is JSON: `rate`, `score` and further measurements.
 """
 
 from __future__ import annotations
@@ -27,25 +27,21 @@ from streams.fetchers.base.runner import parse_events
 from streams.settings import load_settings
 from trainers.bases.resolve import resolve
 from trainers.core.dataset import Dataset, OffsetExample, split
-from trainers.core.loop import device_of
 from trainers.core.progress import RunProgress
 from trainers.models.distilbert import recipe as distilbert
 from trainers.models.distilbert.config import DistilbertConfig
 from trainers.models.phi3_lora import recipe as phi3_lora
-from trainers.models.phi3_lora.adapter import TARGETS, add_adapter, precision_of, training_attention
+from trainers.models.phi3_lora.adapter import TARGETS
 from trainers.models.phi3_lora.chat import Chat
 from trainers.models.phi3_lora.config import Phi3LoraConfig
-from trainers.models.phi3_lora.packing import PromptAnswer, pack
+from trainers.models.phi3_lora.packing import PromptAnswer
 from trainers.models.phi3_lora.sampling import instructions_of
-from trainers.models.phi3_lora.scorer import LanguageModelScorer
 from trainers.settings import load_trainer_settings
 
 HOLDOUT = {"distilbert": 400, "lora": 20}
 EPOCHS = {"distilbert": 2, "lora": 1}
 TIMED = ("computing hidden states", "training")
 """Phases of our recipes that count as training: the outputs of the frozen layers, and the steps."""
-PEAK_TFLOPS = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "L4": 121.0}
-"""GPU -> peak in bf16 without sparsity, from the data sheets of the manufacturers."""
 
 
 class Clock:
@@ -218,72 +214,6 @@ def _train(
     return float(trainer.train().metrics["train_runtime"])
 
 
-# ---- phi3
-
-
-WARM_UP_STEPS = 2
-BATCH, PROMPT_TOKENS, ANSWER_TOKENS = 8, 64, 192
-
-
-def phi3_shape(config: Phi3LoraConfig, layers: int, steps: int) -> dict[str, Any]:
-    """Time the training steps of the recipe on the shape of Phi-3-mini, with random weights, in bf16.
-
-    Args:
-        config: Of the recipe.
-        layers: Number of layers; Phi-3-mini has 32.
-        steps: Number of timed steps.
-    """
-    device = device_of(config)
-    scorer = _random_phi3(config, layers, device)
-    seconds = _time_steps(scorer, steps, device)
-    rate = BATCH * (PROMPT_TOKENS + ANSWER_TOKENS) * steps / seconds
-    parameters = sum(p.numel() for name, p in scorer.named_parameters() if "lora_" not in name)
-    # Forward, and backward to the activations: 4 operations per parameter and token; the base gets no gradients.
-    tflops = 4 * parameters * rate / 1e12
-    name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
-    peak = next((tflops for gpu, tflops in PEAK_TFLOPS.items() if gpu in name), 0.0)
-    memory = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0
-    return {
-        "rate": rate, "score": 0.0, "device": name, "parameters": parameters, "tflops": round(tflops, 1),
-        "share of peak": round(tflops / peak, 3) if peak else None, "memory GiB": round(memory, 1),
-    }  # fmt: skip
-
-
-def _random_phi3(config: Phi3LoraConfig, layers: int, device: torch.device) -> LanguageModelScorer:
-    """The shape of Phi-3-mini with random weights and a new adapter."""
-    from transformers import Phi3Config, Phi3ForCausalLM
-
-    torch.manual_seed(0)
-    with torch.device(device):
-        base = Phi3ForCausalLM._from_config(  # type: ignore[no-untyped-call]
-            Phi3Config(num_hidden_layers=layers), attn_implementation=training_attention(device)
-        ).to(torch.bfloat16)
-    return LanguageModelScorer(add_adapter(base, config), device, precision_of(config, device))
-
-
-def _time_steps(scorer: LanguageModelScorer, steps: int, device: torch.device) -> float:
-    """Seconds of some optimizer steps, after `WARM_UP_STEPS`."""
-    optimizer = torch.optim.AdamW([p for p in scorer.parameters() if p.requires_grad], lr=1e-4)
-    example = PromptAnswer(
-        prompt=tuple(range(10, 10 + PROMPT_TOKENS)), answer=tuple(range(100, 100 + ANSWER_TOKENS))
-    )
-    row, start = pack([example] * BATCH, device), 0.0
-    for step in range(WARM_UP_STEPS + steps):
-        if step == WARM_UP_STEPS:
-            _synchronize(device)
-            start = time.perf_counter()
-        scorer(row).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    _synchronize(device)
-    return time.perf_counter() - start
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
 def main() -> None:
     """Run one side and print its result."""
     parser = argparse.ArgumentParser()
@@ -291,7 +221,6 @@ def main() -> None:
     parser.add_argument("side")
     parser.add_argument("--examples", type=int, default=1_500)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--layers", type=int, default=0, help="layers of phi3; if given, runs without a GPU, too")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as folder:
@@ -299,14 +228,8 @@ def main() -> None:
 
 
 def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    part, layers = arguments.part, arguments.layers
-    if part == "distilbert":
-        return _measure_distilbert(arguments.side, arguments.examples, arguments.threads, folder)
-    if part == "lora":
-        return _measure_lora(arguments.side, arguments.examples, arguments.threads, folder)
-    if not torch.cuda.is_available() and not layers:
-        return {"skipped": "it needs a GPU"}
-    return phi3_shape(Phi3LoraConfig(precision="bfloat16"), layers or 32, steps=1 if layers else 10)
+    measure = {"distilbert": _measure_distilbert, "lora": _measure_lora}[arguments.part]
+    return measure(arguments.side, arguments.examples, arguments.threads, folder)
 
 
 def _measure_distilbert(side: str, examples: int, threads: int, folder: Path) -> dict[str, float]:
