@@ -223,7 +223,7 @@ def show(lines: Sequence[Line], failures: Mapping[str, str], title: str) -> None
     width = max((len(line.what) for line in lines), default=0)
     for line in lines:
         value = (
-            "unknown" if line.value is None else f"{line.value:,.3f}" if line.value < 100 else f"{line.value:,.0f}"
+            "unknown" if line.value is None else f"{line.value:,.4f}" if line.value < 100 else f"{line.value:,.0f}"
         )
         bar = "" if line.bar is None else f"{'<=' if line.at_most else '>='} {line.bar:g}"
         verdict = {True: "reached", False: "NOT REACHED", None: ""}[line.reached]

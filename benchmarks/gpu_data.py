@@ -51,7 +51,7 @@ class Size:
 
 
 FULL = Size(256, 4, 1_500, 480, 800, 400, 256, 2, 512, 32, 3072, 20)
-TINY = Size(32, 2, 240, 48, 60, 40, 16, 4, 16, 2, 64, 2)
+TINY = Size(32, 2, 240, 48, 60, 40, 16, 3, 16, 2, 64, 1)
 
 
 def encoder(folder: Path, size: Size) -> Path:

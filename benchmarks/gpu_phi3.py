@@ -106,6 +106,7 @@ def count_flops(model: torch.nn.Module, row: PackedRow) -> int:
     """
     tokens, answers = row.input_ids.shape[1], len(row.answer_ids)
     config: Any = model.config
+    width, layers, vocabulary = int(config.hidden_size), int(config.num_hidden_layers), int(config.vocab_size)
     matrices = {name: p.numel() for name, p in model.named_parameters() if p.ndim == 2 and ".layers." in name}
     flops = 0
     for name, weights in matrices.items():
@@ -116,8 +117,7 @@ def count_flops(model: torch.nn.Module, row: PackedRow) -> int:
         flops += 2 * weights * tokens * passes
     shared, *own = row.segment_sizes
     pairs = shared * (shared + 1) // 2 + sum(size * shared + size * (size + 1) // 2 for size in own)
-    flops += 12 * pairs * config.hidden_size * config.num_hidden_layers
-    return flops + 4 * config.vocab_size * config.hidden_size * answers
+    return flops + 12 * pairs * width * layers + 4 * vocabulary * width * answers
 
 
 def trainer(config: Phi3LoraConfig, size: Size, folder: Path) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def trainer(config: Phi3LoraConfig, size: Size, folder: Path) -> dict[str, Any]:
     clock = _Clock(device)
 
     class Timer(TrainerCallback):
-        def on_step_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
             clock(RunProgress("training", state.global_step, state.max_steps))
 
     arguments = TrainingArguments(
@@ -162,7 +162,7 @@ def trainer(config: Phi3LoraConfig, size: Size, folder: Path) -> dict[str, Any]:
     )  # fmt: skip
     result = Trainer(
         get_peft_model(base, settings), arguments, data_collator=collate,
-        train_dataset=examples(config, size), callbacks=[Timer()],  # type: ignore[arg-type]
+        train_dataset=examples(config, size), callbacks=[Timer()],
     ).train()  # fmt: skip
     seconds, steps = clock.seconds(), size.phi3_steps
     return {

@@ -77,7 +77,7 @@ def similar(rows: Sequence[Row]) -> None:
 
 
 def versions(rows: Sequence[Row]) -> None:
-    """The versions of a model, with what each is judged by before and after on the same holdout."""
+    """The versions of a model, each with its scores and those of its parent on the same holdout."""
     columns = list(dict.fromkeys(column for row in rows for column in _metrics_on_holdout(row["evaluation"])))
     names = [qualified_name(metric, task, columns[0][0]) for task, metric in columns]
     table = _table("version", "", "reason", "window", "examples", "holdout", *names, "seconds", "made")
@@ -92,7 +92,7 @@ def versions(rows: Sequence[Row]) -> None:
 
 
 def version(manifest: Manifest, serves: bool, folder: str) -> None:
-    """One version: what it is made of, how it was judged."""
+    """One version: its provenance and its scores."""
     console = out()
     state = "serves" if serves else "promoted once" if manifest.promoted else "refused"
     console.print(f"{manifest.model} {manifest.version}: {state}", style="bold")
