@@ -110,7 +110,7 @@ class MemoryLog:
             yield self.messages[at : min(at + 7, end)]
 
 
-class MemoryOutbox:
+class MemoryProducer:
     """Takes what is sent into logs in memory, by topic: `transport.kafka.RecordProducer`.
 
     `dies_at` is how many records it takes before it dies, as a process would that is killed.

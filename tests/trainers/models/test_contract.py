@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -14,6 +15,7 @@ import pytest
 from schemas.errors import BadConfiguration
 from schemas.journal import Example, held_out
 from schemas.models import MODELS
+from schemas.versions import Manifest
 from tests.trainers.journals import CONFIGS, JOURNALS, labels_of, later, reworded
 from tests.trainers.samples import Killed
 from trainers.bases.resolve import Base, resolve
@@ -23,6 +25,7 @@ from trainers.core.gate import Limits
 from trainers.core.phases import Phase
 from trainers.core.progress import Cancelled, ProgressCallback, RunProgress, no_progress
 from trainers.core.report import Report
+from trainers.models.phi3_lora.predict import load as load_explainer
 from trainers.models.predictor import load_predictor
 from trainers.models.recipe import recipe
 from trainers.runs import train_version as versions
@@ -298,3 +301,17 @@ def test_its_predictor_loads_a_version_and_answers_no_queries_with_nothing(lab: 
     lab.run("version", lab.journal)
     predictor = load_predictor(lab.model, lab.path / "version")
     assert list(predictor.predict([])) == []
+
+
+def test_the_code_in_its_card_runs_in_the_folder_of_a_version(
+    lab: Lab, models_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.run("version", lab.journal)
+    manifest = Manifest(model=lab.model, version="v0001", trigger="t@1", reason="volume", base=lab.config.base)
+    blocks = re.findall(r"```python\n(.*?)```", lab.recipe.introduction(manifest), re.DOTALL)
+    assert blocks
+    monkeypatch.chdir(lab.path / "version")
+    monkeypatch.setenv("SX9_CACHE_DIR", str(models_cache))
+    monkeypatch.setitem(load_explainer.__kwdefaults__, "cache_dir", models_cache)
+    for block in blocks:
+        exec(compile(block, f"{lab.model}, card", "exec"), {})

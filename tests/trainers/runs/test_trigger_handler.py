@@ -18,7 +18,7 @@ from tests.trainers.samples import (
     MODEL,
     Killed,
     MemoryLog,
-    MemoryOutbox,
+    MemoryProducer,
     example,
     examples,
     held_out,
@@ -63,7 +63,7 @@ class World:
         config = msgspec.structs.replace(QUICK, **recipe)
         copy = JournalCopy(own.trainer_dir / "journal.sqlite", self.journal)
         logs = {JOURNAL.name: self.journal, VERSIONS.name: self.announcements}
-        producer: Any = MemoryOutbox(logs, dies_at)
+        producer: Any = MemoryProducer(logs, dies_at)
         handler = TriggerHandler(
             MODEL, own, config, self.base, self.registry, copy, VersionLog(self.announcements), producer
         )
@@ -294,7 +294,7 @@ def test_a_stopped_run_says_nothing(world: World, asked: tuple[Trigger, Trigger]
 
     own = world.settings()
     copy = JournalCopy(own.trainer_dir / "journal.sqlite", world.journal)
-    producer: Any = MemoryOutbox({})
+    producer: Any = MemoryProducer({})
     handler = TriggerHandler(
         MODEL, own, QUICK, world.base, world.registry, copy, VersionLog(world.announcements), producer
     )

@@ -17,7 +17,7 @@ from schemas.versions import VersionEvent
 from streams.local.services import Endpoints
 from streams.settings import Settings
 from tests.trainers.journals import CONFIGS, graph
-from tests.trainers.samples import MemoryLog, MemoryOutbox, trigger
+from tests.trainers.samples import MemoryLog, MemoryProducer, trigger
 from trainers.bases.resolve import resolve
 from trainers.core import gate
 from trainers.core.progress import no_progress
@@ -113,7 +113,7 @@ def test_queries_use_a_promoted_version_and_not_a_refused_one(
         logs = {JOURNAL.name: MemoryLog(journal), VERSIONS.name: MemoryLog([])}
         copy = JournalCopy(tmp_path / answered / "journal.sqlite", logs[JOURNAL.name])
         registry, version_log = Registry(tmp_path / answered), VersionLog(logs[VERSIONS.name])
-        producer: Any = MemoryOutbox(logs)
+        producer: Any = MemoryProducer(logs)
         handler = TriggerHandler(model, settings, CONFIGS[model], base, registry, copy, version_log, producer)
         asked = msgspec.structs.replace(trigger(journal, 0, len(journal)), model=model)
         handler.handle(asked, no_progress)

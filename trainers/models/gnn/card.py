@@ -16,9 +16,11 @@ technique ({", ".join(tactics) or "none yet"}), and has an embedding of every no
 
 ```python
 import json
+from pathlib import Path
+
 from safetensors.torch import load_file
 
-names = [node["id"] for node in json.load(open("nodes.json"))]
+names = [node["id"] for node in json.loads(Path("nodes.json").read_bytes())]
 vectors = load_file("embeddings.safetensors")["embeddings"]  # (nodes, width), each of length 1
 
 from trainers.models.gnn.predict import load

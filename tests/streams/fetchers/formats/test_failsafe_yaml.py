@@ -1,4 +1,4 @@
-"""YAML of strangers: what is read, and that no file can take the process down."""
+"""YAML of others: what is read, and that no file can take the process down."""
 
 from __future__ import annotations
 
