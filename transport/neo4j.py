@@ -1,15 +1,42 @@
-"""The Neo4j driver, with its errors mapped to `schemas.errors`."""
+"""The Neo4j driver, with its errors mapped to `schemas.errors`.
+
+It is imported when it is first used, because most processes never use it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import sys
+import threading
 from collections.abc import Iterator
-from typing import Any
-
-from neo4j import Driver, GraphDatabase
-from neo4j.exceptions import DriverError, Neo4jError
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from schemas.errors import BadConfiguration, RetryLater
+
+if TYPE_CHECKING:
+    from neo4j import Driver
+
+CONVERTED = ("numpy", "pandas", "pyarrow")
+"""Packages whose values the driver converts. It imports them where they are installed: 67 MB and 2.5 s of processor
+time for each process. We pass it plain values only."""
+_importing = threading.Lock()
+
+
+def neo4j_module() -> ModuleType:
+    """The package `neo4j`, imported without the packages of `CONVERTED`."""
+    with _importing:
+        if "neo4j" not in sys.modules:
+            hidden = [name for name in CONVERTED if name not in sys.modules]
+            sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: an import raises ImportError
+            try:
+                import neo4j._optional_deps
+            finally:
+                for name in hidden:
+                    del sys.modules[name]
+        import neo4j
+
+        return neo4j
 
 
 class OutOfMemory(RetryLater):
@@ -26,9 +53,10 @@ def out_of_memory_errors(doing: str) -> Iterator[None]:
     Raises:
         OutOfMemory: A transaction did not fit the memory of the database, or what was left of it.
     """
+    exceptions = neo4j_module().exceptions
     try:
         yield
-    except Neo4jError as error:
+    except exceptions.Neo4jError as error:
         if "OutOfMemory" in (error.code or ""):
             raise OutOfMemory(
                 f"Neo4j has too little memory while {doing}: {error.code}; raise its heap (SX9_NEO4J_HEAP_MB)"
@@ -48,10 +76,11 @@ def neo4j_errors(doing: str) -> Iterator[None]:
         RetryLater: The driver calls the error retryable.
         BadConfiguration: It does not.
     """
+    exceptions = neo4j_module().exceptions
     try:
         with out_of_memory_errors(doing):
             yield
-    except (DriverError, Neo4jError) as error:
+    except (exceptions.DriverError, exceptions.Neo4jError) as error:
         text = f"Neo4j failed while {doing}: {type(error).__name__}: {error}"
         if error.is_retryable():
             raise RetryLater(f"{text}; check that it runs (`sx9 status`) and try again") from error
@@ -69,5 +98,7 @@ def neo4j_driver(uri: str, user: str, password: str, **settings: Any) -> Iterato
         settings: Further arguments of `neo4j.GraphDatabase.driver`.
     """
     auth = (user, password) if password else None
-    with GraphDatabase.driver(uri, auth=auth, notifications_min_severity="OFF", **settings) as driver:
+    with neo4j_module().GraphDatabase.driver(
+        uri, auth=auth, notifications_min_severity="OFF", **settings
+    ) as driver:
         yield driver

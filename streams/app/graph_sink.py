@@ -11,10 +11,9 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString
 
 from kafka import TopicPartition
-from neo4j import Driver, ManagedTransaction
 
 from schemas.errors import BadRecord
 from schemas.events import Event, Relationship, Template
@@ -26,6 +25,9 @@ from transport.neo4j import OutOfMemory, neo4j_errors, out_of_memory_errors
 from transport.retry import retry
 
 log = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    from neo4j import Driver, ManagedTransaction
 
 CONSTRAINTS: tuple[LiteralString, ...] = (
     "CREATE CONSTRAINT entity_id IF NOT EXISTS FOR (n:Entity) REQUIRE n.id IS UNIQUE",

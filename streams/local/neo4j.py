@@ -11,6 +11,7 @@ from schemas.errors import BadConfiguration, RetryLater
 from streams.local.jars import lock_file
 from streams.local.machine import LOOPBACK
 from streams.local.probe import neo4j_answers
+from transport.neo4j import neo4j_module
 
 PAGE_CACHE_MB = 64
 OVERHEAD_MB = 200
@@ -110,9 +111,8 @@ def check_neo4j(uri: str, user: str, password: str) -> None:
         RetryLater: It doesn't answer.
         BadConfiguration: The address is invalid, or user and password are refused.
     """
-    from neo4j import GraphDatabase
-    from neo4j.exceptions import AuthError, ConfigurationError, DriverError, Neo4jError
-
+    neo4j = neo4j_module()
+    exceptions = neo4j.exceptions
     if uri.partition("://")[0] not in SCHEMES:
         raise BadConfiguration(
             f"SX9_NEO4J_URI={uri} has none of the schemes {', '.join(SCHEMES)}: bolt://host:7687"
@@ -120,20 +120,20 @@ def check_neo4j(uri: str, user: str, password: str) -> None:
     auth = (user, password) if password else None
     try:
         with (
-            GraphDatabase.driver(
+            neo4j.GraphDatabase.driver(
                 uri, auth=auth, connection_timeout=TIMEOUT_S, connection_acquisition_timeout=TIMEOUT_S
             ) as driver,
             driver.session() as session,
         ):
             session.run("RETURN 1").consume()  # execute_query would retry for half a minute
-    except AuthError as error:
+    except exceptions.AuthError as error:
         raise BadConfiguration(
             f"the Neo4j at {uri} refuses the user {user!r} ({error.code}): set SX9_NEO4J_USER and "
             "SX9_NEO4J_PASSWORD"
         ) from error
-    except (ConfigurationError, ValueError) as error:
+    except (exceptions.ConfigurationError, ValueError) as error:
         raise BadConfiguration(f"SX9_NEO4J_URI={uri} can't be used ({error}): correct it") from error
-    except (DriverError, Neo4jError, OSError) as error:
+    except (exceptions.DriverError, exceptions.Neo4jError, OSError) as error:
         raise RetryLater(
             f"no Neo4j answers at SX9_NEO4J_URI={uri} ({type(error).__name__}): start it or correct the address; "
             "unset it to have one started on this machine"

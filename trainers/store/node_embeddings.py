@@ -14,13 +14,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from neo4j import Driver
 
 from schemas.errors import BadConfiguration
 from transport.neo4j import neo4j_errors
+
+if TYPE_CHECKING:
+    from neo4j import Driver
 
 PREFIX = "gnn_threat_"
 NODES = "nodes.json"
