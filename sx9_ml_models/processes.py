@@ -1,9 +1,9 @@
-"""Child processes of our own program: each runs under a watchdog, and one that exits is restarted.
+"""Child processes: each runs under a watchdog, and one that exits is restarted. Kafka and Neo4j are such, too.
 
-    parent ──pipe──> watchdog ──> `sx9 run ROLE`        (streams/local/supervisor.py: nothing outlives the parent)
+    parent ──pipe──> watchdog ──> `sx9 run ROLE`, Kafka, Neo4j    (streams/local/supervisor.py: none outlives us)
 
 The pause before a restart grows with each exit; after a child has run for `STEADY_S` it starts again with the
-shortest. The output of a child goes to `logs/<name>.log`; `.log.1` is that of the start before.
+shortest. The output of a child goes to `logs/<name>.log`; `.log.1` is what was written before.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from schemas.errors import Sx9Error
 from streams.local import supervisor
-from streams.local.process import tail
+from streams.local.process import Started, tail
 
 log = logging.getLogger(__name__)
 
@@ -37,45 +39,31 @@ class Child:
 
     Attributes:
         name: For people, and for the name of its log file.
-        command: Arguments of `sx9`.
+        launch: Launches it.
         log: Its log file.
-        metrics_port: Port of its /metrics.
-        env: Environment variables that are added to ours.
-        lock_fd: File descriptor that stays open until it has ended; None: none.
+        metrics_port: Port of its /metrics; 0: none.
         starts: Number of starts so far.
+        watchdog: The watchdog of its last start; None before the first.
     """
 
     name: str
-    command: Sequence[str]
+    launch: Callable[[], supervisor.Watchdog]
     log: Path
-    metrics_port: int
-    env: Mapping[str, str] = field(default_factory=dict)
-    lock_fd: int | None = None
+    metrics_port: int = 0
     starts: int = 0
-    _watchdog: supervisor.Watchdog | None = None
+    watchdog: supervisor.Watchdog | None = None
     _started_s: float = 0.0
     _restart_s: float = 0.0
     _failures: int = 0
 
-    @property
-    def watchdog(self) -> supervisor.Watchdog | None:
-        """The watchdog of its last start; None before the first."""
-        return self._watchdog
-
     def start(self) -> None:
         """Start it."""
-        if self._watchdog is not None and self._watchdog.stdin is not None:
-            self._watchdog.stdin.close()
-        self._watchdog = supervisor.launch(
-            [sys.executable, "-m", "sx9_ml_models", *self.command],
-            self.log,
-            grace_s=GRACE_S,
-            env=os.environ | self.env,
-            pass_fds=() if self.lock_fd is None else (self.lock_fd,),
-        )
+        if self.watchdog is not None and self.watchdog.stdin is not None:
+            self.watchdog.stdin.close()
         self.starts += 1
         self._started_s = time.monotonic()
         self._restart_s = 0.0
+        self.watchdog = self.launch()
 
     def restart_if_exited(self) -> str | None:
         """Restart it once it has exited and the pause is over.
@@ -83,19 +71,27 @@ class Child:
         Returns:
             At the first call after an exit, a message about it; otherwise None.
         """
-        code = None if self._watchdog is None else self._watchdog.poll()
+        code = None if self.watchdog is None else self.watchdog.poll()
         if code is None:
             return None
-        if self._restart_s:
-            if time.monotonic() >= self._restart_s:
-                self.start()
+        if not self._restart_s:
+            pause_s = self._wait_for_next_start()
+            return (
+                f"{self.name} exited with code {code} and restarts in {pause_s:.0f} s; "
+                f"the end of {self.log}:\n{tail(self.log, TAIL_LINES)}"
+            )
+        if time.monotonic() < self._restart_s:
             return None
+        try:
+            self.start()
+        except (Sx9Error, OSError) as error:
+            return f"{self.name} can't be started ({error}); next attempt in {self._wait_for_next_start():.0f} s"
+        return None
+
+    def _wait_for_next_start(self) -> float:
         pause_s = self._next_pause_s()
         self._restart_s = time.monotonic() + pause_s
-        return (
-            f"{self.name} exited with code {code} and restarts in {pause_s:.0f} s; "
-            f"the end of {self.log}:\n{tail(self.log, TAIL_LINES)}"
-        )
+        return pause_s
 
     def _next_pause_s(self) -> float:
         if time.monotonic() - self._started_s > STEADY_S:
@@ -105,15 +101,55 @@ class Child:
         return pause_s
 
 
+def role_child(
+    name: str,
+    command: Sequence[str],
+    log: Path,
+    metrics_port: int,
+    env: Mapping[str, str],
+    lock_fd: int | None,
+    *,
+    private: bool = True,
+) -> Child:
+    """A child that runs a command of our own program.
+
+    Args:
+        name: As for `Child`.
+        command: Arguments of `sx9`.
+        log: Its log file.
+        metrics_port: Port of its /metrics.
+        env: Environment variables that are added to ours.
+        lock_fd: File descriptor that stays open until it has ended; None: none.
+        private: Whether only its owner can read its files.
+    """
+    launch = partial(
+        supervisor.launch,
+        [sys.executable, "-m", "sx9_ml_models", *command],
+        log,
+        grace_s=GRACE_S,
+        env=os.environ | env,
+        pass_fds=() if lock_fd is None else (lock_fd,),
+        umask=supervisor.PRIVATE_UMASK if private else -1,
+    )
+    return Child(name, launch, log, metrics_port)
+
+
+def service_child(started: Started) -> Child:
+    """A local Kafka or Neo4j that runs already and that we own; `streams.local.process.stop` stops it."""
+    return Child(started.name, started.relaunch, started.log, starts=1, watchdog=started.watchdog)
+
+
 class Children:
     """Several child processes.
 
     Args:
-        children: Which; `start` starts them.
+        children: Which; `start` starts them and `stop` stops them.
+        services: Those that run already, that are restarted like the others, and that somebody else stops.
     """
 
-    def __init__(self, children: Sequence[Child]) -> None:
+    def __init__(self, children: Sequence[Child], services: Sequence[Child] = ()) -> None:
         self.all = tuple(children)
+        self._watched = (*services, *children)
 
     def start(self) -> None:
         """Start all."""
@@ -126,7 +162,7 @@ class Children:
         Returns:
             A message about each child that has exited since the last call.
         """
-        messages = [child.restart_if_exited() for child in self.all]
+        messages = [child.restart_if_exited() for child in self._watched]
         return [message for message in messages if message is not None]
 
     def stop(self) -> None:

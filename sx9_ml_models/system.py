@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -22,10 +22,12 @@ from schemas.errors import RetryLater
 from schemas.models import MODELS
 from streams.app.wiring import ROLES
 from streams.local.machine import free_port
-from streams.local.services import Endpoints, services
+from streams.local.process import Started
+from streams.local.services import Endpoints, owned_services
+from streams.local.state import make_state_folder
 from streams.settings import Settings
 from sx9_ml_models.decisions import DecisionFollower, describe
-from sx9_ml_models.processes import Child, Children, running
+from sx9_ml_models.processes import Children, role_child, running, service_child
 from transport.files import lock, write_atomically
 from transport.kafka import consumer
 from transport.topics import create_topics
@@ -51,6 +53,7 @@ def single_instance(state_dir: Path) -> Iterator[int]:
     Raises:
         RetryLater: Another instance runs in this folder, or the children of an earlier one do not end.
     """
+    make_state_folder(state_dir)
     path = state_dir / "run" / "up.lock"
     descriptors: list[int] = []
     with contextlib.ExitStack() as stack:
@@ -87,13 +90,16 @@ def _write_owner(descriptor: int) -> None:
     os.pwrite(descriptor, str(os.getpid()).encode(), 0)
 
 
-def system_children(settings: Settings, *, fetch: bool, env: Mapping[str, str], lock_fd: int) -> Children:
-    """The child processes of a system, not started yet, each with a port for its metrics.
+def system_children(
+    settings: Settings, started: Sequence[Started], *, fetch: bool, env: Mapping[str, str], lock_fd: int
+) -> Children:
+    """The child processes of a system, not started yet, each with a port for its metrics; and its services.
 
     The list of them is written to `run/up.json` in the state folder, for `sx9 status`.
 
     Args:
         settings: Give the state folder and the first metrics port.
+        started: The local Kafka and Neo4j, which run already and are watched, too.
         fetch: Whether feeds are fetched.
         env: Environment variables of the children that are added to ours.
         lock_fd: The file descriptor from `single_instance`.
@@ -108,10 +114,12 @@ def system_children(settings: Settings, *, fetch: bool, env: Mapping[str, str], 
         taken.add(port)
         variable = "SX9_TRAINER_METRICS_PORT" if TRAIN in command else "SX9_METRICS_PORT"
         log_file = settings.logs_dir / f"{name}.log"
-        children.append(Child(name, command, log_file, port, {**env, variable: str(port)}, lock_fd))
+        added = {**env, variable: str(port)}
+        private = TRAIN not in command  # others may use the models
+        children.append(role_child(name, command, log_file, port, added, lock_fd, private=private))
     listed = [{"name": c.name, "metrics_port": c.metrics_port, "log": str(c.log)} for c in children]
     write_atomically(settings.state_dir / "run" / "up.json", json.dumps(listed, indent=2).encode())
-    return Children(children)
+    return Children(children, [service_child(one) for one in started])
 
 
 def up(settings: Settings) -> None:
@@ -120,12 +128,13 @@ def up(settings: Settings) -> None:
     Raises:
         RetryLater, BadConfiguration: Kafka or Neo4j can't be started or used, or the system already runs.
     """
-    with single_instance(settings.state_dir) as lock_fd, services(settings) as endpoints:
-        create_topics(endpoints.kafka_bootstrap, settings.replication_factor)
-        children = system_children(settings, fetch=settings.fetch_interval_s > 0, env={}, lock_fd=lock_fd)
+    with single_instance(settings.state_dir) as lock_fd, owned_services(settings) as owned:
+        create_topics(owned.endpoints.kafka_bootstrap, settings.replication_factor)
+        fetch = settings.fetch_interval_s > 0
+        children = system_children(settings, owned.started, fetch=fetch, env={}, lock_fd=lock_fd)
         with running(children):
-            _announce(endpoints, children, settings.bind)
-            _follow(endpoints, children)
+            _announce(owned.endpoints, children, settings.bind)
+            _follow(owned.endpoints, children)
 
 
 def _announce(endpoints: Endpoints, children: Children, bind: str) -> None:
@@ -136,7 +145,7 @@ def _announce(endpoints: Endpoints, children: Children, bind: str) -> None:
 
 
 def _follow(endpoints: Endpoints, children: Children) -> None:
-    """Log the decisions and restart exited children, until interrupted."""
+    """Log the decisions and restart what has exited, Kafka and Neo4j too, until interrupted."""
     reader = consumer(endpoints.kafka_bootstrap)
     try:
         follower = DecisionFollower(reader)

@@ -97,7 +97,12 @@ def lock(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     file_lock = filelock.FileLock(
-        path, preserve_lock_file=True, fallback_to_soft=False, poll_interval=_LOCK_POLL_S, on_acquired=on_acquired
+        path,
+        thread_local=False,  # another thread of the holder may release it
+        preserve_lock_file=True,
+        fallback_to_soft=False,
+        poll_interval=_LOCK_POLL_S,
+        on_acquired=on_acquired,
     )
     try:
         file_lock.acquire(timeout=0)

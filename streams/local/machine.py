@@ -18,18 +18,23 @@ FREE_PORTS = range(20_000, 32_000)
 MB = 1024 * 1024
 
 
-def make_folder(folder: Path, setting: str) -> None:
+PRIVATE_MODE = 0o700
+"""Permissions of a folder that only its owner can open."""
+
+
+def make_folder(folder: Path, setting: str, mode: int = 0o777) -> None:
     """Create a folder if it does not exist.
 
     Args:
         folder: The folder.
         setting: The environment variable that sets it, for the message.
+        mode: Its permissions if it is created.
 
     Raises:
         BadConfiguration: It can't be created or written to.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
         reason = None if os.access(folder, os.W_OK) else "no right to write"
     except OSError as error:
         reason = error.strerror

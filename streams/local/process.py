@@ -1,11 +1,14 @@
 """Starts one service for a state folder, or finds the one that is running there.
 
-    lock ──> running and answering? ──yes──> used
+    running and answering? ──yes──> used
                 │ no
+    owned by another process? ──yes──> wait until it answers, or is given up
+                │ no: we own it now
     leftovers stopped ──> jars ──> ports ──> Java under a watchdog ──> waits until it answers
 
-The process that started a service stops it; a process that found it running leaves it alone. Processes whose owner
-is dead are stopped before a new one is started on the same data.
+Data has one owner: the process that started the service holds its lock until it has stopped it, also while Java is
+being started again after it exited. Only the owner starts and stops it; others use it. Processes whose owner is
+dead are stopped before a new one is started on the same data.
 """
 
 from __future__ import annotations
@@ -14,8 +17,10 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -23,18 +28,16 @@ from rich.progress import Progress
 
 from schemas.errors import BadConfiguration, RetryLater
 from streams.local import jars, java, supervisor
-from streams.local.machine import check_disk, free_port, is_free, make_folder
-from streams.local.state import GRACE_S, Folders, clear, find, read_json
+from streams.local.machine import check_disk, free_port, is_free
+from streams.local.state import GRACE_S, Folders, clear, find, make_state_folder, read_json
 from transport.files import lock
 
 log = logging.getLogger(__name__)
 
-LOCK_TIMEOUT_S = 900.0
-"""Longest wait for another process that starts the same service, seconds."""
+OWNER_TIMEOUT_S = 900.0
+"""Longest wait for another process that owns the service and does not have it running, seconds."""
 STATE_FREE_MB = 300
 """Free disk space that a start needs for data, MB."""
-ANSWER_TIMEOUT_S = 15.0
-"""Longest wait for an answer of a service that another process started, seconds."""
 POLL_S = 0.1
 PORT_ATTEMPTS = 3
 KILLED = 128 + 9
@@ -64,19 +67,39 @@ class Service(Protocol):
     def is_ready(self, port: int) -> bool: ...
 
 
-@dataclass(frozen=True)
+@dataclass
 class Started:
     """A service that answers.
 
     Attributes:
         name: Its name.
         port: Its first port.
-        watchdog: Its watchdog; None if another process started it.
+        log: Its log file.
+        watchdog: Its watchdog; None if another process owns it.
     """
 
     name: str
     port: int
-    watchdog: supervisor.Watchdog | None
+    log: Path
+    watchdog: supervisor.Watchdog | None = None
+    _launch: Callable[[], supervisor.Watchdog] | None = field(default=None, repr=False, compare=False)
+    _owned: ExitStack = field(default_factory=ExitStack, repr=False, compare=False)
+
+    def relaunch(self) -> supervisor.Watchdog:
+        """Start it again on the same ports, after it has exited, without waiting until it answers.
+
+        Raises:
+            BadConfiguration, RetryLater, OSError: It can't be started.
+        """
+        assert self._launch is not None, "only its owner starts a service"
+        if self.watchdog is not None:
+            supervisor.stop([self.watchdog], GRACE_S)
+        self.watchdog = self._launch()
+        return self.watchdog
+
+    def release(self) -> None:
+        """Give the ownership up. It must have ended."""
+        self._owned.close()
 
 
 def start(
@@ -86,6 +109,8 @@ def start(
     timeout_s: float,
     progress: Progress | None,
     cancelled: threading.Event,
+    *,
+    own: bool = False,
 ) -> Started:
     """Start a service and wait until it answers, or find it running.
 
@@ -96,33 +121,33 @@ def start(
         timeout_s: Longest time from the start of Java to the first answer, seconds.
         progress: Where a download is shown; None: a display of its own on stderr.
         cancelled: When set, the start ends with `RetryLater`.
+        own: Do not use one that another process owns: wait until that process has stopped it, then start it.
 
     Raises:
         BadConfiguration: The configured port is taken, the disk is full, or Java ended (with the end of its log).
-        RetryLater: It does not answer in time, jars are missing and there is no network, another process is still
-            starting it, or the start was cancelled.
+        RetryLater: It does not answer in time, jars are missing and there is no network, another process owns it
+            and it does not answer, or the start was cancelled.
     """
-    make_folder(folders.state, "SX9_STATE_DIR")
-    with lock(
-        folders.run(service.name, "lock"),
-        f"starting {service.title}",
-        timeout_s=LOCK_TIMEOUT_S,
-        cancel_check=cancelled.is_set,
-    ):
-        port = find(service.name, folders)
-        if port is not None and _answers(service, port, cancelled) and find(service.name, folders) == port:
+    make_state_folder(folders.state)
+    with ExitStack() as owned:
+        port = _own_or_find(service, folders, owned, cancelled, own=own)
+        if port is not None:
             log.info("%s is already running on port %d", service.title, port)
-            return Started(service.name, port, None)
+            return Started(service.name, port, folders.log(service.name))
         clear(service.name, folders)
         check_disk(folders.state, STATE_FREE_MB, "SX9_STATE_DIR")
         locked_jars = jars.read_lock(service.lock)
         class_path = jars.fetch(service.name, locked_jars, folders.cache / "jars", repository, progress, cancelled)
-        return _start_on_a_port(service, folders, class_path, timeout_s, cancelled)
+        started = _start_on_a_port(service, folders, class_path, timeout_s, cancelled)
+        started._owned = owned.pop_all()
+        return started
 
 
 def stop(started: Sequence[Started]) -> None:
-    """Stop the services that this process started, at the same time, and wait until they have ended."""
+    """Stop the services that this process owns, at the same time, and wait until they have ended."""
     killed = supervisor.stop([s.watchdog for s in started if s.watchdog is not None], GRACE_S)
+    for one in started:
+        one.release()
     if killed:
         log.error("watchdogs %s did not end and were killed", killed)
 
@@ -132,13 +157,35 @@ def tail(path: Path, lines: int = TAIL_LINES) -> str:
     return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
 
 
-def _answers(service: Service, port: int, cancelled: threading.Event) -> bool:
-    """Whether a running service answers within `ANSWER_TIMEOUT_S`; one that does not will be stopped."""
-    deadline = time.monotonic() + ANSWER_TIMEOUT_S
-    while not service.is_ready(port):
-        if cancelled.wait(POLL_S) or time.monotonic() > deadline:
-            return False
-    return True
+def _own_or_find(
+    service: Service, folders: Folders, owned: ExitStack, cancelled: threading.Event, *, own: bool
+) -> int | None:
+    """Take the lock of a service into `owned`, or wait until the service of its owner answers.
+
+    Returns:
+        The port of a service that another process owns; None if we own it now.
+    """
+    found: list[int] = []
+
+    def is_found() -> bool:
+        port = None if own else find(service.name, folders)
+        if port is not None and service.is_ready(port) and find(service.name, folders) == port:
+            found.append(port)
+        return bool(found) or cancelled.is_set()
+
+    path = folders.run(service.name, "lock")
+    try:
+        owned.enter_context(lock(path, f"using {service.title}", timeout_s=OWNER_TIMEOUT_S, cancel_check=is_found))
+    except RetryLater as error:
+        if found:
+            return found[0]
+        if cancelled.is_set():
+            raise RetryLater(f"the start of {service.title} was stopped") from None
+        raise RetryLater(
+            f"another process owns the {service.title} in {service.home} and it does not answer: see "
+            f"{folders.log(service.name)}, stop that process (`sx9 up`), or choose another folder with --state-dir"
+        ) from error
+    return None
 
 
 def _start_on_a_port(
@@ -152,13 +199,14 @@ def _start_on_a_port(
         try:
             _wait_until_ready(service, folders, watchdog, ports[0], timeout_s, cancelled)
         except BaseException as error:
-            stop([Started(service.name, ports[0], watchdog)])
+            supervisor.stop([watchdog], GRACE_S)
             was_taken = isinstance(error, BadConfiguration) and not all(is_free(port) for port in ports)
             if was_taken and attempt < PORT_ATTEMPTS:
                 continue
             raise
         log.info("%s is up on port %d after %.1f s", service.title, ports[0], time.monotonic() - began)
-        return Started(service.name, ports[0], watchdog)
+        again = partial(_relaunch, service, folders, class_path, ports)
+        return Started(service.name, ports[0], folders.log(service.name), watchdog, again)
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -199,6 +247,14 @@ def _launch(
         state_file=folders.run(service.name, "json"),
         details={"port": ports[0]},
     )
+
+
+def _relaunch(
+    service: Service, folders: Folders, class_path: Sequence[Path], ports: Sequence[int]
+) -> supervisor.Watchdog:
+    """Launch Java again, after what is left of its last start was stopped."""
+    clear(service.name, folders)
+    return _launch(service, folders, class_path, ports)
 
 
 def _wait_until_ready(

@@ -14,7 +14,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -51,6 +51,19 @@ class Endpoints:
     neo4j_password: str = field(repr=False)
 
 
+@dataclass(frozen=True)
+class Owned:
+    """Kafka and Neo4j of a process that watches over them.
+
+    Attributes:
+        endpoints: Their addresses.
+        started: Those that the process has started; none that are configured.
+    """
+
+    endpoints: Endpoints
+    started: Sequence[process.Started]
+
+
 @contextmanager
 def services(
     settings: Settings, *, kafka: bool = True, neo4j: bool = True, progress: Progress | None = None
@@ -70,14 +83,28 @@ def services(
         RetryLater: A configured service doesn't answer, a local one doesn't answer in time, or a download fails.
         BadConfiguration: A person must change something: a port, a disk, memory, a password.
     """
-    if kafka and settings.kafka_bootstrap:
-        check_kafka(settings.kafka_bootstrap)
-    if neo4j and settings.neo4j_uri:
-        check_neo4j(settings.neo4j_uri, settings.neo4j_user, settings.neo4j_password.get_secret_value())
-    wanted = _local_services(settings, kafka, neo4j)
-    with _sigterm_as_exit(), ExitStack() as stack:
-        ports = _start(wanted, settings, progress, stack) if wanted else {}
-        yield _endpoints(settings, ports)
+    wanted = _checked(settings, kafka, neo4j)
+    with _signals_end_the_block(), ExitStack() as stack:
+        started = _start(wanted, settings, progress, stack) if wanted else []
+        yield _endpoints(settings, {one.name: one.port for one in started})
+
+
+@contextmanager
+def owned_services(settings: Settings) -> Iterator[Owned]:
+    """Provide Kafka and Neo4j while the block runs, for a process that restarts them when they exit.
+
+    It owns the local ones: if another process has started one, it waits until that process has stopped it.
+
+    Args:
+        settings: As for `services`.
+
+    Raises:
+        RetryLater, BadConfiguration: As `services`.
+    """
+    wanted = _checked(settings, kafka=True, neo4j=True)
+    with _signals_end_the_block(), ExitStack() as stack:
+        started = _start(wanted, settings, None, stack, own=True) if wanted else []
+        yield Owned(_endpoints(settings, {one.name: one.port for one in started}), started)
 
 
 def running(settings: Settings, *, kafka: bool = True, neo4j: bool = True) -> Endpoints | None:
@@ -99,6 +126,15 @@ def running(settings: Settings, *, kafka: bool = True, neo4j: bool = True) -> En
     return endpoints if kafka_up and neo4j_up else None
 
 
+def _checked(settings: Settings, kafka: bool, neo4j: bool) -> list[process.Service]:
+    """The wanted services that are not configured; those that are configured must answer."""
+    if kafka and settings.kafka_bootstrap:
+        check_kafka(settings.kafka_bootstrap)
+    if neo4j and settings.neo4j_uri:
+        check_neo4j(settings.neo4j_uri, settings.neo4j_user, settings.neo4j_password.get_secret_value())
+    return _local_services(settings, kafka, neo4j)
+
+
 def _local_services(settings: Settings, kafka: bool, neo4j: bool) -> list[process.Service]:
     """The wanted services that are not configured."""
     state = _folders(settings).state
@@ -115,13 +151,14 @@ def _folders(settings: Settings) -> Folders:
 
 
 def _start(
-    wanted: list[process.Service], settings: Settings, progress: Progress | None, stack: ExitStack
-) -> dict[str, int]:
-    """Start all at the same time; `stack` stops those that we started, even if another one fails.
-
-    Returns:
-        Name -> port.
-    """
+    wanted: list[process.Service],
+    settings: Settings,
+    progress: Progress | None,
+    stack: ExitStack,
+    *,
+    own: bool = False,
+) -> list[process.Started]:
+    """Start all at the same time; `stack` stops those that we started, even if another one fails."""
     if sys.platform == "win32":
         raise BadConfiguration(
             "Kafka and Neo4j can be started here on Linux and macOS only: set SX9_KAFKA_BOOTSTRAP and "
@@ -135,10 +172,10 @@ def _start(
 
     def start(service: process.Service) -> None:
         args = (folders, settings.maven_repository, settings.start_timeout_s, progress, cancelled)
-        started.append(process.start(service, *args))
+        started.append(process.start(service, *args, own=own))
 
     _run_together([partial(start, service) for service in wanted], cancelled)
-    return {one.name: one.port for one in started}
+    return started
 
 
 def _run_together(jobs: list[Callable[[], None]], cancelled: threading.Event) -> None:
@@ -155,21 +192,28 @@ def _run_together(jobs: list[Callable[[], None]], cancelled: threading.Event) ->
 
 
 @contextmanager
-def _sigterm_as_exit() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, unless the program has a handler of its own."""
-    is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+def _signals_end_the_block() -> Iterator[None]:
+    """Let SIGTERM and SIGINT end the block, also where the shell that started us ignores SIGINT.
+
+    A shell does so for a job in the background. A handler that the program has set itself stays.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def leave(number: int, _frame: FrameType | None) -> NoReturn:
         sys.exit(128 + number)
 
-    signal.signal(signal.SIGTERM, leave)
+    handlers = {signal.SIGTERM: leave, signal.SIGINT: signal.default_int_handler}
+    previous = {number: signal.getsignal(number) for number in handlers}
+    replaced = [number for number in handlers if previous[number] in (signal.SIG_DFL, signal.SIG_IGN)]
+    for number in replaced:
+        signal.signal(number, handlers[number])
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in replaced:
+            signal.signal(number, previous[number])
 
 
 def _endpoints(settings: Settings, ports: dict[str, int]) -> Endpoints:

@@ -4,8 +4,10 @@ state folder     run/<name>.json   process ids and port while it runs; kept by t
                  run/<name>.port   the ports of the last start, used again if they are free
                  run/<name>.lock   held while the service is being started
                  run/<name>.args   the options of Java; the path also identifies its process
-                 logs/<name>.log   its output; .log.1 is that of the start before
+                 logs/<name>.log   its output; .log.1 is what was written before
                  <name>/           its data
+
+Only its owner can open the state folder, and the folders in it.
 """
 
 from __future__ import annotations
@@ -20,12 +22,16 @@ from typing import Any
 
 import psutil
 
+from streams.local.machine import PRIVATE_MODE, make_folder
+
 log = logging.getLogger(__name__)
 
 GRACE_S = 20.0
 """From SIGTERM to SIGKILL, seconds."""
 CLEAR_TIMEOUT_S = GRACE_S + 5
 POLL_S = 0.1
+FOLDERS = ("run", "logs", "kafka", "neo4j", "faust", "cursors", "snapshots", "trainer")
+"""All folders that the processes of the system have in the state folder."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,23 @@ class Folders:
     def log(self, service_name: str) -> Path:
         """The log file of a service."""
         return self.state / "logs" / f"{service_name}.log"
+
+
+def make_state_folder(state: Path) -> None:
+    """Create a state folder that only its owner can open; and close the folders in it that others can open.
+
+    A state folder that exists keeps its own permissions: a person may have made it, for more than our files.
+
+    Raises:
+        BadConfiguration: It can't be created or written to.
+    """
+    make_folder(state, "SX9_STATE_DIR", PRIVATE_MODE)
+    for name in FOLDERS:
+        folder = state / name
+        folder.mkdir(mode=PRIVATE_MODE, exist_ok=True)
+        with contextlib.suppress(OSError):  # of another user, or on a file system without permissions
+            if folder.stat().st_mode & 0o077:
+                folder.chmod(PRIVATE_MODE)
 
 
 def find(name: str, folders: Folders) -> int | None:

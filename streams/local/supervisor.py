@@ -1,6 +1,7 @@
 """Runs a command for as long as the process that launched it lives, and no longer.
 
     owner ──pipe──> watchdog ──> command        python supervisor.py '{"command": [...], "grace_s": 20, ...}'
+                    log file <──pipe──┘
 
 The owner holds the writing end of a pipe to the watchdog's standard input. When the pipe closes (the owner closed
 it, ended, or was killed with -9), when the owner is no longer the watchdog's parent, or at SIGTERM, the watchdog
@@ -8,7 +9,9 @@ sends SIGTERM to the command, and SIGKILL if it is still running after a grace p
 gets SIGTERM when the watchdog itself is killed with -9. Both are in a session of their own, so Ctrl-C in a terminal
 reaches only the owner, which stops its processes in order.
 
-The watchdog ends with the exit code of the command. It uses only the standard library, to start within 50 ms.
+The watchdog writes the output of the command to a log file of bounded size: a full one is renamed to `<name>.1`,
+which replaces the one before. It ends with the exit code of the command. It uses only the standard library, to
+start within 50 ms.
 """
 
 from __future__ import annotations
@@ -21,12 +24,19 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 POLL_S = 0.2
+MAX_LOG_BYTES = 10_000_000
+"""Size of a log file at which it is renamed to `<name>.1`: a command has at most twice as much on the disk."""
+DRAIN_TIMEOUT_S = 2.0
+"""Longest wait for the rest of the output of a command that has ended, seconds: what it started may go on."""
+PRIVATE_UMASK = 0o077
+"""Files of a command are readable by their owner only."""
 STOP_TIMEOUT_S = 5.0
 """Time that a watchdog has to end after it has killed its command, seconds."""
 PR_SET_PDEATHSIG = 1
@@ -44,6 +54,8 @@ def launch(
     state_file: Path | None = None,
     details: Mapping[str, Any] | None = None,
     pass_fds: Sequence[int] = (),
+    umask: int = PRIVATE_UMASK,
+    max_log_bytes: int = MAX_LOG_BYTES,
 ) -> Watchdog:
     """Launch a command under a watchdog.
 
@@ -57,6 +69,8 @@ def launch(
             (process ids) and `stopping` (whether the watchdog is stopping it); None: no such file.
         details: Further keys of the state file.
         pass_fds: File descriptors that the watchdog keeps open until the command has ended.
+        umask: Permissions that files of the command do not get; -1: as ours.
+        max_log_bytes: See `MAX_LOG_BYTES`.
 
     Returns:
         The process of the watchdog. Its return code is the exit code of the command; 128 + N if signal N killed it.
@@ -65,10 +79,13 @@ def launch(
         "command": list(command),
         "owner": os.getpid(),
         "grace_s": grace_s,
+        "log_file": str(log_file.absolute()),
+        "max_log_bytes": max_log_bytes,
         "state_file": None if state_file is None else str(state_file),
         "details": dict(details or {}),
     }
-    with _rotated(log_file).open("wb") as output:
+    _rotate(log_file)
+    with open(log_file, "ab", opener=_private_opener) as output:
         return subprocess.Popen(
             [sys.executable, "-I", "-S", __file__, json.dumps(arguments, ensure_ascii=False)],
             stdin=subprocess.PIPE,
@@ -77,6 +94,7 @@ def launch(
             cwd=cwd,
             env=env,
             pass_fds=pass_fds,
+            umask=umask,
             start_new_session=True,
         )
 
@@ -107,12 +125,25 @@ def stop(watchdogs: Sequence[Watchdog], grace_s: float) -> list[int]:
     return killed
 
 
-def _rotated(log_file: Path) -> Path:
+def _rotate(log_file: Path) -> None:
     """Rename an existing log file to `<name>.1`."""
-    log_file.parent.mkdir(parents=True, exist_ok=True)
-    if log_file.exists():
+    log_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
         log_file.replace(log_file.with_name(log_file.name + ".1"))
-    return log_file
+
+
+def _private_opener(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _write_log(output: IO[bytes], log_file: Path, max_bytes: int) -> None:
+    """Append what comes from a pipe to a log file, which is rotated when it is full, until the pipe is closed."""
+    while chunk := os.read(output.fileno(), 65_536):
+        with contextlib.suppress(OSError):  # with a full disk the command goes on without a log
+            if log_file.exists() and log_file.stat().st_size + len(chunk) > max_bytes:
+                _rotate(log_file)
+            with open(log_file, "ab", opener=_private_opener) as log:
+                log.write(chunk)
 
 
 def watch(
@@ -120,6 +151,8 @@ def watch(
     *,
     owner: int,
     grace_s: float,
+    log_file: Path,
+    max_log_bytes: int,
     state_file: Path | None,
     details: Mapping[str, Any],
 ) -> int:
@@ -129,6 +162,8 @@ def watch(
         command: The command line.
         owner: Process id of our parent.
         grace_s: Seconds from SIGTERM to SIGKILL.
+        log_file: Where its output goes.
+        max_log_bytes: See `MAX_LOG_BYTES`.
         state_file: See `launch`; written after the command has started and removed after it has ended.
         details: See `launch`.
 
@@ -139,8 +174,12 @@ def watch(
     child = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         preexec_fn=_die_with_parent(os.getpid()),  # noqa: PLW1509  we have one thread
     )
+    writer = threading.Thread(target=_write_log, args=(child.stdout, log_file, max_log_bytes), daemon=True)
+    writer.start()
     state = {**details, "owner": owner, "watchdog": os.getpid(), "child": child.pid, "stopping": False}
     try:
         _write(state_file, state)
@@ -149,6 +188,7 @@ def watch(
         _write(state_file, state | {"stopping": True})
         return _stop_child(child, grace_s)
     finally:
+        writer.join(DRAIN_TIMEOUT_S)
         if child.poll() is not None:
             _remove(state_file, child.pid)
 
@@ -218,7 +258,8 @@ def main() -> int:
     """
     arguments = json.loads(sys.argv[1])
     state_file = arguments.pop("state_file")
-    code = watch(**arguments, state_file=None if state_file is None else Path(state_file))
+    log_file = Path(arguments.pop("log_file"))
+    code = watch(**arguments, log_file=log_file, state_file=None if state_file is None else Path(state_file))
     return code if code >= 0 else 128 - code
 
 

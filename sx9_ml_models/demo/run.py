@@ -16,7 +16,7 @@ from rich.console import Console
 
 from schemas.errors import BadConfiguration
 from schemas.models import MODELS
-from streams.local.services import services
+from streams.local.services import owned_services
 from streams.settings import Settings
 from sx9_ml_models import queries, render
 from sx9_ml_models.demo.display import open_display
@@ -79,13 +79,14 @@ def _empty(folder: Path, keep: Path) -> None:
 
 def _replay(settings: Settings, lock_fd: int, console: Console, templates: str, events: int | None) -> None:
     """Start the system, replay the history, and wait until everything that follows from it is done."""
-    with services(settings) as endpoints:
-        create_topics(endpoints.kafka_bootstrap)
-        children = system_children(settings, fetch=False, env={}, lock_fd=lock_fd)
+    with owned_services(settings) as owned:
+        bootstrap = owned.endpoints.kafka_bootstrap
+        create_topics(bootstrap)
+        children = system_children(settings, owned.started, fetch=False, env={}, lock_fd=lock_fd)
         with (
             running(children),
             open_display(console) as display,
-            open_player(endpoints.kafka_bootstrap, settings, children, display) as player,
+            open_player(bootstrap, settings, children, display) as player,
         ):
             chunks = load_history(settings, events)
             player.play(chunks)

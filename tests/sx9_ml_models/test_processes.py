@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from sx9_ml_models import processes
-from sx9_ml_models.processes import RESTART_PAUSES_S, STEADY_S, Child, Children, running
+from sx9_ml_models.processes import RESTART_PAUSES_S, STEADY_S, Child, Children, role_child, running
 
 
 class Clock:
@@ -36,7 +36,7 @@ def one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Child:
     program.write_text("#!/bin/sh\necho the reason\nexit 7\n")
     program.chmod(0o755)
     monkeypatch.setattr(processes, "sys", SimpleNamespace(executable=str(program)))
-    return Child("example", ["run", "example"], tmp_path / "logs" / "example.log", 0)
+    return role_child("example", ["run", "example"], tmp_path / "logs" / "example.log", 0, {}, None)
 
 
 def wait_for_exit(child: Child) -> None:

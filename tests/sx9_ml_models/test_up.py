@@ -19,7 +19,10 @@ import pytest
 
 from schemas.models import MODELS
 
-TIMEOUT_S = 400.0
+BACKGROUND = ("/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh")
+"""Put before a command, it ignores SIGINT, as a shell does for a job that it starts in the background."""
+TIMEOUT_S = 900.0
+"""Longest wait of a test, seconds: no machine is that busy."""
 NAMES = {"journal", "graph", "fold", *(f"train-{model}" for model in MODELS)}
 
 
@@ -31,7 +34,10 @@ class Up:
         self.log = folder / "up.log"
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
-                self._command("up"), env=os.environ | {"SX9_FETCH_INTERVAL_S": "0"}, stdout=out, stderr=out
+                [*BACKGROUND, *self._command("up")],
+                env=os.environ | {"SX9_FETCH_INTERVAL_S": "0"},
+                stdout=out,
+                stderr=out,
             )
 
     def _command(self, *arguments: str) -> list[str]:
@@ -68,6 +74,11 @@ class Up:
                     return process
         return None
 
+    def service(self, name: str) -> int:
+        """Process id of the Java of Kafka or Neo4j."""
+        found: dict[str, int] = json.loads((self.folder / "state" / "run" / f"{name}.json").read_text())
+        return found["child"]
+
 
 def until(done: Callable[[], bool], what: str) -> None:
     """Wait until a condition is true."""
@@ -91,7 +102,7 @@ def up(tmp_path: Path) -> Iterator[Up]:
     finally:
         if system.process.poll() is None:
             system.process.terminate()
-        system.process.wait(60)
+        system.process.wait(TIMEOUT_S)
 
 
 def test_a_process_that_exits_is_restarted_and_all_stop_at_sigterm(up: Up) -> None:
@@ -109,7 +120,7 @@ def test_a_process_that_exits_is_restarted_and_all_stop_at_sigterm(up: Up) -> No
     assert json.loads(asked.stdout)["reason"] == "a test"
     processes = up.family()
     up.process.terminate()
-    assert up.process.wait(60) == 128 + signal.SIGTERM
+    assert up.process.wait(TIMEOUT_S) == 128 + signal.SIGTERM
     assert all_gone(processes)
 
 
@@ -120,3 +131,26 @@ def test_nothing_outlives_a_system_that_is_killed(up: Up) -> None:
     up.process.wait()
     until(lambda: all_gone(processes), "its processes to end")
     assert up.status()["running"] is False
+
+
+def test_kafka_and_neo4j_that_are_killed_are_restarted_on_the_same_data_and_ctrl_c_ends_all(up: Up) -> None:
+    before = up.status()
+    killed = {name: up.service(name) for name in ("kafka", "neo4j")}
+    for pid in killed.values():
+        os.kill(pid, signal.SIGKILL)
+    asked = up.sx9("retrain", "--reason", "while Kafka is away", "--json")
+    assert json.loads(asked.stdout)["reason"] == "while Kafka is away", asked.stderr
+    until(lambda: up.status()["running"] and up.is_up(), "all to answer again")
+    log = up.log.read_text()
+    for name, pid in killed.items():
+        assert f"{name} exited with code 137 and restarts in 1 s" in log
+        assert up.service(name) != pid
+        assert psutil.Process(up.service(name)).parents()[1].pid == up.process.pid, "it belongs to `sx9 up`"
+    after = up.status()
+    assert (after["kafka"], after["neo4j"]) == (before["kafka"], before["neo4j"])
+    javas = [p for p in up.family() if any("kafka.args" in part for part in p.cmdline()[:2])]
+    assert len(javas) == 1
+    processes = up.family()
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(TIMEOUT_S) == 130
+    assert all_gone(processes)

@@ -6,6 +6,7 @@ It prints one line of JSON when they are up, and `ended` when it has stopped the
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ from tests.streams.local.web import Web
 
 
 def own_web(state: Path) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored in a background job
     folders = Folders(state, state)
     web = Web(state / "web", state / "web.lock")
     started = process.start(web, folders, None, 60, None, threading.Event())

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -24,6 +24,10 @@ from streams.local.state import Folders, find
 from tests.streams.local.web import Web
 
 pytestmark = pytest.mark.services
+BACKGROUND = ("/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh")
+"""Put before a command, it ignores SIGINT, as a shell does for a job that it starts in the background."""
+PATIENCE_S = 600.0
+"""Longest wait of a test, seconds: no machine is that busy."""
 
 
 @pytest.fixture
@@ -54,16 +58,20 @@ def is_running(pid: int) -> bool:
 
 
 def wait_gone(*pids: int) -> None:
-    deadline = time.monotonic() + 30
-    while any(is_running(pid) for pid in pids):
-        assert time.monotonic() < deadline, "still running"
+    wait_until(lambda: not any(is_running(pid) for pid in pids), "the end of the processes")
+
+
+def wait_until(is_true: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_true():
+        assert time.monotonic() < deadline, f"timed out waiting for {what}"
         time.sleep(0.05)
 
 
 @pytest.fixture
 def owner(folders: Folders) -> Iterator[subprocess.Popen[str]]:
     """Another process that has started the service."""
-    command = [sys.executable, "-m", "tests.streams.local.owner", str(folders.state), "web"]
+    command = [*BACKGROUND, sys.executable, "-m", "tests.streams.local.owner", str(folders.state), "web"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         assert "port" in json.loads(running.stdout.readline())
@@ -97,10 +105,56 @@ def test_a_second_start_finds_the_running_one_and_does_not_stop_it(
 ) -> None:
     before = entry(folders)
     found = start(web, folders)
-    assert found == Started("web", before["port"], None)
+    assert found == Started("web", before["port"], folders.log("web"), None)
     process.stop([found])
     assert entry(folders) == before
     assert web.is_ready(before["port"])
+
+
+def test_the_owner_keeps_its_data_while_its_service_is_down(web: Web, folders: Folders) -> None:
+    started = start(web, folders)
+    os.kill(entry(folders)["child"], signal.SIGKILL)
+    assert started.watchdog is not None
+    started.watchdog.wait()
+    found: list[Started] = []
+    other = threading.Thread(target=lambda: found.append(start(web, folders)))
+    other.start()
+    other.join(1.0)
+    assert other.is_alive(), "it waits for the owner and starts none of its own"
+    started.relaunch()
+    other.join()
+    assert found == [Started("web", started.port, folders.log("web"), None)]
+    process.stop([started])
+
+
+def test_a_service_that_its_owner_does_not_start_again_is_refused_with_the_remedy(
+    web: Web, folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = start(web, folders)
+    os.kill(entry(folders)["child"], signal.SIGKILL)
+    assert started.watchdog is not None
+    started.watchdog.wait()
+    monkeypatch.setattr(process, "OWNER_TIMEOUT_S", 0.3)
+    with pytest.raises(RetryLater, match=r"another process owns the Web in .*web and it does not answer: see"):
+        start(web, folders)
+    process.stop([started])
+
+
+def test_a_process_that_must_own_a_service_waits_until_another_owner_has_stopped_it(
+    web: Web, folders: Folders, owner: subprocess.Popen[str]
+) -> None:
+    before = entry(folders)
+    mine: list[Started] = []
+    args = (web, folders, None, 600, None, threading.Event())
+    waiting = threading.Thread(target=lambda: mine.append(process.start(*args, own=True)))
+    waiting.start()
+    waiting.join(1.0)
+    assert waiting.is_alive()
+    assert entry(folders) == before
+    owner.terminate()
+    waiting.join()
+    assert mine[0].watchdog is not None
+    process.stop(mine)
 
 
 def test_two_concurrent_starts_start_one_service(web: Web, folders: Folders) -> None:
@@ -131,11 +185,11 @@ def test_there_is_no_orphan_when_the_watchdog_is_killed(web: Web, folders: Folde
     java, watchdog = entry(folders)["child"], entry(folders)["watchdog"]
     os.kill(watchdog, signal.SIGKILL)
     wait_gone(watchdog)
-    again = start(web, folders)
-    assert again.watchdog is not None
+    started.relaunch()
+    wait_until(lambda: web.is_ready(started.port), "an answer")
     assert entry(folders)["child"] != java
     assert not is_running(java)
-    process.stop([started, again])
+    process.stop([started])
 
 
 def test_a_service_stops_although_a_forked_process_holds_the_pipe_open(web: Web, folders: Folders) -> None:

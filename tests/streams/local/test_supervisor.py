@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from streams.local import supervisor
-from tests.streams.local.test_process import is_running, wait_gone
+from tests.streams.local.test_process import PATIENCE_S, is_running, wait_gone
 
 SLEEP = [sys.executable, "-c", "import time; print('started', flush=True); time.sleep(600)"]
 STUBBORN = [
@@ -35,7 +35,7 @@ time.sleep(600)
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while not (found := condition()):
         assert time.monotonic() < deadline, what
         time.sleep(0.05)
@@ -68,7 +68,7 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., supervisor.Watchdog]]:
 def test_the_exit_code_of_the_command_is_reported(
     launch: Callable[..., supervisor.Watchdog], tmp_path: Path, code: str, reported: int
 ) -> None:
-    assert launch([sys.executable, "-c", code]).wait(30) == reported
+    assert launch([sys.executable, "-c", code]).wait() == reported
     assert not (tmp_path / "state.json").exists()
 
 
@@ -79,7 +79,7 @@ def test_the_command_has_our_environment_and_no_ignored_signals(
         "import os, signal; print(os.environ['COLOUR'], *(signal.getsignal(s) == signal.SIG_DFL for s in "
         "(signal.SIGTERM, signal.SIGHUP)), signal.getsignal(signal.SIGINT) == signal.default_int_handler)"
     )
-    launch([sys.executable, "-c", code], env=os.environ | {"COLOUR": "red"}).wait(30)
+    launch([sys.executable, "-c", code], env=os.environ | {"COLOUR": "red"}).wait()
     assert (tmp_path / "log").read_text() == "red True True True\n"
 
 
@@ -105,7 +105,7 @@ def test_a_command_that_ignores_sigterm_is_killed_after_the_grace_period(
     child = started(tmp_path)["child"]
     began = time.monotonic()
     assert supervisor.stop([watchdog], 1.0) == []
-    assert 1.0 <= time.monotonic() - began < 5.0
+    assert time.monotonic() - began >= 1.0
     assert watchdog.returncode == 128 + signal.SIGKILL
     assert not is_running(child)
 
@@ -143,5 +143,39 @@ def test_a_command_does_not_outlive_its_watchdog(
 
 def test_the_log_of_the_previous_start_is_kept(launch: Callable[..., supervisor.Watchdog], tmp_path: Path) -> None:
     for text in ("one", "two", "three"):
-        launch([sys.executable, "-c", f"print('{text}')"]).wait(30)
+        launch([sys.executable, "-c", f"print('{text}')"]).wait()
     assert [(tmp_path / name).read_text() for name in ("log.1", "log")] == ["two\n", "three\n"]
+
+
+def test_a_command_that_writes_without_end_has_logs_of_bounded_size_with_the_newest_lines(
+    launch: Callable[..., supervisor.Watchdog], tmp_path: Path
+) -> None:
+    lines = 20_000
+    launch([sys.executable, "-c", f"for n in range({lines}): print(n)"], max_log_bytes=10_000).wait()
+    sizes = {path.name: path.stat().st_size for path in tmp_path.glob("log*")}
+    assert sizes.keys() == {"log", "log.1"}
+    assert max(sizes.values()) <= 10_000 + 65_536
+    kept = ((tmp_path / "log.1").read_text() + (tmp_path / "log").read_text()).split()
+    assert kept[-1] == str(lines - 1)
+    assert [int(line) for line in kept[1:]] == list(range(lines - len(kept) + 1, lines)), "no line is missing"
+
+
+def test_a_command_goes_on_when_its_log_cannot_be_written(
+    launch: Callable[..., supervisor.Watchdog], tmp_path: Path
+) -> None:
+    folder = tmp_path / "log"
+    code = (
+        f"import os, shutil; os.unlink({str(folder)!r}); os.mkdir({str(folder)!r})\n"
+        "for n in range(20_000): print(n)"
+    )
+    assert launch([sys.executable, "-c", code]).wait() == 0
+
+
+def test_the_log_and_what_the_command_writes_are_readable_by_their_owner_only(
+    launch: Callable[..., supervisor.Watchdog], tmp_path: Path
+) -> None:
+    launch([sys.executable, "-c", f"open({str(tmp_path / 'data')!r}, 'w'); print('x')"]).wait()
+    assert {name: (tmp_path / name).stat().st_mode & 0o777 for name in ("log", "data")} == {
+        "log": 0o600,
+        "data": 0o600,
+    }
