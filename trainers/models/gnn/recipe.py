@@ -13,7 +13,7 @@ A graph of more than `max_nodes` nodes is sampled around each batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +121,8 @@ def run(
 
     phases.start("write")  # 6 save
     settings = VersionConfig(shape, graph.type_names, config.threshold, config.max_tokens, encoder)
-    _save(folder, network, views, settings, text_hashes, phases)
+    tactics = dict(techniques_with_tactics(data.train))
+    _save(folder, network, views, settings, text_hashes, tactics, phases)
     return Report(
         labels=(*shape.tactics, *shape.labels), history=history,
         candidate=candidate, champion=champion, trivial_baseline=trivial_baseline, baselines=baselines,
@@ -163,13 +164,15 @@ def _evaluation_of(evaluator: Evaluator, phases: Phases) -> Callable[[], dict[st
 
 def _save(
     folder: Path, network: ThreatGnn, views: GraphViews, settings: VersionConfig, text_hashes: Sequence[str],
-    phases: Phases,
+    tactics: Mapping[str, Sequence[str]], phases: Phases,
 ) -> None:  # fmt: skip
     """Write the version with the embeddings of all nodes, and the plot of them."""
     embeddings = _embeddings(network, views)
     save_version(folder, network, settings, views.graph, views.texts, text_hashes, embeddings)
+    nodes = views.graph.nodes
+    kinds = [node.kind for node in nodes]
     with phases.optional("draw", PICTURE):
-        plot_embeddings(embeddings.numpy(), [node.kind for node in views.graph.nodes], folder)
+        plot_embeddings(embeddings.numpy(), kinds, [tactics.get(node.id, ()) for node in nodes], folder)
 
 
 def _shape(
