@@ -130,7 +130,9 @@ def run_worker(app: faust.App, stop: Stop) -> None:
     # Until the event loop of Faust has a handler of its own; an exception would leave the loop half started.
     sigterm_handler = signal.signal(signal.SIGTERM, lambda _number, _frame: stop.request())
     try:
-        _Worker(app, stop, loglevel=None, override_logging=False, quiet=True).execute_from_commandline()
+        worker = _Worker(app, stop, loglevel=None, override_logging=False, quiet=True)
+        worker.spinner = None  # at its end it writes a control code, also where the output is a file
+        worker.execute_from_commandline()
     except SystemExit as end:
         if end.code:
             raise

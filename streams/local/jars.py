@@ -152,7 +152,8 @@ def _download(
     partial = folder / f".{name}.partial"
     shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed: we hold the lock
     partial.mkdir(parents=True)
-    bar = progress or Progress(console=Console(stderr=True))
+    console = Console(stderr=True)
+    bar = progress or Progress(console=console, disable=not console.is_terminal)
     task = bar.add_task(f"jars of {name}", total=len(jars))
 
     def download(jar: Jar) -> None:

@@ -81,5 +81,5 @@ def open_display(console: Console) -> Iterator[Display]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         yield Display(progress)

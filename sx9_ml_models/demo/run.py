@@ -8,8 +8,11 @@ A demo that is killed can be continued: every step checks what was done before.
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -108,6 +111,37 @@ def _print_versions(folder: Path, seconds: float) -> None:
         save_version_history({model: registry.versions(model) for model in MODELS}, picture)
     count = sum(len(rows) for rows in versions.values())
     print(f"\n{count} versions in {seconds:.0f} s; everything is in {folder.resolve()}")
-    if not phases.left_out:
-        print(f"picture of the versions: {picture.resolve()}")
-    print(f"see also: sx9 --state-dir {folder}/state --output-dir {folder}/output triggers --declined")
+    print("\npictures:")
+    of_versions = [] if phases.left_out else [picture]
+    for drawn in (*of_versions, *pictures_of_champions(registry)):
+        print(f"  {drawn.resolve()}")
+    print("\nwhat to do next:")
+    for purpose, command in next_commands(folder, [model for model in MODELS if versions[model]]):
+        print(f"  {command}\n      {purpose}")
+
+
+def pictures_of_champions(registry: Registry) -> list[Path]:
+    """The pictures of each version that serves."""
+    folders = [registry.root / model / name for model in MODELS if (name := registry.champion(model))]
+    return [path for version in folders for path in sorted(version.glob("*.png"))]
+
+
+def next_commands(folder: Path, trained: Sequence[str]) -> list[tuple[str, str]]:
+    """Commands that work on what the demo left, without a running system: (what it shows, shell command).
+
+    Args:
+        folder: That of the demo.
+        trained: The models that have versions.
+    """
+    program = [sys.argv[0]] if Path(sys.argv[0]).name == "sx9" else [sys.executable, "-m", "sx9_ml_models"]
+    folders = ["--state-dir", str(folder / "state"), "--output-dir", str(folder / "output")]
+    model = trained[0] if trained else MODELS[0]
+    last = ["models", "show", "champion"] if trained else ["windows"]
+    return [
+        (purpose, shlex.join([*program, *folders, *words, "--model", model]))
+        for purpose, words in (
+            ("why each retraining happened", ["triggers"]),
+            ("why others did not", ["triggers", "--declined"]),
+            ("what it was trained on, and how it was compared" if trained else "what is trained together", last),
+        )
+    ]

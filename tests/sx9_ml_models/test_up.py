@@ -122,6 +122,8 @@ def test_a_process_that_exits_is_restarted_and_all_stop_at_sigterm(up: Up) -> No
     up.process.terminate()
     assert up.process.wait(TIMEOUT_S) == 128 + signal.SIGTERM
     assert all_gone(processes)
+    written = {path.name: path.read_bytes() for path in (up.folder / "state" / "logs").glob("*.log")}
+    assert [name for name, text in written.items() if b"\x1b" in text] == [], "no control codes in a file"
 
 
 def test_nothing_outlives_a_system_that_is_killed(up: Up) -> None:
