@@ -8,12 +8,11 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import deploy.local
 from schemas.errors import BadConfiguration, RetryLater
-from streams.local.jars import lock_file
+from streams.local.local_service import LocalService
 from streams.local.machine import LOOPBACK
 from streams.local.probe import kafka_answers
 
@@ -25,32 +24,13 @@ LOG_CONFIGURATION = Path(deploy.local.__path__[0]) / "kafka.log4j2.xml"
 OPTIONS = ("--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow")
 
 
-@dataclass(frozen=True)
-class LocalKafka:
-    """Settings of a local Kafka; a `streams.local.process.Service`.
+class LocalKafka(LocalService):
+    """Settings of a local Kafka; see `LocalService`."""
 
-    Args:
-        home: Folder of its data and configuration.
-        port: Port to listen on; 0: a free one.
-        heap_mb: Its heap, MB.
-    """
-
-    home: Path
-    port: int
-    heap_mb: int
-    name: str = "kafka"
-    title: str = "Kafka"
-    port_count: int = 2
-
-    @property
-    def lock(self) -> Path:
-        """The lock file of its jars."""
-        return lock_file("kafka")
-
-    @property
-    def memory_mb(self) -> int:
-        """Memory that it needs, MB."""
-        return self.heap_mb + OVERHEAD_MB
+    name = "kafka"
+    title = "Kafka"
+    port_count = 2
+    overhead_mb = OVERHEAD_MB
 
     def prepare(self, ports: Sequence[int], java: Sequence[str]) -> list[str]:
         """Write the configuration, and at the first start create the data folder.

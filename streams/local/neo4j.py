@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import deploy.local
 from schemas.errors import BadConfiguration, RetryLater
-from streams.local.jars import lock_file
+from streams.local.local_service import LocalService
 from streams.local.machine import LOOPBACK
 from streams.local.probe import neo4j_answers
 from transport.neo4j import neo4j_module
@@ -27,32 +26,13 @@ OPTIONS = (
 SCHEMES = ("bolt", "bolt+s", "bolt+ssc", "neo4j", "neo4j+s", "neo4j+ssc")
 
 
-@dataclass(frozen=True)
-class LocalNeo4j:
-    """Settings of a local Neo4j; a `streams.local.process.Service`.
+class LocalNeo4j(LocalService):
+    """Settings of a local Neo4j; see `LocalService`."""
 
-    Args:
-        home: Folder of its data and configuration.
-        port: Port to listen on; 0: a free one.
-        heap_mb: Its heap, MB.
-    """
-
-    home: Path
-    port: int
-    heap_mb: int
-    name: str = "neo4j"
-    title: str = "Neo4j"
-    port_count: int = 1
-
-    @property
-    def lock(self) -> Path:
-        """The lock file of its jars."""
-        return lock_file("neo4j")
-
-    @property
-    def memory_mb(self) -> int:
-        """Memory that it needs, MB."""
-        return self.heap_mb + PAGE_CACHE_MB + OVERHEAD_MB
+    name = "neo4j"
+    title = "Neo4j"
+    port_count = 1
+    overhead_mb = PAGE_CACHE_MB + OVERHEAD_MB
 
     def prepare(self, ports: Sequence[int], _java: Sequence[str]) -> list[str]:
         """Write the configuration; Neo4j creates its data at the first start.

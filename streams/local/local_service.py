@@ -1,0 +1,39 @@
+"""What the local Kafka and the local Neo4j have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from streams.local.jars import lock_file
+
+
+@dataclass(frozen=True)
+class LocalService:
+    """Settings of a local service. Its subclasses are `streams.local.process.Service`s.
+
+    Args:
+        home: Folder of its data and configuration.
+        port: Port to listen on; 0: a free one.
+        heap_mb: Its heap, MB.
+    """
+
+    home: Path
+    port: int
+    heap_mb: int
+    name: ClassVar[str]
+    title: ClassVar[str]
+    port_count: ClassVar[int]
+    overhead_mb: ClassVar[int]
+    """Memory outside the heap, MB."""
+
+    @property
+    def lock(self) -> Path:
+        """The lock file of its jars."""
+        return lock_file(self.name)
+
+    @property
+    def memory_mb(self) -> int:
+        """Memory that it needs, MB."""
+        return self.heap_mb + self.overhead_mb
