@@ -1,12 +1,10 @@
 """Kafka and Neo4j for a process: configured ones, those already running here, or new ones.
 
-    configured?  SX9_KAFKA_BOOTSTRAP, SX9_NEO4J_URI ──yes──> checked, used, never stopped
-         │ no
-    running for this state folder? ──yes──> used, left running: the process that started it stops it
-         │ no
-    started as child processes, both at once; stopped when the block ends, at SIGTERM, or when we are killed
-
-Services are started on Linux and macOS only. On Windows they must be configured.
+configured?  SX9_KAFKA_BOOTSTRAP, SX9_NEO4J_URI ──yes──> checked, used, never stopped
+     │ no
+running for this state folder? ──yes──> used, left running: the process that started it stops it
+     │ no
+started as child processes, both at once; stopped when the block ends, at SIGTERM, or when we are killed
 """
 
 from __future__ import annotations
@@ -24,7 +22,6 @@ from typing import NoReturn
 
 from rich.progress import Progress
 
-from schemas.errors import BadConfiguration
 from streams.local import process
 from streams.local.kafka import LocalKafka, check_kafka
 from streams.local.machine import LOOPBACK, check_memory
@@ -159,11 +156,6 @@ def _start(
     own: bool = False,
 ) -> list[process.Started]:
     """Start all at the same time; `stack` stops those that we started, even if another one fails."""
-    if sys.platform == "win32":
-        raise BadConfiguration(
-            "Kafka and Neo4j can be started here on Linux and macOS only: set SX9_KAFKA_BOOTSTRAP and "
-            "SX9_NEO4J_URI to your own (docker-compose.yml has both)"
-        )
     folders = _folders(settings)
     check_memory({s.name: s.memory_mb for s in wanted if find(s.name, folders) is None})
     cancelled = threading.Event()

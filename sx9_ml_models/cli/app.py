@@ -38,6 +38,11 @@ COMMANDS = {
 }
 """Command -> its summary. Each has a module of the same name in this package."""
 
+NOT_ON_WINDOWS = (
+    "it runs on Linux and macOS only: on Windows use WSL 2 (processes are watched and ended, folders flushed to disk, "
+    "and the champion linked, with calls that Windows does not have)"
+)
+
 
 class LazyCommands(TyperGroup):
     """A group that imports the module of a command when the command is used."""
@@ -98,6 +103,8 @@ def global_options(
 
 def main() -> None:
     """Run the command line. Our own errors become one line on stderr and an exit code."""
+    if sys.platform == "win32":
+        _fail(BadConfiguration(NOT_ON_WINDOWS), 2)
     try:
         app()
     except BadConfiguration as error:

@@ -17,7 +17,6 @@ from kafka.admin import NewTopic
 from neo4j import GraphDatabase
 
 from schemas.errors import BadConfiguration, RetryLater
-from streams.local import services as services_module
 from streams.local.jars import read_lock
 from streams.local.kafka import LocalKafka
 from streams.local.machine import free_port
@@ -197,13 +196,6 @@ def test_too_little_memory_is_reported_before_anything_starts(
     ):
         pass
     assert not state_dir.exists()
-
-
-def test_the_error_on_windows_says_what_to_configure(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services_module.sys, "platform", "win32")
-    settings = load_settings(state_dir=state_dir)
-    with pytest.raises(BadConfiguration, match="on Linux and macOS only"), services(settings):
-        pass
 
 
 def test_status_needs_neither_torch_nor_faust_nor_a_client() -> None:

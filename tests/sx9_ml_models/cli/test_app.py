@@ -93,6 +93,16 @@ def test_wrong_use_names_the_mistake_and_exits_with_2(
     assert "Traceback" not in done.stderr
 
 
+def test_windows_is_refused_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(app.sys, "platform", "win32")
+    with pytest.raises(SystemExit) as end:
+        app.main()
+    assert end.value.code == 2
+    assert "on Linux and macOS only: on Windows use WSL 2" in capsys.readouterr().err
+
+
 def test_the_demo_refuses_a_folder_with_files_of_others(tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
