@@ -39,7 +39,7 @@ COMMANDS = {
 """Command -> its summary. Each has a module of the same name in this package."""
 
 NOT_ON_WINDOWS = (
-    "it runs on Linux and macOS only: on Windows use WSL 2 (processes are watched and ended, folders flushed to disk, "
+    "it runs on Linux and macOS only: on Windows use WSL 2 (processes are watched and ended, folders flushed, "
     "and the champion linked, with calls that Windows does not have)"
 )
 
