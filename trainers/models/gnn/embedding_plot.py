@@ -51,8 +51,8 @@ def plot_embeddings(
             )  # fmt: skip
         for cluster in clusters(points, tactics):
             axis.annotate(
-                f"{plot_label(cluster.tactic)}\n{cluster.share:.0%} of {cluster.techniques} techniques", cluster.centre,
-                fontsize=8, ha="center", va="center", zorder=3,
+                f"{plot_label(cluster.tactic)}\n{cluster.share:.0%} of {cluster.techniques} techniques",
+                cluster.centre, fontsize=8, ha="center", va="center", zorder=3,
                 bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": "0.6", "alpha": 0.85},
             )  # fmt: skip
         xlabel, ylabel = (
