@@ -4,9 +4,10 @@
     *.json                  STIX bundles of ATT&CK, as MITRE publishes them
     *.yaml, *.yml           Nuclei templates, as their project publishes them
 
-`read_events` reads all three from the folder and its subfolders, in this order: bundles by release, templates, then
-exported events, so that an exported event replaces another with the same id. The files are not trusted: no link is
-followed, sizes are limited, and items that can't be used are counted and logged while the rest is read.
+`read_events` reads all three from the folder and its subfolders, in this order: bundles by the release inside them,
+templates, exported events, so that an exported event replaces another with the same id. Of several full releases of
+a domain only the last is read. The files are not trusted: no link is followed, sizes are limited, and items that
+can't be used are counted and logged while the rest is read.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from schemas.codec import decode, encode
 from schemas.encoding import EncodedEvent
 from schemas.errors import BadConfiguration, BadRecord
 from schemas.events import MAX_EVENT_BYTES, Event
-from schemas.taxonomy import release_order
 from schemas.topics import EVENT_TOPICS, Topic, topic_of
 from streams.fetchers.base import limits
 from streams.fetchers.base.feed import Outcome, RejectedItem
@@ -86,15 +86,42 @@ def read_events(folder: Path | str, rejected: Counter[str] | None = None) -> Ite
 
 
 def _bundle_events(root: Path, paths: Iterable[str], reasons: Counter[str]) -> Iterator[Event]:
-    names = (path for path in paths if path.lower().endswith(".json"))
-    for path in sorted(names, key=lambda path: (release_order(Path(path).stem), path)):
+    for path, domain in _bundles(root, paths):
         try:
             data = read_without_links(root / path, limits.MAX_RESOURCE_BYTES)
-            outcomes = attack.parse(data, domain_of(path, data), Path(path).name).outcomes
+            outcomes = attack.parse(data, domain, Path(path).name).outcomes
         except BadRecord as error:
             _reject(reasons, path, error)
         else:
             yield from _usable(outcomes, reasons)
+
+
+def _bundles(root: Path, paths: Iterable[str]) -> Iterator[tuple[str, Domain]]:
+    """The bundles with their domains, in their order; of the full releases of a domain only the last."""
+    of_domain: dict[Domain, list[str]] = {}
+    for path in sorted(path for path in paths if path.lower().endswith(".json")):
+        domain = domain_of(path, _read(root, path))
+        of_domain.setdefault(domain, []).append(path)
+    for domain, of_one in of_domain.items():
+        several = len(of_one) > 1
+        editions = sorted((_edition(root, path, domain) if several else attack.Edition(), path) for path in of_one)
+        older_releases = [path for edition, path in editions if edition.is_complete][:-1]
+        yield from ((path, domain) for _, path in editions if path not in older_releases)
+
+
+def _edition(root: Path, path: str, domain: Domain) -> attack.Edition:
+    try:
+        return attack.edition(_read(root, path), domain, Path(path).name)
+    except BadRecord:  # it is rejected when it is parsed
+        return attack.Edition()
+
+
+def _read(root: Path, path: str) -> bytes:
+    """The bytes of a bundle; none if it can't be read, which is rejected when it is parsed."""
+    try:
+        return read_without_links(root / path, limits.MAX_RESOURCE_BYTES)
+    except BadRecord:
+        return b""
 
 
 def domain_of(path: str, data: bytes) -> Domain:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from schemas.events import Event, Relationship, Technique
 from schemas.journal import Instruction, key_hash
 from schemas.taxonomy import tactic_labels
+from schemas.text import meaningful, means_something
 from streams.core.projections.base import Projection, any_end_inactive
 from streams.core.projections.text import CleanText
 
@@ -114,7 +115,7 @@ def _explanation_and_detection(key: str, technique: Technique, clean: CleanText)
     explanation = _instruction(
         EXPLAIN_PROMPTS, key, technique, answer=_answer(clean, _definition(technique), technique.text)
     )
-    if not technique.detection.strip():
+    if not means_something(technique.detection):
         return (explanation,)
     lead = (
         f"{technique.name} ({technique.id}), which serves {describe_tactics(technique.tactics)}, "
@@ -129,7 +130,7 @@ def _definition(technique: Technique) -> str:
     domain = _DOMAINS.get(technique.domain, "ATT&CK")
     tactics = describe_tactics(technique.tactics)
     definition = f"{technique.name} ({technique.id}) is a {kind} of {domain} that serves {tactics}."
-    platforms = [platform for platform in technique.platforms if platform != "PRE"]
+    platforms = [platform for platform in meaningful(technique.platforms) if platform != "PRE"]
     return f"{definition} It concerns {enumerate_words(platforms)}." if platforms else definition
 
 

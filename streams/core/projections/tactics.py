@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from schemas.events import Event, Relationship, Technique, Template
 from schemas.taxonomy import SEVERITIES, severity_label, tactic_labels
+from schemas.text import meaningful
 from streams.core.projections.base import Projection
 from streams.core.projections.text import CleanText
 
@@ -58,7 +59,7 @@ def _procedure(event: Relationship, clean: CleanText) -> Projection:
 def _template(event: Template, clean: CleanText) -> Projection:
     return Projection(
         key=f"template:{event.id}",
-        text=clean(f"{event.name}. Tags: {', '.join(event.tags)}. {event.text}"),
+        text=clean(f"{event.name}. Tags: {', '.join(meaningful(event.tags))}. {event.text}"),
         labels=(severity_label(event.severity),),
         retracted=event.status != "active" or event.severity not in SEVERITIES,
     )

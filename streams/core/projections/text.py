@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from schemas.text import text_or_nothing
+
 MAX_TEXT_CHARS = 8_000
 """Longer texts are truncated. No encoder here reads further, and journal records stay small."""
 
@@ -23,7 +25,8 @@ def clean_text(text: str) -> str:
         text: A description, of any length. Only the first `4 * MAX_TEXT_CHARS` characters are read.
 
     Returns:
-        One line of at most `MAX_TEXT_CHARS` characters, without whitespace at its ends. Empty for an empty text.
+        One line of at most `MAX_TEXT_CHARS` characters, without whitespace at its ends. Empty for an empty text,
+        and for one that means nothing, such as `None`.
 
     >>> clean_text("[Shamoon](https://x.test/S0140) obtains the time.(Citation: Palo Alto 2016)")
     'Shamoon obtains the time.'
@@ -35,4 +38,4 @@ def clean_text(text: str) -> str:
         text = _LINK.sub(r"\1", text)
     if "<" in text:
         text = _TAG.sub("", text)
-    return " ".join(text.split())[:MAX_TEXT_CHARS]
+    return text_or_nothing(" ".join(text.split())[:MAX_TEXT_CHARS])

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
+from typing import NamedTuple
 
 from schemas.encoding import EncodedEvent
 from schemas.errors import BadRecord
@@ -25,7 +26,7 @@ from streams.fetchers.feeds import attack_events
 from streams.fetchers.formats import stix
 from streams.fetchers.formats import stix_bundle as bundle
 from streams.fetchers.formats.stix import Domain
-from streams.fetchers.formats.stix_selection import BundleObject, Selection, readable, select
+from streams.fetchers.formats.stix_selection import BundleObject, readable, select
 from streams.fetchers.sources.folder import read_file
 from streams.fetchers.sources.package import PackageFile
 from streams.fetchers.sources.resource import ParsedResource, Resource
@@ -33,9 +34,6 @@ from streams.fetchers.sources.resource import ParsedResource, Resource
 _URL = "https://raw.githubusercontent.com/mitre-attack/attack-stix-data/master/{0}/{0}.json"
 _RELEASE_IN_NAME = re.compile(r"-(\d{1,9}\.\d{1,9})\.json")
 _RANK: dict[type, int] = {Technique: 0, Entity: 1, Relationship: 2}
-
-Order = tuple[int, tuple[int, ...]]
-"""Sort key of bundles: when anything in it was last modified, ms since 1970; then the release."""
 
 
 def parse(data: bytes, domain: Domain, file_name: str = "", feed: str = "") -> ParsedResource:
@@ -55,7 +53,8 @@ def parse(data: bytes, domain: Domain, file_name: str = "", feed: str = "") -> P
     release = _release(selection.objects, file_name)
     found = attack_events.outcomes(selection, feed, domain, release)
     outcomes = sorted([*selection.outcomes, *found], key=_order)
-    return ParsedResource(release, outcomes, is_complete=_is_complete(selection, domain, file_name))
+    is_complete = _is_complete(selection.objects, selection.ids, domain, file_name)
+    return ParsedResource(release, outcomes, is_complete=is_complete)
 
 
 def _collections(objects: Iterable[BundleObject]) -> list[BundleObject]:
@@ -64,11 +63,15 @@ def _collections(objects: Iterable[BundleObject]) -> list[BundleObject]:
 
 def _release(objects: Iterable[BundleObject], file_name: str) -> str:
     """The release in the bundle, else in the file name, else the day of the last change."""
+    last = max((each.object.modified for each in objects if each.modified_ms >= 0), default="")
+    return _numbered_release(objects, file_name) or last[: len("2024-04-28")]
+
+
+def _numbered_release(objects: Iterable[BundleObject], file_name: str) -> str:
+    """The release in the bundle, else in the file name, else nothing."""
     own = [version for each in _collections(objects) if (version := _release_of(each))]
     named = _RELEASE_IN_NAME.search(file_name)
-    if own or named:
-        return max(own, key=release_order) if own else named[1] if named else ""
-    return max((each.object.modified for each in objects if each.modified_ms >= 0), default="")[: len("2024-04-28")]
+    return max(own, key=release_order) if own else named[1] if named else ""
 
 
 def _release_of(collection: BundleObject) -> str:
@@ -78,27 +81,45 @@ def _release_of(collection: BundleObject) -> str:
         return ""
 
 
-def _is_complete(selection: Selection, domain: Domain, file_name: str) -> bool:
+def _is_complete(objects: Iterable[BundleObject], ids: Set[str], domain: Domain, file_name: str) -> bool:
     """Whether a bundle is a full release, and not an excerpt of one."""
-    if collections := _collections(selection.objects):
+    if collections := _collections(objects):
         contents = {content.object_ref for each in collections for content in each.object.x_mitre_contents}
-        return contents <= selection.ids
+        return contents <= ids
     return re.fullmatch(rf"{domain}(-\d{{1,9}}\.\d{{1,9}})?\.json", file_name) is not None
 
 
-def bundle_order(data: bytes, file_name: str) -> Order:
-    """The place of a bundle among others of its domain; the last is the newest, whatever its file is called.
+class Edition(NamedTuple):
+    """What a bundle is among others of its domain; the greatest is the newest, whatever its file is called.
+
+    Attributes:
+        modified_ms: When anything in it was last modified, ms since 1970.
+        release: Its release, as a sort key; empty where it has no number.
+        is_complete: Whether it is a full release.
+    """
+
+    modified_ms: int = 0
+    release: tuple[int, ...] = ()
+    is_complete: bool = False
+
+
+def edition(data: bytes, domain: Domain, file_name: str) -> Edition:
+    """Which edition a bundle is.
 
     Args:
         data: The bundle.
+        domain: Its domain.
         file_name: Its name; gives the release if the bundle does not.
 
     Raises:
         BadRecord: `not-a-bundle` or `too-many`.
     """
     objects = readable(bundle.raw_objects(data))
-    latest_ms = max((each.modified_ms for each in objects), default=0)
-    return latest_ms, release_order(_release(objects, file_name))
+    return Edition(
+        max((each.modified_ms for each in objects), default=0),
+        release_order(_numbered_release(objects, file_name)),
+        _is_complete(objects, {each.object.id for each in objects}, domain, file_name),
+    )
 
 
 def _order(outcome: Outcome) -> tuple[int, int, str]:
@@ -153,14 +174,15 @@ def _bundle_in_folder(domain: Domain, folder: Path) -> Path:
     """The newest of `<domain>.json` and `<domain>-<release>.json` in a folder."""
     unnumbered = folder / f"{domain}.json"
     found = [path for path in (unnumbered, *sorted(folder.glob(f"{domain}-*.json"))) if path.is_file()]
-    return max(found, key=_order_of_file) if len(found) > 1 else found[0] if found else unnumbered
+    newest = functools.partial(_edition_of_file, domain)
+    return max(found, key=newest) if len(found) > 1 else found[0] if found else unnumbered
 
 
-def _order_of_file(path: Path) -> Order:
+def _edition_of_file(domain: Domain, path: Path) -> Edition:
     try:
-        return bundle_order(read_file(path, limits.MAX_RESOURCE_BYTES), path.name)
+        return edition(read_file(path, limits.MAX_RESOURCE_BYTES), domain, path.name)
     except BadRecord:
-        return 0, ()
+        return Edition()
 
 
 def _bundle_in_package(domain: Domain) -> PackageFile:

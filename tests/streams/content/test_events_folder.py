@@ -15,7 +15,7 @@ from schemas.events import MAX_EVENT_BYTES, Event, Relationship, Technique
 from schemas.topics import EVENT_TOPICS, RELATIONSHIPS, TECHNIQUES, topic_of
 from streams.content.events_folder import read_events, write_events
 from tests.flow.events import group, random_events, technique, template
-from tests.streams.fetchers.stix_bundles import bundle, ordinary, relationship, written
+from tests.streams.fetchers.stix_bundles import bundle, ordinary, relationship, thing, written
 from tests.streams.fetchers.stix_bundles import group as stix_group
 from tests.streams.fetchers.stix_bundles import technique as stix_technique
 
@@ -49,7 +49,7 @@ def test_files_as_upstream_publishes_them_are_read_and_the_export_has_the_last_w
     (tmp_path / "attack").mkdir()
     (tmp_path / "nuclei").mkdir()
     written(tmp_path / "attack", stix_technique(1, "New"), name="enterprise-attack-16.1.json")
-    written(tmp_path / "attack", stix_technique(1, "Old"), *ordinary(3), name="enterprise-attack-9.0.json")
+    written(tmp_path / "attack", stix_technique(1, "Old"), *ordinary(3), name="more.json")
     (tmp_path / "nuclei" / "a.yaml").write_text(TEMPLATE)
     write_events(tmp_path / "export", [technique(2), group(7)])
     found = list(read_events(tmp_path))
@@ -58,6 +58,14 @@ def test_files_as_upstream_publishes_them_are_read_and_the_export_has_the_last_w
     assert counted[TECHNIQUES.name, "T1002"] == technique(2)
     assert len([event for event in found if isinstance(event, Relationship)]) == 3
     assert ("threat.templates.v1", "nuclei-templates:a-login") in counted
+
+
+def test_of_several_releases_the_newest_by_what_is_inside_counts_alone(tmp_path: Path) -> None:
+    collection = thing("x-mitre-collection", 9, "ATT&CK", x_mitre_version="18.1")
+    written(tmp_path, stix_technique(1, "New"), collection, name="enterprise-attack.json")
+    written(tmp_path, stix_technique(1, "Old"), stix_technique(2), name="enterprise-attack-15.1.json")
+    found = list(read_events(tmp_path))
+    assert [(event.id, event.release) for event in found] == [("T1001", "18.1")]
 
 
 @pytest.mark.parametrize(

@@ -95,3 +95,15 @@ def test_instructions_have_many_wordings_and_an_edited_answer_keeps_its_instruct
 def test_a_truncated_text_is_within_the_limit_and_a_text_that_fits_is_unchanged(text: str, max_chars: int) -> None:
     assert len(truncate(text, max_chars)) <= max_chars + len(" ...")
     assert truncate(text, len(text)) == text
+
+
+def test_values_that_mean_nothing_are_not_said() -> None:
+    silent = msgspec.structs.replace(
+        technique(), platforms=("None",), detection="N/A", text="None", tactics=("impact",), status="active"
+    )
+    found = phi3_example(silent).instructions
+    assert len(found) == 1
+    assert "None" not in found[0].output
+    assert "It concerns" not in found[0].output
+    some = msgspec.structs.replace(silent, platforms=("None", "Linux"))
+    assert phi3_example(some).instructions[0].output.endswith("It concerns Linux.")
