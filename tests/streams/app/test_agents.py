@@ -9,7 +9,7 @@ import pytest
 from kafka import TopicPartition
 from prometheus_client import REGISTRY
 
-from schemas.errors import BadConfiguration, RetryLater
+from schemas.errors import BadConfiguration, RestartRequired, RetryLater
 from streams.app import agents
 from streams.app.sink import ConsumedMessage
 from tests.flow.events import technique
@@ -63,10 +63,11 @@ def test_a_batch_is_retried_until_it_is_written_and_is_counted_once(waits: list[
     assert counted("sx9_messages_processed_total") - processed == 2
 
 
-def test_an_error_that_waiting_does_not_resolve_is_not_retried(waits: list[float]) -> None:
-    sink = FlakySink(RetryLater("away"), BadConfiguration("the password changed"))
+@pytest.mark.parametrize("lasting", [BadConfiguration("the password changed"), RestartRequired("in a fatal state")])
+def test_an_error_that_waiting_does_not_resolve_is_not_retried(waits: list[float], lasting: Exception) -> None:
+    sink = FlakySink(RetryLater("away"), lasting)
     processed = counted("sx9_messages_processed_total")
-    with pytest.raises(BadConfiguration, match="the password changed"):
+    with pytest.raises(type(lasting)):
         asyncio.run(agents.process_batch(sink, BATCH, "flaky"))
     assert (len(sink.attempts), waits) == (2, [1.0])
     assert counted("sx9_messages_processed_total") == processed
