@@ -71,7 +71,8 @@ def clusters(points: npt.NDArray[np.float64], tactics: Sequence[Sequence[str]]) 
         tactics: Of each node; a node without any belongs to no cluster.
 
     Returns:
-        At most `MAX_CLUSTERS`, the largest first; none with fewer than two times `CLUSTER_TECHNIQUES` techniques.
+        For each tactic that is the most frequent one of a cluster, the cluster with most of its techniques, at most
+        `MAX_CLUSTERS`; none with fewer than two times `CLUSTER_TECHNIQUES` techniques.
     """
     techniques = np.array([node for node, names in enumerate(tactics) if names], dtype=np.int64)
     count = min(MAX_CLUSTERS, len(techniques) // CLUSTER_TECHNIQUES, len(np.unique(points[techniques], axis=0)))
@@ -86,7 +87,11 @@ def clusters(points: npt.NDArray[np.float64], tactics: Sequence[Sequence[str]]) 
         names = Counter(name for node in nodes for name in set(tactics[node]))
         tactic, most = min(names.items(), key=lambda item: (-item[1], item[0]))
         found.append(Cluster((float(x), float(y)), tactic, most / len(nodes), len(nodes)))
-    return sorted(found, key=lambda cluster: (-cluster.techniques, cluster.tactic, cluster.centre))
+    found.sort(key=lambda cluster: (-cluster.share * cluster.techniques, cluster.tactic, cluster.centre))
+    named: dict[str, Cluster] = {}
+    for cluster in found:
+        named.setdefault(cluster.tactic, cluster)
+    return list(named.values())
 
 
 def principal_components(

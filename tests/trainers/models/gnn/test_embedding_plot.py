@@ -35,6 +35,14 @@ def test_a_cluster_has_the_name_of_its_most_frequent_tactic_and_is_where_its_tec
         assert (found[name].share, found[name].techniques) == (1.0, CLUSTER_TECHNIQUES)
 
 
+def test_a_tactic_that_dominates_several_clusters_is_named_once_where_most_of_its_techniques_are() -> None:
+    points, _ = two_groups(CLUSTER_TECHNIQUES)
+    points = np.vstack([points, points[:CLUSTER_TECHNIQUES]])
+    (cluster,) = clusters(points, [("stealth",)] * len(points))
+    assert cluster.tactic == "stealth"
+    assert cluster.centre[0] < 0
+
+
 def test_few_techniques_have_no_clusters() -> None:
     assert clusters(*two_groups(2)) == []
     assert clusters(np.zeros((0, 2)), []) == []
