@@ -25,13 +25,24 @@ from benchmarks.stage import (
 from schemas.codec import encode
 from schemas.events import Event
 from schemas.journal import Source
-from schemas.topics import ENTITIES, EVENT_TOPICS, JOURNAL, RELATIONSHIPS, TECHNIQUES, partition_of, topic_of
+from schemas.topics import (
+    ENTITIES,
+    EVENT_TOPICS,
+    JOURNAL,
+    RELATIONSHIPS,
+    TECHNIQUES,
+    TOPICS,
+    partition_of,
+    topic_of,
+)
 from streams.app.journal_sink import JOURNALED, JournalSink
 from streams.app.sink import ConsumedMessage
 from streams.app.wiring import ROLES, Role
 from streams.core.projections.base import project
 from streams.local.services import Endpoints
+from transport.admin import admin_client
 from transport.kafka import RecordProducer, consumer, end_offset, producer, read_range
+from transport.topics import TopicIds
 
 OURS, BASE, QUIX, DRIVER = "ours", "base", "quix", "driver"
 WARM_UP = 1_000
@@ -155,8 +166,8 @@ def fold(stage: Stage, report: Report) -> None:
 
 def _fill_journal(stage: Stage, bootstrap: str) -> None:
     """Write as many examples to the journal as the run has events, with the sink of the journal role."""
-    writer = producer(bootstrap)
-    sink = JournalSink(RecordProducer(writer), {}, {})
+    writer, admin = producer(bootstrap), admin_client(bootstrap)
+    sink = JournalSink(RecordProducer(writer), {}, {}, TopicIds(admin, TOPICS))
     examples = (event for event in stage.events_of(JOURNALED, stage.events) if _is_example(event))
     numbered = enumerate(itertools.islice(examples, stage.events))
     with stage.task("fold: writing the journal", stage.events) as advance:
@@ -166,6 +177,7 @@ def _fill_journal(stage: Stage, bootstrap: str) -> None:
             )
             advance(len(part))
     writer.close()
+    admin.close()
 
 
 def memory(stage: Stage, report: Report) -> None:

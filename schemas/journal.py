@@ -25,17 +25,26 @@ HOLDOUT_PER_MILLE = 100
 never changes."""
 
 
-class Source(msgspec.Struct, frozen=True):
-    """The position of the event that a record was made from, by which a redelivery is recognized."""
+class Source(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The position of the event that a record was made from, by which a redelivery is recognized.
+
+    `topic_id` is the id that Kafka gave the topic: one that is deleted and made again has another, and its offsets
+    begin anew. It is empty in older records.
+    """
 
     topic: str
     partition: int
     offset: int
     timestamp_ms: int = 0
+    topic_id: str = ""
+
+
+SeenOffsets = dict[str, int]
+"""The events of one topic partition in a journal: id of the topic -> highest offset; the present id comes last."""
 
 
 def source_partition(source: Source) -> str:
-    """The topic partition of an event, under which readers remember its latest offset.
+    """The topic partition of an event, under which readers remember its `SeenOffsets`.
 
     >>> source_partition(Source("threat.techniques.v1", 3, 17))
     'threat.techniques.v1/3'
@@ -43,14 +52,37 @@ def source_partition(source: Source) -> str:
     return f"{source.topic}/{source.partition}"
 
 
-def is_redelivery(source: Source, last_offset: int | None) -> bool:
+def seen_offset(seen: SeenOffsets, topic_id: str) -> int:
+    """The highest event offset of a topic that a journal holds; -1 if it holds none.
+
+    >>> seen_offset({"a": 7}, "a"), seen_offset({"a": 7}, "b"), seen_offset({"": 7}, "b")
+    (7, -1, 7)
+    """
+    return seen.get(_topic_of(seen, topic_id), -1)
+
+
+def is_redelivery(source: Source, seen: SeenOffsets) -> bool:
     """Whether a journal record repeats an event that an earlier record of the journal was made from.
 
     Args:
         source: The event of the record.
-        last_offset: Highest event offset seen in its topic partition; None: none yet.
+        seen: Of the topic partition of the event; the event is added to it.
     """
-    return last_offset is not None and source.offset <= last_offset
+    topic_id = _topic_of(seen, source.topic_id)
+    if not topic_id and source.topic_id and seen:
+        seen[source.topic_id] = seen.pop("")
+        topic_id = source.topic_id
+    if source.offset <= seen.get(topic_id, -1):
+        return True
+    seen[topic_id] = source.offset
+    return False
+
+
+def _topic_of(seen: SeenOffsets, topic_id: str) -> str:
+    """The key of a topic. Records without an id are of the topic that is there at the time."""
+    if topic_id in seen or not seen:
+        return topic_id
+    return "" if "" in seen else topic_id or list(seen)[-1]
 
 
 class Instruction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -67,14 +67,14 @@ def last_fingerprint(log: PartitionLog, next_offset: int) -> str:
     return fingerprint(last[-1]) if last else ""
 
 
-def last_record(log: PartitionLog, record_type: Any) -> Any:
-    """The last record of a log; None if it has none. Messages after it that hold no record are passed over."""
+def last_record(log: PartitionLog, record_type: Any) -> tuple[Any, Any] | None:
+    """(message, record) of the last record of a log; None if it has none. Messages without one are passed over."""
     end = log.end()
     length = 1
     while end > 0:
         start = max(end - length, 0)
         messages = (message for batch in log.read(start, end) for message in batch)
-        records = [record for _, record in decoded(messages, record_type, log.topic, log.partition)]
+        records = list(decoded(messages, record_type, log.topic, log.partition))
         if records:
             return records[-1]
         end, length = start, length * 10

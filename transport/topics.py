@@ -1,15 +1,15 @@
-"""Creates the topics of `schemas.topics.TOPICS`, and lists their partitions."""
+"""Creates the topics of `schemas.topics.TOPICS`, lists their partitions, and sees when one is made again."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource
 
-from schemas.errors import BadConfiguration
+from schemas.errors import BadConfiguration, RestartRequired
 from schemas.topics import TOPICS, Topic
 from transport.admin import admin_client
 from transport.kafka import kafka_errors
@@ -32,6 +32,57 @@ def partitions_of(reader: KafkaConsumer, topics: Iterable[Topic]) -> tuple[Topic
             raise BadConfiguration(f"there is no topic {topic.name}: `sx9 up` makes the topics")
         found += [TopicPartition(topic.name, n) for n in numbers if n < topic.partitions or not topic.by_model]
     return tuple(found)
+
+
+class TopicIds(Mapping[str, str]):
+    """The ids that Kafka gave to topics, by name, as they were when this was made.
+
+    A topic that is deleted and made again gets another id. What was read from it, or is known of it, says nothing
+    about the new one.
+
+    Args:
+        admin: An admin client.
+        topics: The topics.
+
+    Raises:
+        BadConfiguration: One of them does not exist.
+        RetryLater: The broker does not answer.
+    """
+
+    def __init__(self, admin: KafkaAdminClient, topics: Iterable[Topic]) -> None:
+        self._admin = admin
+        self._names = [topic.name for topic in topics]
+        self._ids = self._ids_now()
+        if missing := [name for name in self._names if name not in self._ids]:
+            raise BadConfiguration(f"there is no topic {', '.join(missing)}: `sx9 up` makes the topics")
+
+    def __getitem__(self, name: str) -> str:
+        return self._ids[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def check(self) -> None:
+        """Make sure that the topics are still the same. Messages that were read before are then of these topics.
+
+        Raises:
+            RestartRequired: One of them was deleted, or deleted and made again. A new process reads it anew.
+            RetryLater: The broker does not answer.
+        """
+        now = self._ids_now()
+        if changed := [name for name in self._names if now.get(name) != self._ids[name]]:
+            raise RestartRequired(
+                f"topic {', '.join(changed)} was deleted, and may have been made again: this process has to be "
+                "started again, and then reads the new one from its beginning"
+            )
+
+    def _ids_now(self) -> dict[str, str]:
+        with kafka_errors(f"looking up {', '.join(self._names)}"):
+            described = self._admin.describe_topics(self._names)
+        return {found["name"]: str(found["topic_id"]) for found in described if found["partitions"]}
 
 
 def create_topics(bootstrap: str, replication_factor: int = 1) -> None:

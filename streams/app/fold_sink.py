@@ -13,10 +13,10 @@ from pathlib import Path
 
 from kafka import KafkaConsumer, TopicPartition
 
-from schemas.errors import BadRecord
+from schemas.errors import BadConfiguration, BadRecord
 from schemas.journal import Record
 from schemas.models import MODELS
-from schemas.topics import TRIGGERS, WINDOWS, Topic, partition_of
+from schemas.topics import JOURNAL, TRIGGERS, VERSIONS, WINDOWS, Topic, partition_of
 from schemas.windows import Declined, Trigger, Window
 from streams import telemetry
 from streams.app.dead_letters import dead_letter_writer, decode_messages
@@ -25,11 +25,15 @@ from streams.app.sink import ConsumedMessage
 from streams.core.fold import Output, State, step
 from transport.kafka import RecordProducer
 from transport.partition_log import KafkaPartitionLog, last_record
+from transport.topics import TopicIds
 
 log = logging.getLogger(__name__)
 
 SNAPSHOT_EVERY = 20_000
 """Journal records between two snapshots."""
+
+JOURNAL_ID = "journal_id"
+"""Header of windows and triggers: the id of the journal topic whose offsets they name."""
 
 
 class FoldSink:
@@ -39,12 +43,20 @@ class FoldSink:
         producer: For windows, triggers and dead letters.
         reader: A consumer without a group.
         snapshots_dir: Folder of the snapshots.
+        topics: Ids of the journal topic and of those of the outputs.
+
+    Raises:
+        BadConfiguration: The journal was deleted and made again, but not the topics of its outputs.
 
     Attributes:
         states: Model -> state of its fold.
     """
 
-    def __init__(self, producer: RecordProducer, reader: KafkaConsumer, snapshots_dir: Path) -> None:
+    def __init__(
+        self, producer: RecordProducer, reader: KafkaConsumer, snapshots_dir: Path, topics: TopicIds
+    ) -> None:
+        self._topics = topics
+        self._headers = [(JOURNAL_ID, topics[JOURNAL.name].encode())]
         self._producer = producer
         self._write_dead_letter = dead_letter_writer(producer)
         self._reader = reader
@@ -59,6 +71,7 @@ class FoldSink:
         self._saved = {model: state.next_offset for model, state in self.states.items()}
         for state in self.states.values():
             _set_gauges(state)
+        self._send_open_triggers()
 
     def positions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         """The first offset of each journal that is not folded yet."""
@@ -67,6 +80,7 @@ class FoldSink:
     def write(self, messages: Sequence[ConsumedMessage]) -> None:
         """See `Sink.write`. If messages start after a gap, the gap is read from the journal first."""
         with self._lock:  # a rebalance cancels the agent, but not the thread that writes its batch
+            self._topics.check()
             self._write(messages)
 
     def save(self, model: str) -> None:
@@ -115,10 +129,29 @@ class FoldSink:
 
     def _read_sent(self, model: str) -> None:
         """Read from the topics which windows and triggers were sent; our own may not be acknowledged yet."""
-        self._window_ends[model] = max(self._window_ends[model], _last_sent(self._reader, WINDOWS, model, 0))
-        self._trigger_offsets[model] = max(
-            self._trigger_offsets[model], _last_sent(self._reader, TRIGGERS, model, -1)
-        )
+        self._window_ends[model] = max(self._window_ends[model], self._last_sent(WINDOWS, model, 0))
+        self._trigger_offsets[model] = max(self._trigger_offsets[model], self._last_sent(TRIGGERS, model, -1))
+
+    def _last_sent(self, topic: Topic, model: str, default: int) -> int:
+        """The end of the last window, or the offset of the last trigger, on a topic; `default` if there is none."""
+        found = last_record(KafkaPartitionLog(self._reader, topic, partition_of(model)), topic.record)
+        if found is None:
+            return default
+        message, record = found
+        journal_id = dict(message.headers).get(JOURNAL_ID, self._headers[0][1])
+        if journal_id != self._headers[0][1]:
+            raise BadConfiguration(
+                f"{JOURNAL.name} was deleted and made again, but {topic.name} has decisions about the former one, "
+                f"whose offsets mean something else now: delete {WINDOWS.name}, {TRIGGERS.name} and "
+                f"{VERSIONS.name} too, and move the folder of the models away; then all is made from the events"
+            )
+        return int(record.end if isinstance(record, Window) else record.offset)
+
+    def _send_open_triggers(self) -> None:
+        """Send the triggers that wait for a verdict but are not on their topic, since it was made again."""
+        triggers = (state.open_trigger for state in self.states.values())
+        self._unsent += [trigger for trigger in triggers if trigger is not None]
+        self._send()
 
     def _fill_gap(self, model: str, end: int) -> None:
         """Fold the records that another worker had before a rebalance, and whose outputs it may have sent."""
@@ -141,7 +174,9 @@ class FoldSink:
     def _send_window(self, window: Window) -> None:
         if window.end <= self._window_ends[window.model]:
             return
-        self._producer.send(WINDOWS.name, window, key=window.model, partition=partition_of(window.model))
+        self._producer.send(
+            WINDOWS.name, window, key=window.model, partition=partition_of(window.model), headers=self._headers
+        )
         self._window_ends[window.model] = window.end
         telemetry.WINDOWS_CLOSED.labels(model=window.model, closed_by=window.closed_by).inc()
         log.info("window %s closed by %s: %d examples", window.id, window.closed_by, window.examples)
@@ -149,18 +184,12 @@ class FoldSink:
     def _send_trigger(self, trigger: Trigger) -> None:
         if trigger.offset <= self._trigger_offsets[trigger.model]:
             return
-        self._producer.send(TRIGGERS.name, trigger, key=trigger.model, partition=partition_of(trigger.model))
+        self._producer.send(
+            TRIGGERS.name, trigger, key=trigger.model, partition=partition_of(trigger.model), headers=self._headers
+        )
         self._trigger_offsets[trigger.model] = trigger.offset
         telemetry.TRIGGERS.labels(model=trigger.model, reason=trigger.reason).inc()
         log.info("trigger %s by %s: %d examples", trigger.id, trigger.reason, trigger.examples)
-
-
-def _last_sent(reader: KafkaConsumer, topic: Topic, model: str, default: int) -> int:
-    """The end of the last window, or the offset of the last trigger, on a topic; `default` if there is none."""
-    record = last_record(KafkaPartitionLog(reader, topic, partition_of(model)), topic.record)
-    if record is None:
-        return default
-    return int(record.end if isinstance(record, Window) else record.offset)
 
 
 def _set_gauges(state: State) -> None:

@@ -23,6 +23,7 @@ from streams.core.graph_rows import NODE_LABEL, EdgeRow, GraphRows, NodeRow, bat
 from transport.kafka import RecordProducer
 from transport.neo4j import OutOfMemory, neo4j_errors, out_of_memory_errors
 from transport.retry import retry
+from transport.topics import TopicIds
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,20 @@ MERGE (a)-[r:`%s` {{id: row.id}}]->(b)
 
 _POSITIONS = """UNWIND $rows AS row
 MERGE (p:StreamPosition {topic: row.topic, partition: row.partition})
-SET p.next = CASE WHEN p.next > row.next THEN p.next ELSE row.next END"""
+SET p.next = CASE WHEN p.next > row.next THEN p.next ELSE row.next END, p.topic_id = row.topic_id"""
+
+_REPLACED: LiteralString = """MATCH (p:StreamPosition) WHERE p.topic_id <> $ids[p.topic]
+RETURN collect(DISTINCT p.topic) AS topics"""
+
+_FORGET: tuple[LiteralString, ...] = (
+    f"MATCH (n:{NODE_LABEL}) WHERE n.offset > -1 SET n.offset = -1",
+    f"MATCH (:{NODE_LABEL})-[r]->() WHERE r.offset > -1 SET r.offset = -1",
+    "MATCH (p:StreamPosition) WHERE p.topic IN $topics DELETE p",
+)
+
+_ADOPT: LiteralString = """MATCH (p:StreamPosition)
+SET p.topic_id = coalesce(p.topic_id, $ids[p.topic])
+RETURN p.topic AS topic, p.partition AS partition, p.next AS next"""
 
 
 def create_constraints(driver: Driver) -> None:
@@ -89,24 +103,35 @@ class GraphSink:
     Args:
         driver: Driver of the Neo4j that holds it.
         producer: For dead letters.
+        topics: Ids of the topics that are read.
     """
 
-    def __init__(self, driver: Driver, producer: RecordProducer) -> None:
+    def __init__(self, driver: Driver, producer: RecordProducer, topics: TopicIds) -> None:
+        self._topics = topics
         self._driver = driver
         self._producer = producer
         self._write_dead_letter = dead_letter_writer(producer)
 
     def positions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """The positions that are stored in the graph; 0 for a partition that has none."""
+        """The positions that are stored in the graph; 0 for a partition that has none.
+
+        A position in a topic that was deleted and made again is dropped, and so are the offsets of all rows: they
+        order nothing any more. A position without the id of its topic is of the topic that is there now.
+        """
+        ids = {name: self._topics[name] for name in {partition.topic for partition in partitions}}
         with neo4j_errors("reading positions"):
-            found, _, _ = self._driver.execute_query(
-                "MATCH (p:StreamPosition) RETURN p.topic AS topic, p.partition AS partition, p.next AS next"
-            )
+            replaced = self._driver.execute_query(_REPLACED, ids=ids).records[0]["topics"]
+            if replaced:
+                log.warning("%s: made again since the graph was written; read from the beginning", replaced)
+                for statement in _FORGET:
+                    self._driver.execute_query(statement, topics=replaced)
+            found, _, _ = self._driver.execute_query(_ADOPT, ids=ids)
         stored = {TopicPartition(row["topic"], row["partition"]): row["next"] for row in found}
         return {partition: stored.get(partition, 0) for partition in partitions}
 
     def write(self, messages: Sequence[ConsumedMessage]) -> None:
         """See `Sink.write`."""
+        self._topics.check()
         for part in _parts(messages):
             events = {id(message): event for message, event in self._storable(part)}
             self._producer.flush()  # the dead letters, before the positions pass over their messages
@@ -141,6 +166,7 @@ class GraphSink:
 
     def _write_transaction(self, events: Sequence[DecodedMessage], positions: list[dict[str, Any]]) -> None:
         rows = batch_rows((event, message.offset) for message, event in events if event)
+        positions = [row | {"topic_id": self._topics[row["topic"]]} for row in positions]
         with neo4j_errors(f"writing {len(events)} events"), self._driver.session() as session:
             session.execute_write(_write_rows, rows, positions)
 

@@ -17,13 +17,14 @@ from kafka import TopicPartition
 
 from schemas.errors import BadRecord
 from schemas.events import Event
-from schemas.journal import Source
+from schemas.journal import SeenOffsets, Source, seen_offset
 from schemas.models import MODEL_SPECS
 from schemas.topics import EVENT_TOPICS, JOURNAL, partition_of, topics_of
 from streams.app.dead_letters import dead_letter_writer, decode_messages
 from streams.app.sink import ConsumedMessage
 from streams.core.projections.base import project_all
 from transport.kafka import RecordProducer
+from transport.topics import TopicIds
 
 JOURNALED = tuple(topic for topic in EVENT_TOPICS if any(topic in topics_of(spec) for spec in MODEL_SPECS))
 """Topics with events that a model learns from."""
@@ -34,17 +35,19 @@ class JournalSink:
 
     Args:
         producer: Its client has `delivery_timeout_ms=transport.kafka.NO_DELIVERY_TIMEOUT_MS`.
-        seen: Model -> source partition -> last event offset in the journal
-            (`streams.core.fold.State.source_offsets`).
+        seen: Model -> source partition -> the events in the journal (`streams.core.fold.State.source_offsets`).
         committed: Committed offsets of the group. They also cover events that gave no example.
+        topics: Ids of the topics that are read and of the journal.
     """
 
     def __init__(
         self,
         producer: RecordProducer,
-        seen: Mapping[str, Mapping[str, int]],
+        seen: Mapping[str, Mapping[str, SeenOffsets]],
         committed: Mapping[TopicPartition, int],
+        topics: TopicIds,
     ) -> None:
+        self._topics = topics
         self._producer = producer
         self._write_dead_letter = dead_letter_writer(producer)
         self._seen = seen
@@ -63,6 +66,7 @@ class JournalSink:
     def write(self, messages: Sequence[ConsumedMessage]) -> None:
         """See `Sink.write`."""
         with self._lock:  # a rebalance cancels the agent, but not the thread that writes its batch
+            self._topics.check()
             for message, event in decode_messages(self._not_sent(messages), Event, self._write_dead_letter):
                 self._send(message, event)
             self._producer.flush()
@@ -78,7 +82,9 @@ class JournalSink:
 
     def _send(self, message: ConsumedMessage, event: Event) -> None:
         """Send the examples of an event to the journals that do not hold it."""
-        source = Source(message.topic, message.partition, message.offset, message.timestamp_ms)
+        source = Source(
+            message.topic, message.partition, message.offset, message.timestamp_ms, self._topics[message.topic]
+        )
         observed_ms = _to_ms(message.observed)
         starts = self._starts_of(message.topic_partition)
         # Some journals may hold the event already: it is read again for the journal that has the least.
@@ -98,7 +104,10 @@ class JournalSink:
         if partition not in self._starts:
             name = f"{partition.topic}/{partition.partition}"
             learners = (s for s in MODEL_SPECS if partition.topic in (topic.name for topic in topics_of(s)))
-            self._starts[partition] = [(s.name, self._seen.get(s.name, {}).get(name, -1) + 1) for s in learners]
+            topic_id = self._topics[partition.topic]
+            self._starts[partition] = [
+                (s.name, seen_offset(self._seen.get(s.name, {}).get(name, {}), topic_id) + 1) for s in learners
+            ]
         return self._starts[partition]
 
 

@@ -21,7 +21,7 @@ from prometheus_client import start_http_server
 
 from schemas.journal import PolicyChange, Tick
 from schemas.models import MODELS
-from schemas.topics import EVENT_TOPICS, JOURNAL, Topic, partition_of
+from schemas.topics import EVENT_TOPICS, JOURNAL, TOPICS, Topic, partition_of
 from streams import telemetry
 from streams.app.agents import add_agent
 from streams.app.catch_up import catch_up
@@ -31,7 +31,7 @@ from streams.app.journal_sink import JOURNALED, JournalSink
 from streams.app.policy_file import load_policies
 from streams.app.replay import state_now
 from streams.app.sink import Sink
-from streams.app.worker import ReadCommittedTransport, add_lag_timer, exit_at_sigterm, run_worker
+from streams.app.worker import ReadCommittedTransport, add_lag_timer, add_topics_timer, exit_at_sigterm, run_worker
 from streams.core.fold import State
 from streams.local.services import Endpoints
 from streams.settings import Settings
@@ -39,7 +39,7 @@ from transport.admin import admin_client, alter_group_offsets, committed_offsets
 from transport.kafka import NO_DELIVERY_TIMEOUT_MS, RecordProducer, consumer, producer
 from transport.neo4j import neo4j_driver
 from transport.retry import retry
-from transport.topics import create_topics, partitions_of
+from transport.topics import TopicIds, create_topics, partitions_of
 
 log = logging.getLogger(__name__)
 
@@ -62,11 +62,12 @@ def group_of(role: Role) -> str:
 
 @dataclass(frozen=True)
 class Clients:
-    """The Kafka clients of a role; `reader` belongs to no group."""
+    """The Kafka clients of a role, and the ids of the topics; `reader` belongs to no group."""
 
     admin: KafkaAdminClient
     reader: KafkaConsumer
     producer: RecordProducer
+    topics: TopicIds
 
 
 @contextlib.contextmanager
@@ -80,7 +81,7 @@ def clients(bootstrap: str) -> Iterator[Clients]:
     kafka_producer = producer(bootstrap, delivery_timeout_ms=NO_DELIVERY_TIMEOUT_MS)
     reader = consumer(bootstrap)
     try:
-        yield Clients(admin, reader, RecordProducer(kafka_producer))
+        yield Clients(admin, reader, RecordProducer(kafka_producer), TopicIds(admin, TOPICS))
     finally:
         reader.close()
         kafka_producer.close(timeout=5)
@@ -111,6 +112,7 @@ def run_role(role: Role, settings: Settings, endpoints: Endpoints) -> None:
             app = faust_app(role, settings, endpoints.kafka_bootstrap)
             add_agent(app, role, TOPICS_OF[role], sink)
             add_lag_timer(app, role, LAG_INTERVAL_S)
+            add_topics_timer(app, kafka.topics, LAG_INTERVAL_S)
             if role == "fold" and settings.tick_interval_s:
                 _add_tick_timer(app, settings.tick_interval_s, kafka.producer)
             log.info("%s: live", role)
@@ -133,13 +135,13 @@ def sink_of(role: Role, settings: Settings, endpoints: Endpoints, kafka: Clients
         kafka.producer.flush()
         seen = {model: state.source_offsets for model, state in states.items()}
         committed = retry(lambda: committed_offsets(kafka.admin, group_of(role)))
-        yield JournalSink(kafka.producer, seen, committed)
+        yield JournalSink(kafka.producer, seen, committed, kafka.topics)
     elif role == "fold":
-        yield FoldSink(kafka.producer, kafka.reader, settings.snapshots_dir)
+        yield FoldSink(kafka.producer, kafka.reader, settings.snapshots_dir, kafka.topics)
     else:
         with neo4j_driver(endpoints.neo4j_uri, endpoints.neo4j_user, endpoints.neo4j_password) as driver:
             create_constraints(driver)
-            yield GraphSink(driver, kafka.producer)
+            yield GraphSink(driver, kafka.producer, kafka.topics)
 
 
 def faust_app(role: Role, settings: Settings, bootstrap: str) -> faust.App:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -15,7 +16,9 @@ import faust
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 
+from schemas.errors import RetryLater
 from streams import telemetry
+from transport.topics import TopicIds
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +155,19 @@ def add_lag_timer(app: faust.App, role: str, interval_s: float) -> None:
                 telemetry.LAG.labels(role=role).set(lag)
 
     app.timer(interval_s)(report_lag)
+
+
+def add_topics_timer(app: faust.App, topics: TopicIds, interval_s: float) -> None:
+    """Crash a Faust app within `interval_s` seconds after one of its topics was deleted or made again.
+
+    Its consumer would go on at its offset in the new topic, and pass over what is before it.
+    """
+
+    async def check_topics() -> None:
+        with contextlib.suppress(RetryLater):
+            await asyncio.to_thread(topics.check)
+
+    app.timer(interval_s)(check_topics)
 
 
 async def _lag(app: faust.App) -> int | None:

@@ -26,6 +26,7 @@ from schemas.journal import (
     Record,
     Refused,
     Score,
+    SeenOffsets,
     Tick,
     held_out,
     in_holdout,
@@ -62,7 +63,7 @@ class State(msgspec.Struct, kw_only=True):
         behind_ms: The latest tick, if it was far behind `now_ms`; otherwise 0. See `streams.core.clock`.
         policy: The rules in force.
         has_policy: Whether `policy` comes from the journal; otherwise it is the default of the model.
-        source_offsets: `topic/partition` -> highest event offset folded. An event at or below it is a redelivery.
+        source_offsets: `topic/partition` -> the events folded. An event that is not above them is a redelivery.
         window: The open window.
         pending_spans: Closed windows that the champion was not trained on, oldest first.
         pending_labels: Label -> training examples in the pending spans and the open window.
@@ -91,7 +92,7 @@ class State(msgspec.Struct, kw_only=True):
     behind_ms: int = 0
     policy: Policy = msgspec.field(default_factory=Policy)
     has_policy: bool = False
-    source_offsets: dict[str, int] = {}
+    source_offsets: dict[str, SeenOffsets] = {}
     window: OpenWindow = msgspec.field(default_factory=OpenWindow)
     pending_spans: list[Span] = []
     pending_labels: dict[str, int] = {}
@@ -130,13 +131,13 @@ def initial(model: str) -> State:
 class _Snapshot(msgspec.Struct, frozen=True):
     """A state as it is stored. `format` is increased with each change of the state's fields or their meaning."""
 
-    format: Literal[4]
+    format: Literal[5]
     state: State
 
 
 def snapshot(state: State) -> bytes:
     """The state as bytes; equal states give equal bytes."""
-    return msgspec.json.encode(_Snapshot(4, state))
+    return msgspec.json.encode(_Snapshot(5, state))
 
 
 def restore(data: bytes) -> State:
@@ -209,9 +210,8 @@ def _on_example(state: State, offset: int, example: Example) -> bool:
     """Add an example to the state. True if a decision is due."""
     source = example.source
     partition = source_partition(source)
-    if is_redelivery(source, state.source_offsets.get(partition)):
+    if is_redelivery(source, state.source_offsets.setdefault(partition, {})):
         return False
-    state.source_offsets[partition] = source.offset
     hashed_key = key_hash(example.key)
     holdout = held_out(example) if example.group else in_holdout(hashed_key)  # the same, but hashes only once
     if state.window.is_empty:

@@ -113,6 +113,10 @@ JOURNAL: dict[str, list[Any]] = {
                 target_kind="technique",
             ),
         ),
+        Example(
+            source=Source("threat.techniques.v1", 0, 0, 1_700_000_000_000, "0b5e4a4c-8f0f-4a3c-9d9e-0f6f0e4a7b11"),
+            key="technique:T1", hash="05", text="T1 is a technique.", labels=("execution",),
+        ),
     ],
     "tick": [Tick(1_700_000_000_000)],
     "manual": [Manual(request="r-1", reason="new taxonomy", time_ms=1_700_000_000_000)],

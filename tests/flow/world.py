@@ -13,7 +13,7 @@ from neo4j import GraphDatabase
 from schemas.codec import decode
 from schemas.encoding import encode_event
 from schemas.events import DeadLetter, Event
-from schemas.journal import Example, Promoted, Record, Source
+from schemas.journal import Example, Promoted, Record, SeenOffsets, Source, is_redelivery, source_partition
 from schemas.policy import Policy
 from schemas.topics import DEAD_LETTERS, EVENT_TOPICS, JOURNAL, TOPICS, TRIGGERS, WINDOWS, Topic, partition_of
 from schemas.windows import Trigger
@@ -153,16 +153,13 @@ def complete(world: World, model: str) -> bool:
 
 def effective_examples(journal: Iterable[tuple[int, Record]]) -> list[Example]:
     """The examples that are not redeliveries."""
-    seen: dict[tuple[str, int], int] = {}
-    found = []
-    for _, record in journal:
-        if isinstance(record, Example):
-            source = record.source
-            partition = (source.topic, source.partition)
-            if source.offset > seen.get(partition, -1):
-                seen[partition] = source.offset
-                found.append(record)
-    return found
+    seen: dict[str, SeenOffsets] = {}
+    return [
+        record
+        for _, record in journal
+        if isinstance(record, Example)
+        and not is_redelivery(record.source, seen.setdefault(source_partition(record.source), {}))
+    ]
 
 
 def pure_fold(journal: Iterable[tuple[int, Record]]) -> tuple[State, list[Output]]:

@@ -25,7 +25,7 @@ from kafka.structs import OffsetAndMetadata
 from prometheus_client import start_http_server
 
 from schemas.codec import decode
-from schemas.errors import BadRecord
+from schemas.errors import BadRecord, RetryLater
 from schemas.topics import JOURNAL, TRIGGERS, VERSIONS, partition_of
 from schemas.windows import Trigger
 from trainers import telemetry
@@ -39,10 +39,11 @@ from trainers.settings import TrainerSettings
 from trainers.store.journal_copy import JournalCopy
 from trainers.store.registry import Registry
 from trainers.store.version_log import VersionLog
+from transport.admin import admin_client
 from transport.files import LOCK_TIMEOUT_S, lock
 from transport.kafka import RecordProducer, consumer, kafka_errors, producer
 from transport.partition_log import KafkaPartitionLog
-from transport.topics import partitions_of
+from transport.topics import TopicIds, partitions_of
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ def run_consumer(
         stop: Ends it within seconds, also during a run. Without one, SIGTERM and SIGINT do.
 
     Raises:
+        RestartRequired: The topic of the journal, triggers or versions was deleted and made again.
         RetryLater: Kafka does not answer, or another process is training this model; a later start may succeed.
         BadConfiguration: A setting or the machine must be changed; the message has the remedy.
         Corrupt: The files of a version, or the journal, were changed.
@@ -88,6 +90,8 @@ def run_consumer(
         )
         base = resolve(config.base, settings.cache_dir, architecture)
         log.info("%s: base model %s from %s", model, base.name, base.folder)
+        admin = stack.enter_context(contextlib.closing(admin_client(bootstrap)))
+        topics = TopicIds(admin, (JOURNAL, TRIGGERS, VERSIONS))  # before anything of them is read
         handler = _build_handler(stack, model, settings, config, base, bootstrap)
         group_consumer = consumer(
             bootstrap,
@@ -98,7 +102,8 @@ def run_consumer(
         )
         stack.callback(group_consumer.close, autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
         group_consumer.subscribe([TRIGGERS.name])
-        _consume(group_consumer, TopicPartition(TRIGGERS.name, partition_of(model)), handler, stop)
+        partition = TopicPartition(TRIGGERS.name, partition_of(model))
+        _consume(group_consumer, partition, handler, topics, stop)
 
 
 def _build_handler(
@@ -132,13 +137,24 @@ def _build_handler(
 
 
 def _consume(
-    group_consumer: KafkaConsumer, partition: TopicPartition, handler: TriggerHandler, stop: threading.Event
+    group_consumer: KafkaConsumer,
+    partition: TopicPartition,
+    handler: TriggerHandler,
+    topics: TopicIds,
+    stop: threading.Event,
 ) -> None:
     """Handle the triggers of one partition; see `_poll` for those of the other models."""
     while not stop.is_set():
-        for message in _poll(group_consumer, partition, IDLE_POLL_MS):
+        messages = _poll(group_consumer, partition, IDLE_POLL_MS)
+        try:
+            topics.check()
+        except RetryLater:
+            if messages:
+                raise
+        for message in messages:
             trigger = _decoded(message)
             if trigger is None or _handle_while_polling(group_consumer, partition, handler, trigger, stop):
+                topics.check()
                 _seek(group_consumer, partition, message.offset + 1)
                 _commit(group_consumer, {partition: message.offset + 1})  # 8
             else:

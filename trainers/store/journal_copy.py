@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,6 +30,7 @@ from schemas.journal import (
     Record,
     Refused,
     Score,
+    SeenOffsets,
     held_out,
     is_redelivery,
     source_partition,
@@ -43,12 +45,12 @@ log = logging.getLogger(__name__)
 _TABLES = """
     CREATE TABLE IF NOT EXISTS position (one INTEGER PRIMARY KEY CHECK (one = 1), next INTEGER, fingerprint TEXT);
     CREATE TABLE IF NOT EXISTS examples (offset INTEGER PRIMARY KEY, value BLOB NOT NULL, digest BLOB NOT NULL);
-    CREATE TABLE IF NOT EXISTS seen (partition TEXT PRIMARY KEY, offset INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS seen (partition TEXT PRIMARY KEY, offsets TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS texts (hash INTEGER PRIMARY KEY, first INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS answers (trigger_id TEXT, kind TEXT, PRIMARY KEY (trigger_id, kind)) WITHOUT ROWID;
 """
 _TABLE_NAMES = ("position", "examples", "seen", "texts", "answers")
-_FORMAT = 3
+_FORMAT = 4
 _DAMAGED = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_FORMAT))
 """Primary result codes of SQLite for a file that is not what was written: a page, the header, a missing table."""
 
@@ -255,10 +257,11 @@ class JournalCopy(JournalReader):
     def _copy_example(self, message: ConsumerRecord, example: Example) -> None:
         source = example.source
         partition = source_partition(source)
-        seen = self._db.execute("SELECT offset FROM seen WHERE partition = ?", (partition,)).fetchone()
-        if is_redelivery(source, seen[0] if seen else None):
+        row = self._db.execute("SELECT offsets FROM seen WHERE partition = ?", (partition,)).fetchone()
+        seen: SeenOffsets = json.loads(row[0]) if row else {}
+        if is_redelivery(source, seen):
             return
-        self._db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?)", (partition, source.offset))
+        self._db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?)", (partition, json.dumps(seen)))
         self._db.execute(
             "INSERT INTO examples VALUES (?, ?, ?)", (message.offset, message.value, _digest(message.value or b""))
         )

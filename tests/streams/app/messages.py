@@ -7,7 +7,7 @@ from typing import Any
 
 from schemas.cloudevents import Headers
 from schemas.codec import encode, encode_message
-from schemas.errors import RetryLater
+from schemas.errors import RestartRequired, RetryLater
 from schemas.topics import topic_of
 from streams.app.sink import ConsumedMessage
 
@@ -21,6 +21,21 @@ def message(event: Any, offset: int, partition: int = 0, topic: str = "") -> Con
 def messages(events: Iterable[Any], first: int = 0, topic: str = "") -> list[ConsumedMessage]:
     """Events at offsets starting with `first`."""
     return [message(event, offset, topic=topic) for offset, event in enumerate(events, first)]
+
+
+class FakeTopicIds(dict[str, str]):
+    """`TopicIds` in which each topic has the same id. While `replaced`, the check fails."""
+
+    def __init__(self, topic_id: str = "id-1", *, replaced: bool = False) -> None:
+        self.topic_id = topic_id
+        self.replaced = replaced
+
+    def __missing__(self, _name: str) -> str:
+        return self.topic_id
+
+    def check(self) -> None:
+        if self.replaced:
+            raise RestartRequired("a topic was deleted and made again")
 
 
 class FakeProducer:

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
-from schemas.errors import RetryLater
+from schemas.errors import BadConfiguration, RetryLater
 from schemas.journal import PolicyChange, Promoted, Record
 from schemas.topics import DEAD_LETTERS, JOURNAL, TRIGGERS, WINDOWS, partition_of
 from schemas.windows import Trigger, Window
 from streams.app import fold_sink
 from streams.app.fold_sink import FoldSink
 from streams.core.fold import State, fold, snapshot
-from tests.streams.app.messages import FakeProducer, message
+from tests.streams.app.messages import FakeProducer, FakeTopicIds, message
 from tests.streams.core.records import SMALL, training
 from transport.kafka import RecordProducer, consumer, producer
 from transport.topics import create_topics
@@ -49,7 +49,7 @@ def expected() -> tuple[State, list[Any]]:
 
 
 def sink(fake: FakeProducer, reader: KafkaConsumer, path: Path) -> FoldSink:
-    return FoldSink(fake, reader, path)  # type: ignore[arg-type]
+    return FoldSink(fake, reader, path, FakeTopicIds())  # type: ignore[arg-type]
 
 
 def test_the_outputs_are_those_of_the_pure_fold_each_sent_once(reader: KafkaConsumer, tmp_path: Path) -> None:
@@ -107,6 +107,32 @@ def test_a_record_that_does_not_decode_becomes_a_dead_letter_and_the_fold_skips_
     assert outputs(fake) == expected()[1]
 
 
+def test_a_message_of_a_partition_without_a_model_becomes_a_dead_letter(
+    reader: KafkaConsumer, tmp_path: Path
+) -> None:
+    fake = FakeProducer()
+    stray = message(training(1)[0], 3, 7, JOURNAL.name)
+    sink(fake, reader, tmp_path).write([stray, *at(RECORDS)])
+    assert [(letter.origin, letter.reason) for letter in fake.of(DEAD_LETTERS.name)] == [
+        (f"{JOURNAL.name}/7/3", "no-model")
+    ]
+    assert outputs(fake) == expected()[1]
+
+
+def test_an_open_trigger_that_is_not_on_its_topic_is_sent_at_the_start(
+    reader: KafkaConsumer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, found = fold(State(model=MODEL), list(enumerate(RECORDS[:-1])))
+    monkeypatch.setattr(
+        fold_sink, "load_state", lambda _reader, model, _dir: state if model == MODEL else State(model=model)
+    )
+    fake = FakeProducer()
+    sink(fake, reader, tmp_path)
+    assert outputs(fake) == [output for output in found if isinstance(output, Trigger)][-1:]
+    assert fake.flushed == 1
+    assert fake.headers == [[("journal_id", b"id-1")]]
+
+
 def test_outputs_that_another_worker_sent_before_a_rebalance_are_not_sent_again(
     kafka_bootstrap: str, reader: KafkaConsumer, tmp_path: Path
 ) -> None:
@@ -117,7 +143,7 @@ def test_outputs_that_another_worker_sent_before_a_rebalance_are_not_sent_again(
     writer = producer(kafka_bootstrap)
     real, fake = RecordProducer(writer), FakeProducer()
     first = sink(fake, reader, tmp_path / "first")
-    second = FoldSink(real, reader, tmp_path / "second")
+    second = FoldSink(real, reader, tmp_path / "second", FakeTopicIds())  # type: ignore[arg-type]
     for record in records:
         real.send(JOURNAL.name, record, key=model, partition=number)
     real.flush()
@@ -131,3 +157,5 @@ def test_outputs_that_another_worker_sent_before_a_rebalance_are_not_sent_again(
     wanted = [output for output in found if isinstance(output, Window | Trigger)]
     assert outputs(fake) == wanted[-1:]  # of the last record; the others are on their topics
     assert len(wanted) > 5
+    with pytest.raises(BadConfiguration, match=r"retrain\.journal\.v1 was deleted .* delete retrain\.windows\.v1"):
+        FoldSink(fake, reader, tmp_path / "third", FakeTopicIds("id-2"))  # type: ignore[arg-type]

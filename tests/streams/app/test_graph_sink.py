@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from kafka import TopicPartition
 from neo4j import Driver, GraphDatabase
 
 from schemas.codec import encode
-from schemas.errors import BadConfiguration, RetryLater
+from schemas.errors import BadConfiguration, RestartRequired, RetryLater
 from schemas.events import Event
 from schemas.topics import DEAD_LETTERS
 from streams.app.graph_sink import GraphSink, create_constraints
@@ -20,7 +21,7 @@ from streams.local.services import Endpoints
 from streams.settings import Settings
 from tests.flow.events import FIRST_MS, group, random_events, technique, template, uses
 from tests.flow.graph import expected_graph, positions, stored_graph
-from tests.streams.app.messages import FakeProducer, message, messages
+from tests.streams.app.messages import FakeProducer, FakeTopicIds, message, messages
 
 TOPIC = "threat.test"
 
@@ -40,7 +41,7 @@ def write_batches(driver: Driver, *batches: Sequence[Event | bytes]) -> list[Any
     """Write batches of events to the graph; returns the dead letters."""
     fake, offset = FakeProducer(), 0
     for batch in batches:
-        GraphSink(driver, fake).write(messages(batch, offset, TOPIC))  # type: ignore[arg-type]
+        GraphSink(driver, fake, FakeTopicIds()).write(messages(batch, offset, TOPIC))  # type: ignore[arg-type]
         offset += len(batch)
     return fake.of(DEAD_LETTERS.name)
 
@@ -190,7 +191,7 @@ def test_a_neo4j_that_does_not_answer_raises_retry_later(driver: Driver) -> None
         GraphDatabase.driver("bolt://127.0.0.1:1", max_transaction_retry_time=0.0) as unreachable,
         pytest.raises(RetryLater, match="check that it runs"),
     ):
-        GraphSink(unreachable, FakeProducer()).write([message(group(1), 0)])  # type: ignore[arg-type]
+        GraphSink(unreachable, FakeProducer(), FakeTopicIds()).write([message(group(1), 0)])  # type: ignore[arg-type]
 
 
 def test_a_write_that_neo4j_refuses_raises_bad_configuration(driver: Driver) -> None:
@@ -202,3 +203,36 @@ def test_a_write_that_neo4j_refuses_raises_bad_configuration(driver: Driver) -> 
         driver.execute_query("DROP CONSTRAINT names")
     assert stored_graph(driver) == ([], [])
     assert positions(driver) == {}
+
+
+def test_a_topic_that_was_made_again_is_read_from_its_beginning_and_its_events_are_the_later_ones(
+    driver: Driver,
+) -> None:
+    def sink(topic_id: str) -> GraphSink:
+        return GraphSink(driver, FakeProducer(), FakeTopicIds(topic_id))  # type: ignore[arg-type]
+
+    partition = TopicPartition(TOPIC, 0)
+    edge = uses(1)
+    sink("id-1").write(
+        [message(changed(technique(1), text="first"), 50, topic=TOPIC), message(edge, 51, topic=TOPIC)]
+    )
+    assert sink("id-1").positions([partition]) == {partition: 52}
+    assert sink("id-2").positions([partition]) == {partition: 0}
+    sink("id-2").write([message(changed(technique(1), text="second"), 0, topic=TOPIC)])
+    assert node(driver, "T1001")["text"] == "second"
+    assert sink("id-2").positions([partition]) == {partition: 1}
+
+
+def test_a_position_without_the_id_of_its_topic_is_of_the_topic_that_is_there(driver: Driver) -> None:
+    partition = TopicPartition(TOPIC, 0)
+    driver.execute_query("CREATE (:StreamPosition {topic: $topic, partition: 0, next: 7})", topic=TOPIC)
+    for topic_id, position in (("id-1", 7), ("id-1", 7), ("id-2", 0)):
+        sink = GraphSink(driver, FakeProducer(), FakeTopicIds(topic_id))  # type: ignore[arg-type]
+        assert sink.positions([partition]) == {partition: position}
+
+
+def test_nothing_is_written_once_a_topic_was_made_again(driver: Driver) -> None:
+    sink = GraphSink(driver, FakeProducer(), FakeTopicIds(replaced=True))  # type: ignore[arg-type]
+    with pytest.raises(RestartRequired):
+        sink.write([message(technique(1), 0)])
+    assert stored_graph(driver) == ([], [])

@@ -17,7 +17,7 @@ from streams.local.services import services
 from streams.settings import load_settings
 from tests.flow.events import group, technique, template
 from tests.flow.graph import positions
-from tests.streams.app.messages import FakeProducer, message, messages
+from tests.streams.app.messages import FakeProducer, FakeTopicIds, message, messages
 
 TOPIC, OTHER_TOPIC = "threat.test", "threat.other"
 
@@ -55,7 +55,7 @@ def test_a_batch_for_which_there_is_too_little_memory_is_written_in_parts(driver
     events: list[Event | bytes] = [msgspec.structs.replace(technique(n), text="x" * 300_000) for n in range(24)]
     events[7] = b"{nonsense"
     fake = FakeProducer()
-    GraphSink(driver, fake).write(messages(events, topic=TOPIC))  # type: ignore[arg-type]
+    GraphSink(driver, fake, FakeTopicIds()).write(messages(events, topic=TOPIC))  # type: ignore[arg-type]
     assert written(driver, "Technique") == [f"T{1000 + n}" for n in range(24) if n != 7]
     assert [letter.reason for letter in fake.of(DEAD_LETTERS.name)] == ["undecodable"]
     assert positions(driver)[TOPIC, 0] == 24
@@ -67,7 +67,7 @@ def test_an_event_that_is_too_much_alone_is_a_dead_letter_and_the_others_are_wri
     monkeypatch.setattr(graph_sink, "MEMORY_WAIT_S", 0.5)
     huge = msgspec.structs.replace(template(1), techniques=tuple(f"T{n}" for n in range(30_000)))
     fake = FakeProducer()
-    GraphSink(driver, fake).write(messages([group(1), huge, group(2)], topic=OTHER_TOPIC))  # type: ignore[arg-type]
+    GraphSink(driver, fake, FakeTopicIds()).write(messages([group(1), huge, group(2)], topic=OTHER_TOPIC))  # type: ignore[arg-type]
     (letter,) = fake.of(DEAD_LETTERS.name)
     assert (letter.origin, letter.reason) == (f"{OTHER_TOPIC}/0/1", "too-large-for-graph")
     assert written(driver, "Group") == ["intrusion-set--1", "intrusion-set--2"]

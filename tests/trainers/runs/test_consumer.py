@@ -18,7 +18,7 @@ import pytest
 from kafka import TopicPartition
 
 from schemas.codec import decode
-from schemas.errors import BadConfiguration, Corrupt, RetryLater
+from schemas.errors import BadConfiguration, Corrupt, RestartRequired, RetryLater
 from schemas.journal import Example, Promoted, Score
 from schemas.topics import JOURNAL, TRIGGERS, VERSIONS, Topic, partition_of
 from schemas.versions import VersionEvent
@@ -34,7 +34,9 @@ from trainers.settings import TrainerSettings, load_trainer_settings
 from trainers.store.manifest import verify
 from trainers.store.registry import Registry
 from transport import files
+from transport.admin import admin_client
 from transport.kafka import RecordProducer, consumer, producer, read_range
+from transport.topics import create_topics
 
 PARTITION = TopicPartition(TRIGGERS.name, partition_of(MODEL))
 TIMEOUT_S = 90.0
@@ -239,6 +241,22 @@ def test_triggers_of_other_models_leave_no_lag(shell: Shell) -> None:
     with shell.trainer():
         shell.until(lambda: all(shell.committed(partition) == 2 for partition in others))
     assert shell.said() == []
+
+
+def test_triggers_of_a_topic_that_was_made_again_are_read_from_its_beginning(shell: Shell) -> None:
+    first, second = first_and_second()
+    shell.ask(first)
+    with ThreadPoolExecutor(1) as pool, contextlib.closing(admin_client(shell.bootstrap)) as admin:
+        ended = pool.submit(run_consumer, shell.settings(), QUICK, shell.bootstrap, MODEL, stop=threading.Event())
+        shell.until_answered("v0001")
+        admin.delete_topics([TRIGGERS.name])
+        shell.until(lambda: TRIGGERS.name not in admin.list_topics())
+        create_topics(shell.bootstrap)
+        shell.ask(second)
+        with pytest.raises(RestartRequired, match=r"topic retrain\.triggers\.v1 was deleted"):
+            ended.result(timeout=TIMEOUT_S)
+    with shell.trainer():
+        shell.until_answered("v0001", "v0002")
 
 
 def test_a_lost_partition_cancels_the_run() -> None:
