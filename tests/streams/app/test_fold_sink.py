@@ -15,6 +15,7 @@ from schemas.topics import DEAD_LETTERS, JOURNAL, TRIGGERS, WINDOWS, partition_o
 from schemas.windows import Trigger, Window
 from streams.app import fold_sink
 from streams.app.fold_sink import FoldSink
+from streams.app.replay import load_state, save_state
 from streams.core.fold import State, fold, snapshot
 from tests.streams.app.messages import FakeProducer, FakeTopicIds, message
 from tests.streams.core.records import SMALL, training
@@ -159,3 +160,8 @@ def test_outputs_that_another_worker_sent_before_a_rebalance_are_not_sent_again(
     assert len(wanted) > 5
     with pytest.raises(BadConfiguration, match=r"retrain\.journal\.v1 was deleted .* delete retrain\.windows\.v1"):
         FoldSink(fake, reader, tmp_path / "third", FakeTopicIds("id-2"))  # type: ignore[arg-type]
+    save_state(reader, state, tmp_path)
+    assert snapshot(load_state(reader, model, tmp_path)) == snapshot(state)
+    file = tmp_path / f"{model}.fold"
+    file.write_bytes(b"0" * 32 + file.read_bytes()[32:])  # made from a journal with another last record
+    assert load_state(reader, model, tmp_path).next_offset == 0
