@@ -8,6 +8,7 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource
+from kafka.errors import ClusterAuthorizationFailedError, TopicAuthorizationFailedError
 
 from schemas.errors import BadConfiguration, RestartRequired
 from schemas.topics import TOPICS, Topic
@@ -134,20 +135,28 @@ def _configs(topic: Topic, replication_factor: int) -> dict[str, str]:
 def _check(admin: KafkaAdminClient) -> None:
     """Refuse topics with fewer partitions than needed, and report those with other settings."""
     described = {found["name"]: found for found in admin.describe_topics([topic.name for topic in TOPICS])}
-    resources = [ConfigResource("topic", topic.name, None) for topic in TOPICS]
-    settings = admin.describe_configs(resources, config_filter="all")["topic"]
     for topic in TOPICS:
-        partitions = described.get(topic.name, {}).get("partitions", ())
-        if len(partitions) < topic.partitions:
+        found = len(described.get(topic.name, {}).get("partitions", ()))
+        if found < topic.partitions:
             raise BadConfiguration(
-                f"topic {topic.name} has {len(partitions)} partitions, {topic.partitions} are needed: "
+                f"topic {topic.name} has {found} partitions, {topic.partitions} are needed: "
                 f"add partitions (kafka-topics --alter --partitions {topic.partitions}) or use another Kafka"
             )
-        wanted = _configs(topic, len(partitions[0]["replica_nodes"]))
-        for name, value in wanted.items():
-            found = settings[topic.name][name]["value"]
-            if found != value:
-                log.warning(
-                    "topic %s has %s=%s, it should be %s so that nothing is lost: kafka-configs --alter "
-                    "--topic %s --add-config %s=%s", topic.name, name, found, value, topic.name, name, value,
-                )  # fmt: skip
+    resources = [ConfigResource("topic", topic.name, None) for topic in TOPICS]
+    try:
+        settings = admin.describe_configs(resources, config_filter="all")["topic"]
+    except (TopicAuthorizationFailedError, ClusterAuthorizationFailedError) as error:
+        log.info("the settings of topics can't be read and are not checked (%s)", error)
+        return
+    for topic in TOPICS:
+        replicas = len(described[topic.name]["partitions"][0]["replica_nodes"])
+        _report_settings(topic.name, _configs(topic, replicas), settings[topic.name])
+
+
+def _report_settings(topic: str, wanted: Mapping[str, str], found: Mapping[str, Any]) -> None:
+    for name, value in wanted.items():
+        if name in found and found[name]["value"] != value:
+            log.warning(
+                "topic %s has %s=%s, it should be %s so that nothing is lost: kafka-configs --alter --topic %s "
+                "--add-config %s=%s", topic, name, found[name]["value"], value, topic, name, value,
+            )  # fmt: skip
