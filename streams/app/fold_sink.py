@@ -149,9 +149,12 @@ class FoldSink:
 
     def _send_open_triggers(self) -> None:
         """Send the triggers that wait for a verdict but are not on their topic, since it was made again."""
-        triggers = (state.open_trigger for state in self.states.values())
-        self._unsent += [trigger for trigger in triggers if trigger is not None]
-        self._send()
+        for state in self.states.values():
+            trigger = state.open_trigger
+            if trigger and trigger.offset > self._trigger_offsets[state.model]:
+                self._unsent.append(trigger)
+        if self._unsent:
+            self._send()
 
     def _fill_gap(self, model: str, end: int) -> None:
         """Fold the records that another worker had before a rebalance, and whose outputs it may have sent."""
