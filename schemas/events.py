@@ -18,7 +18,9 @@ import msgspec
 
 from schemas.codec import MAX_RECORD_BYTES
 
-Status = Literal["active", "deprecated", "revoked"]
+Status = Literal["active", "deprecated", "revoked", "withdrawn"]
+"""`withdrawn`: the feed had it once, and its latest full release or commit no longer has it. What is not active is
+not learnt from; only the feed itself deprecates or revokes."""
 
 MAX_EVENT_BYTES = MAX_RECORD_BYTES
 """Longest encoding of an event, bytes."""
@@ -34,6 +36,7 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
         created_ms, modified_ms: Times given by the feed, ms since 1970 UTC; 0 where it gives none.
         status: Status of the entity in the feed.
         revoked_by: Id of its replacement, where the feed names one.
+        kept_by: Another feed that still has the entity after `feed` has withdrawn it; the content is from there.
     """
 
     id: str
@@ -43,6 +46,7 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     modified_ms: int = 0
     status: Status = "active"
     revoked_by: str = ""
+    kept_by: str = ""
 
 
 class Technique(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="technique"):

@@ -30,6 +30,7 @@ MAX_WORDS = 256
 
 _EVENT = {
     "id": MAX_ID_CHARS, "feed": MAX_WORD_CHARS, "release": MAX_WORD_CHARS, "revoked_by": MAX_ID_CHARS,
+    "kept_by": MAX_WORD_CHARS,
 }  # fmt: skip
 _STRINGS: Mapping[type, Mapping[str, int]] = {
     Technique: _EVENT | {"stix_id": MAX_ID_CHARS, "name": MAX_NAME_CHARS, "domain": MAX_WORD_CHARS},

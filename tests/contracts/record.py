@@ -39,6 +39,8 @@ SAMPLES = Path(__file__).parent / "samples"
 
 MODEL = "distilbert-mitre"
 FROM = {"feed": "attack-enterprise", "release": "15.1", "created_ms": 1_500_000_000_000, "modified_ms": -1}
+KEPT = FROM | {"kept_by": "attack-ics"}
+WITHDRAWN = FROM | {"status": "withdrawn"}
 GONE = FROM | {"status": "revoked", "revoked_by": "T1685"}
 SOURCE = Source("threat.relationships.v1", 3, 2**40, 1_700_000_000_000)
 SPAN = Span(0, 1_000, 870, "00ff")
@@ -59,6 +61,8 @@ EVENTS: dict[str, list[Any]] = {
             tactics=("execution", "stealth"), platforms=("Windows",), domain="enterprise-attack",
             detection="Watch it.", **GONE,
         ),
+        Technique(id="T2", stix_id="attack-pattern--3", name="Withdrawn", **WITHDRAWN),
+        Technique(id="T3", stix_id="attack-pattern--4", name="Kept", **KEPT),
     ],
     "template": [
         Template(id="nuclei-templates:bare", feed="nuclei-templates", name="Bare"),
@@ -66,6 +70,7 @@ EVENTS: dict[str, list[Any]] = {
             id="nuclei-templates:cve", name="CVE", text="t", severity="high", tags=("a", "b"),
             techniques=("T1190",), cves=("CVE-2024-1",), path="http/cves/x.yaml", **GONE,
         ),
+        Template(id="nuclei-templates:kept", name="Kept", **KEPT),
     ],
     "entity": [
         Entity(id="campaign--1", feed="f", kind="campaign", name="Bare"),
@@ -73,6 +78,7 @@ EVENTS: dict[str, list[Any]] = {
             id="intrusion-set--1", kind="group", name="APT0", text="t", external_id="G0001", aliases=("x", "y"),
             **GONE,
         ),
+        Entity(id="campaign--2", kind="campaign", name="Kept", **KEPT),
     ],
     "relationship": [
         Relationship(
@@ -85,6 +91,10 @@ EVENTS: dict[str, list[Any]] = {
             target=NodeRef(id="T1059.001", kind="technique", name="PowerShell", tactics=("execution",),
                        status="revoked"),
             **GONE,
+        ),
+        Relationship(
+            id="relationship--3", relation="mitigates", source=NodeRef(id="a", kind="mitigation"),
+            target=NodeRef(id="T1", kind="technique"), **KEPT,
         ),
     ],
 }  # fmt: skip

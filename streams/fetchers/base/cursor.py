@@ -19,7 +19,11 @@ from transport.files import write_atomically
 
 log = logging.getLogger(__name__)
 
-_CONTRACT = ("schemas.events", "schemas.encoding", "schemas.limits", "streams.fetchers.base.limits")
+_CONTRACT = (
+    "schemas.events", "schemas.encoding", "schemas.limits", "streams.fetchers.base.limits",
+    "streams.fetchers.base.withdrawals",
+)  # fmt: skip
+"""What the events of every feed depend on; and what is withdrawn."""
 
 
 class LastCounts(msgspec.Struct, frozen=True):

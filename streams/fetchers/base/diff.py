@@ -13,18 +13,23 @@ import msgspec
 
 from schemas.encoding import EncodedEvent
 from schemas.errors import BadRecord
+from schemas.events import Event
 from schemas.topics import topic_of
 from streams.fetchers.base import limits
-from streams.fetchers.base.entries import Entries, Entry, entry_of
+from streams.fetchers.base.entries import Entries, Entry, Key, entry_of
 from streams.fetchers.base.feed import LeftOut, Outcome, RejectedItem, UnchangedFile, rejected_item
 
 TooLarge = Callable[[EncodedEvent], BadRecord | None]
 """Why an event does not fit a message of its topic; None: it does."""
 
-ChangeKind = Literal["new", "edited", "revoked", "deprecated", "relabelled", "unchanged", "touched", "stale"]
+ChangeKind = Literal[
+    "new", "edited", "revoked", "deprecated", "relabelled", "withdrawn", "unchanged", "touched", "stale"
+]
 
-PUBLISHED_KINDS: tuple[ChangeKind, ...] = ("new", "edited", "revoked", "deprecated", "relabelled")
+PUBLISHED_KINDS: tuple[ChangeKind, ...] = ("new", "edited", "revoked", "deprecated", "relabelled", "withdrawn")
 ABSENT = "absent"
+MISSING_END = "missing-end"
+"""Why a relationship is rejected that has an end which is not in the batch, or can't be used."""
 RECURRING_KINDS: tuple[str, ...] = ("touched", "stale", ABSENT)
 """Kinds that another reading of the same source counts again."""
 COUNTED_KINDS: tuple[str, ...] = (*PUBLISHED_KINDS, "unchanged", *RECURRING_KINDS)
@@ -36,11 +41,16 @@ class Plan(msgspec.Struct, frozen=True):
 
     Attributes:
         events: The events with their kind of change, in the order of the batch.
-        dead_letters: Rejected items that are not in the dead-letter topic yet.
-        counts: Kind of change -> number of events; `absent` are those published once and not in the batch.
+        dead_letters: Rejected items that are not in the dead-letter topic yet, `limits.MAX_DEAD_LETTERS` at most.
+        counts: Kind of change -> number of events; `absent` are those published once, not in the batch and not
+            withdrawn.
         rejected: Reason -> number of items that are rejected or left out, those in the dead-letter topic included.
         oversized: Events that are rejected because they do not fit a message of their topic; when it takes larger
             ones, the next run publishes them.
+        absent: The entities that are counted as absent.
+        unusable: Origins of items that are there and can't be used.
+        dangling: Those of relationships that can't be used because an end is missing.
+        is_older: Whether the batch is of an older release than the one that was published last.
     """
 
     events: list[tuple[EncodedEvent, ChangeKind]]
@@ -48,6 +58,10 @@ class Plan(msgspec.Struct, frozen=True):
     counts: dict[str, int]
     rejected: dict[str, int]
     oversized: int = 0
+    absent: tuple[Key, ...] = ()
+    unusable: frozenset[str] = frozenset()
+    dangling: frozenset[str] = frozenset()
+    is_older: bool = False
 
 
 def kind_of(now: Entry, known: Entry | None, *, batch_is_older: bool) -> ChangeKind:
@@ -56,8 +70,8 @@ def kind_of(now: Entry, known: Entry | None, *, batch_is_older: bool) -> ChangeK
     Args:
         now: Of the event in the batch.
         known: What was last published; None: nothing.
-        batch_is_older: Whether the latest change in the batch is older than the latest that was published. Then an
-            object with an unchanged time of change is taken to be older, too.
+        batch_is_older: Whether the batch is of an older release than the one published last. Then an object with an
+            unchanged time of change is taken to be older, too.
 
     Returns:
         `touched` if only the time of change is later; `stale` if publishing would go back to an older revision;
@@ -95,20 +109,32 @@ def plan_changes(
     checked = [_with_checked_time(outcome, observed_ms) for outcome in outcomes]
     rejected = [o for o in checked if isinstance(o, RejectedItem)]
     unchanged = [o for o in checked if isinstance(o, UnchangedFile)]
-    changes, oversized = _split(_changes([o for o in checked if isinstance(o, EncodedEvent)], published), too_large)
+    events = [o for o in checked if isinstance(o, EncodedEvent)]
+    is_older = _is_older([(encoded.event, _known(encoded, published)) for encoded in events], published)
+    kinds = [
+        (encoded, kind_of(entry_of(encoded), _known(encoded, published), batch_is_older=is_older))
+        for encoded in events
+    ]
+    changes, oversized = _split(kinds, too_large)
     rejected += oversized
-    present = {(topic_of(o.event).name, o.event.id) for o in checked if isinstance(o, EncodedEvent)}
+    present = {(topic_of(encoded.event).name, encoded.event.id) for encoded in events}
     present |= {(files_topic, file.id) for file in unchanged if not file.reason}
+    absent = tuple(key for key in _not_withdrawn(published) if key not in present)
     counts = Counter[str](kind for _, kind in changes)
     counts["unchanged"] += sum(not file.reason for file in unchanged)
-    counts[ABSENT] = sum((topic, key) not in present for topic, entries in published.items() for key in entries)
+    counts[ABSENT] = len(absent)
     reasons = Counter(filter(None, map(_reason, (*checked, *oversized))))
+    unusable = [item.origin for item in rejected] + [file.origin for file in unchanged if file.reason]
     return Plan(
         events=[(encoded, kind) for encoded, kind in changes if kind in PUBLISHED_KINDS],
         dead_letters=_new_dead_letters(rejected, dead_letters),
         counts={kind: counts[kind] for kind in COUNTED_KINDS},
         rejected=dict(sorted(reasons.items())),
         oversized=len(oversized),
+        absent=absent,
+        unusable=frozenset(unusable),
+        dangling=frozenset(item.origin for item in rejected if item.error.reason == MISSING_END),
+        is_older=is_older,
     )
 
 
@@ -141,7 +167,7 @@ def plan_unchanged(counts: Mapping[str, int], rejected: Mapping[str, int]) -> Pl
         rejected: `Plan.rejected` of that run.
     """
     recurring = {kind: counts[kind] for kind in RECURRING_KINDS}
-    unchanged = sum(counts.values()) - sum(recurring.values())
+    unchanged = sum(counts.values()) - sum(recurring.values()) - counts["withdrawn"]
     now = dict.fromkeys(counts, 0) | recurring | {"unchanged": unchanged}
     return Plan(events=[], dead_letters=[], counts=now, rejected=dict(rejected))
 
@@ -155,15 +181,25 @@ def _with_checked_time(outcome: Outcome, observed_ms: int) -> Outcome:
     return rejected_item(f"{event.feed}:{event.id}", BadRecord("future-time", detail), outcome.value)
 
 
-def _changes(events: list[EncodedEvent], published: Entries) -> list[tuple[EncodedEvent, ChangeKind]]:
-    latest = max((encoded.event.modified_ms for encoded in events), default=0)
+def _known(encoded: EncodedEvent, published: Entries) -> Entry | None:
+    return published.get(topic_of(encoded.event).name, {}).get(encoded.event.id)
+
+
+def _not_withdrawn(published: Entries) -> Iterator[Key]:
+    for topic, entries in published.items():
+        yield from ((topic, key) for key, entry in entries.items() if entry.status != "withdrawn")
+
+
+def _is_older(events: Sequence[tuple[Event, Entry | None]], published: Entries) -> bool:
+    """Whether a batch is older: it ends earlier than what was published, and has older versions of some of it.
+
+    A batch that only ends earlier has lost what was modified last.
+    """
+    latest = max((event.modified_ms for event, _ in events), default=0)
     latest_published = max((e.modified_ms for entries in published.values() for e in entries.values()), default=0)
-    changes = []
-    for encoded in events:
-        known = published.get(topic_of(encoded.event).name, {}).get(encoded.event.id)
-        kind = kind_of(entry_of(encoded), known, batch_is_older=latest < latest_published)
-        changes.append((encoded, kind))
-    return changes
+    if latest >= latest_published:
+        return False
+    return any(known is not None and event.modified_ms < known.modified_ms for event, known in events)
 
 
 def _new_dead_letters(rejected: Sequence[RejectedItem], dead_letters: Mapping[str, str]) -> list[RejectedItem]:

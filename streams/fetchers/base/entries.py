@@ -21,7 +21,7 @@ class Entry(msgspec.Struct, frozen=True):
         content: Digest of the event without its release and its time of change, 16 bytes.
         own_content: Of a relationship: the same without its two nodes, 8 bytes; otherwise empty.
         modified_ms: The feed's time of change, ms since 1970 UTC; 0 where it has none.
-        status: The status in the feed.
+        status: The status in the feed; `withdrawn` also if another feed keeps the entity.
     """
 
     content: bytes
@@ -29,6 +29,9 @@ class Entry(msgspec.Struct, frozen=True):
     modified_ms: int
     status: Status
 
+
+Key = tuple[str, str]
+"""(topic, id) of an entity."""
 
 Entries = Mapping[str, Mapping[str, Entry]]
 """Topic -> id -> what was last published."""
@@ -40,4 +43,5 @@ def entry_of(encoded: EncodedEvent) -> Entry:
     content, own_content = without_fields(encoded.value, *_NOT_CONTENT), b""
     if isinstance(event, Relationship):
         own_content = hashlib.blake2b(without_fields(content, *_NODES), digest_size=8).digest()
-    return Entry(hashlib.blake2b(content, digest_size=16).digest(), own_content, event.modified_ms, event.status)
+    status: Status = "withdrawn" if event.kept_by else event.status
+    return Entry(hashlib.blake2b(content, digest_size=16).digest(), own_content, event.modified_ms, status)

@@ -126,6 +126,7 @@ class Batch:
             becomes the dead letter.
         is_complete: Whether the outcomes are all that there is of the feed, as in a full release or a commit, so
             that what is not among them is no longer there.
+        gone: If they are not: ids of events that this source had in its last complete run and no longer has.
     """
 
     release: str
@@ -133,6 +134,13 @@ class Batch:
     state: FeedState
     source_error: BadRecord | None = None
     is_complete: bool = False
+    gone: frozenset[str] = frozenset()
+
+    @property
+    def has_events(self) -> bool:
+        """Whether there is any event in the source."""
+        found = self.outcomes or ()
+        return any(isinstance(o, EncodedEvent) or (isinstance(o, UnchangedFile) and not o.reason) for o in found)
 
 
 class Collection(Protocol):

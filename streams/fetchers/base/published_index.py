@@ -22,9 +22,10 @@ from kafka import KafkaConsumer, TopicPartition
 from schemas import cloudevents
 from schemas.encoding import decode_event
 from schemas.errors import BadRecord, RetryLater
+from schemas.events import Event
 from schemas.topics import DEAD_LETTERS
 from streams.fetchers.base.code_digest import code_digest
-from streams.fetchers.base.entries import Entries, Entry, entry_of
+from streams.fetchers.base.entries import Entries, Entry, Key, entry_of
 from streams.fetchers.base.feed import OnProgress
 from streams.fetchers.base.positions import TopicPosition, end_positions, is_before
 from transport import kafka as wire
@@ -38,12 +39,18 @@ _MODULES = (__name__, "streams.fetchers.base.entries", "schemas.encoding", "sche
 _BUSY_TIMEOUT_S = 60.0
 _CACHE_KIB = 65_536
 """Enough for the whole index of some ten large feeds, so that a first run does not write pages twice."""
+_OFFSET_BITS = 48
+"""A `place` is the partition of an event, then its offset in that many bits."""
 _TABLES = (
     "topics (topic TEXT PRIMARY KEY, topic_id TEXT NOT NULL, offsets BLOB NOT NULL)",
     "entries (feed TEXT, topic TEXT, id TEXT, content BLOB NOT NULL, own_content BLOB NOT NULL,"
-    " modified_ms INTEGER NOT NULL, status TEXT NOT NULL, PRIMARY KEY (feed, topic, id))",
+    " modified_ms INTEGER NOT NULL, status TEXT NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (feed, topic, id))",
     "dead_letters (feed TEXT, origin TEXT, digest TEXT NOT NULL, PRIMARY KEY (feed, origin))",
 )
+
+
+Place = tuple[TopicPartition, int]
+"""The partition of an event and its offset."""
 
 
 class PublishedIndex:
@@ -97,6 +104,50 @@ class PublishedIndex:
         with _sqlite_errors(self._path):
             return dict(self._connection.execute(query, (feed,)).fetchall())
 
+    def last_events(self, feed: str, keys: Sequence[Key]) -> dict[Key, Event]:
+        """What remains of entities that a feed no longer has, read from the topics.
+
+        Args:
+            feed: Name of the feed.
+            keys: (topic, id) of the entities; the feed has published all of them.
+
+        Returns:
+            Of each entity the last event of another feed that still has it, or else the feed's own last event.
+
+        Raises:
+            RetryLater: The broker does not answer.
+        """
+        if not keys:
+            return {}
+        places = dict(self._places(feed, keys))
+        ranges: dict[TopicPartition, tuple[int, int]] = {}
+        for partition, offset in places:
+            start, end = ranges.get(partition, (offset, offset))
+            ranges[partition] = min(start, offset), max(end, offset + 1)
+        found: dict[Key, Event] = {}
+        with contextlib.closing(wire.consumer(self._bootstrap)) as reader:
+            for messages in wire.read_ranges(reader, _still_there(reader, ranges)):
+                partition = TopicPartition(messages[0].topic, messages[0].partition)
+                wanted = ((places[partition, m.offset], m) for m in messages if (partition, m.offset) in places)
+                found.update((key, decode_event(message.value).event) for key, message in wanted)
+        return found
+
+    def _places(self, feed: str, keys: Sequence[Key]) -> Iterator[tuple[Place, Key]]:
+        """Where the event of each entity is that `last_events` returns."""
+        query = "SELECT place FROM entries WHERE feed = ? AND topic = ? AND id = ?"
+        with _sqlite_errors(self._path):
+            feeds = self._connection.execute("SELECT DISTINCT feed FROM entries").fetchall()
+            for topic, name in keys:
+                others = (
+                    self._connection.execute(f"{query} AND status <> 'withdrawn'", (other, topic, name)).fetchone()
+                    for (other,) in feeds
+                    if other != feed
+                )
+                own = self._connection.execute(query, (feed, topic, name)).fetchone()
+                place = max(filter(None, others), default=own)[0]
+                partition, offset = place >> _OFFSET_BITS, place & (1 << _OFFSET_BITS) - 1
+                yield (TopicPartition(topic, partition), offset), (topic, name)
+
     def _positions(self, topics: Sequence[str]) -> dict[str, TopicPosition]:
         with _sqlite_errors(self._path):
             rows = self._connection.execute("SELECT topic, topic_id, offsets FROM topics").fetchall()
@@ -148,7 +199,7 @@ class PublishedIndex:
         if messages[0].topic == DEAD_LETTERS.name:
             self._connection.executemany("INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?)", rows)
         else:
-            self._connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            self._connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 @contextlib.contextmanager
@@ -183,7 +234,8 @@ def row_of(message: Any) -> tuple[Any, ...] | None:
     except BadRecord as error:
         log.warning("%s/%d/%d: %s", message.topic, message.partition, message.offset, error)
         return None
-    return feed, message.topic, key, entry.content, entry.own_content, entry.modified_ms, entry.status
+    place = message.partition << _OFFSET_BITS | message.offset
+    return feed, message.topic, key, entry.content, entry.own_content, entry.modified_ms, entry.status, place
 
 
 def _ranges(
@@ -197,6 +249,13 @@ def _ranges(
             start = read[number] if number < len(read) else 0
             if start < end:
                 ranges[TopicPartition(topic, number)] = (start, end)
+    return _still_there(reader, ranges)
+
+
+def _still_there(
+    reader: KafkaConsumer, ranges: Mapping[TopicPartition, tuple[int, int]]
+) -> dict[TopicPartition, tuple[int, int]]:
+    """Ranges of offsets without those that retention has deleted."""
     if not ranges:
         return {}
     with wire.kafka_errors("looking up where the topics begin"):

@@ -42,6 +42,7 @@ from streams.fetchers.base.publish import (
     publish,
 )
 from streams.fetchers.base.published_index import PublishedIndex, open_index
+from streams.fetchers.base.withdrawals import candidates, with_withdrawals
 from streams.fetchers.feeds.registry import feed_named
 from streams.fetchers.sources.http import without_credentials
 from streams.settings import Settings
@@ -58,10 +59,11 @@ class FetchReport:
 
     Attributes:
         feed, source, release: What was read.
-        counts: Kind of change -> number of events. `new`, `edited`, `revoked`, `deprecated` and `relabelled` were
-            published; `unchanged`; `touched`: only the time of change is later; `stale`: older than what was
-            published; `absent`: published once, not in the source now.
-        rejected: Reason -> number of items that can't be used now.
+        counts: Kind of change -> number of events. `new`, `edited`, `revoked`, `deprecated`, `relabelled` and
+            `withdrawn` were published; `unchanged`; `touched`: only the time of change is later; `stale`: older
+            than what was published; `absent`: published once, not in the source now, and not withdrawn, because the
+            source is not a full release, is older, or has the item in a form that can't be used.
+        rejected: Reason -> number of items that can't be used now, or are left out.
         published: Events acknowledged by the broker.
         dead_letters: Rejected items that are new in this run.
         by_topic: Topic -> number of published events.
@@ -192,7 +194,7 @@ def _plan(
     if batch.outcomes is None:
         assert last_counts is not None, "a source can be unchanged only after a complete run"
         return plan_unchanged(last_counts.counts, last_counts.rejected)
-    return plan_changes(
+    plan = plan_changes(
         batch.outcomes,
         spec.topics[0].name,
         index.entries(spec.name),
@@ -200,6 +202,8 @@ def _plan(
         observed_ms,
         partial(oversize, limits=limits),
     )
+    last_events = index.last_events(spec.name, candidates(plan, batch))
+    return with_withdrawals(plan, last_events, spec.name, batch.release)
 
 
 def _messages(plan: Plan, feed: str, observed_ms: int, limits: Mapping[str, int]) -> list[OutgoingMessage]:

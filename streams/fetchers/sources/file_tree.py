@@ -11,6 +11,7 @@ only the first of several names of one content is read.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 import re
@@ -128,14 +129,15 @@ class FileTree:
             return Batch(commit, None, state)
         with git.blobs(mirror) as blobs:
             files = git_files(git.tree(mirror, commit), self.includes, blobs.read)
-            return self._batch(feed, files, state, commit, on_progress)
+            return dataclasses.replace(self._batch(feed, files, state, commit, on_progress), is_complete=True)
 
     def _batch(
         self, feed: str, files: Iterable[TreeFile], state: FeedState, release: str, on_progress: OnProgress
     ) -> Batch:
         counted = _with_progress(files, on_progress)
         outcomes, known = parse_files(counted, state.files, self.parse, feed, release)
-        return Batch(release, outcomes, FeedState(release=release, files=known))
+        gone = {file.id for file in state.files.values()} - {file.id for file in known.values()}
+        return Batch(release, outcomes, FeedState(release=release, files=known), gone=frozenset(gone))
 
 
 # collect

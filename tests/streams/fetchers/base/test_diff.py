@@ -80,9 +80,16 @@ def test_a_revoked_object_that_is_edited_or_comes_back_is_edited() -> None:
 
 def test_an_older_release_does_not_relabel_back() -> None:
     newer = msgspec.structs.replace(T1, id="T1002", modified_ms=300)
+    edited = msgspec.structs.replace(T1, tactics=("stealth",), modified_ms=200)
     relabelled = msgspec.structs.replace(R1, target=RELABELLED)
-    found = planned(T1, R1, before=[T1, newer, relabelled])
-    assert (found.events, found.counts["stale"], found.counts["absent"]) == ([], 1, 1)
+    found = planned(T1, R1, before=[edited, newer, relabelled])
+    assert (found.events, found.counts["stale"], found.counts["absent"], found.is_older) == ([], 2, 1, True)
+
+
+def test_a_batch_that_lost_what_was_modified_last_is_not_older() -> None:
+    newer = msgspec.structs.replace(T1, id="T1002", modified_ms=300)
+    found = planned(T1, R1, before=[T1, R1, newer])
+    assert (found.absent, found.is_older) == (((TECHNIQUES.name, "T1002"),), False)
 
 
 def test_only_news_are_published_in_the_order_of_the_batch() -> None:

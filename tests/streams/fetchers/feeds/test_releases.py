@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka import TopicPartition
 
-from schemas.topics import ENTITIES, RELATIONSHIPS, TECHNIQUES
+from schemas.encoding import EncodedEvent, decode_event, encode_event
+from schemas.events import Event
+from schemas.topics import ENTITIES, EVENT_TOPICS, RELATIONSHIPS, TECHNIQUES
 from streams.fetchers.base import runner
+from streams.fetchers.base.entries import entry_of
 from streams.fetchers.feeds import attack, registry
 from streams.settings import load_settings
+from transport import kafka as wire
 from transport.topics import create_topics
 
 FOLDER = Path(__file__).resolve().parents[5] / "shared/feeds/attack"
@@ -123,11 +129,31 @@ def test_each_release_publishes_exactly_what_changed(
         published = {kind: report.counts[kind] for kind in ("new", "edited", "revoked", "deprecated", "relabelled")}
         assert published == {kind: by_kind[kind] for kind in published}
         assert report.counts["unchanged"] + report.counts["touched"] == by_kind["quiet"]
-        assert report.by_topic == by_topic
+        gone = Counter(topic(before[name]["type"]) for name in before.keys() - now.keys())
+        assert (report.counts["withdrawn"], report.counts["absent"]) == (sum(gone.values()), 0)
+        assert Counter(report.by_topic) == by_topic + gone
         assert (report.rejected, report.release, report.counts["stale"]) == ({}, release, 0)
-        before = before | now
+        before = now
     again = runner.fetch("three-releases", str(source), settings, kafka_bootstrap)
     assert (again.published, again.counts["touched"]) == (0, report.counts["touched"])
+    read = runner.parse_events("three-releases", str(source), settings)
+    fresh = (outcome.event for outcome in read if isinstance(outcome, EncodedEvent))
+    assert active(events_of(kafka_bootstrap, "three-releases")) == active(fresh)
+
+
+def events_of(bootstrap: str, feed: str) -> Iterator[Event]:
+    """The events of a feed on the topics."""
+    partitions = [TopicPartition(t.name, n) for t in EVENT_TOPICS for n in range(t.partitions)]
+    with contextlib.closing(wire.consumer(bootstrap)) as reader:
+        ranges = {partition: (0, end) for partition, end in reader.end_offsets(partitions).items()}
+        for messages in wire.read_ranges(reader, ranges):
+            yield from (event for m in messages if (event := decode_event(m.value).event).feed == feed)
+
+
+def active(events: Iterable[Event]) -> dict[str, bytes]:
+    """Id -> digest of the content of each event that is active after all events."""
+    latest = {event.id: event for event in events}
+    return {e.id: entry_of(encode_event(e)).content for e in latest.values() if e.status == "active"}
 
 
 def topic(stix_type: str) -> str:
