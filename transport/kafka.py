@@ -233,33 +233,47 @@ def read_ranges(reader: KafkaConsumer, ranges: Mapping[TopicPartition, tuple[int
     if not remaining:
         return
     with kafka_errors(f"reading {', '.join(f'{p.topic}/{p.partition}' for p in remaining)}"):
-        _seek(reader, remaining)
+        _check_beginnings(reader, remaining)
         positions = {partition: start for partition, (start, _) in remaining.items()}
         progress_s = time.monotonic()
         while remaining:
-            for partition, messages in reader.poll(timeout_ms=1_000).items():
+            _assign(reader, positions)
+            polled = reader.poll(timeout_ms=1_000)
+            found = {partition: reader.position(partition) for partition in remaining}
+            for partition, messages in polled.items():
                 end = remaining[partition][1]
                 if messages[0].offset < positions[partition]:
                     raise RetryLater(f"{partition} was cut off or made again while it was read: read it again")
                 wanted = messages if messages[-1].offset < end else [m for m in messages if m.offset < end]
                 if wanted:
                     yield wanted
-            found = {partition: reader.position(partition) for partition in remaining}
             if found != positions:
-                positions, progress_s = found, time.monotonic()
+                progress_s = time.monotonic()
             elif time.monotonic() - progress_s > READ_TIMEOUT_S:
                 raise RetryLater(
                     f"no progress within {READ_TIMEOUT_S:.0f} s in {remaining}; check the broker and try again"
                 )
-            unfinished = {p: offsets for p, offsets in remaining.items() if positions[p] < offsets[1]}
-            if len(unfinished) < len(remaining):
-                remaining = unfinished
-                reader.assign(list(remaining))  # not `pause`: see docs/decisions
+            remaining = {p: offsets for p, offsets in remaining.items() if found[p] < offsets[1]}
+            positions = {p: found[p] for p in remaining}
 
 
-def _seek(reader: KafkaConsumer, ranges: Mapping[TopicPartition, tuple[int, int]]) -> None:
-    """Assign the partitions, each at the start of its range."""
-    reader.assign(list(ranges))
+def _assign(reader: KafkaConsumer, positions: Mapping[TopicPartition, int]) -> None:
+    """Assign the partitions at their positions, unless the reader is there.
+
+    A finished partition is dropped by a new assignment, not by `pause`: see docs/decisions. Between two batches the
+    reader may have been used for another read.
+    """
+    if reader.assignment() != positions.keys():
+        reader.assign(list(positions))
+        moved = list(positions)
+    else:
+        moved = [partition for partition, position in positions.items() if reader.position(partition) != position]
+    for partition in moved:
+        reader.seek(partition, positions[partition])
+
+
+def _check_beginnings(reader: KafkaConsumer, ranges: Mapping[TopicPartition, tuple[int, int]]) -> None:
+    """Make sure that each partition still has the first message of its range."""
     for partition, first in reader.beginning_offsets(list(ranges)).items():
         start = ranges[partition][0]
         if first > start:
@@ -267,4 +281,3 @@ def _seek(reader: KafkaConsumer, ranges: Mapping[TopicPartition, tuple[int, int]
                 f"{partition.topic}/{partition.partition} begins at offset {first}, but offset {start} is needed: "
                 "older records were deleted (retention); restore them or rebuild from a later position"
             )
-        reader.seek(partition, start)

@@ -76,6 +76,17 @@ def test_a_reader_that_was_abandoned_half_way_starts_at_the_requested_offset(
     assert read(reader, topic, (2, 5_000), (0, 40)) == [list(range(2, 5_000)), list(range(40))]
 
 
+def test_a_read_goes_on_where_it_was_after_another_read_of_the_same_reader(
+    reader: KafkaConsumer, topic: str
+) -> None:
+    found: list[int] = []
+    for messages in read_range(reader, topic, 0, 0, 5_000):
+        found += [message.offset for message in messages]
+        assert read(reader, topic, (0, 0), (3, 7)) == [[], list(range(3, 7))]
+        assert read(reader, topic, (10, 20)) == [list(range(10, 20))]
+    assert found == list(range(5_000))
+
+
 @pytest.mark.parametrize("commit", [True, False])
 def test_offsets_without_a_message_are_read_past(
     kafka_bootstrap: str, reader: KafkaConsumer, admin: KafkaAdminClient, writer: KafkaProducer, commit: bool
