@@ -233,7 +233,7 @@ def read_ranges(reader: KafkaConsumer, ranges: Mapping[TopicPartition, tuple[int
     if not remaining:
         return
     with kafka_errors(f"reading {', '.join(f'{p.topic}/{p.partition}' for p in remaining)}"):
-        _check_beginnings(reader, remaining)
+        _seek(reader, remaining)
         positions = {partition: start for partition, (start, _) in remaining.items()}
         progress_s = time.monotonic()
         while remaining:
@@ -272,12 +272,15 @@ def _assign(reader: KafkaConsumer, positions: Mapping[TopicPartition, int]) -> N
         reader.seek(partition, positions[partition])
 
 
-def _check_beginnings(reader: KafkaConsumer, ranges: Mapping[TopicPartition, tuple[int, int]]) -> None:
-    """Make sure that each partition still has the first message of its range."""
-    for partition, first in reader.beginning_offsets(list(ranges)).items():
-        start = ranges[partition][0]
+def _seek(reader: KafkaConsumer, ranges: Mapping[TopicPartition, tuple[int, int]]) -> None:
+    """Assign the partitions, each at the start of its range."""
+    reader.assign(list(ranges))
+    for partition, (start, _) in ranges.items():
+        # One at a time: of several, kafka-python 3.0 leaves out those whose leader it does not know yet.
+        first = reader.beginning_offsets([partition])[partition]
         if first > start:
             raise Corrupt(
                 f"{partition.topic}/{partition.partition} begins at offset {first}, but offset {start} is needed: "
                 "older records were deleted (retention); restore them or rebuild from a later position"
             )
+        reader.seek(partition, start)

@@ -17,7 +17,7 @@ import pytest
 
 from schemas.journal import Example, Promoted, Refused, Source, Tick
 from schemas.models import MODELS
-from schemas.topics import EVENT_TOPICS, JOURNAL, TRIGGERS, VERSIONS, WINDOWS, partition_of
+from schemas.topics import EVENT_TOPICS, JOURNAL, TRIGGERS, VERSIONS, WINDOWS
 from schemas.windows import Trigger, Window
 from streams.core.fold import fold, initial
 from streams.core.projections.base import project
@@ -81,11 +81,11 @@ def topics(folder: Path) -> Topics:
         reader = consumer(endpoints.kafka_bootstrap)
         try:
             found = {
-                f"{model} {topic.name}": list(records(reader, topic, partition_of(model)))
+                f"{model} {topic.name}": list(records(reader, topic, model))
                 for model in MODELS
                 for topic in (JOURNAL, WINDOWS, TRIGGERS)
             }
-            found[VERSIONS.name] = list(records(reader, VERSIONS, 0))
+            found[VERSIONS.name] = list(records(reader, VERSIONS))
             ranges = {
                 partition: (0, end_offset(reader, *partition)) for partition in partitions_of(reader, EVENT_TOPICS)
             }
