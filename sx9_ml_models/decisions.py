@@ -14,7 +14,7 @@ from schemas.versions import VersionEvent
 from schemas.windows import Trigger, Window
 from sx9_ml_models.render import describe_measure
 from trainers.reporting.summary import headline
-from transport.kafka import kafka_errors
+from transport.kafka import end_offset, kafka_errors
 from transport.topics import partitions_of
 
 Decision = Window | Trigger | VersionEvent
@@ -36,8 +36,8 @@ class DecisionFollower:
         partitions = partitions_of(reader, TOPICS.values())
         with kafka_errors("finding the latest decisions"):
             reader.assign(partitions)
-            for partition, end in reader.end_offsets(partitions).items():
-                reader.seek(partition, end)
+            for partition in partitions:
+                reader.seek(partition, end_offset(reader, *partition))
 
     def poll(self, timeout_ms: int = 500) -> list[Decision]:
         """The decisions since the last call.

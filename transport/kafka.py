@@ -192,6 +192,20 @@ def end_offset(reader: KafkaConsumer, topic: str, partition: int) -> int:
         return int(reader.end_offsets([topic_partition])[topic_partition])
 
 
+def first_offset(reader: KafkaConsumer, topic: str, partition: int) -> int:
+    """The offset of the first message that a partition still has.
+
+    It is asked for one partition at a time, as in `end_offset`: if kafka-python 3.0 does not know the leader of one
+    of several partitions yet, it answers with a KeyError.
+
+    Raises:
+        RetryLater: The broker does not answer.
+    """
+    topic_partition = TopicPartition(topic, partition)
+    with kafka_errors(f"reading the first offset of {topic}/{partition}"):
+        return int(reader.beginning_offsets([topic_partition])[topic_partition])
+
+
 def read_range(
     reader: KafkaConsumer, topic: str, partition: int, start: int, end: int | None = None
 ) -> Iterator[list[Any]]:
@@ -276,8 +290,7 @@ def _seek(reader: KafkaConsumer, ranges: Mapping[TopicPartition, tuple[int, int]
     """Assign the partitions, each at the start of its range."""
     reader.assign(list(ranges))
     for partition, (start, _) in ranges.items():
-        # One at a time: of several, kafka-python 3.0 leaves out those whose leader it does not know yet.
-        first = reader.beginning_offsets([partition])[partition]
+        first = first_offset(reader, *partition)
         if first > start:
             raise Corrupt(
                 f"{partition.topic}/{partition.partition} begins at offset {first}, but offset {start} is needed: "

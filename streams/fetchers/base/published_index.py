@@ -256,11 +256,8 @@ def _still_there(
     reader: KafkaConsumer, ranges: Mapping[TopicPartition, tuple[int, int]]
 ) -> dict[TopicPartition, tuple[int, int]]:
     """Ranges of offsets without those that retention has deleted."""
-    if not ranges:
-        return {}
-    with wire.kafka_errors("looking up where the topics begin"):
-        first = reader.beginning_offsets(list(ranges))
-    return {partition: (max(start, int(first[partition])), end) for partition, (start, end) in ranges.items()}
+    first = {partition: wire.first_offset(reader, *partition) for partition in ranges}
+    return {partition: (max(start, first[partition]), end) for partition, (start, end) in ranges.items()}
 
 
 def _locked(path: Path) -> contextlib.AbstractContextManager[None]:

@@ -77,8 +77,8 @@ def on_topics(bootstrap: str, feed: str) -> list[Any]:
     """All messages of a feed on the event and dead-letter topics, those of one partition in their order."""
     with contextlib.closing(wire.consumer(bootstrap)) as reader:
         topics = (*EVENT_TOPICS, DEAD_LETTERS)
-        ends = reader.end_offsets([TopicPartition(t.name, n) for t in topics for n in range(t.partitions)])
-        batches = wire.read_ranges(reader, {partition: (0, end) for partition, end in ends.items()})
+        partitions = [TopicPartition(t.name, n) for t in topics for n in range(t.partitions)]
+        batches = wire.read_ranges(reader, {p: (0, wire.end_offset(reader, *p)) for p in partitions})
         source = f"/feeds/{feed}".encode()
         return [m for messages in batches for m in messages if dict(m.headers).get("ce_source") == source]
 

@@ -67,7 +67,7 @@ def on_topics(bootstrap: str, feed: str) -> list[Event]:
     """The events of feeds whose names begin like this, those of one partition in their order."""
     partitions = [TopicPartition(t.name, n) for t in EVENT_TOPICS for n in range(t.partitions)]
     with contextlib.closing(wire.consumer(bootstrap)) as reader:
-        ranges = {partition: (0, end) for partition, end in reader.end_offsets(partitions).items()}
+        ranges = {partition: (0, wire.end_offset(reader, *partition)) for partition in partitions}
         found = [decode_event(m.value) for messages in wire.read_ranges(reader, ranges) for m in messages]
     return [encoded.event for encoded in found if encoded.event.feed.startswith(feed)]
 

@@ -145,7 +145,7 @@ def events_of(bootstrap: str, feed: str) -> Iterator[Event]:
     """The events of a feed on the topics."""
     partitions = [TopicPartition(t.name, n) for t in EVENT_TOPICS for n in range(t.partitions)]
     with contextlib.closing(wire.consumer(bootstrap)) as reader:
-        ranges = {partition: (0, end) for partition, end in reader.end_offsets(partitions).items()}
+        ranges = {partition: (0, wire.end_offset(reader, *partition)) for partition in partitions}
         for messages in wire.read_ranges(reader, ranges):
             yield from (event for m in messages if (event := decode_event(m.value).event).feed == feed)
 
