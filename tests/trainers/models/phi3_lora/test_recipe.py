@@ -33,6 +33,7 @@ from trainers.models.phi3_lora.chat import question_text
 from trainers.models.phi3_lora.packing import PackedRow
 from trainers.models.phi3_lora.recipe import run
 from trainers.models.phi3_lora.scorer import LanguageModelScorer
+from trainers.reporting.markdown import markdown_text
 from trainers.runs.checkpoints import FolderCheckpointer
 from transport.files import sha256_of
 
@@ -213,8 +214,8 @@ def test_the_samples_show_the_answers_of_base_version_and_attack(first: tuple[Pa
     page = (folder / "samples.md").read_text()
     for sample in samples:
         assert sample.keys() == {"question", "attack", "before", "after"}
-        assert " ".join(sample["question"].split()) in page
-        assert sample["attack"] in page
+        assert markdown_text(" ".join(sample["question"].split())) in page
+        assert markdown_text(sample["attack"]) in page
     questions = [sample["question"].split("?")[0] for sample in samples]
     assert any(question.startswith("How is") for question in questions)
     assert any(question.startswith("What is") for question in questions)
