@@ -22,7 +22,8 @@ HOSTILE = (r"$\x$", "_hidden", "a|b", "<img src=x>", "\x1b[2J", "ラベル", r"\
 def test_hostile_labels_are_drawn(tmp_path: Path) -> None:
     truth = np.eye(len(HOSTILE), dtype=np.bool_)
     save_precision_recall([Panel("tactics", HOSTILE, truth * 0.5, truth)], tmp_path)
-    plot_embeddings(np.eye(len(HOSTILE), dtype=np.float32), HOSTILE, tmp_path)
+    tactics = [[label] for label in HOSTILE]
+    plot_embeddings(np.eye(len(HOSTILE), dtype=np.float32), HOSTILE, tactics, tmp_path)
     assert (tmp_path / "precision_recall.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "embeddings.png").read_bytes().startswith(b"\x89PNG")
 

@@ -44,8 +44,8 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def base() -> int:
-    """Where the numbers of a test's own objects begin: ids on the topics are not shared between tests."""
-    return 100 * next(_numbers) + 200
+    """Where the numbers of a test's own objects begin: ids on the topics are not shared with other tests."""
+    return 100 * next(_numbers) + 5_000
 
 
 Run = Callable[..., FetchReport]
