@@ -36,20 +36,8 @@ from streams.settings import Settings, load_settings
 from tests.streams.fetchers.stix_bundles import bundle, group, ordinary, relationship, technique, thing, written
 from transport import kafka as wire
 from transport.admin import admin_client, max_message_bytes
-from transport.topics import create_topics
 
 _numbers = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def bootstrap(kafka_bootstrap: str) -> str:
-    create_topics(kafka_bootstrap)
-    return kafka_bootstrap
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return load_settings(state_dir=tmp_path / "state", cache_dir=tmp_path / "cache")
 
 
 @pytest.fixture

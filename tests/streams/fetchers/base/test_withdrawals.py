@@ -21,25 +21,13 @@ from streams.core.projections.base import project_all
 from streams.fetchers.base.published_index import INDEX_FILE
 from streams.fetchers.base.runner import FetchReport, fetch, parse_events
 from streams.fetchers.feeds import attack, registry
-from streams.settings import Settings, load_settings
+from streams.settings import Settings
 from tests.streams.fetchers.stix_bundles import Object, group, relationship, technique, thing, written
 from transport import kafka as wire
-from transport.topics import create_topics
 
 _numbers = itertools.count()
 LATER = {"modified": "2024-01-01T00:00:00.000Z"}
 FIRST, SECOND = "enterprise-attack-17.1.json", "enterprise-attack-18.1.json"
-
-
-@pytest.fixture(scope="session")
-def bootstrap(kafka_bootstrap: str) -> str:
-    create_topics(kafka_bootstrap)
-    return kafka_bootstrap
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return load_settings(state_dir=tmp_path / "state", cache_dir=tmp_path / "cache")
 
 
 @pytest.fixture
