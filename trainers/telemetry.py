@@ -2,11 +2,8 @@
 
 | about    | metrics |
 | runs     | duration, triggers answered by outcome, failures by type, faults of the machine in a row,
-<<<<<<< HEAD
-|          | damaged copies of the journal, failures of the MLflow mirror, pictures that could not be made |
-=======
-|          | damaged copies of the journal, embeddings not in Neo4j, failures of the MLflow mirror |
->>>>>>> 64fe6f6 (The run of a trainer is a process of its own)
+|          | damaged copies of the journal, embeddings not in Neo4j, failures of the MLflow mirror, pictures that could
+|          | not be made |
 | versions | evaluation scores, the version that serves, its promotion time, the age of its newest event then |
 """
 

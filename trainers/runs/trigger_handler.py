@@ -204,7 +204,7 @@ class TriggerHandler:
         """Count a failure; see `failures`. The reason of the refusal, if it leads to one."""
         telemetry.FAILURES.labels(model=self._model, error=failure.error).inc()
         if failure.cause == "data":
-            return without_secrets(failure.message)
+            return failure.message
         if failure.cause == "machine":
             attempts.faults += 1
             pause_s = retry_pause_s(attempts.faults)
