@@ -101,9 +101,12 @@ def test_one_that_is_killed_for_memory_is_a_fault_of_the_machine_and_the_next_re
     request = request_of(world, asked[0], epochs=40, save_steps=5)
     checkpoint = world.registry.checkpoint_folder(MODEL, "v0001")
 
+    killed: list[psutil.Process] = []
+
     def kill(step: RunProgress) -> None:
-        if checkpoint.exists():
-            process_of_a_run().kill()
+        if checkpoint.exists() and not killed:  # steps that it sent before still arrive after
+            killed.append(process_of_a_run())
+            killed[0].kill()
 
     with pytest.raises(RunFailed, match="killed by SIGKILL; the kernel does this when memory runs out") as raised:
         run_in_process(request, kill)
@@ -129,9 +132,12 @@ def test_a_cancelled_one_ends_and_leaves_nothing_behind(world: World, asked: tup
 
 
 def test_sigterm_cancels_it(world: World, asked: tuple[Trigger, Trigger]) -> None:
+    terminated: list[psutil.Process] = []
+
     def terminate(step: RunProgress) -> None:
-        if step.phase == "training":
-            process_of_a_run().terminate()
+        if step.phase == "training" and not terminated:
+            terminated.append(process_of_a_run())
+            terminated[0].terminate()
 
     with pytest.raises(Cancelled):
         run_in_process(request_of(world, asked[0], epochs=10_000), terminate)
