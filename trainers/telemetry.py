@@ -2,7 +2,7 @@
 
 | about    | metrics |
 | runs     | duration, triggers answered by outcome, failures by type, faults of the machine in a row,
-|          | damaged copies of the journal, embeddings not in Neo4j, failures of the MLflow mirror, pictures not made |
+|          | damaged copies of the journal, embeddings not in Neo4j, MLflow failures, pictures not made |
 | versions | evaluation scores, the version that serves, its promotion time, the age of its newest event then |
 """
 
