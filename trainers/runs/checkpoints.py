@@ -1,9 +1,11 @@
 """The latest checkpoint of a run: everything that the remaining steps depend on, as safetensors and JSON.
 
     <folder>/state.safetensors   trained parameters, buffers, the moments of AdamW, the random state
-    <folder>/state.json          the id of the run, and its history so far
+    <folder>/state.json          the id of the run, its history so far, and the sha256 of the tensors
 
-A checkpoint is written under a temporary name and then renamed, so a killed process leaves a complete one or none.
+A checkpoint is written under a temporary name, flushed to the disk, and then renamed. So a killed process, or a
+machine without power, leaves a complete one or none. One whose bytes changed since is removed, and the run starts
+from its beginning: it has the same weights, only later.
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ from pathlib import Path
 
 import msgspec
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from trainers.core.history import History
+from transport.files import sha256_of, sync, sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +32,7 @@ TENSORS_FILE, STATE_FILE = "state.safetensors", "state.json"
 class _State(msgspec.Struct, frozen=True):
     run_id: str
     history: History
+    sha256: str
 
 
 class FolderCheckpointer:
@@ -50,22 +54,25 @@ class FolderCheckpointer:
         partial.mkdir(parents=True)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(model, optimizer)}
         save_file(tensors | _random_state(), partial / TENSORS_FILE)
-        (partial / STATE_FILE).write_bytes(msgspec.json.encode(_State(self._run_id, history)))
+        state = _State(self._run_id, history, sha256_of(partial / TENSORS_FILE))
+        (partial / STATE_FILE).write_bytes(msgspec.json.encode(state))
+        sync_folder(partial)
         shutil.rmtree(self._folder, ignore_errors=True)
         partial.rename(self._folder)
+        sync(self._folder.parent)
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> History | None:
-        """See `Checkpointer.load`. A damaged checkpoint is ignored with a warning."""
+        """See `Checkpointer.load`. A damaged checkpoint is removed, with a warning."""
         state = self._state()
         if state is None:
             return None
+        with safe_open(self._folder / TENSORS_FILE, "pt") as file:
+            saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
         _create_adamw_state(optimizer)
         tensors = dict(_tensors(model, optimizer))
-        saved = self._read_tensors()
-        if saved is None:
-            return None
         if _shapes(tensors) != _shapes(saved):
-            log.warning("the checkpoint in %s has other tensors; starting from the beginning", self._folder)
+            optimizer.state.clear()
+            self._drop("it has other tensors")
             return None
         with torch.no_grad():
             for name, tensor in tensors.items():
@@ -74,22 +81,27 @@ class FolderCheckpointer:
         return state.history
 
     def _state(self) -> _State | None:
+        """The state of a checkpoint of this run whose tensors are those that were written."""
+        if not self._folder.is_dir():
+            return None
         try:
             state = msgspec.json.decode((self._folder / STATE_FILE).read_bytes(), type=_State)
-        except (FileNotFoundError, msgspec.DecodeError):
+            if state.run_id != self._run_id:
+                log.info("%s is the checkpoint of another run; starting from the beginning", self._folder)
+                return None
+            found = sha256_of(self._folder / TENSORS_FILE)
+        except (FileNotFoundError, msgspec.DecodeError) as error:
+            self._drop(str(error))
             return None
-        if state.run_id != self._run_id:
-            log.info("%s is the checkpoint of another run; starting from the beginning", self._folder)
+        if found != state.sha256:
+            self._drop(f"{TENSORS_FILE} has sha256 {found}, but {state.sha256} was written")
             return None
         return state
 
-    def _read_tensors(self) -> dict[str, torch.Tensor] | None:
-        try:
-            with safe_open(self._folder / TENSORS_FILE, "pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-        except (FileNotFoundError, SafetensorError) as error:
-            log.warning("the checkpoint in %s is damaged (%s); starting from the beginning", self._folder, error)
-            return None
+    def _drop(self, why: str) -> None:
+        """Remove a checkpoint that is damaged."""
+        log.warning("the checkpoint in %s is damaged (%s); starting from the beginning", self._folder, why)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 _CPU, _CUDA = _RANDOM = ("random.cpu", "random.cuda")

@@ -110,8 +110,22 @@ def test_a_checkpoint_of_another_run_is_passed_over(tmp_path: Path) -> None:
     assert len(seen) == 18
 
 
+def change_the_end(path: Path) -> None:
+    """Replace the last four bytes, which are one number."""
+    content = path.read_bytes()
+    path.write_bytes(content[:-4] + bytes(255 - byte for byte in content[-4:]))
+
+
+def zero_half(path: Path) -> None:
+    """Replace the second half by zeros."""
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2].ljust(len(content), b"\0"))
+
+
 @pytest.mark.parametrize(
-    "damage", [lambda p: p.write_bytes(b"x" * 50), Path.unlink], ids=["other bytes", "missing"]
+    "damage",
+    [lambda p: p.write_bytes(b"x" * 50), Path.unlink, change_the_end, zero_half],
+    ids=["other bytes", "missing", "one number", "half is zeros"],
 )
 @pytest.mark.parametrize("name", ["state.safetensors", "state.json"])
 def test_a_damaged_checkpoint_only_costs_time(tmp_path: Path, name: str, damage: Callable[[Path], Any]) -> None:
@@ -121,8 +135,10 @@ def test_a_damaged_checkpoint_only_costs_time(tmp_path: Path, name: str, damage:
         Line().fit(on_progress=dies_at(9), checkpointer=FolderCheckpointer(tmp_path / "c", "it"))
     damage(tmp_path / "c" / name)
     again, seen = Line(), []
-    again.fit(on_progress=seen.append, checkpointer=FolderCheckpointer(tmp_path / "c", "it"))
+    checkpointer = FolderCheckpointer(tmp_path / "c", "it")
+    again.fit(on_progress=lambda step: seen.append((step, (tmp_path / "c").exists())), checkpointer=checkpointer)
     assert len(seen) == 18
+    assert not seen[0][1], "the damaged checkpoint is gone"
     assert equal(again.weights(), straight.weights())
 
 
