@@ -25,13 +25,13 @@ from trainers.core.dataset import Dataset, build, named_offsets
 from trainers.core.progress import Cancelled, ProgressCallback, RunProgress
 from trainers.models.recipe import recipe
 from trainers.runs.failures import failure_of
-from trainers.runs.run_process import Ended, LogLine, Message, RunRequest, StepDone
+from trainers.runs.run_process import MODULE, Ended, LogLine, Message, RunRequest, StepDone
 from trainers.runs.train_version import TrainingRequest, measured_phases, train_version
 from trainers.settings import config_class
 from trainers.store.journal_copy import JournalReader, UnusableCopy
 from trainers.store.registry import Registry
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(MODULE)
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 MEMORY_SCORE = 500
@@ -123,6 +123,7 @@ class _Channel(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
+        self.setFormatter(logging.Formatter("%(message)s"))  # the trainer adds time, level and logger
         self._sending = threading.Lock()
         self._output = os.fdopen(os.dup(STDOUT), "wb")
         os.dup2(STDERR, STDOUT)

@@ -23,7 +23,7 @@ from trainers.runs.failures import RunFailed
 from trainers.runs.run_process import MODULE, RunRequest, run_in_process
 from trainers.store.journal_copy import JournalCopy
 
-TIMEOUT_S = 120.0
+TIMEOUT_S = 600.0
 
 
 @pytest.fixture
