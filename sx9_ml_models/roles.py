@@ -1,6 +1,7 @@
 """One process of the system: a role of the Faust app, a trainer, or the fetchers.
 
-`sx9 up` starts all of them, `sx9 run` one.
+`sx9 up` starts all of them, `sx9 run` one. A process imports only what it needs: a trainer no Faust, a role of the
+app no trainer.
 """
 
 from __future__ import annotations
@@ -15,18 +16,14 @@ from prometheus_client import disable_created_metrics, start_http_server
 
 from schemas.errors import BadConfiguration, RetryLater
 from schemas.models import MODELS
-from streams.app.wiring import ROLES, run_role
-from streams.fetchers.base.runner import FetchFailure, try_fetch
-from streams.fetchers.feeds.registry import feed_named
 from streams.local.services import Endpoints, running
 from streams.settings import Settings
-from trainers.settings import load_recipe_config, load_trainer_settings
 from transport.topics import create_topics
 
 log = logging.getLogger(__name__)
 
-NAMES = (*ROLES, "train", "fetch")
-"""The processes that `run` knows."""
+NAMES = ("journal", "graph", "fold", "train", "fetch")
+"""The processes that `run` knows: those of `streams.app.wiring.ROLES`, a trainer, the fetchers."""
 
 
 def run(name: str, settings: Settings, model: str = MODELS[0]) -> None:
@@ -51,17 +48,32 @@ def run(name: str, settings: Settings, model: str = MODELS[0]) -> None:
     if name == "fetch":
         _fetch_repeatedly(settings, endpoints)
     else:
+        from streams.app.wiring import ROLES, run_role
+
         run_role(next(role for role in ROLES if role == name), settings, endpoints)
 
 
 def _train(settings: Settings, model: str) -> None:
-    """Run a trainer. Node embeddings go to Neo4j if it runs."""
-    from trainers.runs.consumer import run_consumer  # imports torch, which the other processes do not need
+    """Run a trainer. Node embeddings go to Neo4j whenever it runs."""
+    from trainers.runs.consumer import run_consumer
+    from trainers.settings import load_recipe_config, load_trainer_settings
 
-    endpoints = running(settings) or _endpoints(settings, neo4j=False)
+    endpoints = _endpoints(settings, neo4j=False)
     create_topics(endpoints.kafka_bootstrap, settings.replication_factor)
-    trainer = load_trainer_settings(neo4j_uri=endpoints.neo4j_uri or None)
-    run_consumer(trainer, load_recipe_config(model), endpoints.kafka_bootstrap, model)
+    run_consumer(
+        load_trainer_settings(),
+        load_recipe_config(model),
+        endpoints.kafka_bootstrap,
+        model,
+        find_neo4j=lambda: _neo4j_uri(settings),
+    )
+
+
+def _neo4j_uri(settings: Settings) -> str | None:
+    """The address of Neo4j; empty if it does not answer; None if none was set beside a Kafka of one's own."""
+    if found := running(settings, kafka=False):
+        return found.neo4j_uri
+    return None if settings.kafka_bootstrap and not settings.neo4j_uri else ""
 
 
 def _endpoints(settings: Settings, *, neo4j: bool) -> Endpoints:
@@ -77,6 +89,8 @@ def _endpoints(settings: Settings, *, neo4j: bool) -> Endpoints:
 
 def _fetch_repeatedly(settings: Settings, endpoints: Endpoints) -> None:
     """Fetch every feed at each interval, until SIGTERM. A feed that fails is tried again at the next interval."""
+    from streams.fetchers.feeds.registry import feed_named
+
     for feed in settings.feed_sources:
         feed_named(feed)
     if not settings.fetch_interval_s:
@@ -100,6 +114,8 @@ def _fetch_repeatedly(settings: Settings, endpoints: Endpoints) -> None:
 
 
 def _fetch(feed: str, source: str | None, settings: Settings, endpoints: Endpoints) -> None:
+    from streams.fetchers.base.runner import FetchFailure, try_fetch
+
     result = try_fetch(feed, source, settings, endpoints.kafka_bootstrap)
     if isinstance(result, FetchFailure):
         log.warning("%s: %s; next attempt in %.0f s", feed, result.error, settings.fetch_interval_s)

@@ -2,7 +2,7 @@
 
 | about    | metrics |
 | runs     | duration, triggers answered by outcome, failures by type, faults of the machine in a row,
-|          | damaged copies of the journal, failures of the MLflow mirror, pictures that could not be made |
+|          | damaged copies of the journal, embeddings not in Neo4j, MLflow failures, pictures not made |
 | versions | evaluation scores, the version that serves, its promotion time, the age of its newest event then |
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from schemas.versions import Manifest
+from schemas.scores import Evaluation
 
 _SECONDS = (3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 14_400.0)
 
@@ -28,6 +28,9 @@ FAULTS = Gauge(
     "Faults of this machine in a row at the trigger in work, such as a full disk; 0 once it is answered",
     ["model"],
 )
+EMBEDDINGS_PENDING = Gauge(
+    "sx9_embeddings_pending", "1 while Neo4j lacks the node embeddings of the version that serves", ["model"]
+)
 JOURNAL_COPIES_REBUILT = Counter(
     "sx9_journal_copies_rebuilt_total", "Local copies of the journal that were damaged and made again"
 )
@@ -42,13 +45,14 @@ FRESHNESS = Gauge(
 )
 
 
-def show_scores(manifest: Manifest) -> None:
-    """Set the gauges to the scores of a version and its parent."""
-    for gauge, evaluation in ((SCORE, manifest.evaluation), (PARENT_SCORE, manifest.parent_evaluation)):
-        for task, splits in evaluation.items():
+def show_scores(model: str, evaluation: Evaluation, parent_evaluation: Evaluation) -> None:
+    """Set the gauges to the scores of the latest version and its parent. Scores of earlier versions are removed."""
+    for gauge, shown in ((SCORE, evaluation), (PARENT_SCORE, parent_evaluation)):
+        gauge.clear()
+        for task, splits in shown.items():
             for split, scores in splits.items():
                 for metric, value in (scores.metrics | scores.extra).items():
-                    gauge.labels(model=manifest.model, task=task, split=split, metric=metric).set(value)
+                    gauge.labels(model=model, task=task, split=split, metric=metric).set(value)
 
 
 def show_champion(model: str, version: str, promoted_ms: int, newest_event_ms: int) -> None:

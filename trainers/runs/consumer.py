@@ -3,9 +3,9 @@
     retrain.triggers.v1 ──poll──> steps 1 to 7 in a thread (trigger_handler) ──> 8 commit the offset
                            └──────< polls in the meantime, so that a long run keeps its partition
 
-Each model has its own consumer group, so no model waits for another. One process trains one model, since in torch
-the number of threads and the random state belong to the whole process. A trainer that loses its partition cancels
-its run; the next owner of the partition repeats it, with the same weights.
+Each model has its own consumer group, so no model waits for another. A run is a process of its own (`run_process`):
+the trainer that waits for the next trigger imports no torch. A trainer that loses its partition cancels its run;
+the next owner of the partition repeats it, with the same weights.
 """
 
 from __future__ import annotations
@@ -19,20 +19,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import FrameType
 from typing import Any
 
+import msgspec
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import CommitFailedError, RebalanceInProgressError
 from kafka.structs import OffsetAndMetadata
 from prometheus_client import start_http_server
 
 from schemas.codec import decode
-from schemas.errors import BadRecord, RetryLater
+from schemas.errors import BadConfiguration, BadRecord, RetryLater
+from schemas.models import model_spec
 from schemas.topics import JOURNAL, TRIGGERS, VERSIONS, partition_of
 from schemas.windows import Trigger
 from trainers import telemetry
-from trainers.bases.resolve import Base, resolve
 from trainers.core.config import RecipeConfig
 from trainers.core.progress import Cancelled
-from trainers.models.recipe import recipe
+from trainers.runs.assignment import Assignment
+from trainers.runs.embeddings import EmbeddingsWriter, FindNeo4j
 from trainers.runs.progress import progress_bars
 from trainers.runs.trigger_handler import TriggerHandler
 from trainers.settings import TrainerSettings
@@ -65,6 +67,7 @@ def run_consumer(
     bootstrap: str,
     model: str,
     *,
+    find_neo4j: FindNeo4j | None = None,
     stop: threading.Event | None = None,
 ) -> None:
     """Handle triggers until stopped. The next start repeats an unfinished run.
@@ -74,25 +77,28 @@ def run_consumer(
         config: Of the recipe.
         bootstrap: host:port of Kafka; the topics exist.
         model: The model to train.
+        find_neo4j: Where Neo4j is, at each time that there are node embeddings to write; None: where the settings
+            say.
         stop: Ends it within seconds, also during a run. Without one, SIGTERM and SIGINT do.
 
     Raises:
-        RestartRequired: The topic of the journal, triggers or versions was deleted and made again.
+        RestartRequired: A Kafka client can't go on, or the topic of the journal, triggers or versions was deleted
+            and made again.
         RetryLater: Kafka does not answer, or another process is training this model; a later start may succeed.
-        BadConfiguration: A setting or the machine must be changed; the message has the remedy.
+        BadConfiguration: A setting must be changed, or a trigger is of a later release; the message has the remedy.
         Corrupt: The files of a version, or the journal, were changed.
     """
-    architecture = recipe(model).BASE_ARCHITECTURE
+    model_spec(model)
     with contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(_stopped_by_signals())
         stack.enter_context(
             lock(settings.trainer_dir / f"{model}.lock", f"training {model}", timeout_s=LOCK_TIMEOUT_S)
         )
-        base = resolve(config.base, settings.cache_dir, architecture)
-        log.info("%s: base model %s from %s", model, base.name, base.folder)
         admin = stack.enter_context(contextlib.closing(admin_client(bootstrap)))
         topics = TopicIds(admin, (JOURNAL, TRIGGERS, VERSIONS))  # before anything of them is read
-        handler = _build_handler(stack, model, settings, config, base, bootstrap)
+        registry = Registry(settings.models_dir)
+        embeddings = EmbeddingsWriter(model, settings, registry, find_neo4j or (lambda: settings.neo4j_uri))
+        handler = _build_handler(stack, model, settings, config, registry, embeddings, bootstrap)
         group_consumer = consumer(
             bootstrap,
             group_id=group_of(model),
@@ -103,7 +109,7 @@ def run_consumer(
         stack.callback(group_consumer.close, autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
         group_consumer.subscribe([TRIGGERS.name])
         partition = TopicPartition(TRIGGERS.name, partition_of(model))
-        _consume(group_consumer, partition, handler, topics, stop)
+        _consume(group_consumer, partition, handler, topics, embeddings, stop)
 
 
 def _build_handler(
@@ -111,7 +117,8 @@ def _build_handler(
     model: str,
     settings: TrainerSettings,
     config: RecipeConfig,
-    base: Base,
+    registry: Registry,
+    embeddings: EmbeddingsWriter,
     bootstrap: str,
 ) -> TriggerHandler:
     """The trigger handler and all that it uses, which the stack closes; and the server of /metrics."""
@@ -127,12 +134,12 @@ def _build_handler(
     partition_log = KafkaPartitionLog(reader, JOURNAL, partition_of(model))
     journal = JournalCopy(settings.trainer_dir / f"{model}.sqlite", partition_log)
     stack.callback(journal.close)
-    registry = Registry(settings.models_dir)
     version_log = VersionLog(
         *(KafkaPartitionLog(reader, VERSIONS, n) for _, n in partitions_of(reader, [VERSIONS]))
     )
-    handler = TriggerHandler(model, settings, config, base, registry, journal, version_log, RecordProducer(writer))
-    handler.show_champion()
+    outbox = RecordProducer(writer)
+    handler = TriggerHandler(model, settings, config, registry, journal, version_log, outbox, embeddings)
+    handler.show_state()
     return handler
 
 
@@ -141,6 +148,7 @@ def _consume(
     partition: TopicPartition,
     handler: TriggerHandler,
     topics: TopicIds,
+    embeddings: EmbeddingsWriter,
     stop: threading.Event,
 ) -> None:
     """Handle the triggers of one partition; see `_poll` for those of the other models."""
@@ -153,43 +161,64 @@ def _consume(
                 raise
         for message in messages:
             trigger = _decoded(message)
-            if trigger is None or _handle_while_polling(group_consumer, partition, handler, trigger, stop):
+            if trigger is None or _handle_while_polling(group_consumer, message, handler, trigger, stop):
                 topics.check()
                 _seek(group_consumer, partition, message.offset + 1)
                 _commit(group_consumer, {partition: message.offset + 1})  # 8
             else:
                 _seek(group_consumer, partition, message.offset)
+        if not messages:
+            embeddings.retry()
 
 
 def _decoded(message: Any) -> Trigger | None:
-    """The trigger in a message; None, with an error in the log, if it cannot be decoded."""
+    """The trigger in a message; None, with an error in the log, if the message is none.
+
+    Raises:
+        BadConfiguration: The message is a record, but not one that this release knows. It is not committed, since
+            its examples would never be trained on.
+    """
     try:
-        trigger: Trigger = decode(message.value, Trigger)
+        trigger: Trigger = decode(message.value or b"", Trigger)
     except BadRecord as error:
-        log.error("skipping the trigger at offset %d: %s", message.offset, error)
+        if _is_record(message.value):
+            raise BadConfiguration(
+                f"the trigger at offset {message.offset} of {message.topic}/{message.partition} is of a kind that "
+                f"this trainer does not know ({error}): update sx9-ml-models here to the release of the fold role"
+            ) from error
+        log.error("skipping the message at offset %d, which is no trigger: %s", message.offset, error)
         telemetry.FAILURES.labels(model="", error="BadRecord").inc()
         return None
     return trigger
 
 
+def _is_record(value: bytes | None) -> bool:
+    """Whether a message is a JSON object, as every record is; a stray producer writes anything."""
+    try:
+        return isinstance(msgspec.json.decode(value or b""), dict)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
 def _handle_while_polling(
     group_consumer: KafkaConsumer,
-    partition: TopicPartition,
+    message: Any,
     handler: TriggerHandler,
     trigger: Trigger,
     stop: threading.Event,
 ) -> bool:
-    """Handle a trigger in a thread, and poll in the meantime.
+    """Handle the trigger of a message in a thread, and poll in the meantime.
 
     Returns:
         Whether it was answered; False if the run was cancelled, by `stop` or because the partition was lost.
     """
     cancel = threading.Event()
+    assignment = Assignment(cancel)
     log.info("trigger %s (%s): %d examples", trigger.id, trigger.reason, trigger.examples)
     with progress_bars(trigger.version, cancel) as on_progress, ThreadPoolExecutor(1, "training") as pool:
-        future = pool.submit(handler.handle, trigger, on_progress)
+        future = pool.submit(handler.handle, trigger, on_progress, assignment.confirm)
         try:
-            _poll_until_done(future, group_consumer, partition, stop, cancel)
+            _poll_until_done(future, group_consumer, message, assignment, stop, cancel)
         finally:
             cancel.set()
         try:
@@ -203,7 +232,8 @@ def _handle_while_polling(
 def _poll_until_done(
     future: Future[None],
     group_consumer: KafkaConsumer,
-    partition: TopicPartition,
+    message: Any,
+    assignment: Assignment,
     stop: threading.Event,
     cancel: threading.Event,
 ) -> None:
@@ -213,12 +243,18 @@ def _poll_until_done(
     simpler, but kafka-python 3.0 can lose the records that it has fetched for a paused partition: it neither
     returns them after `resume` nor fetches them again.
     """
+    partition = TopicPartition(message.topic, message.partition)
+
+    def is_ours() -> bool:
+        return partition in group_consumer.assignment() and _commit(group_consumer, {partition: message.offset})
+
     while not future.done():
         if partition not in group_consumer.assignment():
             log.warning("partition %s was assigned to another trainer", partition)
             cancel.set()
         if stop.is_set():
             cancel.set()
+        assignment.answer_with(is_ours)
         _poll(group_consumer, partition, BUSY_POLL_MS)
 
 
@@ -241,15 +277,21 @@ def _seek(group_consumer: KafkaConsumer, partition: TopicPartition, offset: int)
         group_consumer.seek(partition, offset)
 
 
-def _commit(group_consumer: KafkaConsumer, offsets: Mapping[TopicPartition, int]) -> None:
-    """Commit offsets. If a partition was lost, its next owner finds that the trigger is answered."""
+def _commit(group_consumer: KafkaConsumer, offsets: Mapping[TopicPartition, int]) -> bool:
+    """Commit offsets. If a partition was lost, its next owner finds that the trigger is answered.
+
+    Returns:
+        Whether Kafka took them; not if a partition was lost.
+    """
     if not offsets:
-        return
+        return True
     with kafka_errors("committing"):
         try:
             group_consumer.commit({partition: OffsetAndMetadata(offset) for partition, offset in offsets.items()})
         except (CommitFailedError, RebalanceInProgressError):
             log.warning("partitions were lost before the commit of %s", dict(offsets))
+            return False
+    return True
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
     1 read     the journal and the version events; nothing to do if the trigger is answered there
     2 find     the version in the registry; a complete one is not trained again
-    3 train    dataset, recipe, gate, the folder of the version
+    3 train    dataset, recipe, gate, the folder of the version: in a process of its own (`run_process`)
     4 promote  move the champion link if all checks of the gate passed; write node embeddings to Neo4j
     5 announce `trained`, then `promoted` or `refused`, unless the topic has these events already
     6 journal  the score of the champion on the new examples, then the answer
@@ -11,68 +11,56 @@
 Then the consumer commits the offset (8). Each step can be repeated without harm, and starts only after the earlier
 steps are on disk or acknowledged. So wherever the process is killed, a trigger leads to the same weights, one
 version and one answer.
+
+Steps 4 to 6 happen under the lock of the registry, after the assignment was confirmed and step 1 was done again: a
+trainer that was paused for longer than Kafka waits for it finds what its successor did, and does nothing.
+
+What a failed run means is the rule in `failures`. A fault of this machine is repeated here, after pauses that grow,
+and shown by the gauge `sx9_training_faults`; it is never an answer.
+
+This module imports no torch: a trainer that waits for a trigger is small.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 import msgspec
 
 from schemas import scores
-from schemas.errors import BadConfiguration, Sx9Error
+from schemas.errors import BadConfiguration
 from schemas.journal import Promoted, Record, Refused, Score
 from schemas.topics import JOURNAL, VERSIONS, partition_of
 from schemas.versions import Manifest, Outcome, VersionEvent
 from schemas.windows import Trigger
 from trainers import telemetry
-from trainers.bases.resolve import Base
 from trainers.core import gate
 from trainers.core.config import RecipeConfig
-from trainers.core.dataset import Dataset, build, named_offsets
 from trainers.core.progress import Cancelled, ProgressCallback, RunProgress
-from trainers.models.recipe import recipe
 from trainers.reporting.summary import headline
-from trainers.runs.train_version import TrainingRequest, measured_phases, train_version
+from trainers.runs.attempts import Attempts, AttemptsFile
+from trainers.runs.embeddings import EmbeddingsWriter
+from trainers.runs.failures import Failure, failure_of, retry_pause_s
+from trainers.runs.run_process import Run, RunRequest, run_in_process
 from trainers.settings import TrainerSettings
-from trainers.store.journal_copy import JournalCopy
+from trainers.store.journal_copy import JournalCopy, UnusableCopy
 from trainers.store.mlflow_mirror import mlflow_mirror
-from trainers.store.node_embeddings import NODES, write_version_embeddings
 from trainers.store.registry import Registry
 from trainers.store.version_log import VersionLog
-from transport.files import write_atomically
 from transport.kafka import RecordProducer
-from transport.neo4j import neo4j_driver
 from transport.secrets import without_secrets
 
 log = logging.getLogger(__name__)
 
 
-def load_dataset(journal: JournalCopy, trigger: Trigger, max_examples: int, *, context: bool = False) -> Dataset:
-    """The dataset of the run that a trigger asks for.
+WAIT_POLL_S = 0.2
+"""How often a pause is checked for its cancellation, seconds."""
 
-    Args:
-        journal: Copied at least up to the offset of the trigger.
-        trigger: The decision to retrain.
-        max_examples: If the windows have more training examples than this, they are sampled.
-        context: Whether to include all current examples at the end of the windows.
 
-    Raises:
-        Corrupt: The journal is not the one that the trigger was made from.
-    """
-    start = min((span.start for span in trigger.spans), default=0)
-    end = max((span.end for span in trigger.spans), default=0)
-    named = journal.examples_at(named_offsets(trigger))
-    holdout = (named[offset] for offset in trigger.holdout_old + trigger.holdout_recent)
-    return build(
-        trigger,
-        journal.examples_between(start, end),
-        named,
-        max_examples=max_examples,
-        trained_texts=journal.trained_texts(holdout, start),
-        context=journal.current_examples(end) if context else (),
-    )
+def assignment_is_certain() -> None:
+    """For a handler without a consumer group."""
 
 
 class TriggerHandler:
@@ -82,11 +70,12 @@ class TriggerHandler:
         model: Name of the model.
         settings: Of the trainer.
         config: Of the recipe; its seed is replaced by that of the trigger.
-        base: The base model of a first version.
         registry: Where versions are written.
         journal: Copy of the journal of the model.
         version_log: The version events on the topic.
         producer: Sends version events and journal records.
+        embeddings: Writes node embeddings.
+        run: Trains the version of a request and writes it to the registry.
     """
 
     def __init__(
@@ -94,59 +83,68 @@ class TriggerHandler:
         model: str,
         settings: TrainerSettings,
         config: RecipeConfig,
-        base: Base,
         registry: Registry,
         journal: JournalCopy,
         version_log: VersionLog,
         producer: RecordProducer,
+        embeddings: EmbeddingsWriter,
+        run: Run = run_in_process,
     ) -> None:
         self._model = model
         self._settings = settings
         self._config = config
-        self._base = base
         self._registry = registry
         self._journal = journal
         self._version_log = version_log
         self._producer = producer
-        self._attempts_file = settings.trainer_dir / f"{model}.attempts.json"
+        self._embeddings = embeddings
+        self._run = run
+        self._attempts = AttemptsFile(settings.trainer_dir / f"{model}.attempts.json")
         self._mlflow = mlflow_mirror(settings.mlflow_tracking_uri, registry)
 
-    def show_champion(self) -> None:
-        """Set the metrics of the version that serves, if there is one.
+    def show_state(self) -> None:
+        """Set the metrics of the latest version and of the version that serves, as the version events say.
 
         Raises:
             RetryLater: Kafka does not answer.
         """
         self._version_log.catch_up()
+        telemetry.FAULTS.labels(model=self._model).set(0)
+        if event := self._version_log.trained.get(self._model):
+            telemetry.show_scores(event.model, event.evaluation, event.parent_evaluation)
         if event := self._version_log.promoted.get(self._model):
             telemetry.show_champion(event.model, event.version, event.time_ms, event.newest_event_ms)
 
-    def handle(self, trigger: Trigger, on_progress: ProgressCallback) -> None:
+    def handle(
+        self,
+        trigger: Trigger,
+        on_progress: ProgressCallback,
+        confirm_assignment: Callable[[], None] = assignment_is_certain,
+    ) -> None:
         """Answer one trigger; see the module. Idempotent.
 
         Args:
             trigger: The decision to retrain.
-            on_progress: Called after every step of the run. An exception that it raises ends the run; a later call
-                repeats it.
+            on_progress: Called after every step of the run, and in between. An exception that it raises ends the
+                run; a later call repeats it.
+            confirm_assignment: Raises `Cancelled` if the triggers belong to another trainer by now.
 
         Raises:
-            Cancelled: `on_progress` raised it.
-            RetryLater: Kafka or Neo4j does not answer, or another process is training this model.
-            BadConfiguration: The registry or the machine is not suitable; the message has the remedy.
-            Corrupt: The files of the parent, or the journal, were changed.
+            Cancelled: `on_progress` or `confirm_assignment` raised it.
+            RetryLater: Kafka does not answer, or another process holds the registry.
+            BadConfiguration: The models belong to another journal; the message has the remedy.
+            Corrupt: The files of the version were changed.
         """
         self._journal.catch_up()  # 1
         self._version_log.catch_up()
         if self._journal.is_answered(trigger.id):
             log.info("%s: trigger %s is already answered", self._model, trigger.id)
-            self._mirror()
-            return
-        result = self._existing_version(trigger) or self._train(trigger, on_progress)  # 2, 3
-        on_progress(RunProgress("answering", 0, 1))
-        if isinstance(result, Manifest):
-            self._publish(trigger, result)
         else:
-            self._refuse(trigger, result)
+            result = self._version_or_refusal(trigger, on_progress)  # 2, 3
+            on_progress(RunProgress("answering", 0, 1))
+            self._answer(trigger, result, confirm_assignment)  # 4, 5, 6
+        telemetry.FAULTS.labels(model=self._model).set(0)
+        self._mirror()  # 7
 
     # ---- 2
 
@@ -165,60 +163,93 @@ class TriggerHandler:
 
     # ---- 3
 
-    def _train(self, trigger: Trigger, on_progress: ProgressCallback) -> Manifest | str:
-        """The manifest of the new version, or the reason why there is none."""
-        errors = self._failed_attempts(trigger)
-        while len(errors) < self._settings.max_attempts:
-            try:
-                return self._attempt(trigger, on_progress)
-            except Cancelled:
-                raise
-            except (Sx9Error, OSError) as error:  # another attempt would fail too: it takes a person, or time
-                telemetry.FAILURES.labels(model=self._model, error=type(error).__name__).inc()
-                raise
-            except Exception as error:
-                telemetry.FAILURES.labels(model=self._model, error=type(error).__name__).inc()
-                log.exception("%s: attempt %d at trigger %s failed", self._model, len(errors) + 1, trigger.id)
-                errors.append(f"{type(error).__name__}: {error}")
-                write_atomically(self._attempts_file, msgspec.json.encode({trigger.id: errors}))
-        return f"training failed {len(errors)} times, the last time with {errors[-1]}"
+    def _version_or_refusal(self, trigger: Trigger, on_progress: ProgressCallback) -> Manifest | str:
+        """The manifest of the version that answers the trigger, trained if need be, or why there is none."""
+        attempts = self._attempts.load(trigger.id)
+        while True:
+            if manifest := self._existing_version(trigger):
+                return manifest
+            if refusal := self._attempt(trigger, attempts, on_progress):
+                return refusal
 
-    def _failed_attempts(self, trigger: Trigger) -> list[str]:
-        """The errors of the failed attempts at a trigger. They are kept on disk, to survive a restart."""
+    def _attempt(self, trigger: Trigger, attempts: Attempts, on_progress: ProgressCallback) -> str:
+        """Run once, after a pause if the machine failed before.
+
+        Returns:
+            Why there can be no version; empty if the registry has it now, or another attempt is due.
+        """
+        telemetry.FAULTS.labels(model=self._model).set(attempts.faults)
+        if attempts.faults:
+            _wait(retry_pause_s(attempts.faults), on_progress)
+        attempts.running = True
+        self._attempts.save(attempts)
+        started_s = time.monotonic()
         try:
-            errors = msgspec.json.decode(self._attempts_file.read_bytes(), type=dict[str, list[str]])
-        except (FileNotFoundError, msgspec.DecodeError):
-            return []
-        return errors.get(trigger.id, [])
+            self._run(self._request(trigger), on_progress)
+        except Cancelled:
+            attempts.running = False
+            self._attempts.save(attempts)
+            raise
+        except Exception as error:  # noqa: BLE001  the rule of `failures` says what each means
+            attempts.running = False
+            refusal = self._failed(trigger, attempts, failure_of(error))
+            self._attempts.save(attempts)
+            return refusal
+        telemetry.TRAINING_SECONDS.labels(model=self._model).observe(time.monotonic() - started_s)
+        attempts.running, attempts.faults = False, 0
+        self._attempts.save(attempts)
+        return ""
 
-    def _attempt(self, trigger: Trigger, on_progress: ProgressCallback) -> Manifest | str:
-        phases = measured_phases()
-        context = recipe(self._model).NEEDS_GRAPH_CONTEXT
-        data = load_dataset(self._journal, trigger, self._config.max_examples, context=context)
-        if not data.fresh:
-            return "no training examples in its windows that are not superseded, retracted or in the holdout"
-        config = msgspec.structs.replace(self._config, seed=trigger.seed)
-        manifest = train_version(
-            self._registry,
-            _request(trigger),
-            data,
-            self._base,
-            config,
-            self._settings.limits,
-            on_progress,
-            phases=phases,
+    def _failed(self, trigger: Trigger, attempts: Attempts, failure: Failure) -> str:
+        """Count a failure; see `failures`. The reason of the refusal, if it leads to one."""
+        telemetry.FAILURES.labels(model=self._model, error=failure.error).inc()
+        if failure.cause == "data":
+            return failure.message
+        if failure.cause == "machine":
+            attempts.faults += 1
+            pause_s = retry_pause_s(attempts.faults)
+            log.error("%s: trigger %s: %s; next attempt in %.0f s", self._model, trigger.id, failure, pause_s)
+            if failure.error == UnusableCopy.__name__:
+                self._journal.rebuild(failure.message)
+            return ""
+        attempts.faults = 0
+        attempts.errors.append(without_secrets(str(failure)))
+        log.error("%s: attempt %d at trigger %s: %s", self._model, len(attempts.errors), trigger.id, failure)
+        if len(attempts.errors) < self._settings.max_attempts:
+            return ""
+        return f"training failed {len(attempts.errors)} times, the last time with {attempts.errors[-1]}"
+
+    def _request(self, trigger: Trigger) -> RunRequest:
+        return RunRequest(
+            trigger=trigger,
+            config=msgspec.to_builtins(self._config),
+            limits=self._settings.limits,
+            models_dir=str(self._registry.root),
+            cache_dir=str(self._settings.cache_dir),
+            journal_copy=str(self._journal.path),
+            log_level=logging.getLogger().getEffectiveLevel(),
         )
-        telemetry.TRAINING_SECONDS.labels(model=self._model).observe(manifest.seconds)
-        for file in manifest.left_out:
-            telemetry.LEFT_OUT.labels(model=self._model, file=file).inc()
-        return manifest
 
     # ---- 4, 5, 6
+
+    def _answer(self, trigger: Trigger, result: Manifest | str, confirm_assignment: Callable[[], None]) -> None:
+        """Publish a version, or refuse a trigger, unless another trainer has done so in the meantime."""
+        with self._registry.lock(self._model):
+            confirm_assignment()
+            self._journal.catch_up()
+            self._version_log.catch_up()
+            if self._journal.is_answered(trigger.id):
+                log.warning("%s: trigger %s was answered by another trainer", self._model, trigger.id)
+            elif isinstance(result, Manifest):
+                self._publish(trigger, result)
+            else:
+                self._refuse(trigger, result)
 
     def _publish(self, trigger: Trigger, manifest: Manifest) -> None:
         """Promote a version if it passed the gate, and record the answer."""
         if manifest.promoted:
-            self._promote(manifest.version)  # 4
+            self._registry.promote(self._model, manifest.version)  # 4
+            self._embeddings.write_champion()
         now_ms = int(time.time() * 1000)
         detail = gate.why_refused(manifest.gate)
         trained = _trained_event(trigger, manifest)
@@ -231,20 +262,10 @@ class TriggerHandler:
         else:
             self._record(Refused(trigger=trigger.id, version=manifest.version, reason=detail, time_ms=now_ms))
         telemetry.ANSWERED.labels(model=self._model, outcome=outcome).inc()
-        telemetry.show_scores(manifest)
+        telemetry.show_scores(self._model, trained.evaluation, trained.parent_evaluation)
         if manifest.promoted:
             telemetry.show_champion(self._model, manifest.version, now_ms, manifest.newest_event_ms)
         log.info("%s", _summary(manifest, detail))
-        self._mirror()
-
-    def _promote(self, version: str) -> None:
-        """Move the champion link, and write node embeddings to Neo4j, if there are any and it is configured."""
-        self._registry.promote(self._model, version)
-        folder = self._registry.folder(self._model, version)
-        if self._settings.neo4j_uri and (folder / NODES).is_file():
-            password = self._settings.neo4j_password.get_secret_value()
-            with neo4j_driver(self._settings.neo4j_uri, self._settings.neo4j_user, password) as driver:
-                write_version_embeddings(driver, version, folder)
 
     def _mirror(self) -> None:
         """Step 7. What was sent before is not sent again."""
@@ -298,17 +319,12 @@ class TriggerHandler:
         self._producer.flush()
 
 
-def _request(trigger: Trigger) -> TrainingRequest:
-    """The version that a trigger asks for."""
-    return TrainingRequest(
-        model=trigger.model,
-        version=trigger.version,
-        parent=trigger.parent,
-        trigger=trigger.id,
-        reason=trigger.reason,
-        spans=trigger.spans,
-        labels=trigger.labels,
-    )
+def _wait(seconds: float, on_progress: ProgressCallback) -> None:
+    """Pause; `on_progress` may end it with an exception."""
+    deadline_s = time.monotonic() + seconds
+    while (left_s := deadline_s - time.monotonic()) > 0:
+        on_progress(RunProgress("waiting", 0, 1))
+        time.sleep(min(WAIT_POLL_S, left_s))
 
 
 def _trained_event(trigger: Trigger, manifest: Manifest) -> VersionEvent:

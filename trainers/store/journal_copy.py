@@ -136,7 +136,7 @@ class JournalReader:
 
     def _example(self, offset: int, value: bytes, digest: bytes) -> Example:
         """Decode an example, after its bytes were verified."""
-        if _digest(value) != digest:
+        if not isinstance(value, bytes) or _digest(value) != digest:
             raise UnusableCopy(
                 f"{self._path}: the example at journal offset {offset} differs from what was written"
             )

@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from schemas.errors import BadConfiguration
+from trainers.store.registry import NODES
 from transport.neo4j import neo4j_errors
 
 if TYPE_CHECKING:
     from neo4j import Driver
 
 PREFIX = "gnn_threat_"
-NODES = "nodes.json"
-"""A version with this file has node embeddings."""
 NODES_PER_TRANSACTION = 1_000
 INDEX_TIMEOUT_S = 120
 """Longest wait until an index is online, seconds."""
@@ -106,6 +105,17 @@ def write_version_embeddings(driver: Driver, version: str, folder: Path) -> None
 
     nodes = [node["id"] for node in msgspec.json.decode((folder / NODES).read_bytes())]
     write_embeddings(driver, version, nodes, load_file(folder / "embeddings.safetensors")["embeddings"].tolist())
+
+
+def serving_version(driver: Driver) -> str | None:
+    """The version whose embeddings `similar` uses; None before the first.
+
+    Raises:
+        RetryLater: Neo4j does not answer.
+    """
+    with neo4j_errors("asking for the embeddings that serve"):
+        found = driver.execute_query(_GET_SERVING).records
+    return str(found[0]["name"]).removeprefix(PREFIX) if found else None
 
 
 def similar(driver: Driver, node: str, k: int = 10) -> list[dict[str, Any]]:

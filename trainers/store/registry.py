@@ -26,6 +26,8 @@ CHAMPION = "champion"
 """The link to the version that serves."""
 MIN_FREE_MB = 1_000
 """The free disk space that a run needs; a DistilBERT of 66 million parameters takes 270 MB."""
+NODES = "nodes.json"
+"""A version with this file has node embeddings; see `trainers.store.node_embeddings`."""
 _VERSION = re.compile(r"v\d{4,}")
 
 
@@ -88,6 +90,16 @@ class Registry:
             if path.is_symlink() and path.name != CHAMPION and path.name not in names:
                 path.unlink()
 
+    @contextlib.contextmanager
+    def lock(self, model: str) -> Iterator[None]:
+        """Hold the lock of a model while the block runs: one process at a time writes a version, or promotes one.
+
+        Raises:
+            RetryLater: Another process holds it.
+        """
+        with lock(self.home(model) / ".lock", f"training {model}", timeout_s=LOCK_TIMEOUT_S):
+            yield
+
     def checkpoint_folder(self, model: str, version: str) -> Path:
         """Where the run that trains a version keeps its checkpoint until the version exists."""
         return self.home(model) / f".{version}.checkpoint"
@@ -101,7 +113,7 @@ class Registry:
             BadConfiguration: There is too little disk space.
         """
         home = self.home(model)
-        with lock(home / ".lock", f"training {model}", timeout_s=LOCK_TIMEOUT_S):
+        with self.lock(model):
             _remove_partial(home)
             _check_disk_space(home)
             partial = home / f".{version}.partial"

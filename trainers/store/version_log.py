@@ -16,6 +16,7 @@ class VersionLog:
     Attributes:
         ids: `VersionEvent.id` of each event.
         promoted: Model -> its latest promotion.
+        trained: Model -> the event of its latest version, with the scores.
     """
 
     def __init__(self, *partitions: PartitionLog) -> None:
@@ -23,6 +24,7 @@ class VersionLog:
         self._next = [0] * len(partitions)
         self.ids: set[str] = set()
         self.promoted: dict[str, VersionEvent] = {}
+        self.trained: dict[str, VersionEvent] = {}
 
     def catch_up(self) -> None:
         """Read the events since the last call. See `transport.records.decoded`.
@@ -36,4 +38,6 @@ class VersionLog:
                     self.ids.add(event.id)
                     if event.outcome == "promoted":
                         self.promoted[event.model] = event
+                    elif event.outcome == "trained":
+                        self.trained[event.model] = event
                 self._next[index] = messages[-1].offset + 1

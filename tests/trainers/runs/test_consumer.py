@@ -11,14 +11,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
 from kafka import TopicPartition
+from kafka.errors import CommitFailedError
 
-from schemas.codec import decode
-from schemas.errors import BadConfiguration, Corrupt, RestartRequired, RetryLater
+from schemas.codec import decode, encode
+from schemas.errors import BadConfiguration, RestartRequired, RetryLater
 from schemas.journal import Example, Promoted, Score
 from schemas.topics import JOURNAL, TRIGGERS, VERSIONS, Topic, partition_of
 from schemas.versions import VersionEvent
@@ -39,7 +40,7 @@ from transport.kafka import RecordProducer, consumer, producer, read_range
 from transport.topics import create_topics
 
 PARTITION = TopicPartition(TRIGGERS.name, partition_of(MODEL))
-TIMEOUT_S = 90.0
+TIMEOUT_S = 600.0  # a run is a process that imports torch: on a busy machine that alone takes a minute
 
 
 def with_epochs(epochs: int) -> DistilbertConfig:
@@ -259,38 +260,96 @@ def test_triggers_of_a_topic_that_was_made_again_are_read_from_its_beginning(she
         shell.until_answered("v0001", "v0002")
 
 
+def test_a_trigger_of_a_later_release_stops_the_trainer_and_is_not_committed(shell: Shell) -> None:
+    later = encode(first_and_second()[0]).replace(b'"volume"', b'"moon-phase"')
+    writer = producer(shell.bootstrap)
+    writer.send(TRIGGERS.name, value=later, partition=PARTITION.partition).get(timeout=30)
+    writer.close()
+    with pytest.raises(BadConfiguration, match=r"offset 0 of retrain\.triggers\.v1/0 .*moon-phase.*update sx9"):
+        run_consumer(shell.settings(), QUICK, shell.bootstrap, MODEL, stop=threading.Event())
+    assert not shell.committed()
+
+
+class Message(NamedTuple):
+    """A message of the triggers."""
+
+    topic: str = PARTITION.topic
+    partition: int = PARTITION.partition
+    offset: int = 0
+    value: bytes = b""
+
+
+class Group:
+    """A member of a group that Kafka gives up at its third poll."""
+
+    def __init__(self, *, knows: bool) -> None:
+        self.polls = 0
+        self._knows = knows
+
+    def assignment(self) -> set[TopicPartition]:
+        return set() if self._knows and self.polls >= 3 else {PARTITION}
+
+    def poll(self, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+        self.polls += 1
+        time.sleep(0.01)
+        return {}
+
+    def commit(self, offsets: object) -> None:
+        if self.polls >= 3:
+            raise CommitFailedError
+
+
 def test_a_lost_partition_cancels_the_run() -> None:
-    class Group:
-        """A member that loses its partition at its third poll."""
-
-        polls = 0
-
-        def assignment(self) -> set[TopicPartition]:
-            return {PARTITION} if self.polls < 3 else set()
-
-        def poll(self, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
-            self.polls += 1
-            time.sleep(0.01)
-            return {}
-
     class Endless:
-        def handle(self, asked: Trigger, on_progress: ProgressCallback) -> None:
+        def handle(self, asked: Trigger, on_progress: ProgressCallback, confirm: Callable[[], None]) -> None:
             while True:
                 on_progress(RunProgress("training", 1, 2, 1))
                 time.sleep(0.01)
 
-    group: Any = Group()
+    group: Any = Group(knows=True)
     endless: Any = Endless()
-    assert not _handle_while_polling(group, PARTITION, endless, first_and_second()[0], threading.Event())
+    assert not _handle_while_polling(group, Message(), endless, first_and_second()[0], threading.Event())
     assert group.polls >= 3
 
 
-def test_an_error_in_the_run_ends_the_trainer(shell: Shell) -> None:
-    shell.ask(first_and_second()[1])  # its parent is not there
+def test_a_trainer_that_was_paused_learns_from_kafka_that_its_partition_is_lost() -> None:
+    class Confirms:
+        confirmed = 0
 
-    with pytest.raises(Corrupt, match=r"v0001/manifest\.json is missing"):
-        run_consumer(shell.settings(), QUICK, shell.bootstrap, MODEL, stop=threading.Event())
+        def handle(self, asked: Trigger, on_progress: ProgressCallback, confirm: Callable[[], None]) -> None:
+            while True:
+                confirm()
+                self.confirmed += 1
+
+    group: Any = Group(knows=False)
+    handler: Any = Confirms()
+    assert not _handle_while_polling(group, Message(), handler, first_and_second()[0], threading.Event())
+    assert handler.confirmed >= 1
+
+
+def test_a_fault_in_the_run_is_no_answer_and_the_trainer_goes_on(
+    shell: Shell, caplog: pytest.LogCaptureFixture
+) -> None:
+    shell.ask(first_and_second()[1])  # its parent is not there
+    with shell.trainer():
+        shell.until(lambda: caplog.text.count("v0001/manifest.json is missing") > 1)
+    assert shell.said() == []
     assert not shell.committed()
+
+
+def test_a_trainer_imports_no_torch_before_the_run() -> None:
+    code = """
+import sys
+import sx9_ml_models.roles, trainers.runs.consumer, trainers.settings
+for model in ("distilbert-mitre", "phi3-mitre-lora", "gnn-threat"):
+    trainers.settings.load_recipe_config(model)
+heavy = "torch transformers peft torch_geometric accelerate sklearn scipy numpy pandas matplotlib neo4j faust"
+print([name for name in heavy.split() if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
 
 
 def test_a_second_trainer_in_one_state_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

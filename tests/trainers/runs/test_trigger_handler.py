@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from safetensors import SafetensorError
 
 from schemas.codec import decode
-from schemas.errors import BadConfiguration, Corrupt, RetryLater
+from schemas.errors import BadConfiguration, BadData, RetryLater
 from schemas.journal import Example, Promoted, Record, Refused, Score
 from schemas.topics import JOURNAL, VERSIONS
 from schemas.versions import Manifest, VersionEvent
@@ -24,11 +27,17 @@ from tests.trainers.samples import (
     held_out,
     trigger,
 )
+from trainers import telemetry
 from trainers.bases.resolve import Base
-from trainers.core.progress import Cancelled, RunProgress, no_progress
+from trainers.core.progress import Cancelled, ProgressCallback, RunProgress, no_progress
 from trainers.models.distilbert import recipe as distilbert
 from trainers.models.distilbert.config import DistilbertConfig
-from trainers.runs.trigger_handler import TriggerHandler, load_dataset
+from trainers.runs import failures
+from trainers.runs.embeddings import EmbeddingsWriter, no_neo4j
+from trainers.runs.execute_run import execute, load_dataset
+from trainers.runs.failures import Failure, RunFailed
+from trainers.runs.run_process import Run, RunRequest
+from trainers.runs.trigger_handler import TriggerHandler, assignment_is_certain
 from trainers.settings import TrainerSettings, load_trainer_settings
 from trainers.store import manifest as manifests
 from trainers.store.journal_copy import JournalCopy
@@ -54,21 +63,36 @@ class World:
 
     def settings(self, **more: Any) -> TrainerSettings:
         """Quick ones."""
-        folders = {"output_dir": self.path / "output", "state_dir": self.path / "state"}
+        cache = self.base.folder.parents[1]
+        folders = {"output_dir": self.path / "output", "state_dir": self.path / "state", "cache_dir": cache}
         return load_trainer_settings(**({"min_holdout": 10} | folders | more))
 
-    def answer(self, asked: Trigger, dies_at: int = -1, **recipe: Any) -> None:
-        """A trainer starts, with some fields of the recipe's configuration changed, answers a trigger and stops."""
+    def answer(
+        self,
+        asked: Trigger,
+        dies_at: int = -1,
+        *,
+        run: Run = execute,
+        on_progress: ProgressCallback = no_progress,
+        confirm: Callable[[], None] = assignment_is_certain,
+        **recipe: Any,
+    ) -> None:
+        """A trainer starts, with some fields of the recipe's configuration changed, answers a trigger and stops.
+
+        The run is in this process, so that tests can reach into it; `test_run_process` has it in one of its own.
+        """
         own = self.settings()
         config = msgspec.structs.replace(QUICK, **recipe)
         copy = JournalCopy(own.trainer_dir / "journal.sqlite", self.journal)
         logs = {JOURNAL.name: self.journal, VERSIONS.name: self.announcements}
         producer: Any = MemoryProducer(logs, dies_at)
+        embeddings = EmbeddingsWriter(MODEL, own, self.registry, no_neo4j)
         handler = TriggerHandler(
-            MODEL, own, config, self.base, self.registry, copy, VersionLog(self.announcements), producer
+            MODEL, own, config, self.registry, copy, VersionLog(self.announcements), producer, embeddings, run
         )
         try:
-            handler.handle(asked, no_progress)
+            handler.show_state()
+            handler.handle(asked, on_progress, confirm)
         finally:
             copy.close()
 
@@ -184,6 +208,7 @@ def test_killed_while_training_or_promoting_a_repeat_ends_the_same(
 ) -> None:
     straight = World(tmp_path / "straight", world.base, examples(300))
     straight.answer(asked[0])
+    monkeypatch.setattr(failures, "RETRY_PAUSES_S", (0.0,))
     for place, name in ((distilbert, "save_version"), (manifests, "write"), (Registry, "promote")):
         with monkeypatch.context() as patch:
             patch.setattr(place, name, _die)
@@ -235,6 +260,7 @@ def test_a_run_that_always_fails_is_refused_after_so_many_attempts(
             raise Killed
         raise ArithmeticError("loss is nan")
 
+    monkeypatch.setattr(failures, "RETRY_PAUSES_S", (0.0,))
     monkeypatch.setattr(distilbert, "run", fail)
     with pytest.raises(Killed):
         world.answer(asked[0])
@@ -244,30 +270,154 @@ def test_a_run_that_always_fails_is_refused_after_so_many_attempts(
     assert world.events()[0].detail == "training failed 3 times, the last time with ArithmeticError: loss is nan"
 
 
-@pytest.mark.parametrize("error", [RetryLater("no broker"), OSError(28, "No space left on device")])
-def test_what_may_pass_later_is_not_counted_as_a_failed_attempt(
+def give_up_after_a_fault(step: RunProgress) -> None:
+    """A callback that ends a trainer which waits for its machine."""
+    if step.phase == "waiting":
+        raise Cancelled
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RetryLater("no broker"),
+        OSError(28, "No space left on device"),
+        SafetensorError("Error while serializing: I/O error: Disk quota exceeded (os error 122)"),
+        MemoryError(),
+        RunFailed(Failure("machine", "RunKilled", "killed by SIGKILL")),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_fault_of_the_machine_is_repeated_and_never_an_answer(
     world: World, asked: tuple[Trigger, Trigger], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise error
+    monkeypatch.setattr(failures, "RETRY_PAUSES_S", (0.0,))
+    faults = []
 
-    with monkeypatch.context() as patch:
-        patch.setattr(distilbert, "run", fail)
-        for _ in range(4):
-            with pytest.raises(type(error)):
-                world.answer(asked[0])
+    def fail_five_times(request: RunRequest, on_progress: ProgressCallback) -> None:
+        faults.append(telemetry.FAULTS.labels(model=MODEL)._value.get())
+        assert world.said() == []
+        if len(faults) <= 5:
+            raise error
+        execute(request, on_progress)
+
+    world.answer(asked[0], run=fail_five_times)
+    assert faults == [0, 1, 2, 3, 4, 5], "the gauge says how often in a row"
+    assert telemetry.FAULTS.labels(model=MODEL)._value.get() == 0
+    assert world.said() == [("v0001", "trained"), ("v0001", "promoted")]
+
+
+def test_faults_are_counted_across_kills_of_the_trainer(
+    world: World, asked: tuple[Trigger, Trigger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "RETRY_PAUSES_S", (0.0,))
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    for _ in range(3):  # the machine kills the trainer together with its run
+        with pytest.raises(Killed):
+            world.answer(asked[0], run=kill)
+    with pytest.raises(Killed):
+        world.answer(asked[0], run=kill, on_progress=no_progress)
+    assert telemetry.FAULTS.labels(model=MODEL)._value.get() == 3
     assert world.said() == []
     world.answer(asked[0])
     assert world.said() == [("v0001", "trained"), ("v0001", "promoted")]
 
 
-def test_a_parent_changed_on_disk_is_corrupt(world: World, asked: tuple[Trigger, Trigger]) -> None:
+def test_examples_that_can_lead_to_no_version_are_refused_at_once(
+    world: World, asked: tuple[Trigger, Trigger]
+) -> None:
+    calls = []
+
+    def no_links(*_: object) -> None:
+        calls.append(1)
+        raise BadData("the graph has no links")
+
+    world.answer(asked[0], run=no_links)
+    assert len(calls) == 1
+    assert [(event.outcome, event.detail) for event in world.events()] == [("refused", "the graph has no links")]
+
+
+def test_a_parent_changed_on_disk_is_no_answer(
+    world: World, asked: tuple[Trigger, Trigger], caplog: pytest.LogCaptureFixture
+) -> None:
     world.answer(asked[0])
     weights = world.registry.folder(MODEL, "v0001") / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-4] + b"\1\2\3\4")
-    with pytest.raises(Corrupt, match=r"v0001/model\.safetensors has sha256"):
-        world.answer(asked[1])
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-4] + b"\1\2\3\4")
+    with pytest.raises(Cancelled):
+        world.answer(asked[1], on_progress=give_up_after_a_fault)
+    assert "v0001/model.safetensors has sha256" in caplog.text
     assert world.said() == [("v0001", "trained"), ("v0001", "promoted")]
+    weights.write_bytes(content)
+    world.answer(asked[1])
+    assert world.said()[2:] == [("v0002", "trained"), ("v0002", "promoted")]
+
+
+def test_a_damaged_copy_of_the_journal_is_made_again(
+    world: World, asked: tuple[Trigger, Trigger], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(failures, "RETRY_PAUSES_S", (0.0,))
+    straight = World(tmp_path / "straight", world.base, examples(300))
+    straight.answer(asked[0])
+    damaged = []
+
+    def damage_once(request: RunRequest, on_progress: ProgressCallback) -> None:
+        if not damaged:
+            with sqlite3.connect(request.journal_copy) as other:  # what SQLite lost, or a byte that changed
+                damaged.append(other.execute("UPDATE examples SET value = replace(value, 'system', 'sys')"))
+        execute(request, on_progress)
+
+    world.answer(asked[0], run=damage_once)
+    assert damaged
+    assert world.said() == [("v0001", "trained"), ("v0001", "promoted")]
+    assert world.manifest("v0001").files == straight.manifest("v0001").files
+
+
+def test_a_trainer_that_was_paused_before_it_promotes_leaves_the_champion_of_its_successor(
+    world: World, asked: tuple[Trigger, Trigger]
+) -> None:
+    def paused(request: RunRequest, on_progress: ProgressCallback) -> None:
+        execute(request, on_progress)
+        for one in asked:  # meanwhile another trainer, with the same registry
+            world.answer(one)
+
+    world.answer(asked[0], run=paused)
+    assert world.registry.champion(MODEL) == "v0002"
+    assert world.said() == [
+        ("v0001", "trained"), ("v0001", "promoted"), ("v0002", "trained"), ("v0002", "promoted"),
+    ]  # fmt: skip
+    assert [type(r) for r in world.answers()] == [Promoted, Score, Promoted]
+
+
+def test_a_trainer_that_lost_its_partition_does_not_promote(world: World, asked: tuple[Trigger, Trigger]) -> None:
+    def lost() -> None:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        world.answer(asked[0], confirm=lost)
+    assert world.registry.has(MODEL, "v0001")
+    assert world.registry.champion(MODEL) is None
+    assert world.said() == []
+
+
+def test_after_a_restart_the_gauges_show_the_scores_and_the_champion(
+    world: World, asked: tuple[Trigger, Trigger]
+) -> None:
+    for one in asked:
+        world.answer(one)
+    before = {name: gauge_values(name) for name in ("SCORE", "PARENT_SCORE", "VERSION", "PROMOTED_AT")}
+    assert all(before.values())
+    for name in before:
+        getattr(telemetry, name).clear()  # a new process
+    world.answer(asked[1])  # is answered already
+    assert {name: gauge_values(name) for name in before} == before
+
+
+def gauge_values(name: str) -> dict[str, float]:
+    """Labels -> value of a gauge."""
+    return {repr(sample.labels): sample.value for sample in getattr(telemetry, name).collect()[0].samples}
 
 
 def test_models_of_another_journal_are_not_taken_for_answers(world: World, asked: tuple[Trigger, Trigger]) -> None:
@@ -292,13 +442,7 @@ def test_a_stopped_run_says_nothing(world: World, asked: tuple[Trigger, Trigger]
     def stop(step: RunProgress) -> None:
         raise Cancelled
 
-    own = world.settings()
-    copy = JournalCopy(own.trainer_dir / "journal.sqlite", world.journal)
-    producer: Any = MemoryProducer({})
-    handler = TriggerHandler(
-        MODEL, own, QUICK, world.base, world.registry, copy, VersionLog(world.announcements), producer
-    )
     with pytest.raises(Cancelled):
-        handler.handle(asked[0], stop)
+        world.answer(asked[0], on_progress=stop)
     assert world.registry.versions(MODEL) == []
-    copy.close()
+    assert world.said() == []

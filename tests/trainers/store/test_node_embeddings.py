@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from neo4j import Driver, GraphDatabase
+from safetensors.numpy import save_file
 
 from schemas.codec import decode
 from schemas.errors import BadConfiguration, RetryLater
@@ -18,13 +20,17 @@ from streams.local.services import Endpoints
 from streams.settings import Settings
 from tests.trainers.journals import CONFIGS, graph
 from tests.trainers.samples import MemoryLog, MemoryProducer, trigger
-from trainers.bases.resolve import resolve
+from trainers import telemetry
 from trainers.core import gate
 from trainers.core.progress import no_progress
+from trainers.runs import embeddings as embeddings_writer
+from trainers.runs.embeddings import EmbeddingsWriter
+from trainers.runs.execute_run import execute
 from trainers.runs.trigger_handler import TriggerHandler
 from trainers.settings import load_trainer_settings
 from trainers.store.journal_copy import JournalCopy
 from trainers.store.node_embeddings import property_of, similar, write_embeddings
+from trainers.store.registry import NODES as NODES_FILE
 from trainers.store.registry import Registry
 from trainers.store.version_log import VersionLog
 
@@ -103,10 +109,7 @@ def test_queries_use_a_promoted_version_and_not_a_refused_one(
     driver: Driver, neo4j_endpoint: Endpoints, models_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, journal = "gnn-threat", graph(240)
-    settings = load_trainer_settings(
-        output_dir=tmp_path, state_dir=tmp_path, neo4j_uri=neo4j_endpoint.neo4j_uri, min_holdout=5
-    )
-    base = resolve("tiny", models_cache)
+    settings = load_trainer_settings(output_dir=tmp_path, state_dir=tmp_path, cache_dir=models_cache, min_holdout=5)
     before = indexes(driver)  # of other tests
     for gain, answered in ((2.0, "refused"), (-1.0, "promoted")):
         monkeypatch.setattr(gate, "FIRST_GAIN", gain)
@@ -114,7 +117,10 @@ def test_queries_use_a_promoted_version_and_not_a_refused_one(
         copy = JournalCopy(tmp_path / answered / "journal.sqlite", logs[JOURNAL.name])
         registry, version_log = Registry(tmp_path / answered), VersionLog(logs[VERSIONS.name])
         producer: Any = MemoryProducer(logs)
-        handler = TriggerHandler(model, settings, CONFIGS[model], base, registry, copy, version_log, producer)
+        embeddings = EmbeddingsWriter(model, settings, registry, lambda: neo4j_endpoint.neo4j_uri)
+        handler = TriggerHandler(
+            model, settings, CONFIGS[model], registry, copy, version_log, producer, embeddings, execute
+        )
         asked = msgspec.structs.replace(trigger(journal, 0, len(journal)), model=model)
         handler.handle(asked, no_progress)
         copy.close()
@@ -123,3 +129,27 @@ def test_queries_use_a_promoted_version_and_not_a_refused_one(
     rows = similar(driver, "T1000", 3)
     assert len(rows) == 3
     assert "T1000" not in {row["id"] for row in rows}
+
+
+@pytest.mark.services
+def test_a_neo4j_that_is_away_at_first_gets_the_embeddings_later(
+    driver: Driver, neo4j_endpoint: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embeddings_writer, "RETRY_S", 0.0)
+    registry = Registry(tmp_path)
+    folder = registry.folder("gnn-threat", "v0001")
+    folder.mkdir(parents=True)
+    (folder / NODES_FILE).write_bytes(msgspec.json.encode([{"id": node} for node in NODES]))
+    save_file({"embeddings": np.array(VECTORS, dtype=np.float32)}, folder / "embeddings.safetensors")
+    addresses = iter(["", "bolt://127.0.0.1:1", neo4j_endpoint.neo4j_uri])
+    writer = EmbeddingsWriter("gnn-threat", load_trainer_settings(), registry, lambda: next(addresses))
+    pending = telemetry.EMBEDDINGS_PENDING.labels(model="gnn-threat")
+    registry.promote("gnn-threat", "v0001")
+    writer.write_champion()  # no Neo4j
+    assert pending._value.get() == 1
+    writer.retry()  # one that does not answer
+    assert pending._value.get() == 1
+    writer.retry()
+    assert pending._value.get() == 0
+    writer.retry()  # asks no more
+    assert [row["id"] for row in similar(driver, "T1059", 1)]

@@ -1,0 +1,202 @@
+"""One run, as a program: from the request of a trainer to a version in the registry; see `run_process`.
+
+request ──> journal copy ──> dataset ──> base model ──> train_version ──> registry
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from schemas.codec import decode
+from schemas.errors import BadData, Corrupt
+from schemas.windows import Trigger
+from trainers.bases.resolve import resolve
+from trainers.core.config import RecipeConfig
+from trainers.core.dataset import Dataset, build, named_offsets
+from trainers.core.progress import Cancelled, ProgressCallback, RunProgress
+from trainers.models.recipe import recipe
+from trainers.runs.failures import failure_of
+from trainers.runs.run_process import MODULE, Ended, LogLine, Message, RunRequest, StepDone
+from trainers.runs.train_version import TrainingRequest, measured_phases, train_version
+from trainers.settings import config_class
+from trainers.store.journal_copy import JournalReader, UnusableCopy
+from trainers.store.registry import Registry
+
+log = logging.getLogger(MODULE)
+
+STDIN, STDOUT, STDERR = 0, 1, 2
+MEMORY_SCORE = 500
+"""`oom_score_adj` of the process: where memory runs out, Linux kills the run and not the trainer or Kafka."""
+
+
+def execute(request: RunRequest, on_progress: ProgressCallback) -> None:
+    """Train the version of a request, in this process.
+
+    Args:
+        request: The run.
+        on_progress: Called after every step; an exception that it raises ends the run.
+
+    Raises:
+        BadData: There is nothing to train on.
+        UnusableCopy: The copy of the journal is damaged, or is not of the journal of the trigger.
+        Exception: What else went wrong; see `trainers.runs.failures`.
+    """
+    phases = measured_phases()
+    trigger = request.trigger
+    model_recipe = recipe(trigger.model)
+    config = _config(request)
+    with contextlib.closing(JournalReader(Path(request.journal_copy))) as journal:
+        data = load_dataset(journal, trigger, config.max_examples, context=model_recipe.NEEDS_GRAPH_CONTEXT)
+    if not data.fresh:
+        raise BadData("no training examples in its windows that are not superseded, retracted or in the holdout")
+    base = resolve(config.base, Path(request.cache_dir), model_recipe.BASE_ARCHITECTURE)
+    log.info("%s: base model %s from %s", trigger.model, base.name, base.folder)
+    registry = Registry(Path(request.models_dir))
+    asked = _training_request(trigger)
+    train_version(registry, asked, data, base, config, request.limits, on_progress, phases=phases)
+
+
+def load_dataset(journal: JournalReader, trigger: Trigger, max_examples: int, *, context: bool = False) -> Dataset:
+    """The dataset of the run that a trigger asks for.
+
+    Args:
+        journal: Copied at least up to the offset of the trigger.
+        trigger: The decision to retrain.
+        max_examples: If the windows have more training examples than this, they are sampled.
+        context: Whether to include all current examples at the end of the windows.
+
+    Raises:
+        UnusableCopy: The copy is damaged, or is not of the journal that the trigger was made from.
+    """
+    start = min((span.start for span in trigger.spans), default=0)
+    end = max((span.end for span in trigger.spans), default=0)
+    named = journal.examples_at(named_offsets(trigger))
+    holdout = (named[offset] for offset in trigger.holdout_old + trigger.holdout_recent)
+    try:
+        return build(
+            trigger,
+            journal.examples_between(start, end),
+            named,
+            max_examples=max_examples,
+            trained_texts=journal.trained_texts(holdout, start),
+            context=journal.current_examples(end) if context else (),
+        )
+    except UnusableCopy:
+        raise
+    except Corrupt as error:  # examples that SQLite lost without an error, or another journal
+        raise UnusableCopy(str(error)) from error
+
+
+def _config(request: RunRequest) -> RecipeConfig:
+    values = request.config | {"seed": request.trigger.seed}
+    config: RecipeConfig = msgspec.convert(values, config_class(request.trigger.model))
+    return config
+
+
+def _training_request(trigger: Trigger) -> TrainingRequest:
+    """The version that a trigger asks for."""
+    return TrainingRequest(
+        model=trigger.model,
+        version=trigger.version,
+        parent=trigger.parent,
+        trigger=trigger.id,
+        reason=trigger.reason,
+        spans=trigger.spans,
+        labels=trigger.labels,
+    )
+
+
+# ---- the program
+
+
+class _Channel(logging.Handler):
+    """Sends messages, and log records, to the trainer; the standard output of libraries goes to standard error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(message)s"))  # the trainer adds time, level and logger
+        self._sending = threading.Lock()
+        self._output = os.fdopen(os.dup(STDOUT), "wb")
+        os.dup2(STDERR, STDOUT)
+
+    def send(self, message: Message) -> None:
+        """Send one line."""
+        with contextlib.suppress(BrokenPipeError), self._sending:  # without a reader, the trainer is gone
+            self._output.write(msgspec.json.encode(message) + b"\n")
+            self._output.flush()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler.emit`."""
+        self.send(LogLine(record.levelno, record.name, self.format(record)))
+
+
+def main() -> None:
+    """Read a request from standard input, and execute it."""
+    channel = _Channel()
+    request: RunRequest = decode(_read_line(), RunRequest)
+    threading.Thread(target=_end_with_trainer, name="trainer-watch", daemon=True).start()
+    logging.basicConfig(level=request.log_level, handlers=[channel])
+    _be_first_out_of_memory()
+    stop = threading.Event()
+
+    def set_stop(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, set_stop)
+
+    def on_progress(progress: RunProgress) -> None:
+        if stop.is_set():
+            raise Cancelled
+        channel.send(StepDone(progress))
+
+    try:
+        execute(request, on_progress)
+        ended = Ended()
+    except Cancelled:
+        ended = Ended(cancelled=True)
+    except Exception as error:
+        failure = failure_of(error)
+        log.log(
+            logging.ERROR if failure.cause != "data" else logging.INFO,
+            "the run of %s failed", request.trigger.id, exc_info=failure.cause == "candidate",
+        )  # fmt: skip
+        ended = Ended(failure)
+    channel.send(ended)
+    sys.stderr.flush()
+    os._exit(0)  # all is written: what libraries do at the end of a process takes time and can fail
+
+
+def _read_line() -> bytes:
+    """The first line of standard input, read without a buffer that could hold a lock at the end of the process."""
+    parts = []
+    while part := os.read(STDIN, 65_536):
+        parts.append(part)
+        if part.endswith(b"\n"):
+            break
+    return b"".join(parts)
+
+
+def _end_with_trainer() -> None:
+    """End this process at once when standard input closes. Everything on disk is safe at every instruction."""
+    while os.read(STDIN, 1):
+        pass
+    os._exit(1)
+
+
+def _be_first_out_of_memory() -> None:
+    """Have Linux kill this process before others where memory runs out."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(MEMORY_SCORE))
+
+
+if __name__ == "__main__":
+    main()
