@@ -56,10 +56,12 @@ class TimedSink(Neo4jSink):  # type: ignore[misc]
     first = last = 0.0
 
     def add(self, *args: Any, **kwargs: Any) -> None:
+        """See `BatchingSink.add`."""
         TimedSink.first = TimedSink.first or time.monotonic()
         super().add(*args, **kwargs)
 
     def write(self, batch: Any) -> None:
+        """See `BatchingSink.write`."""
         super().write(batch)
         TimedSink.last = time.monotonic()
 

@@ -30,6 +30,7 @@ class Rate(msgspec.Struct):
 
     @property
     def best(self) -> float:
+        """The highest rate of all runs."""
         return max(self.runs)
 
 
@@ -44,6 +45,7 @@ class Memory(msgspec.Struct):
 
     @property
     def growth(self) -> float:
+        """Growth between the two measurements, MB."""
         return self.many_mb - self.few_mb
 
 
@@ -58,6 +60,7 @@ class Bar(msgspec.Struct):
 
     @property
     def reached(self) -> bool:
+        """Whether the value is on the right side of the bar."""
         return self.value <= self.bar if self.at_most else self.value >= self.bar
 
 

@@ -86,10 +86,12 @@ class Row(msgspec.Struct, kw_only=True):
 
     @property
     def median(self) -> float:
+        """The median over the seeds."""
         return statistics.median(self.ours)
 
     @property
     def reached(self) -> bool:
+        """Whether the median is on the right side of the bar."""
         return self.median <= self.bar if self.at_most else self.median >= self.bar
 
 

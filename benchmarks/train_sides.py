@@ -52,6 +52,7 @@ class Clock:
         self._last = time.perf_counter()
 
     def __call__(self, step: RunProgress) -> None:
+        """Add the time since the last step to the phase of this one."""
         now = time.perf_counter()
         self.seconds[step.phase] = self.seconds.get(step.phase, 0.0) + now - self._last
         self._last = now

@@ -48,23 +48,42 @@ class Service(Protocol):
     """What this module needs to know of a service; see `LocalKafka` and `LocalNeo4j`."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Identifies it in file names and records."""
+
     @property
-    def title(self) -> str: ...
+    def title(self) -> str:
+        """What people call it, for messages."""
+
     @property
-    def lock(self) -> Path: ...
+    def lock(self) -> Path:
+        """The list of its jars, with their hashes."""
+
     @property
-    def home(self) -> Path: ...
+    def home(self) -> Path:
+        """The folder of its data and logs."""
+
     @property
-    def port(self) -> int: ...
+    def port(self) -> int:
+        """The port that is configured; 0 for any free one."""
+
     @property
-    def port_count(self) -> int: ...
+    def port_count(self) -> int:
+        """How many ports it listens on."""
+
     @property
-    def heap_mb(self) -> int: ...
+    def heap_mb(self) -> int:
+        """The heap of its Java process, MB."""
+
     @property
-    def memory_mb(self) -> int: ...
-    def prepare(self, ports: Sequence[int], java: Sequence[str], /) -> list[str]: ...
-    def is_ready(self, port: int) -> bool: ...
+    def memory_mb(self) -> int:
+        """What the process needs in all, MB."""
+
+    def prepare(self, ports: Sequence[int], java: Sequence[str], /) -> list[str]:
+        """Write its configuration, and return the command that starts it."""
+
+    def is_ready(self, port: int) -> bool:
+        """Whether it answers requests on a port of this machine."""
 
 
 @dataclass

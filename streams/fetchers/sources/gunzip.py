@@ -19,6 +19,7 @@ class Gunzip:
 
     @property
     def is_complete(self) -> bool:
+        """Whether the end of the stream was unpacked."""
         return self._member.eof
 
     def unpack(self, packed: bytes, max_bytes: int) -> bytes:
