@@ -6,7 +6,6 @@ import contextlib
 import sys
 from collections.abc import Iterator, Mapping
 
-from prometheus_client import start_http_server
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -15,6 +14,7 @@ from streams.fetchers.base.runner import FetchFailure, FetchReport, try_fetch
 from streams.fetchers.feeds.registry import feed_named
 from streams.settings import Settings
 from sx9_ml_models.connections import kafka_with_topics
+from transport.metrics import serve_metrics
 
 
 def fetch_feeds(settings: Settings, sources: Mapping[str, str | None]) -> Iterator[FetchReport | FetchFailure]:
@@ -61,7 +61,7 @@ def _metrics_server(settings: Settings) -> Iterator[None]:
     if not settings.metrics_port:
         yield
         return
-    server, thread = start_http_server(settings.metrics_port, addr=settings.bind)
+    server, thread = serve_metrics("fetch", settings.metrics_port, settings.bind)
     try:
         yield
     finally:

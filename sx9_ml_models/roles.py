@@ -12,12 +12,13 @@ import sys
 import threading
 from types import FrameType
 
-from prometheus_client import disable_created_metrics, start_http_server
+from prometheus_client import disable_created_metrics
 
 from schemas.errors import BadConfiguration, RetryLater
 from schemas.models import MODELS
 from streams.local.services import Endpoints, running
 from streams.settings import Settings
+from transport.metrics import serve_metrics
 from transport.topics import create_topics
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ def _endpoints(settings: Settings, *, neo4j: bool) -> Endpoints:
 
 def _fetch_repeatedly(settings: Settings, endpoints: Endpoints) -> None:
     """Fetch every feed at each interval, until SIGTERM. A feed that fails is tried again at the next interval."""
+    from streams.fetchers.base.runner import show_feeds
     from streams.fetchers.feeds.registry import feed_named
 
     for feed in settings.feed_sources:
@@ -98,8 +100,8 @@ def _fetch_repeatedly(settings: Settings, endpoints: Endpoints) -> None:
             "SX9_FETCH_INTERVAL_S=0 turns fetching off: set it to the seconds between two fetches, such as 3600"
         )
     create_topics(endpoints.kafka_bootstrap, settings.replication_factor)
-    server, _ = start_http_server(settings.metrics_port, addr=settings.bind)
-    log.info("fetch: metrics on http://%s:%d/metrics", settings.bind, server.server_port)
+    serve_metrics("fetch", settings.metrics_port, settings.bind, {"state": settings.state_dir})
+    show_feeds(settings)
     stop = threading.Event()
 
     def stop_now(_number: int, _frame: FrameType | None) -> None:

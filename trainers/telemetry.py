@@ -1,21 +1,41 @@
 """The Prometheus metrics of a trainer, in one table. Base units, unit suffixes, few and bounded labels.
 
 | about    | metrics |
-| runs     | duration, triggers answered by outcome, failures by type, faults of the machine in a row,
-|          | damaged copies of the journal, embeddings not in Neo4j, MLflow failures, pictures not made |
-| versions | evaluation scores, the version that serves, its promotion time, the age of its newest event then |
+| runs     | the run in progress, duration, triggers answered by outcome, failures by type, faults of the machine
+|          | in a row, damaged copies of the journal, embeddings not in Neo4j, MLflow failures, pictures not made |
+| versions | evaluation scores, failed checks of the gate, refusals in a row, the latest answers, the version that
+|          | serves, its promotion time, the age of its newest event then |
+
+A gauge is set again at every start, from the version events and the manifests; a counter begins at 0. All
+of them are listed in `docs/metrics.md`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from schemas.scores import Evaluation
+from schemas.versions import GateCheck, Outcome
 
+MAX_SHORTFALLS = 20
+"""The names of checks can hold labels of feeds, so only this number of series is shown for a model."""
 _SECONDS = (3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 14_400.0)
 
 TRAINING_SECONDS = Histogram(
     "sx9_training_duration_seconds", "Duration of a run, including evaluation", ["model"], buckets=_SECONDS
+)
+RUN_IN_PROGRESS = Gauge("sx9_training_in_progress", "1 while a run is going on", ["model"])
+RUN_STEPS_DONE = Gauge(
+    "sx9_training_steps_done", "Steps that a phase of the run in progress has done", ["model", "phase"]
+)
+RUN_STEPS = Gauge("sx9_training_steps", "Steps that a phase of the run in progress has", ["model", "phase"])
+RUN_LOSS = Gauge("sx9_training_loss", "Loss of the latest step of the run in progress", ["model"])
+RUN_LEFT = Gauge(
+    "sx9_training_left_seconds",
+    "Estimate of the time until a phase of the run in progress ends",
+    ["model", "phase"],
 )
 ANSWERED = Counter("sx9_triggers_answered_total", "Triggers answered", ["model", "outcome"])
 TRACKING_FAILURES = Counter(
@@ -38,8 +58,25 @@ SCORE = Gauge("sx9_evaluation_score", "Scores of the latest version", ["model", 
 PARENT_SCORE = Gauge(
     "sx9_parent_evaluation_score", "Scores of its parent on the same examples", ["model", "task", "split", "metric"]
 )
+GATE_FAILED = Gauge(
+    "sx9_gate_checks_failed", "Checks of the gate that the latest version failed; 0: it was promoted", ["model"]
+)
+GATE_SHORTFALL = Gauge(
+    "sx9_gate_check_shortfall",
+    "By how much the latest version is below what a check of the gate asks for; its 20 largest",
+    ["model", "check"],
+)
+REFUSALS = Gauge("sx9_refusals_in_a_row", "Triggers refused since the latest promotion", ["model"])
+ANSWERED_AT = Gauge(
+    "sx9_last_answer_timestamp_seconds",
+    "Time of the latest promotion and of the latest refusal",
+    ["model", "outcome"],
+)
 VERSION = Gauge("sx9_model_version_info", "1 for the version that serves", ["model", "version"])
 PROMOTED_AT = Gauge("sx9_champion_promotion_timestamp_seconds", "When the champion was promoted", ["model"])
+NEWEST_EVENT_AT = Gauge(
+    "sx9_champion_newest_event_timestamp_seconds", "Time of the newest event in the champion", ["model"]
+)
 FRESHNESS = Gauge(
     "sx9_event_to_serving_seconds", "From the newest event in the champion to its promotion", ["model"]
 )
@@ -48,7 +85,7 @@ FRESHNESS = Gauge(
 def show_scores(model: str, evaluation: Evaluation, parent_evaluation: Evaluation) -> None:
     """Set the gauges to the scores of the latest version and its parent. Scores of earlier versions are removed."""
     for gauge, shown in ((SCORE, evaluation), (PARENT_SCORE, parent_evaluation)):
-        gauge.clear()
+        forget(gauge, model=model)
         for task, splits in shown.items():
             for split, scores in splits.items():
                 for metric, value in (scores.metrics | scores.extra).items():
@@ -64,8 +101,39 @@ def show_champion(model: str, version: str, promoted_ms: int, newest_event_ms: i
         promoted_ms: When it was promoted, ms since 1970.
         newest_event_ms: Broker time of the newest event that it was trained on, ms since 1970; 0 if unknown.
     """
-    VERSION.clear()
+    forget(VERSION, model=model)
     VERSION.labels(model=model, version=version).set(1)
     PROMOTED_AT.labels(model=model).set(promoted_ms / 1000)
     if newest_event_ms:
+        NEWEST_EVENT_AT.labels(model=model).set(newest_event_ms / 1000)
         FRESHNESS.labels(model=model).set((promoted_ms - newest_event_ms) / 1000)
+
+
+def show_answers(model: str, latest_ms: Mapping[Outcome, int], refusals: int) -> None:
+    """Set the gauges of the latest answers.
+
+    Args:
+        model: The model of the triggers.
+        latest_ms: Outcome -> time of the latest answer with it, ms since 1970.
+        refusals: How many refusals there were since the latest promotion.
+    """
+    for outcome, time_ms in latest_ms.items():
+        ANSWERED_AT.labels(model=model, outcome=outcome).set(time_ms / 1000)
+    REFUSALS.labels(model=model).set(refusals)
+
+
+def show_gate(model: str, checks: Sequence[GateCheck]) -> None:
+    """Set the gauges of the gate to the checks of the latest version. Those of earlier versions are removed."""
+    failed = [check for check in checks if not check.passed]
+    shortfalls = {check.name: check.champion - check.margin - check.candidate for check in failed}
+    GATE_FAILED.labels(model=model).set(len(failed))
+    forget(GATE_SHORTFALL, model=model)
+    for name in sorted(shortfalls, key=lambda name: -shortfalls[name])[:MAX_SHORTFALLS]:
+        GATE_SHORTFALL.labels(model=model, check=name).set(shortfalls[name])
+
+
+def forget(gauge: Gauge, **labels: str) -> None:
+    """Remove the series of a gauge that have these labels."""
+    for sample in next(iter(gauge.collect())).samples:
+        if labels.items() <= sample.labels.items():
+            gauge.remove(*(sample.labels[name] for name in gauge._labelnames))

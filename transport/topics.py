@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -86,6 +87,29 @@ class TopicIds(Mapping[str, str]):
         return {found["name"]: str(found["topic_id"]) for found in described if found["partitions"]}
 
 
+def retention_s(admin: KafkaAdminClient) -> dict[str, float]:
+    """Topic -> how long Kafka keeps its records, seconds; infinite: for ever. Empty if it may not be read.
+
+    Raises:
+        RetryLater: The broker does not answer.
+    """
+    with kafka_errors("reading the retention of topics"):
+        found = _settings_of_topics(admin)
+    values = {name: int(settings["retention.ms"]["value"]) for name, settings in found.items()}
+    return {name: value / 1000 if value >= 0 else math.inf for name, value in values.items()}
+
+
+def _settings_of_topics(admin: KafkaAdminClient) -> dict[str, Any]:
+    """Topic -> its settings; empty if this client may not read them."""
+    resources = [ConfigResource("topic", topic.name, None) for topic in TOPICS]
+    try:
+        found: dict[str, Any] = admin.describe_configs(resources, config_filter="all")["topic"]
+    except (TopicAuthorizationFailedError, ClusterAuthorizationFailedError) as error:
+        log.info("the settings of topics can't be read and are not checked (%s)", error)
+        return {}
+    return found
+
+
 def create_topics(bootstrap: str, replication_factor: int = 1) -> None:
     """Create the missing topics. Existing topics stay as they are; the log reports settings that can lose records.
 
@@ -142,13 +166,8 @@ def _check(admin: KafkaAdminClient) -> None:
                 f"topic {topic.name} has {found} partitions, {topic.partitions} are needed: "
                 f"add partitions (kafka-topics --alter --partitions {topic.partitions}) or use another Kafka"
             )
-    resources = [ConfigResource("topic", topic.name, None) for topic in TOPICS]
-    try:
-        settings = admin.describe_configs(resources, config_filter="all")["topic"]
-    except (TopicAuthorizationFailedError, ClusterAuthorizationFailedError) as error:
-        log.info("the settings of topics can't be read and are not checked (%s)", error)
-        return
-    for topic in TOPICS:
+    settings = _settings_of_topics(admin)
+    for topic in TOPICS if settings else ():
         replicas = len(described[topic.name]["partitions"][0]["replica_nodes"])
         _report_settings(topic.name, _configs(topic, replicas), settings[topic.name])
 

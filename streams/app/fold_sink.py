@@ -20,6 +20,7 @@ from schemas.topics import JOURNAL, TRIGGERS, VERSIONS, WINDOWS, Topic, partitio
 from schemas.windows import Declined, Trigger, Window
 from streams import telemetry
 from streams.app.dead_letters import dead_letter_writer, decode_messages
+from streams.app.fold_gauges import FoldGauges, closed_windows
 from streams.app.replay import fold_from, load_state, save_state
 from streams.app.sink import ConsumedMessage
 from streams.core.fold import Output, State, step
@@ -69,8 +70,9 @@ class FoldSink:
             self._read_sent(model)
         self.states: dict[str, State] = {model: load_state(reader, model, snapshots_dir) for model in MODELS}
         self._saved = {model: state.next_offset for model, state in self.states.items()}
-        for state in self.states.values():
-            _set_gauges(state)
+        self._gauges = {model: FoldGauges(model, closed_windows(reader, model)) for model in MODELS}
+        for model, state in self.states.items():
+            self._gauges[model].show(state)
         self._send_open_triggers()
 
     def positions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
@@ -107,7 +109,7 @@ class FoldSink:
             self._unsent += outputs
         self._send()
         for model in {MODELS[message.partition] for message in messages}:
-            _set_gauges(self.states[model])
+            self._gauges[model].show(self.states[model])
             if self.states[model].next_offset - self._saved[model] >= SNAPSHOT_EVERY:
                 self._save(model)
 
@@ -166,6 +168,7 @@ class FoldSink:
     def _send(self) -> None:
         for output in self._unsent:
             if isinstance(output, Window):
+                self._gauges[output.model].closed(output)
                 self._send_window(output)
             elif isinstance(output, Trigger):
                 self._send_trigger(output)
@@ -193,9 +196,3 @@ class FoldSink:
         self._trigger_offsets[trigger.model] = trigger.offset
         telemetry.TRIGGERS.labels(model=trigger.model, reason=trigger.reason).inc()
         log.info("trigger %s by %s: %d examples", trigger.id, trigger.reason, trigger.examples)
-
-
-def _set_gauges(state: State) -> None:
-    telemetry.OPEN_WINDOW.labels(model=state.model).set(state.window.examples)
-    telemetry.DRIFT.labels(model=state.model, statistic="jensen_shannon").set(state.drift)
-    telemetry.OPEN_TRIGGER.labels(model=state.model).set(float(state.open_trigger is not None))

@@ -17,7 +17,6 @@ from typing import Literal
 import faust
 from kafka import KafkaAdminClient, KafkaConsumer
 from mode.supervisors import CrashingSupervisor
-from prometheus_client import start_http_server
 
 from schemas.journal import PolicyChange, Tick
 from schemas.models import MODELS
@@ -37,9 +36,10 @@ from streams.local.services import Endpoints
 from streams.settings import Settings
 from transport.admin import admin_client, alter_group_offsets, committed_offsets
 from transport.kafka import NO_DELIVERY_TIMEOUT_MS, RecordProducer, consumer, producer
+from transport.metrics import serve_metrics
 from transport.neo4j import neo4j_driver
 from transport.retry import retry
-from transport.topics import TopicIds, create_topics, partitions_of
+from transport.topics import TopicIds, create_topics, partitions_of, retention_s
 
 log = logging.getLogger(__name__)
 
@@ -101,8 +101,10 @@ def run_role(role: Role, settings: Settings, endpoints: Endpoints) -> None:
     """
     with exit_at_sigterm() as stop:
         create_topics(endpoints.kafka_bootstrap, settings.replication_factor)
-        _serve_metrics(role, settings)
+        serve_metrics(role, settings.metrics_port, settings.bind, {"state": settings.state_dir})
+        telemetry.show_role(role)
         with clients(endpoints.kafka_bootstrap) as kafka, sink_of(role, settings, endpoints, kafka) as sink:
+            _show_retention(kafka)
             _catch_up(role, sink, kafka)
             if isinstance(sink, FoldSink):
                 _apply_policies(settings, sink.states, kafka.producer)
@@ -111,7 +113,7 @@ def run_role(role: Role, settings: Settings, endpoints: Endpoints) -> None:
                 kafka.producer.flush()
             app = faust_app(role, settings, endpoints.kafka_bootstrap)
             add_agent(app, role, TOPICS_OF[role], sink)
-            add_lag_timer(app, role, LAG_INTERVAL_S)
+            _add_lag_timer(app, role, kafka)
             add_topics_timer(app, kafka.topics, LAG_INTERVAL_S)
             if role == "fold" and settings.tick_interval_s:
                 _add_tick_timer(app, settings.tick_interval_s, kafka.producer)
@@ -176,9 +178,14 @@ def faust_app(role: Role, settings: Settings, bootstrap: str) -> faust.App:
     return app
 
 
-def _serve_metrics(role: Role, settings: Settings) -> None:
-    server, _ = start_http_server(settings.metrics_port, addr=settings.bind)
-    log.info("%s: metrics on http://%s:%d/metrics", role, settings.bind, server.server_port)
+def _add_lag_timer(app: faust.App, role: Role, kafka: Clients) -> None:
+    partitions = partitions_of(kafka.reader, TOPICS_OF[role])
+    add_lag_timer(app, role, partitions, lambda: committed_offsets(kafka.admin, group_of(role)), LAG_INTERVAL_S)
+
+
+def _show_retention(kafka: Clients) -> None:
+    for topic, seconds in retry(lambda: retention_s(kafka.admin)).items():
+        telemetry.RETENTION.labels(topic=topic).set(seconds)
 
 
 def _catch_up(role: Role, sink: Sink, kafka: Clients) -> None:

@@ -9,12 +9,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import faust
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from faust.types import TP
+from kafka import TopicPartition
 
 from schemas.errors import RetryLater
 from streams import telemetry
@@ -143,16 +145,27 @@ def run_worker(app: faust.App, stop: Stop) -> None:
         signal.signal(signal.SIGTERM, sigterm_handler)  # Faust's own handler ended with its event loop
 
 
-def add_lag_timer(app: faust.App, role: str, interval_s: float) -> None:
-    """Set the lag gauge of a role every `interval_s` seconds while the app runs."""
+def add_lag_timer(
+    app: faust.App,
+    role: str,
+    partitions: Sequence[TopicPartition],
+    committed: Callable[[], Mapping[TopicPartition, int]],
+    interval_s: float,
+) -> None:
+    """Set the lag gauges of a role every `interval_s` seconds while the app runs.
+
+    Args:
+        app: The app of the role.
+        role: Its name.
+        partitions: All that the role has to read, whether or not this worker or another one reads them now.
+        committed: The committed offsets of the role's group; may raise `RetryLater`.
+        interval_s: Seconds.
+    """
 
     async def report_lag() -> None:
-        with contextlib.suppress(KafkaError):  # the gauge keeps its value while a broker does not answer
-            lag = await _lag(app)
-            if lag is None:
-                telemetry.LAG.clear()
-            else:
-                telemetry.LAG.labels(role=role).set(lag)
+        with contextlib.suppress(KafkaError, RetryLater):  # the gauges keep their values while no broker answers
+            for partition, lag in (await _lag(app, partitions, committed)).items():
+                telemetry.LAG.labels(role=role, topic=partition.topic, partition=partition.partition).set(lag)
 
     app.timer(interval_s)(report_lag)
 
@@ -170,17 +183,18 @@ def add_topics_timer(app: faust.App, topics: TopicIds, interval_s: float) -> Non
     app.timer(interval_s)(check_topics)
 
 
-async def _lag(app: faust.App) -> int | None:
-    """Messages after the committed offsets of the assigned partitions; None while no partition is assigned.
+async def _lag(
+    app: faust.App,
+    partitions: Sequence[TopicPartition],
+    committed: Callable[[], Mapping[TopicPartition, int]],
+) -> dict[TopicPartition, int]:
+    """Messages after the committed offsets of the role's group.
 
     The end offsets come from the broker: those that the consumer knows are out of date while Faust pauses it.
     """
     consumer: Any = app.consumer
-    partitions = consumer.assignment() if consumer else set()
-    if not partitions:
-        return None
-    ends = await consumer.highwaters(*partitions)
-    lag = 0
-    for partition, end in ends.items():
-        lag += max(end - (consumer._committed_offset[partition] or 0), 0)
-    return lag
+    if not consumer:
+        return {}
+    offsets = await asyncio.to_thread(committed)
+    ends = await consumer.highwaters(*(TP(*partition) for partition in partitions))
+    return {partition: max(ends[partition] - offsets.get(partition, 0), 0) for partition in partitions}

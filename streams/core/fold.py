@@ -316,6 +316,11 @@ def _declined(state: State, offset: int, decision: Decision) -> Declined:
     )
 
 
+def rule_measures(state: State) -> tuple[Measure, ...]:
+    """The values and limits of all rules in a state, which is not changed."""
+    return evaluate_rules(_rule_inputs(state), state.policy).measures
+
+
 def _rule_inputs(state: State) -> RuleInputs:
     known = state.champion_labels.keys() | set(state.attempted_labels)
     return RuleInputs(

@@ -23,7 +23,6 @@ import msgspec
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import CommitFailedError, RebalanceInProgressError
 from kafka.structs import OffsetAndMetadata
-from prometheus_client import start_http_server
 
 from schemas.codec import decode
 from schemas.errors import BadConfiguration, BadRecord, RetryLater
@@ -44,6 +43,7 @@ from trainers.store.version_log import VersionLog
 from transport.admin import admin_client
 from transport.files import LOCK_TIMEOUT_S, lock
 from transport.kafka import RecordProducer, consumer, kafka_errors, producer
+from transport.metrics import serve_metrics
 from transport.partition_log import KafkaPartitionLog
 from transport.topics import TopicIds, partitions_of
 
@@ -122,11 +122,11 @@ def _build_handler(
     bootstrap: str,
 ) -> TriggerHandler:
     """The trigger handler and all that it uses, which the stack closes; and the server of /metrics."""
-    server, server_thread = start_http_server(settings.metrics_port, addr=settings.bind)
+    folders = {"state": settings.state_dir, "output": settings.output_dir}
+    server, server_thread = serve_metrics(model, settings.metrics_port, settings.bind, folders)
     stack.callback(server_thread.join)
     stack.callback(server.server_close)
     stack.callback(server.shutdown)
-    log.info("%s: metrics on http://%s:%d/metrics", model, settings.bind, server.server_port)
     reader = consumer(bootstrap)
     stack.callback(reader.close)
     writer = producer(bootstrap)

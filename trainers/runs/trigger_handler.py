@@ -40,11 +40,13 @@ from trainers.core import gate
 from trainers.core.config import RecipeConfig
 from trainers.core.progress import Cancelled, ProgressCallback, RunProgress
 from trainers.reporting.summary import headline
+from trainers.runs import run_gauges
 from trainers.runs.attempts import Attempts, AttemptsFile
 from trainers.runs.embeddings import EmbeddingsWriter
 from trainers.runs.failures import Failure, failure_of, retry_pause_s
 from trainers.runs.run_process import Run, RunRequest, run_in_process
 from trainers.settings import TrainerSettings
+from trainers.store import manifest as manifests
 from trainers.store.journal_copy import JournalCopy, UnusableCopy
 from trainers.store.mlflow_mirror import mlflow_mirror
 from trainers.store.registry import Registry
@@ -103,17 +105,27 @@ class TriggerHandler:
         self._mlflow = mlflow_mirror(settings.mlflow_tracking_uri, registry)
 
     def show_state(self) -> None:
-        """Set the metrics of the latest version and of the version that serves, as the version events say.
+        """Set the metrics of the latest version, of the latest answers and of the version that serves.
+
+        They come from the version events; the checks of the gate come from the manifest of the version.
 
         Raises:
             RetryLater: Kafka does not answer.
+            Corrupt: A manifest can't be decoded.
         """
-        self._version_log.catch_up()
+        versions = self._version_log
+        versions.catch_up()
         telemetry.FAULTS.labels(model=self._model).set(0)
-        if event := self._version_log.trained.get(self._model):
+        if event := versions.trained.get(self._model):
             telemetry.show_scores(event.model, event.evaluation, event.parent_evaluation)
-        if event := self._version_log.promoted.get(self._model):
+            if self._registry.has(self._model, event.version):
+                manifest = manifests.read(self._registry.folder(self._model, event.version))
+                telemetry.show_gate(self._model, manifest.gate)
+        if event := versions.promoted.get(self._model):
             telemetry.show_champion(event.model, event.version, event.time_ms, event.newest_event_ms)
+        answers = [of_model.get(self._model) for of_model in (versions.promoted, versions.refused)]
+        latest_ms = {event.outcome: event.time_ms for event in answers if event}
+        telemetry.show_answers(self._model, latest_ms, versions.refusals[self._model])
 
     def handle(
         self,
@@ -143,7 +155,7 @@ class TriggerHandler:
             result = self._version_or_refusal(trigger, on_progress)  # 2, 3
             on_progress(RunProgress("answering", 0, 1))
             self._answer(trigger, result, confirm_assignment)  # 4, 5, 6
-        telemetry.FAULTS.labels(model=self._model).set(0)
+        self.show_state()
         self._mirror()  # 7
 
     # ---- 2
@@ -185,7 +197,8 @@ class TriggerHandler:
         self._attempts.save(attempts)
         started_s = time.monotonic()
         try:
-            self._run(self._request(trigger), on_progress)
+            with run_gauges.shown(self._model, on_progress) as shown_progress:
+                self._run(self._request(trigger), shown_progress)
         except Cancelled:
             attempts.running = False
             self._attempts.save(attempts)
@@ -262,9 +275,6 @@ class TriggerHandler:
         else:
             self._record(Refused(trigger=trigger.id, version=manifest.version, reason=detail, time_ms=now_ms))
         telemetry.ANSWERED.labels(model=self._model, outcome=outcome).inc()
-        telemetry.show_scores(self._model, trained.evaluation, trained.parent_evaluation)
-        if manifest.promoted:
-            telemetry.show_champion(self._model, manifest.version, now_ms, manifest.newest_event_ms)
         log.info("%s", _summary(manifest, detail))
 
     def _mirror(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from schemas.versions import VersionEvent
 from transport.partition_log import PartitionLog
 from transport.records import decoded
@@ -17,6 +19,8 @@ class VersionLog:
         ids: `VersionEvent.id` of each event.
         promoted: Model -> its latest promotion.
         trained: Model -> the event of its latest version, with the scores.
+        refused: Model -> its latest refusal.
+        refusals: Model -> how many refusals there were since its latest promotion.
     """
 
     def __init__(self, *partitions: PartitionLog) -> None:
@@ -25,6 +29,8 @@ class VersionLog:
         self.ids: set[str] = set()
         self.promoted: dict[str, VersionEvent] = {}
         self.trained: dict[str, VersionEvent] = {}
+        self.refused: dict[str, VersionEvent] = {}
+        self.refusals: Counter[str] = Counter()
 
     def catch_up(self) -> None:
         """Read the events since the last call. See `transport.records.decoded`.
@@ -35,9 +41,15 @@ class VersionLog:
         for index, log in enumerate(self._partitions):
             for messages in log.read(self._next[index], log.end()):
                 for _, event in decoded(messages, VersionEvent, log.topic, log.partition):
+                    if event.id in self.ids:
+                        continue
                     self.ids.add(event.id)
                     if event.outcome == "promoted":
                         self.promoted[event.model] = event
+                        self.refusals[event.model] = 0
+                    elif event.outcome == "refused":
+                        self.refused[event.model] = event
+                        self.refusals[event.model] += 1
                     elif event.outcome == "trained":
                         self.trained[event.model] = event
                 self._next[index] = messages[-1].offset + 1

@@ -10,6 +10,7 @@ topics what an earlier run has published, and step 6 comes after all acknowledge
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import Counter
@@ -181,6 +182,14 @@ def try_fetch(
         message = f"{name}: {error!s:.500}; this is a fault of the fetcher: report it with the traceback in the log"
     telemetry.FETCH_FAILURES.labels(feed=feed, error=name).inc()
     return FetchFailure(feed, message)
+
+
+def show_feeds(settings: Settings) -> None:
+    """Set the gauges of the feeds of the settings to what the cursors of earlier processes say."""
+    for feed in settings.feed_sources:
+        telemetry.FETCH_INTERVAL.labels(feed=feed).set(settings.fetch_interval_s)
+        with contextlib.suppress(FileNotFoundError):  # it was never fetched completely
+            telemetry.FETCHED_AT.labels(feed=feed).set((settings.cursors_dir / f"{feed}.json").stat().st_mtime)
 
 
 def _plan(

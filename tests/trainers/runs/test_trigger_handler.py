@@ -407,7 +407,8 @@ def test_after_a_restart_the_gauges_show_the_scores_and_the_champion(
 ) -> None:
     for one in asked:
         world.answer(one)
-    before = {name: gauge_values(name) for name in ("SCORE", "PARENT_SCORE", "VERSION", "PROMOTED_AT")}
+    names = ("SCORE", "PARENT_SCORE", "VERSION", "PROMOTED_AT", "GATE_FAILED", "REFUSALS", "ANSWERED_AT")
+    before = {name: gauge_values(name) for name in names}
     assert all(before.values())
     for name in before:
         getattr(telemetry, name).clear()  # a new process
