@@ -38,6 +38,20 @@ def facts(values: Row) -> None:
     out().print(", ".join(f"{name} {value}" for name, value in values.items()), markup=False)
 
 
+def rows(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    """A table."""
+    table = _table(*columns)
+    for row in cells:
+        _add(table, *row)
+    out().print(table)
+
+
+def lines(*texts: str) -> None:
+    """Sentences, each on a line of its own."""
+    for text in texts:
+        out().print(_printable(text), markup=False, soft_wrap=True)
+
+
 def windows(rows: Sequence[Row]) -> None:
     """The closed windows of a model."""
     table = _table("window", "closed by", "examples", "holdout", "retracted", "from", "to", "most frequent labels")

@@ -30,10 +30,11 @@ COMMANDS = {
     "windows": "List the closed training windows of a model.",
     "triggers": "List the decisions to retrain a model, with their reasons.",
     "retrain": "Request a retrain of a model.",
+    "backtest": "Try other rules of retraining on the journal.",
     "train": "Train a model once on a folder, without Kafka.",
     "models": "List the versions of a model, or show one version.",
     "similar": "List the graph nodes that are most similar to a node.",
-    "export": "Write the events, or the threat graph, to files.",
+    "export": "Write the events, the threat graph, or a journal, to files.",
     "run": "Run a single process of the system.",
 }
 """Command -> its summary. Each has a module of the same name in this package."""

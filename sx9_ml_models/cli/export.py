@@ -1,4 +1,4 @@
-"""`sx9 export`: events, or the threat graph, as files."""
+"""`sx9 export`: events, the threat graph, or a journal, as files."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sx9_ml_models.cli.options import Json, example, new_app
+from sx9_ml_models.cli.options import DEFAULT_MODEL, Json, Model, example, new_app
 
 if TYPE_CHECKING:
     from schemas.events import Event
     from streams.settings import Settings
 
-app = new_app("Write the events, or the threat graph, to files.")
+app = new_app("Write the events, the threat graph, or a journal, to files.")
 
 Sources = Annotated[
     list[str] | None,
@@ -66,6 +66,28 @@ def ontology(
 
     settings = load_settings()
     _export(export_ontology, output or settings.output_dir / "ontology" / FILE, source, settings, json)
+
+
+@app.command("journal", epilog=example("sx9 export journal --model gnn-threat"))
+def journal(
+    model: Model = DEFAULT_MODEL,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write (default: output/journals/<model>.jsonl)."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write the journal of a model.
+
+    One line of JSON per record. `sx9 backtest` and others read it with --journal, without Kafka.
+    """
+    from streams.settings import load_settings
+    from sx9_ml_models import render
+    from sx9_ml_models.journals import export_journal
+
+    settings = load_settings()
+    written = export_journal(model, output or settings.output_dir / "journals" / f"{model}.jsonl", settings)
+    (render.as_json if json else render.facts)(written)
 
 
 def _export(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -39,3 +40,11 @@ Model = Annotated[
 ]
 Last = Annotated[int, typer.Option(min=1, metavar="N", help="Show the N most recent ones.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
+JournalFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--journal",
+        metavar="FILE",
+        help="Read the journal from this file, which `sx9 export journal` has written, instead of from Kafka.",
+    ),
+]

@@ -1,0 +1,162 @@
+"""A comparison of policies as a table, a picture, and one HTML file that needs no other."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from schemas.windows import Reason
+from streams.core.backtest import Retrain
+from sx9_ml_models.backtest.compare import RECORDED, Comparison, Outcome
+from sx9_ml_models.render import day, describe_measure
+from trainers.reporting.plots import picture, plot_label
+from transport.files import write_atomically
+
+DAY_S, HOUR_S, MINUTE_S = 86_400.0, 3_600.0, 60.0
+COLORS: dict[Reason, str] = {
+    "volume": "tab:blue", "drift": "tab:orange", "taxonomy": "tab:green", "staleness": "tab:gray",
+    "manual": "tab:red",
+}  # fmt: skip
+COLUMNS = (
+    "policy", "retrains", "reasons", "new examples", "processor time", "median wait", "95 % waited less than",
+    "not learnt yet", "oldest of these",
+)  # fmt: skip
+RETRAIN_COLUMNS = (
+    "policy",
+    "retrain",
+    "at",
+    "journal offset",
+    "reason",
+    "measured",
+    "new",
+    "rehearsed",
+    "promoted",
+)
+_STYLE = (
+    "body{font:15px system-ui,sans-serif;margin:2rem;max-width:75rem}table{border-collapse:collapse;margin:1rem 0}"
+    "td,th{border-bottom:1px solid #ddd;padding:.3rem .7rem;text-align:left;vertical-align:top}img{max-width:100%}"
+)
+
+
+def summary(comparison: Comparison) -> list[tuple[str, ...]]:
+    """The rows of `COLUMNS`, one of each policy."""
+    return [_summary_row(outcome) for outcome in comparison.outcomes]
+
+
+def retrains(outcome: Outcome) -> list[tuple[str, ...]]:
+    """The rows of `RETRAIN_COLUMNS`, one of each retrain of a policy."""
+    return [_retrain_row(outcome.name, each) for each in outcome.retrains]
+
+
+def assumptions(comparison: Comparison) -> str:
+    """What the numbers rest on, in sentences."""
+    if comparison.example_processor_s is None:
+        cost = "No version in the registry says what an example costs, so no processor time is estimated."
+    else:
+        cost = (
+            f"The processor time is {comparison.example_processor_s:.3g} s for each new or rehearsed example, the "
+            f"mean of {comparison.versions} versions in the registry."
+        )
+    return (
+        f"{comparison.records} records of the journal of {comparison.model}. '{RECORDED}' has the recorded "
+        f"answers; elsewhere each retrain is assumed to be promoted {duration(comparison.answer_after_s)} after "
+        f"its trigger. {cost}"
+    )
+
+
+def write_report(comparison: Comparison, folder: Path) -> list[Path]:
+    """Write `<model>.png` and `<model>.html`. Returns the paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    image, page = folder / f"{comparison.model}.png", folder / f"{comparison.model}.html"
+    _draw(comparison, image)
+    write_atomically(page, _page(comparison, image.read_bytes()).encode())
+    return [image, page]
+
+
+def duration(seconds: float) -> str:
+    """A duration in the unit that reads best.
+
+    >>> duration(30), duration(5400), duration(864_000)
+    ('30 s', '1.5 h', '10 days')
+    """
+    for unit, size in (("days", DAY_S), ("h", HOUR_S), ("min", MINUTE_S)):
+        if seconds >= size * (2 if unit == "days" else 1):
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def _summary_row(outcome: Outcome) -> tuple[str, ...]:
+    return (
+        outcome.name,
+        str(len(outcome.retrains)),
+        ", ".join(f"{count} {reason}" for reason, count in outcome.reasons.items()),
+        str(outcome.examples),
+        "unknown" if outcome.processor_s is None else duration(outcome.processor_s),
+        duration(outcome.median_wait_s) if outcome.learnt else "",
+        duration(outcome.p95_wait_s) if outcome.learnt else "",
+        str(outcome.waiting),
+        duration(outcome.oldest_waiting_s) if outcome.waiting else "",
+    )
+
+
+def _retrain_row(name: str, retrain: Retrain) -> tuple[str, ...]:
+    return (
+        name,
+        str(retrain.number),
+        day(retrain.at_ms),
+        str(retrain.offset),
+        retrain.reason,
+        describe_measure(retrain.reason, retrain.value, retrain.limit),
+        str(retrain.examples),
+        str(retrain.rehearsal),
+        day(retrain.promoted_ms) or "no",
+    )
+
+
+def _draw(comparison: Comparison, path: Path) -> None:
+    """When each policy retrains, and how long examples wait under it."""
+    outcomes = comparison.outcomes
+    with picture(path, width=11.0, height=2.2 + 0.6 * len(outcomes)) as figure:
+        times, waits = figure.subplots(1, 2, sharey=True, width_ratios=[3, 1])
+        largest = max((r.examples for outcome in outcomes for r in outcome.retrains), default=1) or 1
+        for reason, color in COLORS.items():
+            points = [
+                (retrain.at_ms / 1000 / DAY_S, lane, 20 + 180 * retrain.examples / largest)
+                for lane, outcome in enumerate(outcomes)
+                for retrain in outcome.retrains
+                if retrain.reason == reason
+            ]
+            if points:
+                days, lanes, sizes = zip(*points, strict=True)
+                times.scatter(days, lanes, s=sizes, color=color, alpha=0.7, label=reason)
+        times.xaxis_date()
+        times.set(title=f"{comparison.model}: retrains", xlabel="time of the ticks (size: new examples)")
+        times.set_yticks(range(len(outcomes)), [plot_label(outcome.name) for outcome in outcomes])
+        times.set_ylim(len(outcomes) - 0.5, -0.5)
+        times.grid(axis="x", alpha=0.3)
+        if times.get_legend_handles_labels()[0]:
+            figure.legend(*times.get_legend_handles_labels(), loc="outside lower left", ncols=5, fontsize="small")
+        waits.barh(range(len(outcomes)), [o.p95_wait_s / DAY_S for o in outcomes], color="lightgray", label="95 %")
+        waits.barh(range(len(outcomes)), [o.median_wait_s / DAY_S for o in outcomes], height=0.4, label="median")
+        waits.set(title="wait of an example", xlabel="days")
+        figure.legend(*waits.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize="small")
+
+
+def _page(comparison: Comparison, image: bytes) -> str:
+    rows = [row for outcome in comparison.outcomes for row in retrains(outcome)]
+    title = html.escape(f"Backtest of {comparison.model}")
+    picture_data = base64.b64encode(image).decode()
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
+        f"<h1>{title}</h1><p>{html.escape(assumptions(comparison))}</p>{_table(COLUMNS, summary(comparison))}"
+        f'<img alt="When each policy retrains, and how long examples wait" src="data:image/png;base64,'
+        f'{picture_data}"><h2>Retrains</h2>{_table(RETRAIN_COLUMNS, rows)}</html>\n'
+    )
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>{body}</table>"

@@ -1,0 +1,50 @@
+"""The journal of a model for a command: on the Kafka that runs, or in a file that `sx9 export journal` wrote."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from schemas.errors import BadConfiguration
+from schemas.journal import Record
+from schemas.topics import JOURNAL, partition_of
+from streams.settings import Settings
+from sx9_ml_models.connections import topic_reader
+from transport.partition_file import PartitionFile, write_partition
+from transport.partition_log import KafkaPartitionLog, PartitionLog
+
+
+@contextlib.contextmanager
+def open_journal(model: str, file: Path | None, settings: Settings) -> Iterator[PartitionLog]:
+    """The journal of a model, while the block runs.
+
+    Args:
+        model: The model.
+        file: A file of its records; None: the partition of the journal topic.
+        settings: Name a Kafka, or the state folder in which one runs or is started.
+
+    Raises:
+        BadConfiguration: The journal is empty, or Kafka can't be started.
+        RetryLater: Kafka does not answer.
+        Corrupt: The file can't be used.
+    """
+    if file is not None:
+        yield _not_empty(PartitionFile(file, JOURNAL.name, partition_of(model)), str(file))
+        return
+    with topic_reader(settings) as reader:
+        yield _not_empty(KafkaPartitionLog(reader, JOURNAL, partition_of(model)), f"the journal of {model}")
+
+
+def export_journal(model: str, output: Path, settings: Settings) -> dict[str, object]:
+    """Write the journal of a model to a file. Returns `output` and the number of `records`."""
+    with open_journal(model, None, settings) as journal:
+        return {"output": str(output), "records": write_partition(output, journal, Record)}
+
+
+def _not_empty(log: PartitionLog, name: str) -> PartitionLog:
+    if not log.end():
+        raise BadConfiguration(
+            f"{name} is empty: fetch a feed first (`sx9 fetch`), while the system runs (`sx9 up`)"
+        )
+    return log
