@@ -1,7 +1,7 @@
 """`python -m benchmarks.backtest`: a backtest of 1,000,000 journal records, beside a loop that only decodes them.
 
-Each side runs in a process of its own on one core, and reports its processor time and its peak of memory. The journal
-is made of texts like those of ATT&CK procedures, with labels that change, edits, ticks, and answers.
+Each side runs in a process of its own on one core, and reports its processor time and its peak of memory. The
+journal is made of texts like those of ATT&CK procedures, with labels that change, edits, and ticks.
 """
 
 from __future__ import annotations
