@@ -65,8 +65,30 @@ class Technique(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="tech
     detection: str = ""
 
 
+class LogSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The logs that a rule reads, in the words of Sigma: `process_creation`, `windows`, `sysmon`."""
+
+    category: str = ""
+    product: str = ""
+    service: str = ""
+
+
 class Template(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="template"):
-    """A detection template or rule. `severity` is the value of the feed in lower case; `path` is its file."""
+    """A detection template, a rule, or a test of defences.
+
+    Attributes:
+        severity: The value of the feed in lower case; `informational` is `info`.
+        path: Its file in the feed.
+        rule_type: What it is written for (`sigma`, `atomic`, `car`, `yara`, ...); empty: for Nuclei.
+        rule_status: How far its authors trust it (`experimental`, `test`, `stable`); `status` is that of the event.
+        log_source: The logs that it reads.
+        detection: What it looks for, or what it runs, as text.
+        false_positives: What else it finds.
+        author, date: As the feed gives them.
+        platforms: Systems that it is for.
+        tactics: Short names of the ATT&CK tactics that the feed itself gives, sorted.
+        references: Where to read more.
+    """
 
     name: str
     text: str = ""
@@ -75,13 +97,37 @@ class Template(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="templ
     techniques: tuple[str, ...] = ()
     cves: tuple[str, ...] = ()
     path: str = ""
+    rule_type: str = ""
+    rule_status: str = ""
+    log_source: LogSource = LogSource()
+    detection: str = ""
+    false_positives: tuple[str, ...] = ()
+    author: str = ""
+    date: str = ""
+    platforms: tuple[str, ...] = ()
+    tactics: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
 
 
 class Entity(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="entity"):
     """Any other entity: `kind` is the label of its node in the graph, in kebab case.
 
-    Kinds: `group`, `malware`, `tool`, `campaign`, `mitigation`, `tactic`, `data-source`, `data-component`,
-    `detection-strategy`, `analytic`, `asset`, `matrix`, `vulnerability`.
+    Kinds of ATT&CK: `group`, `malware`, `tool`, `campaign`, `mitigation`, `tactic`, `data-source`,
+    `data-component`, `detection-strategy`, `analytic`, `asset`, `matrix`, `vulnerability`. Of the other feeds:
+    `vulnerability`, `exploit`, `package`, `osint-site`, `indicator`, `countermeasure`, `engagement-activity`,
+    `case-study`, `lolbin`, `vulnerable-driver`, `hijackable-library`, `offensive-command`.
+
+    Attributes:
+        external_id: What people call it: `G0016`, `CVE-2021-44228`.
+        category: What the feed files it under.
+        tags: Words of the feed.
+        techniques, cves: What it is about; each is an edge of the graph.
+        platforms: Systems that it is for.
+        references: Where to read more.
+        path: Its file in the feed, if the feed has many.
+        author, date: As the feed gives them.
+        severity: Of a vulnerability, in lower case.
+        score: Of a vulnerability, the probability of its exploitation within 30 days (EPSS), 0 to 1.
     """
 
     kind: str
@@ -89,6 +135,17 @@ class Entity(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="entity"
     text: str = ""
     external_id: str = ""
     aliases: tuple[str, ...] = ()
+    category: str = ""
+    tags: tuple[str, ...] = ()
+    techniques: tuple[str, ...] = ()
+    cves: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    path: str = ""
+    author: str = ""
+    date: str = ""
+    severity: str = ""
+    score: float = 0.0
 
 
 class NodeRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -13,7 +13,7 @@ from operator import attrgetter, gt
 import msgspec
 
 from schemas.errors import BadRecord
-from schemas.events import Entity, Event, NodeRef, Relationship, Technique, Template
+from schemas.events import Entity, Event, LogSource, NodeRef, Relationship, Technique, Template
 
 MAX_ID_CHARS = 300
 """An id, of an event or of what replaces it."""
@@ -23,6 +23,8 @@ MAX_WORD_CHARS = 200
 """One word of a list, such as a tactic or a tag; a kind, a domain, a severity, a release."""
 MAX_PATH_CHARS = 1_024
 """The path of a file in its feed."""
+MAX_LINE_CHARS = 2_048
+"""One line of a list: a reference, a false positive; the authors of a rule."""
 MAX_TACTICS = 32
 """Tactics of one technique; ATT&CK 17.1 has four at most."""
 MAX_WORDS = 256
@@ -32,23 +34,37 @@ _EVENT = {
     "id": MAX_ID_CHARS, "feed": MAX_WORD_CHARS, "release": MAX_WORD_CHARS, "revoked_by": MAX_ID_CHARS,
     "kept_by": MAX_WORD_CHARS,
 }  # fmt: skip
+_SOURCE = {
+    "severity": MAX_WORD_CHARS, "path": MAX_PATH_CHARS, "author": MAX_LINE_CHARS, "date": MAX_WORD_CHARS,
+}  # fmt: skip
 _STRINGS: Mapping[type, Mapping[str, int]] = {
     Technique: _EVENT | {"stix_id": MAX_ID_CHARS, "name": MAX_NAME_CHARS, "domain": MAX_WORD_CHARS},
-    Template: _EVENT | {"name": MAX_NAME_CHARS, "severity": MAX_WORD_CHARS, "path": MAX_PATH_CHARS},
-    Entity: _EVENT | {"kind": MAX_WORD_CHARS, "name": MAX_NAME_CHARS, "external_id": MAX_WORD_CHARS},
+    Template: _EVENT | _SOURCE | {
+        "name": MAX_NAME_CHARS, "rule_type": MAX_WORD_CHARS, "rule_status": MAX_WORD_CHARS,
+    },
+    Entity: _EVENT | _SOURCE | {
+        "kind": MAX_WORD_CHARS, "name": MAX_NAME_CHARS, "external_id": MAX_WORD_CHARS, "category": MAX_NAME_CHARS,
+    },
+    LogSource: dict.fromkeys(("category", "product", "service"), MAX_WORD_CHARS),
     Relationship: _EVENT | {"relation": MAX_WORD_CHARS, "domain": MAX_WORD_CHARS},
     NodeRef: {"id": MAX_ID_CHARS, "kind": MAX_WORD_CHARS, "name": MAX_NAME_CHARS},
-}
+}  # fmt: skip
 """Type -> field -> characters, at most."""
 _FAST = {kind: (attrgetter(*limits), tuple(limits.values())) for kind, limits in _STRINGS.items()}
 """The same, to check all strings of a record in one go."""
+_ABOUT = dict.fromkeys(("tags", "techniques", "cves", "platforms"), (MAX_WORDS, MAX_WORD_CHARS)) | {
+    "references": (MAX_WORDS, MAX_LINE_CHARS)
+}
 _LISTS: Mapping[type, Mapping[str, tuple[int, int]]] = {
     Technique: {"tactics": (MAX_TACTICS, MAX_WORD_CHARS), "platforms": (MAX_WORDS, MAX_WORD_CHARS)},
-    Template: dict.fromkeys(("tags", "techniques", "cves"), (MAX_WORDS, MAX_WORD_CHARS)),
-    Entity: {"aliases": (MAX_WORDS, MAX_NAME_CHARS)},
+    Template: _ABOUT | {
+        "false_positives": (MAX_WORDS, MAX_LINE_CHARS), "tactics": (MAX_TACTICS, MAX_WORD_CHARS),
+    },
+    Entity: _ABOUT | {"aliases": (MAX_WORDS, MAX_NAME_CHARS)},
+    LogSource: {},
     Relationship: {},
     NodeRef: {"tactics": (MAX_TACTICS, MAX_WORD_CHARS)},
-}
+}  # fmt: skip
 """Type -> field -> values, at most, and characters of each."""
 
 
@@ -62,6 +78,8 @@ def check_limits(event: Event) -> None:
     if isinstance(event, Relationship):
         check_node(event.source, "source.")
         check_node(event.target, "target.")
+    if isinstance(event, Template):
+        _check(event.log_source, "log_source.")
 
 
 def check_node(node: NodeRef, where: str = "") -> None:

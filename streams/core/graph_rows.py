@@ -2,7 +2,7 @@
 
     technique      (:Entity:Technique {id: "T1059.001"})
     template       (:Entity:Template {id}) -[:REFERENCES]-> technique, vulnerability
-    entity         (:Entity:Group|Malware|... {id: STIX id})
+    entity         (:Entity:Group|Malware|... {id: STIX id}) -[:REFERENCES]-> technique, vulnerability
     relationship   (source) -[:USES|MITIGATES|... {id}]-> (target)
 
 A row has a revision: the feed's own time of modification, then the offset of the event. The sink writes a row only
@@ -18,7 +18,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from schemas.events import Entity, Event, Relationship, Technique, Template
+from schemas.events import Entity, Event, LogSource, Relationship, Technique, Template
 
 NODE_LABEL = "Entity"
 """A label of every node. The `id` of a node is unique within it."""
@@ -26,7 +26,17 @@ NODE_LABEL = "Entity"
 Revision = tuple[int, int]
 """Time of modification in ms since 1970 UTC (0: unknown), then the offset of the event."""
 
-Properties = dict[str, str | int | list[str]]
+Properties = dict[str, str | int | float | list[str]]
+
+_TEMPLATE = (
+    "severity", "tags", "path", "rule_type", "rule_status", "detection", "false_positives", "author", "date",
+    "platforms", "tactics", "references",
+)  # fmt: skip
+_ENTITY = (
+    "external_id", "aliases", "category", "tags", "platforms", "references", "path", "author", "date", "severity",
+    "score",
+)  # fmt: skip
+"""Fields of an event that are properties of its node, beside those of all nodes."""
 
 _SEPARATORS = re.compile(r"[^a-z0-9]+")
 
@@ -88,15 +98,15 @@ def event_rows(event: Event, offset: int) -> GraphRows:
         case Relationship():
             return GraphRows(edges=(_relationship(event, revision),))
         case Template():
-            node = NodeRow("Template", event.id, revision, _properties(event, ("severity", "tags", "path")))
-            references = dict.fromkeys((*event.techniques, *event.cves))
-            return GraphRows((node,), tuple(_reference(event, target, revision) for target in references))
+            properties = _properties(event, _TEMPLATE) | _log_source(event.log_source)
+            return GraphRows((NodeRow("Template", event.id, revision, properties),), _references(event, revision))
         case Technique():
             properties = _properties(event, ("stix_id", "tactics", "platforms", "domain"))
             return GraphRows((NodeRow("Technique", event.id, revision, properties),))
         case Entity():
-            properties = _properties(event, ("external_id", "aliases"))
-            return GraphRows((NodeRow(node_label(event.kind), event.id, revision, properties),))
+            properties = _properties(event, _ENTITY)
+            node = NodeRow(node_label(event.kind), event.id, revision, properties)
+            return GraphRows((node,), _references(event, revision))
 
 
 def batch_rows(events: Iterable[tuple[Event, int]]) -> GraphRows:
@@ -146,6 +156,16 @@ def _relationship(event: Relationship, revision: Revision) -> EdgeRow:
     return EdgeRow(edge_type(event.relation), event.id, event.source.id, event.target.id, revision, properties)
 
 
-def _reference(template: Template, target: str, revision: Revision) -> EdgeRow:
-    properties: Properties = {"feed": template.feed, "status": template.status}
-    return EdgeRow("REFERENCES", f"{template.id}>{target}", template.id, target, revision, properties)
+def _log_source(source: LogSource) -> Properties:
+    return {f"log_source_{field}": getattr(source, field) for field in ("category", "product", "service")}
+
+
+def _references(event: Template | Entity, revision: Revision) -> tuple[EdgeRow, ...]:
+    """An edge to each technique and vulnerability that a template or an entity names."""
+    properties: Properties = {"feed": event.feed, "status": event.status}
+    targets = dict.fromkeys((*event.techniques, *event.cves))
+    return tuple(
+        EdgeRow("REFERENCES", f"{event.id}>{target}", event.id, target, revision, properties)
+        for target in targets
+        if target != event.id
+    )

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from schemas.codec import encode
-from schemas.events import DeadLetter, Entity, Event, NodeRef, Relationship, Technique, Template
+from schemas.events import DeadLetter, Entity, Event, LogSource, NodeRef, Relationship, Technique, Template
 from schemas.journal import (
     Example,
     Instruction,
@@ -71,6 +71,12 @@ EVENTS: dict[str, list[Any]] = {
             techniques=("T1190",), cves=("CVE-2024-1",), path="http/cves/x.yaml", **GONE,
         ),
         Template(id="nuclei-templates:kept", name="Kept", **KEPT),
+        Template(
+            id="sigma:1", feed="sigma", name="Rule", rule_type="sigma", rule_status="test", detection="a: b",
+            log_source=LogSource(category="process_creation", product="windows", service="sysmon"), author="A, B",
+            false_positives=("Backups",), date="2026-01-02", platforms=("windows",), tactics=("execution",),
+            references=("https://rules.example/1",),
+        ),
     ],
     "entity": [
         Entity(id="campaign--1", feed="f", kind="campaign", name="Bare"),
@@ -79,6 +85,12 @@ EVENTS: dict[str, list[Any]] = {
             **GONE,
         ),
         Entity(id="campaign--2", kind="campaign", name="Kept", **KEPT),
+        Entity(
+            id="lolbas:x.exe", feed="lolbas", kind="lolbin", name="x.exe", category="OSBinaries",
+            tags=("Download",), techniques=("T1105",), cves=("CVE-2024-1",), platforms=("Windows 11",),
+            references=("https://x.example",), path="yml/x.yml", author="A", date="2026-01-02",
+            severity="high", score=0.25,
+        ),
     ],
     "relationship": [
         Relationship(

@@ -4,6 +4,7 @@ event               text                                 labels
 technique           its name and description             its tactics
 uses relationship   the procedure: how it was used       tactics of the technique
 template            its name, tags and description       its severity, one of five
+rule                its name and description             its severity, and the tactics that its feed gives
 """
 
 from __future__ import annotations
@@ -57,9 +58,17 @@ def _procedure(event: Relationship, clean: CleanText) -> Projection:
 
 
 def _template(event: Template, clean: CleanText) -> Projection:
+    tactics, is_graded = tactic_labels(event.tactics), event.severity in SEVERITIES
     return Projection(
         key=f"template:{event.id}",
-        text=clean(f"{event.name}. Tags: {', '.join(meaningful(event.tags))}. {event.text}"),
-        labels=(severity_label(event.severity),),
-        retracted=event.status != "active" or event.severity not in SEVERITIES,
+        text=clean(_text(event)),
+        labels=(*tactics, severity_label(event.severity)) if is_graded or not tactics else tactics,
+        retracted=event.status != "active" or not (is_graded or tactics),
     )
+
+
+def _text(event: Template) -> str:
+    """What a template says. The tags of a rule are not text: they name its techniques and tactics."""
+    if event.rule_type:
+        return f"{event.name}. {event.text}"
+    return f"{event.name}. Tags: {', '.join(meaningful(event.tags))}. {event.text}"

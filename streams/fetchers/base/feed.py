@@ -2,7 +2,7 @@
 
 FeedSpec(name, default_source, topics, collection, modules)
                                            │
-    FileTree: a git repository or a folder, one event per file         streams/fetchers/sources/file_tree.py
+    FileTree: a git repository or a folder, some events per file       streams/fetchers/sources/file_tree.py
     Resource: one file from HTTP, disk or a package, with many events  streams/fetchers/sources/resource.py
                                            │
                   Batch: outcomes (events, rejected items, unchanged files) and the new feed state
@@ -65,11 +65,11 @@ class LeftOut(msgspec.Struct, frozen=True):
 
 
 class UnchangedFile(msgspec.Struct, frozen=True):
-    """A file that was not parsed again, because its content is known.
+    """A file, or one of its events, that was not parsed again, because the content of the file is known.
 
     Attributes:
-        id: Id of its event.
-        reason: Why the file is rejected; empty: it is not.
+        id: Id of the event; empty if the file has none.
+        reason: Why it is rejected; empty: it is not.
         origin: Where it is, as for `RejectedItem`; empty if it is not rejected.
     """
 
@@ -86,12 +86,14 @@ class KnownFile(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         oid: Hash of its content.
-        id: Id of its event.
-        reason: Why it was rejected; empty: it was not.
+        ids: Ids of its events.
+        duplicates: Ids that it has, too, but that another file, or an earlier part of it, had before.
+        reason: Why the file was rejected or left out as a whole; empty: it was not.
     """
 
     oid: str
-    id: str
+    ids: tuple[str, ...] = ()
+    duplicates: tuple[str, ...] = ()
     reason: str = ""
 
 
@@ -173,6 +175,8 @@ class FeedSpec:
         collection: How a source is read: which files, and how an item becomes events.
         modules: Dotted names of the modules with the code that makes its events: the feed's own module and its
             formats. If one of them changes, the feed is read anew.
+        about: What it is, in a few words.
+        teaches: Models that learn from its events; none: what it says is only looked up, in the graph.
     """
 
     name: str
@@ -180,6 +184,8 @@ class FeedSpec:
     topics: tuple[Topic, ...]
     collection: Collection
     modules: tuple[str, ...]
+    about: str = ""
+    teaches: tuple[str, ...] = ()
 
     def read(self, source: str, state: FeedState, cache_dir: Path, on_progress: OnProgress) -> Batch:
         """Read a source; see `Collection.read`."""

@@ -17,6 +17,9 @@ MAX_ANALYTICS = 32
 MAX_ANALYTICS_CHARS = 32_000
 """Characters of the analytics that are copied into a detection strategy and each of its relationships."""
 
+MAX_ITEMS = 500_000
+"""Items of one document or table. The scores of EPSS have 300,000."""
+
 MAX_DEAD_LETTERS = 1_000
 """Dead letters of one run of a feed; one more says how many items were rejected beyond them, and why."""
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from schemas.encoding import EncodedEvent
 from schemas.errors import BadRecord
 from schemas.events import Entity, Relationship, Technique
+from schemas.models import MODELS
 from schemas.taxonomy import release_order
 from schemas.topics import ENTITIES, RELATIONSHIPS, TECHNIQUES
 from streams.fetchers.base import limits
@@ -167,6 +168,8 @@ def feed_of(domain: Domain, name: str = "") -> FeedSpec:
             "schemas.taxonomy",
             "schemas.text",
         ),
+        about=f"MITRE ATT&CK, {domain}",
+        teaches=MODELS,
     )
 
 

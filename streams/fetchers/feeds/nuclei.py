@@ -9,7 +9,7 @@ event.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from schemas.errors import BadRecord
@@ -17,14 +17,13 @@ from schemas.events import Template
 from schemas.topics import TEMPLATES
 from streams.fetchers.base.feed import FeedSpec, Outcome
 from streams.fetchers.formats.failsafe_yaml import Value, documents
+from streams.fetchers.formats.fields import Fields, cves, mapping, paragraphs, techniques, text, words
 from streams.fetchers.sources.file_tree import FileTree, NotOfFeed, folder_files, parse_files
 
 NAME = "nuclei-templates"
 _INFO, _WORKFLOWS = "info", "workflows"
 _SUFFIXES = (".yaml", ".yml")
 _ID = re.compile(r"[A-Za-z0-9][\w.:-]{0,199}", re.ASCII)
-_CVE = re.compile(r"CVE-\d{4}-\d{4,19}")
-_TECHNIQUE = re.compile(r"(?<![A-Z0-9])T\d{4}(?:\.\d{3})?(?![A-Z0-9])")
 _ATTACK_KEY = re.compile(r"mitre|att.?ck|technique", re.IGNORECASE)
 
 
@@ -83,17 +82,17 @@ def _template(document: dict[str, Value], path: str, release: str) -> Template:
         raise BadRecord("bad-id", f"{name!r:.200} does not match {_ID.pattern}")
     if not isinstance(info, dict):
         raise _wrong_type(_INFO, info, "a mapping")
-    name, tags = name.strip(), _words(info, "tags")
+    name, tags = name.strip(), words(info, "tags")
     return Template(
         id=f"{NAME}:{name}",
         feed=NAME,
         release=release,
-        name=_text(info, "name") or name,
-        text="\n\n".join(filter(None, (_text(info, part) for part in ("description", "impact", "remediation")))),
-        severity=_text(info, "severity").lower(),
+        name=text(info, "name") or name,
+        text=paragraphs(*(text(info, part) for part in ("description", "impact", "remediation"))),
+        severity=text(info, "severity").lower(),
         tags=tags,
-        techniques=_techniques(tags, _mapping(info, "metadata")),
-        cves=_matches(_CVE, (name, *_words(_mapping(info, "classification"), "cve-id"))),
+        techniques=_techniques(tags, mapping(info, "metadata")),
+        cves=cves((name, *words(mapping(info, "classification"), "cve-id"))),
         path=path,
     )
 
@@ -102,33 +101,9 @@ def _wrong_type(key: str, value: Value, wanted: str) -> BadRecord:
     return BadRecord("wrong-type", f"`{key}` is a {type(value).__name__}, not {wanted}")
 
 
-def _text(mapping: Mapping[str, Value], key: str) -> str:
-    """A text; empty if it is missing or something else."""
-    value = mapping.get(key)
-    return value.strip() if isinstance(value, str) else ""
-
-
-def _mapping(mapping: Mapping[str, Value], key: str) -> Mapping[str, Value]:
-    """A mapping; empty if it is missing or something else."""
-    value = mapping.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _words(mapping: Mapping[str, Value], key: str) -> tuple[str, ...]:
-    """The words of a list of texts, or of one text with commas; in the order of the file, without repetitions."""
-    value = mapping.get(key)
-    texts = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
-    words = (word.strip() for text in texts for word in text.split(","))
-    return tuple(dict.fromkeys(filter(None, words)))
-
-
-def _techniques(tags: tuple[str, ...], metadata: Mapping[str, Value]) -> tuple[str, ...]:
+def _techniques(tags: tuple[str, ...], metadata: Fields) -> tuple[str, ...]:
     keys = [key for key in metadata if _ATTACK_KEY.search(key)]
-    return _matches(_TECHNIQUE, (*tags, *(word for key in keys for word in _words(metadata, key))))
-
-
-def _matches(pattern: re.Pattern[str], texts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted({found for text in texts for found in pattern.findall(text.upper())}))
+    return techniques((*tags, *(word for key in keys for word in words(metadata, key))))
 
 
 FEED = FeedSpec(
@@ -136,5 +111,7 @@ FEED = FeedSpec(
     default_source="https://github.com/projectdiscovery/nuclei-templates.git",
     topics=(TEMPLATES,),
     collection=FileTree(includes=is_template_path, parse=parse_template),
-    modules=(__name__, "streams.fetchers.formats.failsafe_yaml"),
+    modules=(__name__, "streams.fetchers.formats.fields", "streams.fetchers.formats.failsafe_yaml"),
+    about="vulnerability scan templates",
+    teaches=("distilbert-mitre",),
 )

@@ -4,9 +4,26 @@ from __future__ import annotations
 
 from schemas.errors import BadConfiguration
 from streams.fetchers.base.feed import FeedSpec
-from streams.fetchers.feeds import attack, nuclei
+from streams.fetchers.feeds import (
+    atomic,
+    attack,
+    caldera,
+    car,
+    cisa_kev,
+    gtfobins,
+    hijacklibs,
+    lolbas,
+    loldrivers,
+    nuclei,
+    sigma,
+    wadcoms,
+)
 
-FEEDS: dict[str, FeedSpec] = {spec.name: spec for spec in (*attack.FEEDS, nuclei.FEED)}
+_MODULES = (
+    nuclei, sigma, cisa_kev, atomic, caldera, car, lolbas, gtfobins, loldrivers, hijacklibs, wadcoms,
+)  # fmt: skip
+
+FEEDS: dict[str, FeedSpec] = {spec.name: spec for spec in (*attack.FEEDS, *(each.FEED for each in _MODULES))}
 """The feeds by name."""
 
 

@@ -1,8 +1,8 @@
-"""A collection of many files with one event each, from a git repository or a folder; only changed files are parsed.
+"""A collection of many files with some events each, from git or a folder; only changed files are parsed.
 
     folder ──walk──────────────> files in order of path, each with the hash of its content
     git    ──fetch, ls-tree────>     ──known hash?──> unchanged file
-                                     └──parse───────> event, or rejected item
+                                     └──parse───────> events, or rejected item
 
 No link is followed; one that leads out of the tree is rejected. Files whose path has a hidden part are left out and
 counted, and so are links inside the tree. Of several files with one event id the first in order of path counts, and
@@ -15,7 +15,7 @@ import dataclasses
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -47,9 +47,9 @@ HIDDEN, LINK = "hidden", "link"
 _LABEL_CHARS = 200
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
-ParseFile = Callable[[bytes, str, str], Event]
-"""(bytes, path with `/`, release) -> event; pure; raises `BadRecord` if the file can't be used, `NotOfFeed` if it
-is something else. Whether a file can be used, and the id of its event, depend on its bytes only."""
+ParseFile = Callable[[bytes, str, str], Event | Sequence[Event]]
+"""(bytes, path with `/`, release) -> event, or events; pure; raises `BadRecord` if the file can't be used,
+`NotOfFeed` if it is something else. Whether a file can be used depends on its bytes only."""
 
 
 class NotOfFeed(Exception):
@@ -91,11 +91,14 @@ class FileTree:
 
     Attributes:
         includes: Whether the file at a path of the tree belongs to the feed.
-        parse: The event of a file.
+        parse: The events of a file; all of them are for the feed's first topic.
+        is_named_by_path: Whether the name of a file is part of what it says: files with the same content are
+            then no duplicates.
     """
 
     includes: Callable[[str], bool]
     parse: ParseFile
+    is_named_by_path: bool = False
 
     def read(self, feed: str, source: str, state: FeedState, cache_dir: Path, on_progress: OnProgress) -> Batch:
         """Read the files of a git address or a folder; see `Collection.read`.
@@ -135,8 +138,10 @@ class FileTree:
         self, feed: str, files: Iterable[TreeFile], state: FeedState, release: str, on_progress: OnProgress
     ) -> Batch:
         counted = _with_progress(files, on_progress)
-        outcomes, known = parse_files(counted, state.files, self.parse, feed, release)
-        gone = {file.id for file in state.files.values()} - {file.id for file in known.values()}
+        outcomes, known = parse_files(
+            counted, state.files, self.parse, feed, release, is_named_by_path=self.is_named_by_path
+        )
+        gone = _ids(state.files) - _ids(known)
         return Batch(release, outcomes, FeedState(release=release, files=known), gone=frozenset(gone))
 
 
@@ -262,16 +267,19 @@ def parse_files(
     parse: ParseFile,
     feed: str,
     release: str = "",
+    *,
+    is_named_by_path: bool = False,
 ) -> ParsedTree:
     """Events, rejected and left-out items of files; a file that is known is not parsed again.
 
     Args:
         files: In order of path.
         known: Path -> what is remembered of the file. It is parsed again if its hash differs, or if it has become,
-            or is no longer, the first file with its id.
-        parse: The event of a file.
+            or is no longer, the first file with one of its ids.
+        parse: The events of a file.
         feed: Name of the feed.
         release: The commit.
+        is_named_by_path: See `FileTree`.
     """
     outcomes: list[Outcome] = []
     seen: dict[str, KnownFile] = {}
@@ -284,16 +292,17 @@ def parse_files(
             continue
         if before is not None and before.oid == file.oid and _has_same_role(before, owners):
             now = before
-            outcome: Outcome = UnchangedFile(before.id, before.reason, origin if before.reason else "")
+            outcomes += _unchanged(before, origin)
         elif file.oid in first_of:
-            outcome, now = _repeated(origin, *first_of[file.oid])
+            found, now = _repeated(origin, *first_of[file.oid])
+            outcomes += found
         else:
-            outcome, now = _parse_file(file, parse, origin, release, owners)
-        outcomes.append(outcome)
+            found, now = _parse_file(file, parse, origin, release, owners)
+            outcomes += found
         seen[file.path] = now
-        first_of.setdefault(file.oid, (file.path, now))
-        if not now.reason:
-            owners.setdefault(now.id, file.path)
+        if not is_named_by_path:
+            first_of.setdefault(file.oid, (file.path, now))
+        owners.update(dict.fromkeys(now.ids, file.path))
     return ParsedTree(sorted(outcomes, key=_id_of), seen)
 
 
@@ -314,43 +323,74 @@ def _bad_path(path: str) -> BadRecord | None:
     return None
 
 
+def _ids(files: Mapping[str, KnownFile]) -> set[str]:
+    return {key for file in files.values() for key in (*file.ids, *file.duplicates)}
+
+
 def _has_same_role(before: KnownFile, owners: Mapping[str, str]) -> bool:
-    """Whether a file is still the first with its id, or still a duplicate."""
-    if before.reason and before.reason != DUPLICATE:
-        return True
-    return (before.id in owners) == (before.reason == DUPLICATE)
+    """Whether a file is still the first with its ids, and its duplicates are still duplicates."""
+    is_first = not any(key in owners for key in before.ids)
+    return is_first and all(key in owners or key in before.ids for key in before.duplicates)
 
 
-def _repeated(origin: str, first_path: str, first: KnownFile) -> tuple[Outcome, KnownFile]:
-    """The outcome of another name of a content that was read before: a duplicate, or counted with the first."""
-    if first.reason and first.reason != DUPLICATE:
-        return LeftOut(origin, first.reason), first
+def _unchanged(before: KnownFile, origin: str) -> Iterator[UnchangedFile]:
+    if before.reason:
+        yield UnchangedFile("", before.reason, origin)
+    for key in before.ids:
+        yield UnchangedFile(key)
+    for key in before.duplicates:
+        yield UnchangedFile(key, DUPLICATE, origin)
+
+
+def _repeated(origin: str, first_path: str, first: KnownFile) -> tuple[list[Outcome], KnownFile]:
+    """The outcomes of another name of a content that was read before: duplicates, or counted with the first."""
+    if first.reason:
+        return [LeftOut(origin, first.reason)], first
+    ids = (*first.ids, *first.duplicates)
     error = BadRecord(DUPLICATE, f"{first_path} has the same content")
-    return rejected_item(origin, error, b""), KnownFile(first.oid, first.id, DUPLICATE)
+    return [rejected_item(origin, error, b"") for _ in ids], KnownFile(first.oid, (), ids)
 
 
 def _parse_file(
     file: TreeFile, parse: ParseFile, origin: str, release: str, owners: Mapping[str, str]
-) -> tuple[Outcome, KnownFile]:
-    data, key = b"", ""
+) -> tuple[list[Outcome], KnownFile]:
+    data = b""
     try:
         data = file.read()
-        encoded = encode_event(parse(data, file.path, release))
-        key = encoded.event.id
-        if key in owners:
-            raise BadRecord(DUPLICATE, f"{owners[key]} has the id {key} already")
+        found = parse(data, file.path, release)
+        events = [encode_event(event) for event in (found if isinstance(found, Sequence) else (found,))]
     except NotOfFeed as other:
-        return LeftOut(origin, other.reason), KnownFile(file.oid, key, other.reason)
+        return [LeftOut(origin, other.reason)], KnownFile(file.oid, reason=other.reason)
     except BadRecord as error:
-        return rejected_item(origin, error, data), KnownFile(file.oid, key, error.reason)
+        return [rejected_item(origin, error, data)], KnownFile(file.oid, reason=error.reason)
     except (Sx9Error, OSError, MemoryError):
         raise
     except Exception as error:  # one file's fault is that file's letter, whatever is raised in reading it
         log.exception("%s: not foreseen", origin)
         detail = f"{type(error).__name__}: {error!s:.500}; this is a fault of the fetcher: report it"
         bad = BadRecord("not-foreseen", detail)
-        return rejected_item(origin, bad, data), KnownFile(file.oid, key, bad.reason)
-    return encoded, KnownFile(file.oid, key)
+        return [rejected_item(origin, bad, data)], KnownFile(file.oid, reason=bad.reason)
+    return _first_of_each_id(file, events, data, origin, owners)
+
+
+def _first_of_each_id(
+    file: TreeFile, events: Iterable[EncodedEvent], data: bytes, origin: str, owners: Mapping[str, str]
+) -> tuple[list[Outcome], KnownFile]:
+    """The events with ids that nothing before them had; the others are duplicates."""
+    outcomes: list[Outcome] = []
+    ids: dict[str, None] = {}
+    duplicates: dict[str, None] = {}
+    for encoded in events:
+        key = encoded.event.id
+        owner = file.path if key in ids else owners.get(key)
+        if owner is None:
+            ids[key] = None
+            outcomes.append(encoded)
+        else:
+            duplicates[key] = None
+            error = BadRecord(DUPLICATE, f"{owner} has the id {key} already")
+            outcomes.append(rejected_item(origin, error, data))
+    return outcomes, KnownFile(file.oid, tuple(ids), tuple(duplicates))
 
 
 def _id_of(outcome: Outcome) -> str:

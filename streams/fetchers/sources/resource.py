@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -36,20 +36,34 @@ class ParsedResource(msgspec.Struct, frozen=True):
     is_complete: bool = False
 
 
+def file_named(*paths: str) -> Callable[[Path], Path]:
+    """Finds a feed's file in a folder: the first of these paths that is there, or else the first.
+
+    Args:
+        paths: Relative to the folder, with `/`.
+    """
+
+    def find(folder: Path) -> Path:
+        found = [folder / path for path in paths]
+        return next((path for path in found if path.is_file()), found[0])
+
+    return find
+
+
 @dataclass(frozen=True)
 class Resource:
     """How a feed that is one file is collected and parsed.
 
     Attributes:
         file_in: The feed's file in a folder; called only with folders.
-        packages: Name of a package -> the feed's file in it.
         parse: (bytes, file name, feed) -> events and rejected items. Pure. It raises `BadRecord` if the file as a
             whole can't be used.
+        packages: Name of a package -> the feed's file in it.
     """
 
     file_in: Callable[[Path], Path]
-    packages: Mapping[str, PackageFile]
     parse: Callable[[bytes, str, str], ParsedResource]
+    packages: Mapping[str, PackageFile] = field(default_factory=dict)
 
     def read(self, feed: str, source: str, state: FeedState, _cache_dir: Path, on_progress: OnProgress) -> Batch:
         """Read the file; see `Collection.read`."""

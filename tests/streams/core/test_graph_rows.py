@@ -57,5 +57,12 @@ def test_an_entity_is_a_node_of_its_kind_and_a_relationship_is_an_edge() -> None
     assert (edge.type, edge.source, edge.target) == ("USES", "group--1", "T1003.001")
 
 
+def test_an_entity_refers_to_the_techniques_and_vulnerabilities_it_is_about_but_not_to_itself() -> None:
+    entity = Entity(
+        id="CVE-1", feed="f", kind="vulnerability", name="A", techniques=("T1",), cves=("CVE-1", "CVE-2")
+    )
+    assert [edge.id for edge in event_rows(entity, 0).edges] == ["CVE-1>T1", "CVE-1>CVE-2"]
+
+
 def test_an_empty_batch_has_no_rows() -> None:
     assert batch_rows([]) == GraphRows()
