@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu_data import Size
+from schemas.recipes.phi3_lora import Phi3LoraConfig
 from trainers.core.loop import device_of
 from trainers.core.progress import RunProgress
 from trainers.models.deterministic import make_deterministic
@@ -25,7 +26,6 @@ from trainers.models.phi3_lora.adapter import (
     prepare_precision,
     training_attention,
 )
-from trainers.models.phi3_lora.config import Phi3LoraConfig
 from trainers.models.phi3_lora.packing import PackedRow, PromptAnswer
 from trainers.models.phi3_lora.scorer import LanguageModelScorer
 from trainers.models.phi3_lora.training import train_adapter

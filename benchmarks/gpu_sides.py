@@ -29,22 +29,23 @@ import torch
 
 from benchmarks.gpu_data import FULL, TACTICS, TINY, Size, encoder, graph, instructions, phi3, texts
 from benchmarks.gpu_phi3 import ours, trainer
+from schemas.recipes.base import RecipeConfig
+from schemas.recipes.distilbert import DistilbertConfig
+from schemas.recipes.gnn import GnnConfig
+from schemas.recipes.phi3_lora import Phi3LoraConfig
 from schemas.scores import TaskScores
 from trainers.bases.quiet import quiet_transformers
-from trainers.core.config import RecipeConfig
 from trainers.core.history import History
 from trainers.core.loop import device_of
 from trainers.core.metrics.ranking import ranking_scores
 from trainers.core.progress import ProgressCallback, RunProgress, no_progress
 from trainers.models.deterministic import make_deterministic
-from trainers.models.distilbert.config import DistilbertConfig
 from trainers.models.distilbert.head import load_base
 from trainers.models.distilbert.hidden_states import HiddenStateCache, TrainableLayers
 from trainers.models.distilbert.labels import label_sets, texts_of
 from trainers.models.distilbert.objective import label_targets
 from trainers.models.distilbert.tokenization import load_tokenizer, tokenize, truncate
 from trainers.models.distilbert.training import PREDICTION_BATCH_SIZE, encoder_logits, train_encoder
-from trainers.models.gnn.config import GnnConfig
 from trainers.models.gnn.evaluation import ranking_cases
 from trainers.models.gnn.examples import graph_examples, holdout_links
 from trainers.models.gnn.graph import build_graph, link_rows
@@ -56,7 +57,6 @@ from trainers.models.gnn.training import train_network
 from trainers.models.gnn.view import View
 from trainers.models.phi3_lora.adapter import load_model, precision_of
 from trainers.models.phi3_lora.chat import Chat
-from trainers.models.phi3_lora.config import Phi3LoraConfig
 from trainers.models.phi3_lora.sampling import instructions_of
 from trainers.models.phi3_lora.scorer import LanguageModelScorer
 from trainers.models.phi3_lora.training import train_adapter

@@ -10,7 +10,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from trainers.core.config import RecipeConfig
+from schemas.recipes.base import RecipeConfig
 
 Config = TypeVar("Config", bound=RecipeConfig)
 

@@ -21,6 +21,8 @@ from torch import nn
 from benchmarks.rows import Config
 from schemas.journal import Example, Source
 from schemas.models import MODELS
+from schemas.recipes.distilbert import DistilbertConfig
+from schemas.recipes.phi3_lora import Phi3LoraConfig
 from streams.core.projections.base import project
 from streams.fetchers.base.feed import RejectedItem
 from streams.fetchers.base.runner import parse_events
@@ -29,11 +31,9 @@ from trainers.bases.resolve import resolve
 from trainers.core.dataset import Dataset, OffsetExample, split
 from trainers.core.progress import RunProgress
 from trainers.models.distilbert import recipe as distilbert
-from trainers.models.distilbert.config import DistilbertConfig
 from trainers.models.phi3_lora import recipe as phi3_lora
 from trainers.models.phi3_lora.adapter import TARGETS
 from trainers.models.phi3_lora.chat import Chat
-from trainers.models.phi3_lora.config import Phi3LoraConfig
 from trainers.models.phi3_lora.packing import PromptAnswer
 from trainers.models.phi3_lora.sampling import instructions_of
 from trainers.settings import load_trainer_settings

@@ -9,9 +9,15 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from schemas.errors import BadConfiguration
 from schemas.events import Entity, Relationship, Technique, Template
 from schemas.policy import Policy
+from schemas.recipes.base import RecipeConfig, recipe_values
+from schemas.recipes.distilbert import DistilbertConfig
+from schemas.recipes.gnn import GnnConfig
+from schemas.recipes.phi3_lora import Phi3LoraConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +35,7 @@ class ModelSpec:
         projection: `(event, clean) -> Projection | None`, see `streams.core.projections.base.Project`.
         recipe: The module that trains it, see `trainers.models.recipe`.
         predictor: `(folder) -> Predictor`: loads a version, see `trainers.models.predictor`.
-        config: The frozen struct that configures the recipe.
+        config: The frozen struct that configures the recipe, see `schemas.recipes`.
         variable: What stands for the recipe in the names of environment variables: `SX9_TRAINER_<variable>_EPOCHS`.
     """
 
@@ -40,7 +46,7 @@ class ModelSpec:
     projection: str
     recipe: str
     predictor: str
-    config: str
+    config: type[RecipeConfig]
     variable: str
 
 
@@ -49,11 +55,11 @@ MODEL_SPECS: tuple[ModelSpec, ...] = (
         name="distilbert-mitre",
         partition=0,
         learns_from=(Technique, Relationship, Template),
-        policy=Policy(),
+        policy=Policy(recipe=recipe_values(DistilbertConfig())),
         projection="streams.core.projections.tactics:project",
         recipe="trainers.models.distilbert.recipe",
         predictor="trainers.models.distilbert.predict:load",
-        config="trainers.models.distilbert.config:DistilbertConfig",
+        config=DistilbertConfig,
         variable="DISTILBERT",
     ),
     ModelSpec(
@@ -69,11 +75,12 @@ MODEL_SPECS: tuple[ModelSpec, ...] = (
             drift_min_support=300,
             rehearsal_examples=200,
             holdout_examples=200,
+            recipe=recipe_values(Phi3LoraConfig()),
         ),
         projection="streams.core.projections.instructions:project",
         recipe="trainers.models.phi3_lora.recipe",
         predictor="trainers.models.phi3_lora.predict:load",
-        config="trainers.models.phi3_lora.config:Phi3LoraConfig",
+        config=Phi3LoraConfig,
         variable="PHI3_LORA",
     ),
     ModelSpec(
@@ -98,11 +105,12 @@ MODEL_SPECS: tuple[ModelSpec, ...] = (
             reservoir=16_384,
             rehearsal_examples=2_000,
             holdout_examples=2_000,
+            recipe=recipe_values(GnnConfig()),
         ),
         projection="streams.core.projections.graph:project",
         recipe="trainers.models.gnn.recipe",
         predictor="trainers.models.gnn.predict:load",
-        config="trainers.models.gnn.config:GnnConfig",
+        config=GnnConfig,
         variable="GNN",
     ),
 )
@@ -120,6 +128,11 @@ def model_spec(name: str) -> ModelSpec:
     if name not in _BY_NAME:
         raise BadConfiguration(f"there is no model {name!r}: choose one of {', '.join(MODELS)}")
     return _BY_NAME[name]
+
+
+def completed(name: str, policy: Policy) -> Policy:
+    """A policy of a model with every field of its recipe: those that it leaves out have the defaults of today."""
+    return msgspec.structs.replace(policy, recipe=recipe_values(model_spec(name).config()) | policy.recipe)
 
 
 def load(reference: str) -> Any:

@@ -6,12 +6,30 @@ and replays the log.
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 import msgspec
+from msgspec import Meta
 
 from schemas.errors import BadConfiguration
 
 MAX_SAMPLE = 10_000
 """Largest number of examples in each sample of a trigger, so that the trigger fits a message."""
+
+
+class GateLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """The tolerances of the gate; see `trainers.core.gate`."""
+
+    margin: Annotated[float, Meta(ge=0, le=1, description="smallest tolerated loss of a metric")] = 0.02
+    label_margin: Annotated[float, Meta(ge=0, le=1, description="smallest tolerated loss of F1 of one label")] = (
+        0.05
+    )
+    min_examples: Annotated[
+        int, Meta(ge=1, description="holdout examples that a split needs to be compared separately")
+    ] = 50
+    min_support: Annotated[
+        int, Meta(ge=1, description="holdout examples that a label needs to be compared by itself")
+    ] = 20
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +55,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         holdout_examples: Largest number of holdout examples of each kind (old, recent) in a trigger, at most
             `MAX_SAMPLE`.
         seed: Seed of the rehearsal sample and of the training run.
+        gate: The tolerances of the gate.
+        recipe: Field -> value of the configuration of the recipe, as `schemas.recipes.base.recipe_values` gives
+            them; a field that is missing has its default. Empty in older records.
     """
 
     window_examples: int = 250
@@ -56,6 +77,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     rehearsal_examples: int = 500
     holdout_examples: int = 500
     seed: int = 17
+    gate: GateLimits = GateLimits()
+    recipe: dict[str, Any] = {}
 
     def checked(self) -> Policy:
         """Return the policy, or raise if a value is out of range.
@@ -82,4 +105,18 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
                 f"policy drift_rearm={self.drift_rearm}, drift_threshold={self.drift_threshold}: "
                 "must be 0 <= drift_rearm <= drift_threshold <= 1"
             )
+        for small, large, why in _AT_MOST:
+            if getattr(self, small) > getattr(self, large):
+                raise BadConfiguration(
+                    f"policy {small}={getattr(self, small)}, {large}={getattr(self, large)}: these contradict each "
+                    f"other: {why}; lower {small} or raise {large}"
+                )
         return self
+
+
+_AT_MOST = (
+    ("drift_min_support", "drift_window", "drift is measured over no more examples than the window has"),
+    ("rehearsal_examples", "reservoir", "the fold keeps no more keys than the reservoir has"),
+    ("holdout_examples", "reservoir", "the fold keeps no more keys than the reservoir has"),
+)
+"""Field that must not be more than another, and why."""

@@ -42,6 +42,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         examples_left_out: Number of examples of the windows above the limit of the run, left out by a sample.
         newest_event_ms: Broker time of the newest training example.
         config: The resolved training configuration, seed and thread count included.
+        processes: Number of processes of the run; the weights depend on it.
         base: Name of the base model, and the sha256 of its weights.
         labels: Label order of the head.
         taxonomies: Taxonomies of the labels, sorted.
@@ -70,6 +71,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     examples_left_out: int = 0
     newest_event_ms: int = 0
     config: dict[str, Any] = {}
+    processes: int = 1
     base: str = ""
     base_sha256: str = ""
     labels: tuple[str, ...] = ()

@@ -7,9 +7,11 @@ configuration are enough to build the version, now or in five years.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
+
+from schemas.policy import GateLimits
 
 ClosedBy = Literal["volume", "age", "manual", "trigger"]
 Reason = Literal["volume", "drift", "taxonomy", "staleness", "manual"]
@@ -80,6 +82,8 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         holdout_old, holdout_recent: Journal offsets of the holdout: from before the first span, and from the spans.
         labels: Labels known after this trigger, sorted.
         seed: Seed of the training run.
+        gate: The tolerances of the gate; None in older records: the defaults.
+        recipe: The section `recipe` of the policy.
     """
 
     model: str
@@ -95,6 +99,8 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     labels: tuple[str, ...] = ()
     measures: tuple[Measure, ...] = ()
     seed: int = 0
+    gate: GateLimits | None = None
+    recipe: dict[str, Any] = {}
 
     @property
     def id(self) -> str:

@@ -57,13 +57,13 @@ def run(name: str, settings: Settings, model: str = MODELS[0]) -> None:
 def _train(settings: Settings, model: str) -> None:
     """Run a trainer. Node embeddings go to Neo4j whenever it runs."""
     from trainers.runs.consumer import run_consumer
-    from trainers.settings import load_recipe_config, load_trainer_settings
+    from trainers.settings import load_machine_fields, load_trainer_settings
 
     endpoints = _endpoints(settings, neo4j=False)
     create_topics(endpoints.kafka_bootstrap, settings.replication_factor)
     run_consumer(
         load_trainer_settings(),
-        load_recipe_config(model),
+        load_machine_fields(model),
         endpoints.kafka_bootstrap,
         model,
         find_neo4j=lambda: _neo4j_uri(settings),

@@ -27,11 +27,14 @@ import msgspec
 from schemas.errors import BadConfiguration, Corrupt
 from schemas.journal import Example, Source, key_hash
 from schemas.models import model_spec
+from schemas.policy import Policy
+from schemas.recipes.base import RecipeConfig
 from schemas.topics import topic_of, topics_of
+from streams.app.policy_file import load_policies
 from streams.content.events_folder import read_events
 from streams.core.projections.base import project
 from streams.core.sampling import sample_stratified
-from trainers.core.config import RecipeConfig
+from streams.settings import load_settings
 from trainers.core.dataset import Dataset
 from trainers.runs import batch
 from trainers.runs.batch import TrainingConfig, TrainingResult
@@ -65,7 +68,7 @@ def train_distilbert(
         threat_content_dir: A folder that `streams.content.events_folder.read_events` can read.
         output_dir: The folder of the model, with its versions and the champion; None:
             `<config.output_dir>/<model>`.
-        config: None: the defaults of the recipe, and the environment (`SX9_TRAINER_DISTILBERT_...`).
+        config: None: the section `recipe` of the policy file, or the defaults of the model.
         progress: Whether to show bars with the loss and the remaining time on a terminal.
         fields: Any other field of `DistilbertConfig`: `base`, `seed`, `max_examples`, ...; they override `config`.
 
@@ -88,7 +91,7 @@ def train_phi_lora(
 ) -> TrainingResult:
     """Train `phi3-mitre-lora`, an adapter that explains techniques, their detection and mitigation.
 
-    See `train_distilbert`. The fields are those of `Phi3LoraConfig`, the variables `SX9_TRAINER_PHI3_LORA_...`.
+    See `train_distilbert`. The fields are those of `Phi3LoraConfig`.
     """
     return train("phi3-mitre-lora", threat_content_dir, output_dir, config, progress=progress, **fields)
 
@@ -104,7 +107,7 @@ def train_gnn(
 ) -> TrainingResult:
     """Train `gnn-threat`, which predicts the techniques of actors, tools and mitigations.
 
-    See `train_distilbert`. The fields are those of `GnnConfig`, the variables `SX9_TRAINER_GNN_...`.
+    See `train_distilbert`. The fields are those of `GnnConfig`.
 
     Args:
         threat_content_dir: None: only the export is read.
@@ -133,16 +136,17 @@ def train(
         BadConfiguration: Also if there is no such model.
     """
     settings = load_trainer_settings()
-    resolved = batch.resolve_config(model, config, fields)
+    policy = load_policies(load_settings().policy_file).get(model, model_spec(model).policy)
+    resolved = batch.resolve_config(model, policy, config, fields)
     batch.prepare_process(resolved)
     home = Path(output_dir or Path((config or TrainingConfig()).output_dir) / model).absolute()
     registry = Registry(home.parent, home)
     request = batch.next_request(registry, model)
     known = batch.known_examples(registry, request)
     examples = list(_examples(model, threat_content_dir, neo4j_export))
-    data = _with_rehearsal_sample(model, batch.dataset(examples, known, resolved), resolved)
+    data = _with_rehearsal_sample(policy, batch.dataset(examples, known, resolved), resolved)
     _check_not_empty(data, model, threat_content_dir, neo4j_export)
-    return batch.train_batch(registry, request, data, known, resolved, settings, progress=progress)
+    return batch.train_batch(registry, request, data, known, resolved, policy.gate, settings, progress=progress)
 
 
 # ---- the examples
@@ -181,12 +185,12 @@ def _from_content(model: str, content: Path) -> Iterator[Example]:
             yield example
 
 
-def _with_rehearsal_sample(model: str, data: Dataset, config: RecipeConfig) -> Dataset:
+def _with_rehearsal_sample(policy: Policy, data: Dataset, config: RecipeConfig) -> Dataset:
     """Sample the rehearsal, as the fold does for a trigger; up to `max_examples` of it if nothing is new."""
     candidates = [
         (key_hash(example.key), offset, next(iter(example.labels), "")) for offset, example in data.rehearsal
     ]
-    count = model_spec(model).policy.rehearsal_examples if data.fresh else config.max_examples
+    count = policy.rehearsal_examples if data.fresh else config.max_examples
     chosen = set(sample_stratified(candidates, count, config.seed, 0))
     return msgspec.structs.replace(data, rehearsal=tuple(each for each in data.rehearsal if each[0] in chosen))
 

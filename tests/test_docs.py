@@ -15,11 +15,11 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from schemas.models import MODEL_SPECS, MODELS
-from schemas.policy import Policy
-from streams.app.policy_file import load_policies
+from schemas.policy import GateLimits, Policy
+from streams.app.policy_file import SECTIONS, load_policies
 from streams.settings import PREFIX, Settings
-from tools.config_page import with_tables
-from trainers.settings import FOREIGN, SHARED, TrainerSettings, config_class, recipe_variables
+from tools.config_page import recipe_rows, with_tables
+from trainers.settings import FOREIGN, SHARED, TrainerSettings, config_class
 from trainers.settings import PREFIX as TRAINER_PREFIX
 
 ROOT = Path(__file__).parents[1]
@@ -69,12 +69,12 @@ def settings_in_code() -> dict[str, tuple[str, str]]:
 
 
 def recipe_settings_in_code() -> dict[str, tuple[str, str, str]]:
-    """Variable -> its default, its range and its meaning, as the types' JSON Schema has them."""
+    """Field or variable -> its default, its range and its meaning, as the types' JSON Schema has them."""
     found: dict[str, tuple[str, str, str]] = {}
     for model in MODELS:
         config = config_class(model)
         schema = json_schema(config)["$defs"][config.__name__]["properties"]
-        for variable, name in recipe_variables(model).items():
+        for variable, name in recipe_rows(model).items():
             limits = schema[name]
             found[variable] = (shown(limits["default"]), schema_bounds(limits), limits.get("description", ""))
     return found
@@ -101,7 +101,9 @@ def test_every_setting_is_documented_with_its_default_and_range() -> None:
 
 def test_every_setting_of_a_recipe_is_documented_with_default_range_and_meaning() -> None:
     in_code = recipe_settings_in_code()
-    assert {name: cells for name, cells in rows(r"SX9_\w+").items() if name in in_code} == in_code
+    assert {
+        name: cells for name, cells in rows(r"SX9_\w+|[a-z0-9-]+\.recipe\.\w+").items() if name in in_code
+    } == in_code
     assert all(meaning for _, _, meaning in in_code.values())
 
 
@@ -117,13 +119,22 @@ def test_settings_shared_with_the_trainer_are_marked_and_have_one_default() -> N
 
 
 def test_every_rule_is_documented_with_its_default_for_each_model() -> None:
-    names = Policy.__struct_fields__
+    names = [name for name in Policy.__struct_fields__ if name not in SECTIONS]
     in_code = {
         name: tuple(shown(getattr(policy, name)) for policy in (spec.policy for spec in MODEL_SPECS))
         for name in names
     }
     assert {name: cells[: len(MODELS)] for name, cells in rows("[a-z_]+").items()} == in_code
     assert f"| field | {' | '.join(MODELS)} | meaning |" in CONFIGURATION
+
+
+def test_every_limit_of_the_gate_is_documented_with_its_default_and_range() -> None:
+    schema = json_schema(GateLimits)["$defs"]["GateLimits"]["properties"]
+    in_code = {
+        f"gate.{n}": (shown(each["default"]), schema_bounds(each), each["description"])
+        for n, each in schema.items()
+    }
+    assert {name: cells[:3] for name, cells in rows(r"gate\.\w+").items()} == in_code
 
 
 def test_the_policy_file_of_the_page_loads(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from schemas.models import MODELS
-from trainers.settings import config_class, recipe_variables, variable_prefix
+from schemas.recipes.base import decisive_fields
+from trainers.settings import config_class, recipe_variables
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 BEGIN, END = "<!-- made by `python -m tools.config_page` -->", "<!-- up to here -->"
@@ -33,17 +34,24 @@ def with_tables(page: str) -> str:
 
 
 def _section(model: str) -> Iterator[str]:
-    yield f"### `{model}`: `{variable_prefix(model)}`"
+    yield f"### `{model}`"
     yield ""
-    yield "| variable | default | range | meaning |"
+    yield "| field or variable | default | range | meaning |"
     yield "|---|---|---|---|"
     struct = msgspec.inspect.type_info(config_class(model))
     assert isinstance(struct, msgspec.inspect.StructType)
     fields = {field.name: field for field in struct.fields}
-    for variable, name in recipe_variables(model).items():
+    for shown, name in recipe_rows(model).items():
         kind, description = _unwrapped(fields[name].type)
         limits = f" {_range(kind)} ".replace("  ", " ")
-        yield f"| `{variable}` | {_formatted(fields[name].default)} |{limits}| {description} |"
+        yield f"| `{shown}` | {_formatted(fields[name].default)} |{limits}| {description} |"
+
+
+def recipe_rows(model: str) -> dict[str, str]:
+    """Place of a value -> field: `MODEL.recipe.FIELD` in the policy file, then the variables of the machine."""
+    return {f"{model}.recipe.{name}": name for name in decisive_fields(config_class(model))} | recipe_variables(
+        model
+    )
 
 
 def _unwrapped(kind: Any) -> tuple[Any, str]:

@@ -1,9 +1,9 @@
 """Settings of a trainer. No other module under `trainers` reads the environment.
 
-Each field is an environment variable with the prefix `SX9_TRAINER_` (`SX9_TRAINER_MARGIN=0.03`). Each field of the
-configuration of a recipe is one too, with the name of the recipe in between (`SX9_TRAINER_GNN_EPOCHS=3`). Folders
-and addresses are shared with the streaming side, without `TRAINER_` (`SX9_OUTPUT_DIR`). An unknown `SX9_TRAINER_`
-variable is an error, so a typo does not silently select a default.
+Each field is an environment variable with the prefix `SX9_TRAINER_` (`SX9_TRAINER_MAX_ATTEMPTS=5`). The fields of a
+recipe that belong to the machine are too, with the name of the recipe in between (`SX9_TRAINER_GNN_DEVICE=cuda:1`).
+What decides a result is in the policy. Folders and addresses are shared with the streaming side, without `TRAINER_`
+(`SX9_OUTPUT_DIR`). An unknown `SX9_TRAINER_` variable is an error, so a typo does not silently select a default.
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import BadConfiguration
-from schemas.models import MODELS, load, model_spec
-from trainers.core.config import RecipeConfig, with_values
-from trainers.core.gate import Limits
+from schemas.models import MODELS, model_spec
+from schemas.recipes.base import RecipeConfig, decisive_fields, machine_fields, with_values
 
 PREFIX = "SX9_TRAINER_"
 SHARED = {
@@ -62,11 +60,6 @@ class TrainerSettings(BaseSettings):
         "mlflow_tracking_uri", None, "http://host:port of an MLflow server that mirrors runs and versions"
     )
 
-    margin: float = Field(0.02, ge=0, le=1, description="by how much a metric (macro F1, ...) may fall")
-    label_margin: float = Field(0.05, ge=0, le=1, description="by how much the F1 of a label may fall")
-    min_holdout: int = Field(50, ge=1, description="holdout examples that the gate needs to compare a task")
-    min_support: int = Field(20, ge=1, description="holdout examples that the gate needs to compare a label")
-
     max_attempts: int = Field(3, ge=1, description="failed runs after which a trigger is refused")
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0: a free port, which is logged")
     max_poll_interval_ms: int = Field(
@@ -85,16 +78,6 @@ class TrainerSettings(BaseSettings):
         """The folder of the private files of trainers."""
         return self.state_dir / "trainer"
 
-    @property
-    def limits(self) -> Limits:
-        """The tolerances of the gate."""
-        return Limits(
-            margin=self.margin,
-            label_margin=self.label_margin,
-            min_examples=self.min_holdout,
-            min_support=self.min_support,
-        )
-
 
 def load_trainer_settings(**overrides: object) -> TrainerSettings:
     """Read the settings from the environment.
@@ -109,9 +92,12 @@ def load_trainer_settings(**overrides: object) -> TrainerSettings:
     known = {f"{PREFIX}{name}".upper() for name in own}
     known |= {variable for model in MODELS for variable in recipe_variables(model)}
     unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
-    renamed = _renamed_variables()
-    if moved := [f"{name} is now {renamed[name.upper()]}" for name in unknown if name.upper() in renamed]:
-        raise BadConfiguration(f"renamed setting: {', '.join(moved)}; rename it in the environment")
+    moved = _moved_variables()
+    if found := [f"{name} is now {moved[name.upper()]}" for name in unknown if name.upper() in moved]:
+        raise BadConfiguration(
+            f"moved setting: {'; '.join(found)}: set it there and unset the variable; what decides a result is "
+            "part of the policy, see docs/configuration.md"
+        )
     if unknown:
         raise BadConfiguration(
             f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}: correct or unset it"
@@ -129,8 +115,7 @@ def config_class(model: str) -> type[RecipeConfig]:
     Raises:
         BadConfiguration: There is no such model.
     """
-    found: type[RecipeConfig] = load(model_spec(model).config)
-    return found
+    return model_spec(model).config
 
 
 def variable_prefix(model: str) -> str:
@@ -143,37 +128,38 @@ def variable_prefix(model: str) -> str:
 
 
 def recipe_variables(model: str) -> dict[str, str]:
-    """Variable -> field, for the recipe of a model. The seed has no variable, since a trigger has a seed."""
-    names = (field.name for field in msgspec.structs.fields(config_class(model)) if field.name != "seed")
-    return {f"{variable_prefix(model)}{name}".upper(): name for name in names}
+    """Variable -> field, for the fields of the recipe of a model that belong to the machine."""
+    return {f"{variable_prefix(model)}{name}".upper(): name for name in machine_fields(config_class(model))}
 
 
-def load_recipe_config(model: str, **defaults: Any) -> RecipeConfig:
-    """Read the configuration of the recipe of a model from the environment.
-
-    Args:
-        model: Its name.
-        defaults: Values that replace the defaults of the recipe; the environment takes precedence over them.
+def load_machine_fields(model: str) -> dict[str, Any]:
+    """The fields of the recipe of a model that the environment sets; they change no result.
 
     Raises:
         BadConfiguration: A value has the wrong type or is out of range; the message names the variable.
     """
     environment = {name.upper(): value for name, value in os.environ.items()}
-    config = config_class(model)(**defaults)
+    found: dict[str, Any] = {}
     for variable, name in recipe_variables(model).items():
         if variable in environment:
-            config = with_values(config, variable, {name: environment[variable]})
-    return config
+            found[name] = getattr(with_values(config_class(model)(), variable, {name: environment[variable]}), name)
+    return found
 
 
-def _renamed_variables() -> dict[str, str]:
-    """Former name of a variable -> its present name."""
-    renamed = {"CHILD_RATE": "WARM_START_LR_SCALE"}
-    return {
-        f"{variable_prefix(model)}{former}": f"{variable_prefix(model)}{present}"
-        for model in ("distilbert-mitre", "gnn-threat")
-        for former, present in renamed.items()
-    }
+def _moved_variables() -> dict[str, str]:
+    """Former variable -> where its value is now."""
+    gate = {"MARGIN": "margin", "LABEL_MARGIN": "label_margin", "MIN_HOLDOUT": "min_examples",
+            "MIN_SUPPORT": "min_support"}  # fmt: skip
+    moved = {f"{PREFIX}{former}": f"`{name}` in [MODEL.gate] of the policy file" for former, name in gate.items()}
+    for model in MODELS:
+        names = {name: name for name in decisive_fields(config_class(model))}
+        if "warm_start_lr_scale" in names:
+            names["child_rate"] = "warm_start_lr_scale"
+        moved |= {
+            f"{variable_prefix(model)}{former}".upper(): f"`{name}` in [{model}.recipe] of the policy file"
+            for former, name in names.items()
+        }
+    return moved
 
 
 def _variable(location: str) -> str:

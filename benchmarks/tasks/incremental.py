@@ -21,8 +21,8 @@ from benchmarks.rows import Row, Setup
 from benchmarks.tasks import tactics
 from benchmarks.tasks.material import FeedExample, base, evaluate, release, temporary_folder, train
 from schemas.journal import held_out, key_hash
+from schemas.recipes.distilbert import DistilbertConfig
 from trainers.core.dataset import Dataset, OffsetExample, split
-from trainers.models.distilbert.config import DistilbertConfig
 
 REHEARSAL = 1_000
 WINDOW = msgspec.structs.replace(tactics.CONFIG, epochs=1, batch_size=16)

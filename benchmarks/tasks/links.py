@@ -28,6 +28,7 @@ from rich.progress import Progress
 from benchmarks.rows import Row, Setup
 from schemas.encoding import EncodedEvent
 from schemas.journal import Example, Source
+from schemas.recipes.gnn import GnnConfig
 from streams.core.projections.base import project
 from streams.fetchers.feeds import attack
 from trainers.bases.resolve import resolve
@@ -37,7 +38,6 @@ from trainers.core.metrics.ranking import Matrix, item_cosine, popularity, ranki
 from trainers.core.probabilities import FloatArray
 from trainers.core.progress import RunProgress
 from trainers.models.gnn import recipe as gnn
-from trainers.models.gnn.config import GnnConfig
 from trainers.models.gnn.predict import LinkPredictor, UnseenSource, load
 from trainers.models.gnn.scoring import score_rows
 

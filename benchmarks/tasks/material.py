@@ -15,6 +15,7 @@ from benchmarks.rows import Setup
 from schemas.encoding import EncodedEvent
 from schemas.events import Event, Relationship, Technique
 from schemas.journal import Example, Source
+from schemas.recipes.distilbert import DistilbertConfig
 from schemas.scores import TaskScores
 from streams.core.projections.base import project
 from streams.fetchers.feeds import attack, nuclei
@@ -28,7 +29,6 @@ from trainers.core.metrics.classification import (
 )
 from trainers.core.progress import RunProgress
 from trainers.core.report import Report
-from trainers.models.distilbert.config import DistilbertConfig
 
 MODEL = "distilbert-mitre"
 

@@ -18,6 +18,7 @@ from benchmarks.rows import Row, Setup
 from schemas.encoding import EncodedEvent
 from schemas.events import Relationship, Technique
 from schemas.journal import Example, Source
+from schemas.recipes.phi3_lora import Phi3LoraConfig
 from schemas.scores import ANSWERS, HOLDOUT
 from streams.core.projections.base import project
 from streams.fetchers.base.runner import parse_events
@@ -26,7 +27,7 @@ from trainers.bases.resolve import resolve
 from trainers.core.dataset import Dataset, OffsetExample, split
 from trainers.core.progress import RunProgress
 from trainers.core.report import Report
-from trainers.settings import load_recipe_config, load_trainer_settings
+from trainers.settings import load_machine_fields, load_trainer_settings
 
 MODEL = "phi3-mitre-lora"
 BAR = 0.6
@@ -57,7 +58,7 @@ def _examples(bundle: Path) -> list[Example]:
 def _report(known: list[Example], test: tuple[OffsetExample, ...], seed: int, progress: Progress) -> Report:
     from trainers.models.phi3_lora import recipe as phi3_lora
 
-    config: Any = msgspec.structs.replace(load_recipe_config(MODEL), seed=seed, **OVERRIDES)
+    config: Any = msgspec.structs.replace(Phi3LoraConfig(**load_machine_fields(MODEL)), seed=seed, **OVERRIDES)
     base = resolve(config.base, load_trainer_settings().cache_dir, phi3_lora.BASE_ARCHITECTURE)
     fresh = split(known, config.max_examples, seed).fresh
     labels = tuple(sorted({label for example in known for label in example.labels}))

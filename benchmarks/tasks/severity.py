@@ -9,9 +9,9 @@ from rich.progress import Progress
 from benchmarks.rows import Row, Setup
 from benchmarks.tasks.material import base, evaluate, linear, templates, temporary_folder, train
 from schemas.journal import key_hash
+from schemas.recipes.distilbert import DistilbertConfig
 from schemas.scores import TaskScores
 from trainers.core.dataset import Dataset
-from trainers.models.distilbert.config import DistilbertConfig
 
 CONFIG = DistilbertConfig(
     epochs=3, batch_size=32, max_tokens=96, pieces=1, max_examples=100_000, eval_steps=100_000, save_steps=100_000

@@ -26,9 +26,9 @@ from benchmarks.tasks.material import (
     unseen,
 )
 from schemas.journal import key_hash
+from schemas.recipes.distilbert import DistilbertConfig
 from schemas.scores import TaskScores
 from trainers.core.dataset import split
-from trainers.models.distilbert.config import DistilbertConfig
 
 CONFIG = DistilbertConfig(
     epochs=2, batch_size=32, pieces=4, max_examples=100_000, eval_steps=100_000, save_steps=100_000

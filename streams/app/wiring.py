@@ -19,7 +19,7 @@ from kafka import KafkaAdminClient, KafkaConsumer
 from mode.supervisors import CrashingSupervisor
 
 from schemas.journal import PolicyChange, Tick
-from schemas.models import MODELS
+from schemas.models import MODELS, completed
 from schemas.topics import EVENT_TOPICS, JOURNAL, TOPICS, Topic, partition_of
 from streams import telemetry
 from streams.app.agents import add_agent
@@ -198,12 +198,13 @@ def _catch_up(role: Role, sink: Sink, kafka: Clients) -> None:
 def _apply_policies(settings: Settings, states: Mapping[str, State], record_producer: RecordProducer) -> None:
     """Send the configured policy to each journal whose policy is another.
 
-    A model without a configured policy keeps the one in its journal; a journal without any gets the default.
+    A model without a configured policy keeps the one in its journal; a journal without any gets the default. What a
+    policy of an earlier release does not say gets its default, so that it is in the log from here on.
     """
     configured = load_policies(settings.policy_file)
     for model in MODELS:
         state = states[model]
-        policy = configured.get(model, state.policy)
+        policy = completed(model, configured.get(model, state.policy))
         if not state.has_policy or policy != state.policy:
             record_producer.send(JOURNAL.name, PolicyChange(policy), key=model, partition=partition_of(model))
             log.info("%s: new policy written to the journal", model)

@@ -131,13 +131,13 @@ def initial(model: str) -> State:
 class _Snapshot(msgspec.Struct, frozen=True):
     """A state as it is stored. `format` is increased with each change of the state's fields or their meaning."""
 
-    format: Literal[5]
+    format: Literal[6]
     state: State
 
 
 def snapshot(state: State) -> bytes:
     """The state as bytes; equal states give equal bytes."""
-    return msgspec.json.encode(_Snapshot(5, state))
+    return msgspec.json.encode(_Snapshot(6, state))
 
 
 def restore(data: bytes) -> State:
@@ -180,7 +180,7 @@ def step(state: State, offset: int, record: Record, policy: Policy | None = None
     if offset < state.next_offset:
         return state, []
     state.next_offset = offset + 1
-    if policy is not None and state.policy != policy:
+    if policy is not None and state.policy is not policy and state.policy != policy:
         _set_policy(state, policy)
     if isinstance(record, Example):
         return state, _decide(state, offset) if _on_example(state, offset, record) else []
@@ -365,6 +365,8 @@ def _open_trigger(state: State, offset: int, reason: Reason, measures: tuple[Mea
         labels=tuple(sorted(state.champion_labels.keys() | state.pending_labels.keys())),
         measures=measures,
         seed=state.policy.seed,
+        gate=state.policy.gate,
+        recipe=state.policy.recipe,
     )
     state.open_trigger = trigger
     state.open_trigger_labels = dict(state.pending_labels)

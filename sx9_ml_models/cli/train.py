@@ -47,7 +47,7 @@ def train(
     """Train a model once on a folder, without Kafka.
 
     The first call trains from the base model; later ones continue from the champion. Options that are not given
-    come from the environment (SX9_TRAINER_DISTILBERT_EPOCHS, ...), then from the model's defaults.
+    come from the policy file (SX9_POLICY_FILE), then from the model's defaults.
     """
     from schemas.errors import BadConfiguration
     from sx9_ml_models import training

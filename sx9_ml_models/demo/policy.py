@@ -6,9 +6,7 @@ import os
 from pathlib import Path
 
 from schemas.errors import BadConfiguration
-from schemas.models import MODELS
 from streams.settings import Settings, load_settings
-from trainers.settings import variable_prefix
 
 POLICY_TOML = """# The rules of the demo. Times are those of the history, in which years pass in minutes.
 [distilbert-mitre]
@@ -18,6 +16,12 @@ drift_min_support = 400
 cooldown_s = 2592000           # 30 days
 champion_age_s = 38880000      # 450 days
 staleness_examples = 300
+
+[distilbert-mitre.recipe]
+max_tokens = 32
+max_examples = 1500
+pieces = 1
+threads = 1                    # the trainers share two cores
 
 [phi3-mitre-lora]
 bootstrap_examples = 1000
@@ -31,6 +35,14 @@ staleness_examples = 300
 rehearsal_examples = 60
 holdout_examples = 80
 
+[phi3-mitre-lora.recipe]
+max_examples = 64
+max_tokens = 96
+eval_examples = 52
+sample_answers = 8
+answer_tokens = 40
+threads = 1
+
 [gnn-threat]
 bootstrap_examples = 7000
 retrain_examples = 5000
@@ -40,22 +52,15 @@ taxonomy_examples = 100000
 cooldown_s = 15552000          # 180 days
 champion_age_s = 47304000      # 18 months
 staleness_examples = 1000
+
+[gnn-threat.recipe]
+threads = 1
 """
 ENVIRONMENT = {
     "SX9_TICK_INTERVAL_S": "0",
     "SX9_FETCH_INTERVAL_S": "0",
-    "SX9_TRAINER_DISTILBERT_MAX_TOKENS": "32",
-    "SX9_TRAINER_DISTILBERT_MAX_EXAMPLES": "1500",
-    "SX9_TRAINER_DISTILBERT_PIECES": "1",
-    "SX9_TRAINER_PHI3_LORA_MAX_EXAMPLES": "64",
-    "SX9_TRAINER_PHI3_LORA_MAX_TOKENS": "96",
-    "SX9_TRAINER_PHI3_LORA_EVAL_EXAMPLES": "52",
-    "SX9_TRAINER_PHI3_LORA_SAMPLE_ANSWERS": "8",
-    "SX9_TRAINER_PHI3_LORA_ANSWER_TOKENS": "40",
-    **{f"{variable_prefix(model)}THREADS": "1" for model in MODELS},
 }
-"""Settings of the demo's processes. They replace those of the environment, so that the demo is the same everywhere
-and its trainers share two cores."""
+"""Settings of the demo's processes. They replace those of the environment, so that it is the same everywhere."""
 
 
 def demo_settings(folder: Path) -> Settings:

@@ -19,8 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import gpu
 from benchmarks.gpu_data import TINY
 from benchmarks.gpu_phi3 import count_flops, examples, random_phi3
+from schemas.recipes.phi3_lora import Phi3LoraConfig
 from trainers.models.phi3_lora.adapter import PACKED_ATTENTION, add_adapter
-from trainers.models.phi3_lora.config import Phi3LoraConfig
 from trainers.models.phi3_lora.packing import PackedRow, pack
 from trainers.models.phi3_lora.scorer import LanguageModelScorer
 

@@ -30,7 +30,7 @@ from schemas.journal import (
     Source,
     Tick,
 )
-from schemas.policy import Policy
+from schemas.policy import GateLimits, Policy
 from schemas.scores import LabelScores, TaskScores
 from schemas.versions import GateCheck, Manifest, PhaseTime, VersionEvent
 from schemas.windows import Measure, Span, Trigger, Window
@@ -142,7 +142,10 @@ JOURNAL: dict[str, list[Any]] = {
     ],
     "tick": [Tick(1_700_000_000_000)],
     "manual": [Manual(request="r-1", reason="new taxonomy", time_ms=1_700_000_000_000)],
-    "policy": [PolicyChange(Policy()), PolicyChange(Policy(window_age_s=0.5, drift_threshold=1.0, seed=0))],
+    "policy": [PolicyChange(Policy()), PolicyChange(Policy(window_age_s=0.5, drift_threshold=1.0, seed=0)),
+        PolicyChange(Policy(gate=GateLimits(margin=0.1, label_margin=0.2, min_examples=5, min_support=6),
+                            recipe={"epochs": 3, "base": "minilm", "dropout": 0.5})),
+    ],
     "score": [
         Score(trigger=f"{MODEL}@9", version="v0001", examples=3, scores={}),
         Score(trigger=f"{MODEL}@9", version="v0001", examples=3, scores={"micro_f1": 0.1 + 0.2}, time_ms=1),
@@ -173,6 +176,10 @@ OTHERS: dict[str, list[Any]] = {
             spans=(SPAN,), rehearsal=(1, 4), holdout_old=(2,), holdout_recent=(3, 5), labels=("execution",),
             seed=17,
             measures=(Measure("volume", 870.0, 1_000.0, False), Measure("drift", 0.3, 0.25, True, "over 400")),
+        ),
+        Trigger(
+            model=MODEL, number=3, offset=1_000, reason="volume", at_ms=1, gate=GateLimits(margin=0.1),
+            recipe={"epochs": 3, "base": "minilm", "dropout": 0.5},
         ),
     ],
     "version-event": [
@@ -215,7 +222,7 @@ OTHERS: dict[str, list[Any]] = {
         ),
         Manifest(
             model=MODEL, version="v0001", trigger=f"{MODEL}@9", reason="volume",
-            left_out={"curves.png": "ValueError: no font"},
+            left_out={"curves.png": "ValueError: no font"}, processes=2,
         ),
     ],
 }  # fmt: skip

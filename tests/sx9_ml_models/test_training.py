@@ -21,6 +21,8 @@ from schemas.codec import encode
 from schemas.errors import BadConfiguration
 from schemas.events import Event, NodeRef, Relationship, Technique
 from schemas.models import MODELS
+from schemas.recipes.base import OF_THE_MACHINE
+from schemas.recipes.distilbert import DistilbertConfig
 from schemas.scores import of_split
 from schemas.topics import topic_of
 from sx9_ml_models.cli.app import app
@@ -28,7 +30,6 @@ from sx9_ml_models.training import TrainingConfig, TrainingResult, train_distilb
 from tests.trainers.samples import examples
 from trainers.core.history import HISTORY_FILE, History
 from trainers.core.progress import ProgressCallback, RunProgress
-from trainers.models.distilbert.config import DistilbertConfig
 from trainers.runs import batch
 from trainers.runs.checkpoints import FolderCheckpointer
 from trainers.settings import variable_prefix
@@ -48,11 +49,21 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+def set_policy(monkeypatch: pytest.MonkeyPatch, folder: Path, min_holdout: int, **recipes: dict[str, Any]) -> None:
+    """Name a policy file whose gates need so many holdout examples, with some fields of recipes."""
+    lines = [f"[{model}.gate]\nmin_examples = {min_holdout}\n" for model in MODELS]
+    for model, fields in recipes.items():
+        values = "".join(f"{name} = {json.dumps(value)}\n" for name, value in fields.items())
+        lines.append(f"[{model.replace('_', '-')}.recipe]\n{values}")
+    (folder / "policy.toml").write_text("".join(lines))
+    monkeypatch.setenv("SX9_POLICY_FILE", str(folder / "policy.toml"))
+
+
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, cache: Path, tmp_path: Path) -> None:
     """A gate for small holdouts; and a folder to work in, for what is written to relative ones."""
     monkeypatch.setenv("SX9_CACHE_DIR", str(cache))
-    monkeypatch.setenv("SX9_TRAINER_MIN_HOLDOUT", "5")
+    set_policy(monkeypatch, tmp_path, 5)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
 
@@ -170,7 +181,7 @@ def test_a_call_without_news_trains_on_what_there_is_once_more(tmp_path: Path) -
 def test_a_version_that_the_gate_refuses_is_written_and_does_not_serve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("SX9_TRAINER_MIN_HOLDOUT", "1000")
+    set_policy(monkeypatch, tmp_path, 1000)
     folder = content(tmp_path / "content", procedures(60))
     results = [train_distilbert(folder, tmp_path / "mine", **QUICK) for _ in range(2)]
     assert [(bool(each), each.promoted, each.version, each.parent) for each in results] == [
@@ -222,17 +233,14 @@ def test_each_field_of_the_configuration_does_what_it_says(
     assert {name: resolved[name] for name in said} == said
 
 
-def test_without_a_configuration_the_recipe_and_the_environment_decide(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SX9_TRAINER_DISTILBERT_EPOCHS", "1")
-    monkeypatch.setenv("SX9_TRAINER_DISTILBERT_MAX_EXAMPLES", "20")
+def test_without_a_configuration_the_policy_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_policy(monkeypatch, tmp_path, 5, distilbert_mitre={"epochs": 1, "base": "tiny", "threads": 1})
     folder = content(tmp_path / "content", procedures(60))
-    result = train_distilbert(folder, tmp_path / "mine", base="tiny", threads=1)
+    result = train_distilbert(folder, tmp_path / "mine", max_examples=20)
     resolved, tuned = read(result.folder).config, DistilbertConfig()
     assert (resolved["epochs"], result.examples) == (1, 20)
     assert (resolved["learning_rate"], resolved["batch_size"]) == (tuned.learning_rate, tuned.batch_size)
-    over = train_distilbert(folder, tmp_path / "over", TrainingConfig(epochs=2), base="tiny", threads=1)
+    over = train_distilbert(folder, tmp_path / "over", TrainingConfig(epochs=2))
     assert read(over.folder).config["epochs"] == 2
 
 
@@ -328,10 +336,14 @@ def test_the_fields_of_the_result_are_on_the_page() -> None:
     assert tuple(re.findall(r"`(\w+)`", listed)) == TrainingResult.__struct_fields__
 
 
-def test_the_code_of_the_page_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("SX9_TRAINER_MIN_HOLDOUT", "50")
-    for recipe, base in (("DISTILBERT", "tiny"), ("PHI3_LORA", "tiny-phi3"), ("GNN", "tiny")):
-        monkeypatch.setenv(f"SX9_TRAINER_{recipe}_BASE", base)
+def test_the_code_of_the_page_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    bases = {model.replace("-", "_"): {"base": "tiny"} for model in MODELS} | {
+        "phi3_mitre_lora": {"base": "tiny-phi3"}
+    }
+    set_policy(monkeypatch, tmp_path, 50, **bases)
+    for recipe in ("DISTILBERT", "PHI3_LORA", "GNN"):
         monkeypatch.setenv(f"SX9_TRAINER_{recipe}_DEVICE", "cpu")
     content(Path("output/threat_content"), techniques(30))
     first, second = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -367,8 +379,11 @@ def test_two_processes_compute_what_one_does_and_write_one_version(
     folder = content(tmp_path / "content", procedures(240) if model == "distilbert-mitre" else techniques(60))
     fields = ONE_OF_TWO[model] | {"threads": 1, "device": "cpu"}
     alone = CALLS[model](folder, output_dir=tmp_path / "alone", **fields)
-    for name, value in fields.items():
+    of_machine = {name: value for name, value in fields.items() if name in OF_THE_MACHINE}
+    for name, value in of_machine.items():
         monkeypatch.setenv(f"{variable_prefix(model)}{name}".upper(), str(value))
+    decisive = {name: value for name, value in fields.items() if name not in of_machine}
+    set_policy(monkeypatch, tmp_path, 5, **{model.replace("-", "_"): decisive})
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 
 from schemas.journal import Example, Instruction, Link, Node, Source, held_out
+from schemas.recipes.base import RecipeConfig
+from schemas.recipes.distilbert import DistilbertConfig
+from schemas.recipes.gnn import GnnConfig
+from schemas.recipes.phi3_lora import Phi3LoraConfig
 from tests.trainers.samples import LABELS, WORDS, examples
-from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset, OffsetExample, split
-from trainers.models.distilbert.config import DistilbertConfig
-from trainers.models.gnn.config import GnnConfig
-from trainers.models.phi3_lora.config import Phi3LoraConfig
 
 CONFIGS: Mapping[str, RecipeConfig] = {
     "distilbert-mitre": DistilbertConfig(

@@ -19,8 +19,8 @@ import msgspec
 
 from schemas.errors import Corrupt
 from schemas.journal import Example, held_out
+from schemas.recipes.base import RecipeConfig
 from schemas.windows import Trigger
-from trainers.core.config import RecipeConfig
 
 OffsetExample = tuple[int, Example]
 """A journal offset and the example at this offset."""

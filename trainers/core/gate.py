@@ -24,8 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgspec
-
+from schemas.policy import GateLimits
 from schemas.scores import HOLDOUT, OLD, RECENT, Evaluation, TaskScores, proportion_error
 from schemas.versions import GateCheck
 
@@ -35,23 +34,7 @@ LABEL_ERRORS = 2.0
 """The margin of a label is at least this number of standard errors."""
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """The tolerances of the gate.
-
-    Attributes:
-        margin: By how much a metric of a split may fall, 0 to 1.
-        label_margin: By how much the F1 of a label may fall, 0 to 1.
-        min_examples: Examples that a split needs to be compared separately.
-        min_support: Examples that a label needs to be compared.
-    """
-
-    margin: float = 0.02
-    label_margin: float = 0.05
-    min_examples: int = 50
-    min_support: int = 20
-
-
-def compare(candidate: Evaluation, champion: Evaluation, limits: Limits) -> tuple[GateCheck, ...]:
+def compare(candidate: Evaluation, champion: Evaluation, limits: GateLimits) -> tuple[GateCheck, ...]:
     """Compare a candidate with the champion; it is promoted if all checks pass.
 
     Args:
@@ -72,7 +55,7 @@ def compare(candidate: Evaluation, champion: Evaluation, limits: Limits) -> tupl
     return tuple(checks) or (_not_enough_examples(candidate, limits),)
 
 
-def compare_first(candidate: Evaluation, trivial_baseline: Evaluation, limits: Limits) -> tuple[GateCheck, ...]:
+def compare_first(candidate: Evaluation, trivial_baseline: Evaluation, limits: GateLimits) -> tuple[GateCheck, ...]:
     """Compare a first version with a trivial predictor; it is promoted if all checks pass.
 
     Args:
@@ -92,7 +75,7 @@ def compare_first(candidate: Evaluation, trivial_baseline: Evaluation, limits: L
     return tuple(checks) or (_not_enough_examples(candidate, limits),)
 
 
-def _compared_tasks(candidate: Evaluation, limits: Limits) -> list[str]:
+def _compared_tasks(candidate: Evaluation, limits: GateLimits) -> list[str]:
     """The tasks whose holdout is large enough to compare."""
     return [t for t, splits in candidate.items() if splits[HOLDOUT].examples >= limits.min_examples]
 
@@ -111,7 +94,9 @@ def why_refused(checks: tuple[GateCheck, ...]) -> str:
     )
 
 
-def _split_checks(name: str, candidate: TaskScores, champion: TaskScores, limits: Limits) -> Iterator[GateCheck]:
+def _split_checks(
+    name: str, candidate: TaskScores, champion: TaskScores, limits: GateLimits
+) -> Iterator[GateCheck]:
     for metric, before in champion.metrics.items():
         margin = max(limits.margin, champion.error(metric))
         after = candidate.metrics.get(metric, 0.0)
@@ -122,7 +107,7 @@ def _split_checks(name: str, candidate: TaskScores, champion: TaskScores, limits
             yield _check(f"{name}/{label}", known.f1, candidate.labels[label].f1, margin, known.support)
 
 
-def _not_enough_examples(candidate: Evaluation, limits: Limits) -> GateCheck:
+def _not_enough_examples(candidate: Evaluation, limits: GateLimits) -> GateCheck:
     """The check that fails if no task has enough holdout examples."""
     most = max((splits[HOLDOUT].examples for splits in candidate.values()), default=0)
     return _check("holdout/examples", float(limits.min_examples), float(most), 0.0, most)

@@ -21,8 +21,8 @@ import torch
 from torch import nn
 
 from schemas.errors import BadConfiguration
+from schemas.recipes.base import RecipeConfig
 from schemas.scores import TaskScores
-from trainers.core.config import RecipeConfig
 from trainers.core.history import History, Point
 from trainers.core.progress import ProgressCallback, RunProgress
 

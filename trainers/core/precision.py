@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from trainers.core.config import BFLOAT16, FLOAT32, RecipeConfig
+from schemas.recipes.base import BFLOAT16, FLOAT32, RecipeConfig
 
 
 def precision_of(config: RecipeConfig, device: torch.device) -> str:

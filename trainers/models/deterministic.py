@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from trainers.core.config import RecipeConfig
+from schemas.recipes.base import RecipeConfig
 
 CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 """Without it, cuBLAS may add in another order, and torch refuses to compute deterministically on a GPU:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from schemas.models import load, model_spec
+from schemas.recipes.base import RecipeConfig
 from schemas.versions import Manifest
-from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset
 from trainers.core.loop import Checkpointer
 from trainers.core.phases import NOT_MEASURED, Phases

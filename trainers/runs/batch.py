@@ -20,12 +20,13 @@ import msgspec
 
 from schemas.errors import BadConfiguration
 from schemas.journal import Example
-from schemas.models import model_spec
+from schemas.models import completed
+from schemas.policy import GateLimits, Policy
+from schemas.recipes.base import RecipeConfig, with_values
 from schemas.scores import Evaluation
 from schemas.versions import Manifest
 from trainers.bases.resolve import Base, resolve
 from trainers.core import gate
-from trainers.core.config import RecipeConfig, with_values
 from trainers.core.dataset import Dataset, example_fingerprint, split
 from trainers.core.loop import device_of, is_main_process
 from trainers.core.progress import ProgressCallback, no_progress
@@ -35,7 +36,7 @@ from trainers.runs.checkpoints import STATE_FILE
 from trainers.runs.distributed import barrier, broadcast_from_main, check_agreement, join
 from trainers.runs.progress import progress_bars
 from trainers.runs.train_version import TrainingRequest, run_id_of, train_version
-from trainers.settings import TrainerSettings, config_class, load_recipe_config
+from trainers.settings import TrainerSettings, config_class, load_machine_fields
 from trainers.store.mlflow_mirror import mlflow_mirror
 from trainers.store.registry import Registry
 
@@ -49,7 +50,7 @@ UNLIMITED = 1_000_000_000
 
 
 class TrainingConfig(msgspec.Struct, frozen=True):
-    """The most common settings of a batch call. Without one, the defaults of the recipe and the environment apply.
+    """The most common settings of a batch call. Without one, the policy and the environment apply.
 
     Attributes:
         epochs: Passes over the examples.
@@ -116,14 +117,23 @@ class TrainingResult(msgspec.Struct, frozen=True, kw_only=True):
 # ---- configuration
 
 
-def resolve_config(model: str, config: TrainingConfig | None, fields: Mapping[str, Any]) -> RecipeConfig:
-    """The configuration of the recipe: its defaults, then the environment, then `config`, then `fields`.
+def resolve_config(
+    model: str, policy: Policy, config: TrainingConfig | None, fields: Mapping[str, Any]
+) -> RecipeConfig:
+    """The configuration of the recipe: that of the policy, then the environment, then `config`, then `fields`.
+
+    Args:
+        model: Its name.
+        policy: Of the policy file, or of the model. Its bound of a run is not one of a batch call.
+        config: Values that apply to this call.
+        fields: Values that apply to this call; they override `config`.
 
     Raises:
         BadConfiguration: There is no such model or field, or a value has the wrong type or is out of range.
     """
-    model_spec(model)
-    resolved = load_recipe_config(model, max_examples=UNLIMITED)
+    values = completed(model, policy).recipe | load_machine_fields(model)
+    values |= {"seed": policy.seed, "max_examples": UNLIMITED}
+    resolved = with_values(config_class(model)(), f"the policy of {model}", values)
     if config is not None:
         values = {name: value for name, value in msgspec.structs.asdict(config).items() if value is not None}
         values.pop("output_dir")
@@ -221,6 +231,7 @@ def train_batch(
     data: Dataset,
     known: Collection[str],
     config: RecipeConfig,
+    limits: GateLimits,
     settings: TrainerSettings,
     *,
     progress: bool = True,
@@ -233,6 +244,7 @@ def train_batch(
         data: At least one training example.
         known: From `known_examples`.
         config: Of the recipe.
+        limits: The tolerances of the gate.
         settings: Of the trainer.
         progress: Whether to show progress bars on a terminal.
 
@@ -253,7 +265,7 @@ def train_batch(
     )  # fmt: skip
     files = {EXAMPLES_FILE: _examples_file(known, data)}
     with show_progress(f"{request.model} {request.version}", progress) as on_progress:
-        manifest = train_version(registry, request, data, base, config, settings.limits, on_progress, files)
+        manifest = train_version(registry, request, data, base, config, limits, on_progress, files)
     if is_main_process():
         _promote_if_passed(registry, manifest)
         if mirror:

@@ -30,7 +30,6 @@ from schemas.models import model_spec
 from schemas.topics import JOURNAL, TRIGGERS, VERSIONS, partition_of
 from schemas.windows import Trigger
 from trainers import telemetry
-from trainers.core.config import RecipeConfig
 from trainers.core.progress import Cancelled
 from trainers.runs.assignment import Assignment
 from trainers.runs.embeddings import EmbeddingsWriter, FindNeo4j
@@ -63,7 +62,7 @@ def group_of(model: str) -> str:
 
 def run_consumer(
     settings: TrainerSettings,
-    config: RecipeConfig,
+    machine: Mapping[str, Any],
     bootstrap: str,
     model: str,
     *,
@@ -74,7 +73,7 @@ def run_consumer(
 
     Args:
         settings: Of the trainer.
-        config: Of the recipe.
+        machine: The fields of the recipe that belong to this machine.
         bootstrap: host:port of Kafka; the topics exist.
         model: The model to train.
         find_neo4j: Where Neo4j is, at each time that there are node embeddings to write; None: where the settings
@@ -98,7 +97,7 @@ def run_consumer(
         topics = TopicIds(admin, (JOURNAL, TRIGGERS, VERSIONS))  # before anything of them is read
         registry = Registry(settings.models_dir)
         embeddings = EmbeddingsWriter(model, settings, registry, find_neo4j or (lambda: settings.neo4j_uri))
-        handler = _build_handler(stack, model, settings, config, registry, embeddings, bootstrap)
+        handler = _build_handler(stack, model, settings, machine, registry, embeddings, bootstrap)
         group_consumer = consumer(
             bootstrap,
             group_id=group_of(model),
@@ -116,7 +115,7 @@ def _build_handler(
     stack: contextlib.ExitStack,
     model: str,
     settings: TrainerSettings,
-    config: RecipeConfig,
+    machine: Mapping[str, Any],
     registry: Registry,
     embeddings: EmbeddingsWriter,
     bootstrap: str,
@@ -138,7 +137,7 @@ def _build_handler(
         *(KafkaPartitionLog(reader, VERSIONS, n) for _, n in partitions_of(reader, [VERSIONS]))
     )
     outbox = RecordProducer(writer)
-    handler = TriggerHandler(model, settings, config, registry, journal, version_log, outbox, embeddings)
+    handler = TriggerHandler(model, settings, machine, registry, journal, version_log, outbox, embeddings)
     handler.show_state()
     return handler
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from schemas.errors import BadConfiguration
-from trainers.core.config import RecipeConfig
+from schemas.recipes.base import RecipeConfig
 from trainers.core.loop import device_of, is_main_process
 
 Record = TypeVar("Record", bound=msgspec.Struct)

@@ -11,16 +11,19 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import msgspec
 
 from schemas.codec import decode
 from schemas.errors import BadData, Corrupt
+from schemas.policy import GateLimits
+from schemas.recipes.base import RecipeConfig, decisive_fields
 from schemas.windows import Trigger
 from trainers.bases.resolve import resolve
-from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset, build, named_offsets
 from trainers.core.progress import Cancelled, ProgressCallback, RunProgress
 from trainers.models.recipe import recipe
@@ -53,7 +56,7 @@ def execute(request: RunRequest, on_progress: ProgressCallback) -> None:
     phases = measured_phases()
     trigger = request.trigger
     model_recipe = recipe(trigger.model)
-    config = _config(request)
+    config, limits = config_of(trigger, request.machine), trigger.gate or GateLimits()
     with contextlib.closing(JournalReader(Path(request.journal_copy))) as journal:
         data = load_dataset(journal, trigger, config.max_examples, context=model_recipe.NEEDS_GRAPH_CONTEXT)
     if not data.fresh:
@@ -62,7 +65,7 @@ def execute(request: RunRequest, on_progress: ProgressCallback) -> None:
     log.info("%s: base model %s from %s", trigger.model, base.name, base.folder)
     registry = Registry(Path(request.models_dir))
     asked = _training_request(trigger)
-    train_version(registry, asked, data, base, config, request.limits, on_progress, phases=phases)
+    train_version(registry, asked, data, base, config, limits, on_progress, phases=phases)
 
 
 def load_dataset(journal: JournalReader, trigger: Trigger, max_examples: int, *, context: bool = False) -> Dataset:
@@ -96,10 +99,20 @@ def load_dataset(journal: JournalReader, trigger: Trigger, max_examples: int, *,
         raise UnusableCopy(str(error)) from error
 
 
-def _config(request: RunRequest) -> RecipeConfig:
-    values = request.config | {"seed": request.trigger.seed}
-    config: RecipeConfig = msgspec.convert(values, config_class(request.trigger.model))
-    return config
+def config_of(trigger: Trigger, machine: Mapping[str, Any]) -> RecipeConfig:
+    """The configuration of the recipe for a trigger; nothing in `machine` changes the result.
+
+    Raises:
+        BadData: The trigger has a value that the recipe does not take.
+    """
+    kind = config_class(trigger.model)
+    decisive = {name: trigger.recipe[name] for name in decisive_fields(kind) if name in trigger.recipe}
+    try:
+        return msgspec.convert(decisive | dict(machine) | {"seed": trigger.seed}, kind)
+    except msgspec.ValidationError as error:
+        raise BadData(
+            f"the recipe of trigger {trigger.id} is not one of {trigger.model}: {error}; correct the policy file"
+        ) from error
 
 
 def _training_request(trigger: Trigger) -> TrainingRequest:

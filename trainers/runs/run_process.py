@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import queue
 import signal
 import subprocess
@@ -29,12 +30,13 @@ import msgspec
 
 from schemas.codec import decode
 from schemas.windows import Trigger
-from trainers.core.gate import Limits
 from trainers.core.progress import Cancelled, ProgressCallback, RunProgress
 from trainers.runs.failures import Failure, RunFailed
 
 MODULE = "trainers.runs.execute_run"
 """What the process runs."""
+OF_A_LAUNCHER = frozenset(("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
+"""Variables of `torchrun` that the process does not get: a run of the stream has one process, wherever it runs."""
 STOP_TIMEOUT_S = 5.0
 """From SIGTERM to SIGKILL, seconds."""
 POLL_S = 0.2
@@ -45,9 +47,8 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A run.
 
     Attributes:
-        trigger: What to train.
-        config: The fields of the configuration of the recipe; the seed is that of the trigger.
-        limits: The tolerances of the gate.
+        trigger: What to train, and all that decides the result.
+        machine: The fields of the recipe that belong to this machine, see `schemas.recipes.base.OF_THE_MACHINE`.
         models_dir: Folder of the registry.
         cache_dir: Folder of converted base models.
         journal_copy: SQLite file of `trainers.store.journal_copy`, up to date with the trigger.
@@ -55,8 +56,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     trigger: Trigger
-    config: dict[str, Any]
-    limits: Limits
+    machine: dict[str, Any]
     models_dir: str
     cache_dir: str
     journal_copy: str
@@ -131,6 +131,7 @@ def _process(request: RunRequest) -> Iterator[tuple[subprocess.Popen[bytes], que
     """The process of a run, and a queue of its lines that ends with None. It has ended when the block ends."""
     process = subprocess.Popen(
         [sys.executable, "-m", MODULE],
+        env={name: value for name, value in os.environ.items() if name not in OF_A_LAUNCHER},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C reaches the trainer only, which stops the process

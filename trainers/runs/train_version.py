@@ -20,11 +20,12 @@ from pathlib import Path
 import msgspec
 
 from schemas.errors import BadConfiguration, RetryLater
+from schemas.policy import GateLimits
+from schemas.recipes.base import RecipeConfig
 from schemas.versions import GateCheck, Manifest, PhaseTime
 from schemas.windows import Reason, Span
 from trainers.bases.resolve import Base
 from trainers.core import gate
-from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset, run_id
 from trainers.core.history import HISTORY_FILE
 from trainers.core.loop import is_main_process
@@ -35,7 +36,7 @@ from trainers.models.recipe import Recipe, recipe
 from trainers.reporting.card import card
 from trainers.reporting.plots import CURVES, save_curves
 from trainers.runs.checkpoints import FolderCheckpointer
-from trainers.runs.distributed import broadcast_from_main
+from trainers.runs.distributed import broadcast_from_main, world_size
 from trainers.store import manifest as manifests
 from trainers.store.manifest import MANIFEST
 from trainers.store.registry import Registry
@@ -75,7 +76,7 @@ def train_version(
     data: Dataset,
     base: Base,
     config: RecipeConfig,
-    limits: gate.Limits,
+    limits: GateLimits,
     on_progress: ProgressCallback,
     extra_files: Mapping[str, bytes] | None = None,
     phases: Phases | None = None,
@@ -190,7 +191,7 @@ def _run(
 
 
 def _manifest(
-    request: TrainingRequest, data: Dataset, base: Base, config: RecipeConfig, report: Report, limits: gate.Limits
+    request: TrainingRequest, data: Dataset, base: Base, config: RecipeConfig, report: Report, limits: GateLimits
 ) -> Manifest:
     """The manifest without the file hashes and the times."""
     checks = _gate_checks(request, report, limits)
@@ -206,6 +207,7 @@ def _manifest(
         examples_left_out=data.left_out,
         newest_event_ms=data.newest_event_ms,
         config=msgspec.to_builtins(config),
+        processes=world_size(),
         base=base.name,
         base_sha256=base.sha256,
         labels=report.labels,
@@ -221,7 +223,7 @@ def _manifest(
     )
 
 
-def _gate_checks(request: TrainingRequest, report: Report, limits: gate.Limits) -> tuple[GateCheck, ...]:
+def _gate_checks(request: TrainingRequest, report: Report, limits: GateLimits) -> tuple[GateCheck, ...]:
     if request.parent:
         return gate.compare(report.candidate, report.champion, limits)
     return gate.compare_first(report.candidate, report.trivial_baseline, limits)

@@ -25,7 +25,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -37,7 +38,6 @@ from schemas.versions import Manifest, Outcome, VersionEvent
 from schemas.windows import Trigger
 from trainers import telemetry
 from trainers.core import gate
-from trainers.core.config import RecipeConfig
 from trainers.core.progress import Cancelled, ProgressCallback, RunProgress
 from trainers.reporting.summary import headline
 from trainers.runs import run_gauges
@@ -71,7 +71,7 @@ class TriggerHandler:
     Args:
         model: Name of the model.
         settings: Of the trainer.
-        config: Of the recipe; its seed is replaced by that of the trigger.
+        machine: The fields of the recipe that belong to this machine; all others are in the trigger.
         registry: Where versions are written.
         journal: Copy of the journal of the model.
         version_log: The version events on the topic.
@@ -84,7 +84,7 @@ class TriggerHandler:
         self,
         model: str,
         settings: TrainerSettings,
-        config: RecipeConfig,
+        machine: Mapping[str, Any],
         registry: Registry,
         journal: JournalCopy,
         version_log: VersionLog,
@@ -94,7 +94,7 @@ class TriggerHandler:
     ) -> None:
         self._model = model
         self._settings = settings
-        self._config = config
+        self._machine = dict(machine)
         self._registry = registry
         self._journal = journal
         self._version_log = version_log
@@ -235,8 +235,7 @@ class TriggerHandler:
     def _request(self, trigger: Trigger) -> RunRequest:
         return RunRequest(
             trigger=trigger,
-            config=msgspec.to_builtins(self._config),
-            limits=self._settings.limits,
+            machine=self._machine,
             models_dir=str(self._registry.root),
             cache_dir=str(self._settings.cache_dir),
             journal_copy=str(self._journal.path),

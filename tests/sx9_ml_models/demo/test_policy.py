@@ -11,7 +11,7 @@ from schemas.errors import BadConfiguration
 from schemas.models import MODELS
 from streams.app.policy_file import load_policies
 from sx9_ml_models.demo.policy import ENVIRONMENT, demo_settings
-from trainers.settings import load_recipe_config, load_trainer_settings
+from trainers.settings import load_trainer_settings
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +24,11 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_demo_has_valid_rules_and_settings_for_every_model(tmp_path: Path) -> None:
     settings = demo_settings(tmp_path / "demo")
-    assert set(load_policies(settings.policy_file)) == set(MODELS)
+    policies = load_policies(settings.policy_file)
+    assert set(policies) == set(MODELS)
+    assert {policy.recipe["threads"] for policy in policies.values()} == {1}
     assert (settings.tick_interval_s, settings.fetch_interval_s) == (0, 0)
     assert load_trainer_settings().output_dir == (tmp_path / "demo" / "output").resolve()
-    assert {load_recipe_config(model).threads for model in MODELS} == {1}
 
 
 def test_the_demo_refuses_a_configured_kafka(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

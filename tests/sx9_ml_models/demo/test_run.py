@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -37,15 +36,20 @@ KILLS = (9.0, 14.0, 22.0)
 """Seconds after which the demo is killed, each time further into its work."""
 Topics = dict[str, list[tuple[int, Any]]]
 """Topic, or model and topic -> (offset, record)."""
-QUICK = {"SX9_TRAINER_DISTILBERT_MAX_EXAMPLES": "300"}
+QUICK = """
+import sys
+from sx9_ml_models.demo import policy
+policy.POLICY_TOML = policy.POLICY_TOML.replace("max_examples = 1500", "max_examples = 300")
+from sx9_ml_models.cli.app import main
+main()
+"""
 
 
 def _start(folder: Path, *more: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "sx9_ml_models", "demo", "--folder", str(folder), "--templates", "none"]
+    command = [sys.executable, "-c", QUICK, "demo", "--folder", str(folder), "--templates", "none"]
     with _log(folder).open("wb") as out:
         return subprocess.Popen(
             [*command, "--events", str(EVENTS), *more],
-            env=os.environ | QUICK,
             stdout=out,
             stderr=out,
             start_new_session=True,

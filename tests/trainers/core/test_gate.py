@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from schemas.scores import Evaluation, LabelScores, TaskScores
-from trainers.core.gate import Limits, compare, compare_first, why_refused
+from trainers.core.gate import GateLimits, compare, compare_first, why_refused
 from trainers.core.metrics.classification import scores_of_labels
 
-LIMITS = Limits(margin=0.02, label_margin=0.05, min_examples=50, min_support=20)
+LIMITS = GateLimits(margin=0.02, label_margin=0.05, min_examples=50, min_support=20)
 
 
 def scores(

@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from schemas.errors import BadConfiguration
+from schemas.recipes.base import RecipeConfig
 from schemas.scores import TaskScores
 from trainers.core import loop
-from trainers.core.config import RecipeConfig
 from trainers.core.history import History
 from trainers.core.loop import fit, learning_rate_share
 from trainers.core.progress import ProgressCallback, RunProgress, no_progress

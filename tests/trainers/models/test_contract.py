@@ -15,13 +15,13 @@ import pytest
 from schemas.errors import BadConfiguration
 from schemas.journal import Example, held_out
 from schemas.models import MODELS
+from schemas.recipes.base import RecipeConfig
 from schemas.versions import Manifest
 from tests.trainers.journals import CONFIGS, JOURNALS, labels_of, later, reworded
 from tests.trainers.samples import Killed
 from trainers.bases.resolve import Base, resolve
-from trainers.core.config import RecipeConfig
 from trainers.core.dataset import Dataset, split
-from trainers.core.gate import Limits
+from trainers.core.gate import GateLimits
 from trainers.core.phases import Phase
 from trainers.core.progress import Cancelled, ProgressCallback, RunProgress, no_progress
 from trainers.core.report import Report
@@ -220,7 +220,7 @@ def test_a_label_is_text_in_every_picture_and_document(lab: Lab) -> None:
     known = labels_of([example for _, example in data.train])
     request = TrainingRequest(model=lab.model, version="v0001", trigger="t@1", reason="volume", labels=known)
     registry = Registry(lab.path / "models")
-    train_version(registry, request, data, lab.base, lab.config, Limits(min_examples=5), no_progress)
+    train_version(registry, request, data, lab.base, lab.config, GateLimits(min_examples=5), no_progress)
     manifest = registry.verified(lab.model, "v0001")
     assert manifest.left_out == {}
     assert {"README.md", "curves.png"} <= manifest.files.keys()
@@ -241,7 +241,7 @@ def test_a_version_is_complete_without_a_picture_or_a_card(
         model=lab.model, version="v0001", trigger="t@1", reason="volume", labels=labels_of(lab.journal)
     )
     registry = Registry(lab.path / "models")
-    data, limits = split(lab.journal, 10_000, 17), Limits(min_examples=5)
+    data, limits = split(lab.journal, 10_000, 17), GateLimits(min_examples=5)
     train_version(registry, request, data, lab.base, lab.config, limits, no_progress)
     file = {"save_curves": "curves.png", "card": "README.md"}[name]
     manifest = registry.verified(lab.model, "v0001")
@@ -256,7 +256,7 @@ def test_after_a_kill_while_saving_the_next_run_writes_the_version(
     request = TrainingRequest(
         model=lab.model, version="v0001", trigger="t@1", reason="volume", labels=labels_of(lab.journal)
     )
-    data, limits = split(lab.journal, 10_000, 17), Limits(min_examples=5)
+    data, limits = split(lab.journal, 10_000, 17), GateLimits(min_examples=5)
 
     def version(registry: Registry) -> dict[str, str]:
         return train_version(registry, request, data, lab.base, lab.config, limits, no_progress).files
@@ -280,7 +280,7 @@ def test_the_manifest_says_how_long_each_phase_took(lab: Lab) -> None:
     request = TrainingRequest(
         model=lab.model, version="v0001", trigger="t@1", reason="volume", labels=labels_of(lab.journal)
     )
-    data, limits = split(lab.journal, 10_000, 17), Limits(min_examples=5)
+    data, limits = split(lab.journal, 10_000, 17), GateLimits(min_examples=5)
     registry = Registry(lab.path / "models")
     train_version(registry, request, data, lab.base, lab.config, limits, no_progress)
     manifest = registry.verified(lab.model, "v0001")
@@ -293,7 +293,7 @@ def test_nothing_to_train_on_is_a_clear_error(lab: Lab) -> None:
     request = TrainingRequest(model=lab.model, version="v0001", trigger="t@1", reason="volume")
     with pytest.raises(BadConfiguration, match=f"{lab.model} v0001: no example to train on"):
         train_version(
-            Registry(lab.path / "models"), request, Dataset(), lab.base, lab.config, Limits(), no_progress
+            Registry(lab.path / "models"), request, Dataset(), lab.base, lab.config, GateLimits(), no_progress
         )  # fmt: skip
 
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from schemas.recipes.base import RecipeConfig
 from schemas.scores import HOLDOUT
 from tests.trainers.models.distilbert import training as distilbert
 from tests.trainers.models.gnn import graphs as gnn
 from tests.trainers.samples import examples
 from trainers.bases.resolve import Base
-from trainers.core.config import RecipeConfig
 from trainers.core.precision import precision_of
 from trainers.core.report import Report
 from trainers.models.deterministic import CUBLAS_WORKSPACE, make_deterministic

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import pytest
 from kafka import TopicPartition
 from kafka.errors import CommitFailedError
@@ -24,11 +23,10 @@ from schemas.journal import Example, Promoted, Score
 from schemas.topics import JOURNAL, TRIGGERS, VERSIONS, Topic, partition_of
 from schemas.versions import VersionEvent
 from schemas.windows import Trigger
-from tests.trainers.runs.test_trigger_handler import QUICK, World
+from tests.trainers.runs.test_trigger_handler import World, quick
 from tests.trainers.samples import MODEL, examples, trigger
 from trainers.bases.resolve import Base
 from trainers.core.progress import ProgressCallback, RunProgress
-from trainers.models.distilbert.config import DistilbertConfig
 from trainers.runs import consumer as consumer_shell
 from trainers.runs.consumer import _handle_while_polling, group_of, run_consumer
 from trainers.settings import TrainerSettings, load_trainer_settings
@@ -43,11 +41,6 @@ PARTITION = TopicPartition(TRIGGERS.name, partition_of(MODEL))
 TIMEOUT_S = 600.0  # a run is a process that imports torch: on a busy machine that alone takes a minute
 
 
-def with_epochs(epochs: int) -> DistilbertConfig:
-    """Quick, but for so many epochs."""
-    return msgspec.structs.replace(QUICK, epochs=epochs)
-
-
 class Shell:
     """A Kafka, folders, and trainers on them."""
 
@@ -58,7 +51,7 @@ class Shell:
 
     def settings(self, **more: Any) -> TrainerSettings:
         """Quick ones."""
-        return load_trainer_settings(**({"min_holdout": 10} | self.folders | more))
+        return load_trainer_settings(**(self.folders | more))
 
     def write(self, topic: Topic, records: Sequence[Any], partition: int) -> None:
         """Put records on a topic."""
@@ -69,9 +62,9 @@ class Shell:
         outbox.flush()
         writer.close()
 
-    def ask(self, *triggers: Trigger) -> None:
-        """Put triggers on their topic."""
-        self.write(TRIGGERS, triggers, PARTITION.partition)
+    def ask(self, *triggers: Trigger, **recipe: Any) -> None:
+        """Put triggers on their topic, with a quick recipe, some of whose fields are changed."""
+        self.write(TRIGGERS, [quick(asked, **recipe) for asked in triggers], PARTITION.partition)
 
     def read(self, topic: Topic, partition: int) -> list[Any]:
         """All records of a partition."""
@@ -102,12 +95,11 @@ class Shell:
         return found
 
     @contextlib.contextmanager
-    def trainer(self, epochs: int = QUICK.epochs, **settings: Any) -> Iterator[threading.Event]:
+    def trainer(self, **settings: Any) -> Iterator[threading.Event]:
         """A trainer in a thread; stopped and joined at the end, which raises what it raised."""
         stop = threading.Event()
         with ThreadPoolExecutor(1) as pool:
-            own, config = self.settings(**settings), with_epochs(epochs)
-            ended = pool.submit(run_consumer, own, config, self.bootstrap, MODEL, stop=stop)
+            ended = pool.submit(run_consumer, self.settings(**settings), {}, self.bootstrap, MODEL, stop=stop)
             try:
                 yield stop
             finally:
@@ -167,8 +159,8 @@ def test_triggers_are_answered_in_order_and_once(shell: Shell) -> None:
 def test_a_run_longer_than_the_poll_interval_keeps_its_partition(
     shell: Shell, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shell.ask(first_and_second()[0])
-    with shell.trainer(max_poll_interval_ms=1_000, epochs=120):
+    shell.ask(first_and_second()[0], epochs=120)
+    with shell.trainer(max_poll_interval_ms=1_000):
         shell.until_answered("v0001")
     (trained, _promoted) = shell.events()
     assert trained.seconds > 2.0
@@ -182,13 +174,13 @@ def test_after_a_kill_during_a_run_the_repeated_run_has_the_same_weights(
     straight = World(tmp_path / "straight", tiny, examples(300))
     for one in asked:
         straight.answer(one, epochs=40)
-    shell.ask(*asked)
+    shell.ask(*asked, epochs=40)
     code = f"""
 from pathlib import Path
-from tests.trainers.runs.test_consumer import Shell, with_epochs
+from tests.trainers.runs.test_consumer import Shell
 from trainers.runs.consumer import run_consumer
 shell = Shell({shell.bootstrap!r}, Path({str(tmp_path)!r}), Path({str(shell.folders["cache_dir"])!r}))
-run_consumer(shell.settings(), with_epochs(40), shell.bootstrap, {MODEL!r})
+run_consumer(shell.settings(), {{}}, shell.bootstrap, {MODEL!r})
 """
     partial = shell.registry.root / MODEL / ".v0002.partial"
     with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[3]) as process:
@@ -200,7 +192,7 @@ run_consumer(shell.settings(), with_epochs(40), shell.bootstrap, {MODEL!r})
     assert process.returncode == -signal.SIGKILL
     assert partial.exists(), "it was killed in the middle"
     assert shell.said() == [("v0001", "trained"), ("v0001", "promoted")]
-    with shell.trainer(epochs=40):
+    with shell.trainer():
         shell.until_answered("v0001", "v0002")
     assert shell.said() == straight.said()
     assert [type(r) for r in shell.answers()] == [type(r) for r in straight.answers()]
@@ -211,8 +203,8 @@ run_consumer(shell.settings(), with_epochs(40), shell.bootstrap, {MODEL!r})
 
 
 def test_it_stops_within_seconds_during_a_run_and_repeats_it_later(shell: Shell) -> None:
-    shell.ask(first_and_second()[0])
-    with shell.trainer(epochs=10_000):
+    shell.ask(first_and_second()[0], epochs=400)
+    with shell.trainer():
         shell.until((shell.registry.root / MODEL / ".v0001.partial").exists)
         time.sleep(1.0)
         asked = time.monotonic()
@@ -248,7 +240,7 @@ def test_triggers_of_a_topic_that_was_made_again_are_read_from_its_beginning(she
     first, second = first_and_second()
     shell.ask(first)
     with ThreadPoolExecutor(1) as pool, contextlib.closing(admin_client(shell.bootstrap)) as admin:
-        ended = pool.submit(run_consumer, shell.settings(), QUICK, shell.bootstrap, MODEL, stop=threading.Event())
+        ended = pool.submit(run_consumer, shell.settings(), {}, shell.bootstrap, MODEL, stop=threading.Event())
         shell.until_answered("v0001")
         admin.delete_topics([TRIGGERS.name])
         shell.until(lambda: TRIGGERS.name not in admin.list_topics())
@@ -266,7 +258,7 @@ def test_a_trigger_of_a_later_release_stops_the_trainer_and_is_not_committed(she
     writer.send(TRIGGERS.name, value=later, partition=PARTITION.partition).get(timeout=30)
     writer.close()
     with pytest.raises(BadConfiguration, match=r"offset 0 of retrain\.triggers\.v1/0 .*moon-phase.*update sx9"):
-        run_consumer(shell.settings(), QUICK, shell.bootstrap, MODEL, stop=threading.Event())
+        run_consumer(shell.settings(), {}, shell.bootstrap, MODEL, stop=threading.Event())
     assert not shell.committed()
 
 
@@ -342,7 +334,7 @@ def test_a_trainer_imports_no_torch_before_the_run() -> None:
 import sys
 import sx9_ml_models.roles, trainers.runs.consumer, trainers.settings
 for model in ("distilbert-mitre", "phi3-mitre-lora", "gnn-threat"):
-    trainers.settings.load_recipe_config(model)
+    trainers.settings.load_machine_fields(model)
 heavy = "torch transformers peft torch_geometric accelerate sklearn scipy numpy pandas matplotlib neo4j faust"
 print([name for name in heavy.split() if name in sys.modules])
 """
@@ -361,7 +353,7 @@ def test_a_second_trainer_in_one_state_folder_is_refused(tmp_path: Path, monkeyp
             RetryLater, match=r"another process has been training distilbert-mitre .*\(it holds .*\.lock\)"
         ),
     ):
-        run_consumer(settings, QUICK, "127.0.0.1:1", MODEL, stop=threading.Event())
+        run_consumer(settings, {}, "127.0.0.1:1", MODEL, stop=threading.Event())
 
 
 def test_a_model_without_a_recipe_is_refused(tmp_path: Path) -> None:
@@ -369,4 +361,4 @@ def test_a_model_without_a_recipe_is_refused(tmp_path: Path) -> None:
         BadConfiguration,
         match="there is no model 'gnn-thread': choose one of",
     ):
-        run_consumer(load_trainer_settings(), QUICK, "nowhere:1", "gnn-thread")
+        run_consumer(load_trainer_settings(), {}, "nowhere:1", "gnn-thread")

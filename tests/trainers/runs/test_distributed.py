@@ -8,8 +8,8 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from schemas.errors import BadConfiguration
+from schemas.recipes.base import RecipeConfig
 from schemas.windows import Span
-from trainers.core.config import RecipeConfig
 from trainers.runs import distributed
 
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from schemas.windows import Trigger
-from tests.trainers.runs.test_trigger_handler import QUICK, World, sequence
+from tests.trainers.runs.test_trigger_handler import World, quick, sequence
 from tests.trainers.samples import MODEL, examples
 from trainers.bases.resolve import Base
 from trainers.core.progress import Cancelled, RunProgress
@@ -43,9 +43,8 @@ def request_of(world: World, trigger: Trigger, **config: object) -> RunRequest:
     copy.catch_up()
     copy.close()
     return RunRequest(
-        trigger=trigger,
-        config=msgspec.to_builtins(msgspec.structs.replace(QUICK, **config)),
-        limits=own.limits,
+        trigger=quick(trigger, **config),
+        machine={},
         models_dir=str(world.registry.root),
         cache_dir=str(own.cache_dir),
         journal_copy=str(own.trainer_dir / "journal.sqlite"),

@@ -14,6 +14,9 @@ from safetensors import SafetensorError
 from schemas.codec import decode
 from schemas.errors import BadConfiguration, BadData, RetryLater
 from schemas.journal import Example, Promoted, Record, Refused, Score
+from schemas.policy import GateLimits
+from schemas.recipes.base import recipe_values
+from schemas.recipes.distilbert import DistilbertConfig
 from schemas.topics import JOURNAL, VERSIONS
 from schemas.versions import Manifest, VersionEvent
 from schemas.windows import Trigger
@@ -31,7 +34,6 @@ from trainers import telemetry
 from trainers.bases.resolve import Base
 from trainers.core.progress import Cancelled, ProgressCallback, RunProgress, no_progress
 from trainers.models.distilbert import recipe as distilbert
-from trainers.models.distilbert.config import DistilbertConfig
 from trainers.runs import failures
 from trainers.runs.embeddings import EmbeddingsWriter, no_neo4j
 from trainers.runs.execute_run import execute, load_dataset
@@ -65,7 +67,7 @@ class World:
         """Quick ones."""
         cache = self.base.folder.parents[1]
         folders = {"output_dir": self.path / "output", "state_dir": self.path / "state", "cache_dir": cache}
-        return load_trainer_settings(**({"min_holdout": 10} | folders | more))
+        return load_trainer_settings(**(folders | more))
 
     def answer(
         self,
@@ -82,13 +84,13 @@ class World:
         The run is in this process, so that tests can reach into it; `test_run_process` has it in one of its own.
         """
         own = self.settings()
-        config = msgspec.structs.replace(QUICK, **recipe)
+        asked = quick(asked, **recipe)
         copy = JournalCopy(own.trainer_dir / "journal.sqlite", self.journal)
         logs = {JOURNAL.name: self.journal, VERSIONS.name: self.announcements}
         producer: Any = MemoryProducer(logs, dies_at)
         embeddings = EmbeddingsWriter(MODEL, own, self.registry, no_neo4j)
         handler = TriggerHandler(
-            MODEL, own, config, self.registry, copy, VersionLog(self.announcements), producer, embeddings, run
+            MODEL, own, {}, self.registry, copy, VersionLog(self.announcements), producer, embeddings, run
         )
         try:
             handler.show_state()
@@ -112,6 +114,12 @@ class World:
     def manifest(self, version: str) -> Manifest:
         """Of a version, its files verified."""
         return verify(self.registry.folder(MODEL, version))
+
+
+def quick(asked: Trigger, **recipe: Any) -> Trigger:
+    """A trigger with a quick recipe, some of whose fields are changed, and a gate for small holdouts."""
+    values = recipe_values(msgspec.structs.replace(QUICK, **recipe))
+    return msgspec.structs.replace(asked, recipe=values, gate=GateLimits(min_examples=10))
 
 
 def sequence(journal: list[Example]) -> tuple[Trigger, Trigger]:

@@ -14,6 +14,8 @@ from safetensors.numpy import save_file
 
 from schemas.codec import decode
 from schemas.errors import BadConfiguration, RetryLater
+from schemas.policy import GateLimits
+from schemas.recipes.base import recipe_values
 from schemas.topics import JOURNAL, VERSIONS
 from schemas.versions import VersionEvent
 from streams.local.services import Endpoints
@@ -109,7 +111,7 @@ def test_queries_use_a_promoted_version_and_not_a_refused_one(
     driver: Driver, neo4j_endpoint: Endpoints, models_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, journal = "gnn-threat", graph(240)
-    settings = load_trainer_settings(output_dir=tmp_path, state_dir=tmp_path, cache_dir=models_cache, min_holdout=5)
+    settings = load_trainer_settings(output_dir=tmp_path, state_dir=tmp_path, cache_dir=models_cache)
     before = indexes(driver)  # of other tests
     for gain, answered in ((2.0, "refused"), (-1.0, "promoted")):
         monkeypatch.setattr(gate, "FIRST_GAIN", gain)
@@ -118,10 +120,11 @@ def test_queries_use_a_promoted_version_and_not_a_refused_one(
         registry, version_log = Registry(tmp_path / answered), VersionLog(logs[VERSIONS.name])
         producer: Any = MemoryProducer(logs)
         embeddings = EmbeddingsWriter(model, settings, registry, lambda: neo4j_endpoint.neo4j_uri)
-        handler = TriggerHandler(
-            model, settings, CONFIGS[model], registry, copy, version_log, producer, embeddings, execute
-        )
-        asked = msgspec.structs.replace(trigger(journal, 0, len(journal)), model=model)
+        handler = TriggerHandler(model, settings, {}, registry, copy, version_log, producer, embeddings, execute)
+        asked = msgspec.structs.replace(
+            trigger(journal, 0, len(journal)),
+            model=model, recipe=recipe_values(CONFIGS[model]), gate=GateLimits(min_examples=5),
+        )  # fmt: skip
         handler.handle(asked, no_progress)
         copy.close()
         assert decode(logs[VERSIONS.name].messages[-1].value, VersionEvent).outcome == answered

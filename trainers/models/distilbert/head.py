@@ -14,11 +14,11 @@ import torch
 from torch import nn
 from transformers import DistilBertConfig, DistilBertModel
 
+from schemas.recipes.distilbert import DistilbertConfig
 from schemas.taxonomy import is_severity
 from trainers.bases.quiet import quiet_transformers
 from trainers.core.dataset import Dataset
 from trainers.core.metrics.classification import extend_labels
-from trainers.models.distilbert.config import DistilbertConfig
 from trainers.models.distilbert.network import DistilBertWithWords, TextRegression
 
 NEW_LABEL_BIAS = -2.0

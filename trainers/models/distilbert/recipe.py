@@ -27,6 +27,7 @@ from typing import NamedTuple
 import msgspec
 import torch
 
+from schemas.recipes.distilbert import DistilbertConfig
 from schemas.scores import HOLDOUT, Evaluation, TaskScores, merge
 from trainers.core.dataset import Dataset
 from trainers.core.history import History
@@ -38,7 +39,6 @@ from trainers.core.report import Report
 from trainers.models.deterministic import make_deterministic
 from trainers.models.distilbert import text_regression
 from trainers.models.distilbert.card import PIPELINE, introduction
-from trainers.models.distilbert.config import DistilbertConfig
 from trainers.models.distilbert.evaluation import (
     as_split,
     cross_fit,

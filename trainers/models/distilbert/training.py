@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from schemas.recipes.distilbert import DistilbertConfig
 from schemas.scores import TaskScores
 from trainers.core.batching import batches_by_length, shuffled_batches
 from trainers.core.history import History
@@ -20,7 +21,6 @@ from trainers.core.loop import Checkpointer, device_of, fit
 from trainers.core.precision import autocast, precision_of
 from trainers.core.probabilities import FloatArray
 from trainers.core.progress import ProgressCallback, RunProgress
-from trainers.models.distilbert.config import DistilbertConfig
 from trainers.models.distilbert.hidden_states import HiddenStateCache, TrainableLayers
 from trainers.models.distilbert.objective import severity_mask, summed_loss
 

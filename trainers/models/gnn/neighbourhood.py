@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from schemas.journal import Link
-from trainers.models.gnn.config import GnnConfig
+from schemas.recipes.gnn import GnnConfig
 from trainers.models.gnn.graph import Graph, Ints, LinkRow, induced_subgraph, link_rows, without_links
 from trainers.models.gnn.view import View
 

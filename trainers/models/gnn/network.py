@@ -24,7 +24,7 @@ import warnings
 import torch
 from torch import nn
 
-from trainers.core.config import FLOAT32
+from schemas.recipes.base import FLOAT32
 from trainers.core.precision import autocast
 from trainers.models.gnn.shape import Shape
 from trainers.models.gnn.view import SourceBatch, View, make_batch

@@ -15,9 +15,9 @@ import msgspec
 import torch
 from torch import nn
 
+from schemas.recipes.gnn import GnnConfig
 from trainers.core.dataset import Dataset
 from trainers.core.metrics.classification import label_matrix
-from trainers.models.gnn.config import GnnConfig
 from trainers.models.gnn.examples import predicted_links, techniques_with_tactics
 from trainers.models.gnn.graph import LinkRow, row_label
 from trainers.models.gnn.neighbourhood import GraphViews

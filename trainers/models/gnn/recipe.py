@@ -21,6 +21,7 @@ import torch
 
 from schemas.errors import BadData
 from schemas.journal import Link
+from schemas.recipes.gnn import GnnConfig
 from schemas.scores import HOLDOUT, Evaluation, TaskScores, merge, of_split
 from trainers.core.dataset import Dataset
 from trainers.core.loop import Checkpointer, device_of
@@ -30,7 +31,6 @@ from trainers.core.report import Report
 from trainers.models.deterministic import make_deterministic
 from trainers.models.gnn.baselines import evaluate_baselines
 from trainers.models.gnn.card import introduction
-from trainers.models.gnn.config import GnnConfig
 from trainers.models.gnn.embedding_plot import PICTURE, plot_embeddings
 from trainers.models.gnn.evaluation import Evaluator
 from trainers.models.gnn.examples import (

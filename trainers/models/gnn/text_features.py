@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from schemas.journal import Node
+from schemas.recipes.gnn import GnnConfig
 from trainers.bases.text_embedding import embed_texts
 from trainers.core.loop import device_of
 from trainers.core.progress import ProgressCallback
-from trainers.models.gnn.config import GnnConfig
 from trainers.models.gnn.graph import Graph
 from trainers.models.gnn.saving import load_text_vectors
 

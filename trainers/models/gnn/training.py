@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import nn
 
+from schemas.recipes.gnn import GnnConfig
 from schemas.scores import TaskScores
 from trainers.core.batching import in_batches
 from trainers.core.dataset import Dataset
@@ -14,7 +15,6 @@ from trainers.core.history import History
 from trainers.core.loop import Checkpointer, device_of, fit
 from trainers.core.precision import autocast, precision_of
 from trainers.core.progress import ProgressCallback
-from trainers.models.gnn.config import GnnConfig
 from trainers.models.gnn.neighbourhood import GraphViews
 from trainers.models.gnn.network import ThreatGnn
 from trainers.models.gnn.objective import item_weight, loss, parameter_groups, training_items

@@ -16,9 +16,9 @@ from transformers import AttentionInterface, Phi3ForCausalLM
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from schemas.errors import BadConfiguration
-from trainers.core.config import BFLOAT16, FLOAT32
+from schemas.recipes.base import BFLOAT16, FLOAT32
+from schemas.recipes.phi3_lora import Phi3LoraConfig
 from trainers.core.precision import gpu_precision
-from trainers.models.phi3_lora.config import Phi3LoraConfig
 from trainers.models.phi3_lora.packing import packed_attention
 from trainers.models.phi3_lora.padded_attention import padded_attention
 

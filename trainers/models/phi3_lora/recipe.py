@@ -21,6 +21,7 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
+from schemas.recipes.phi3_lora import Phi3LoraConfig
 from schemas.scores import ANSWERS, HOLDOUT, PREQUENTIAL, TaskScores
 from trainers.bases.quiet import quiet_transformers
 from trainers.core.dataset import Dataset, OffsetExample
@@ -33,7 +34,6 @@ from trainers.models.deterministic import make_deterministic
 from trainers.models.phi3_lora.adapter import load_model, precision_of
 from trainers.models.phi3_lora.card import introduction
 from trainers.models.phi3_lora.chat import Chat
-from trainers.models.phi3_lora.config import Phi3LoraConfig
 from trainers.models.phi3_lora.generation import generate
 from trainers.models.phi3_lora.generation_evaluation import (
     GenerationCase,

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Sequence
 
 from schemas.journal import Instruction
+from schemas.recipes.phi3_lora import Phi3LoraConfig
 from trainers.core.dataset import Dataset, OffsetExample
-from trainers.models.phi3_lora.config import Phi3LoraConfig
 
 MIN_REHEARSED = 8
 """A small window is trained with at least this many rehearsed examples, if there are so many."""

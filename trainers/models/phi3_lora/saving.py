@@ -8,10 +8,10 @@ from pathlib import Path
 
 from peft import PeftModel
 
+from schemas.recipes.phi3_lora import Phi3LoraConfig
 from trainers.bases.quiet import quiet_transformers
 from trainers.models.phi3_lora.adapter import base_name
 from trainers.models.phi3_lora.chat import Chat
-from trainers.models.phi3_lora.config import Phi3LoraConfig
 from trainers.reporting.markdown import markdown_text
 
 ADAPTER_CONFIG, GENERATION_CONFIG, SAMPLES = "adapter_config.json", "generation_config.json", "samples.md"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 
+from schemas.recipes.phi3_lora import Phi3LoraConfig
 from schemas.scores import TaskScores
 from trainers.core.batching import shuffled_batches
 from trainers.core.history import History
 from trainers.core.loop import Checkpointer, device_of, fit
 from trainers.core.progress import ProgressCallback
-from trainers.models.phi3_lora.config import Phi3LoraConfig
 from trainers.models.phi3_lora.packing import PromptAnswer, pack
 from trainers.models.phi3_lora.scorer import LanguageModelScorer
 

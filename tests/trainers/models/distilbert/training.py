@@ -9,12 +9,12 @@ from pathlib import Path
 import msgspec
 
 from schemas.journal import Example
+from schemas.recipes.distilbert import DistilbertConfig
 from tests.trainers.samples import LABELS, held_out
 from trainers.bases.resolve import Base
 from trainers.core.dataset import Dataset
 from trainers.core.progress import ProgressCallback, no_progress
 from trainers.core.report import Report
-from trainers.models.distilbert.config import DistilbertConfig
 from trainers.models.distilbert.recipe import run
 
 TINY = DistilbertConfig(

@@ -7,13 +7,13 @@ from pathlib import Path
 import msgspec
 
 from schemas.journal import Example
+from schemas.recipes.gnn import GnnConfig
 from tests.trainers.journals import CONFIGS, graph, labels_of
 from trainers.bases.resolve import resolve
 from trainers.core.dataset import Dataset, split
 from trainers.core.progress import no_progress
 from trainers.core.report import Report
 from trainers.models.gnn import recipe
-from trainers.models.gnn.config import GnnConfig
 
 CONFIG = msgspec.convert(msgspec.to_builtins(CONFIGS["gnn-threat"]), GnnConfig)
 

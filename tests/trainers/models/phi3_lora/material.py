@@ -9,13 +9,13 @@ import torch
 from transformers import AutoTokenizer, Phi3ForCausalLM
 
 from schemas.journal import Example, Instruction, Source
+from schemas.recipes.phi3_lora import Phi3LoraConfig
 from trainers.bases.resolve import Base
 from trainers.core.dataset import Dataset
 from trainers.core.progress import ProgressCallback, no_progress
 from trainers.core.report import Report
 from trainers.models.phi3_lora.adapter import load_model
 from trainers.models.phi3_lora.chat import Chat
-from trainers.models.phi3_lora.config import Phi3LoraConfig
 from trainers.models.phi3_lora.packing import PromptAnswer
 from trainers.models.phi3_lora.recipe import run
 from trainers.models.phi3_lora.scorer import LanguageModelScorer

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from trainers.core.config import Count, Positive, RecipeConfig, Share
+from schemas.recipes.base import Count, Positive, RecipeConfig, Share
 
 
 class DistilbertConfig(RecipeConfig, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from trainers.core.config import Count, Positive, Precision, RecipeConfig, Share
+from schemas.recipes.base import Count, Positive, Precision, RecipeConfig, Share
 
 
 class Phi3LoraConfig(RecipeConfig, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from trainers.core.config import Count, RecipeConfig, Share
+from schemas.recipes.base import Count, RecipeConfig, Share
 
 
 class GnnConfig(RecipeConfig, frozen=True, kw_only=True):

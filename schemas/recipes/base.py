@@ -1,9 +1,7 @@
-"""The configuration fields that all recipes share; each recipe adds its own in
-`trainers/models/<recipe>/config.py`.
+"""The configuration fields that all recipes share; each recipe adds its own in its module beside this one.
 
-Every field has a range and a description. Its value comes from the environment (`trainers.settings`), from the
-arguments of a batch call, or from the defaults here. The resolved configuration is part of the manifest. This
-module does not import torch, since every command reads it.
+Every field has a range and a description. Its value comes from the policy, from the arguments of a batch call, or
+from the defaults here; `OF_THE_MACHINE` from the environment. The resolved configuration is part of the manifest.
 """
 
 from __future__ import annotations
@@ -22,6 +20,8 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Threads = Annotated[int, Meta(ge=1, le=256)]
 BFLOAT16, FLOAT32 = "bfloat16", "float32"
 Precision = Literal["", "bfloat16", "float32"]
+OF_THE_MACHINE = ("device", "save_steps", "logging_steps", "gradient_checkpointing")
+"""Fields that belong to the machine of a run and change no result: they come from its environment."""
 
 
 class RecipeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,3 +69,20 @@ def with_values(config: RecipeConfig, source: str, values: Mapping[str, Any]) ->
     except msgspec.ValidationError as error:
         given = ", ".join(repr(value) for value in values.values())
         raise BadConfiguration(f"{source}={given}: {error}") from error
+
+
+def decisive_fields(config: type[RecipeConfig]) -> tuple[str, ...]:
+    """The fields of a recipe that decide its result. The seed has a place of its own in the policy."""
+    names = (field.name for field in msgspec.structs.fields(config))
+    return tuple(name for name in names if name not in OF_THE_MACHINE and name != "seed")
+
+
+def machine_fields(config: type[RecipeConfig]) -> tuple[str, ...]:
+    """The fields of a recipe that come from the environment."""
+    names = (field.name for field in msgspec.structs.fields(config))
+    return tuple(name for name in names if name in OF_THE_MACHINE)
+
+
+def recipe_values(config: RecipeConfig) -> dict[str, Any]:
+    """The fields of a configuration that decide its result: the section `recipe` of a policy."""
+    return {name: getattr(config, name) for name in decisive_fields(type(config))}
