@@ -68,7 +68,7 @@ MITIGATE_PROMPTS: Sequence[Prompt] = (
 
 _QUERIES = re.compile(r"\bAnalytic \d+\b")
 """Where the search queries begin in a detection text of ATT&CK; the prose is before them."""
-_DOMAINS = {"ics-attack": "ATT&CK for ICS", "mobile-attack": "ATT&CK for Mobile"}
+_DOMAINS = {"ics-attack": "ATT&CK for ICS", "mobile-attack": "ATT&CK for Mobile", "atlas": "MITRE ATLAS"}
 _DETECTED_BY = {"data-component": "data from {by}", "detection-strategy": "the detection strategy {by}"}
 
 
@@ -135,7 +135,8 @@ def _definition(technique: Technique) -> str:
 
 
 def _mitigation(key: str, relationship: Relationship, clean: CleanText) -> Instruction:
-    lead = f"ATT&CK lists the mitigation {relationship.source.name} against {_target(relationship)}."
+    catalogue = _DOMAINS["atlas"] if relationship.domain == "atlas" else "ATT&CK"
+    lead = f"{catalogue} lists the mitigation {relationship.source.name} against {_target(relationship)}."
     return _instruction(MITIGATE_PROMPTS, key, relationship, answer=_answer(clean, lead, relationship.text))
 
 

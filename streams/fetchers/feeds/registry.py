@@ -5,25 +5,38 @@ from __future__ import annotations
 from schemas.errors import BadConfiguration
 from streams.fetchers.base.feed import FeedSpec
 from streams.fetchers.feeds import (
+    abuse_ch,
+    atlas,
     atomic,
     attack,
     caldera,
     car,
     cisa_kev,
+    d3fend,
+    engage,
+    epss,
+    exploitdb,
     gtfobins,
     hijacklibs,
     lolbas,
     loldrivers,
+    nmap,
     nuclei,
+    osint,
     sigma,
+    tools,
     wadcoms,
+    wazuh,
+    yara,
 )
 
-_MODULES = (
-    nuclei, sigma, cisa_kev, atomic, caldera, car, lolbas, gtfobins, loldrivers, hijacklibs, wadcoms,
+_SPECS = (
+    *attack.FEEDS, nuclei.FEED, sigma.FEED, cisa_kev.FEED, epss.FEED, exploitdb.FEED, atomic.FEED, caldera.FEED,
+    car.FEED, lolbas.FEED, gtfobins.FEED, loldrivers.FEED, hijacklibs.FEED, wadcoms.FEED, d3fend.FEED, engage.FEED,
+    atlas.FEED, *abuse_ch.FEEDS, yara.FEED, wazuh.FEED, nmap.FEED, *osint.FEEDS, *tools.FEEDS,
 )  # fmt: skip
 
-FEEDS: dict[str, FeedSpec] = {spec.name: spec for spec in (*attack.FEEDS, *(each.FEED for each in _MODULES))}
+FEEDS: dict[str, FeedSpec] = {spec.name: spec for spec in _SPECS}
 """The feeds by name."""
 
 

@@ -57,20 +57,21 @@ def tree(first: tuple[str, str], second: tuple[str, str], edit: tuple[str, str],
     """A sample of two files: the first is edited, broken in the end, and the second is removed."""
     (path, text), (other, _) = first, second
     assert edit[0] in text
-    settings: dict[str, Any] = {"broken": {path: BROKEN_YAML}, "events": 2} | more
-    return Sample(
-        files=dict((first, second)), edited={path: text.replace(*edit)}, removed={other: None}, **settings
-    )
+    settings: dict[str, Any] = {"broken": {path: BROKEN_YAML}, "events": 2, "removed": {other: None}} | more
+    return Sample(files=dict((first, second)), edited={path: text.replace(*edit)}, **settings)
 
 
-def document(path: str, items: list[dict[str, Any]], wrap: Any, edit: dict[str, Any], **more: Any) -> Sample:
+def document(
+    path: str, items: list[dict[str, Any]], wrap: Any, edit: dict[str, Any], bad: Any = "no item", **more: Any
+) -> Sample:
     """A sample of one JSON document with a list of items: the first is edited, then broken; the last is removed."""
     changed = [items[0] | edit, *items[1:]]
 
     def written(found: list[Any]) -> Files:
         return {path: json.dumps(wrap(found))}
 
-    settings: dict[str, Any] = {"events": len(items), "broken": written(["no item", *changed[1:-1]])} | more
+    broken = changed[0] | bad if isinstance(bad, dict) else bad
+    settings: dict[str, Any] = {"events": len(items), "broken": written([broken, *changed[1:-1]])} | more
     return Sample(files=written(items), edited=written(changed), removed=written(changed[:-1]), **settings)
 
 
@@ -239,6 +240,155 @@ KEV = [
 ]  # fmt: skip
 
 
+YARA = """\
+import "pe"
+/* rule Commented { condition: true } */
+rule One : trojan
+{
+  meta:
+    description = "Finds it"
+    author = "A. Writer"
+    reference = "https://yara.example/1"
+  strings:
+    $a = "rule Quoted {"
+  condition:
+    $a
+}
+
+private rule Two { condition: true }
+"""
+WAZUH = """\
+<!-- Logins -->
+<group name="sshd,">
+  <rule id="N00" level="12">
+    <if_sid>5700</if_sid>
+    <match>Failed password</match>
+    <description>Many failed logins.</description>
+    <mitre><id>T1110</id></mitre>
+  </rule>
+</group>
+<group name="other,"></group>
+"""
+NSE = """\
+local http = require "http"
+
+description = [[
+Shows the title of a page, https://nse.example/1
+]]
+
+author = "A. Writer"
+categories = {"default", "safe"}
+"""
+ENGAGE = {
+    "EAC0001": {
+        "name": "Monitoring", "description": "Watch it.", "long_description": "Watch<br>it well.",
+        "goals": ["EGO0001"], "approaches": ["EAP0001"], "attack_techniques": [{"id": "T1007"}],
+        "references": [{"url": "https://engage.example/1"}],
+    },
+    "EAC0002": {"name": "Lures", "description": "Put out a lure."},
+}  # fmt: skip
+ATLAS = """\
+id: ATLAS
+version: 5.6.0
+matrices:
+- id: ATLAS
+  tactics:
+  - {id: AML.TA0002, name: Reconnaissance, description: Looking.}
+  techniques:
+  - {id: AML.T0000, name: Search, description: They search., tactics: [AML.TA0002]}
+  - {id: AML.T0000.001, name: Search Papers, description: They read., subtechnique-of: AML.T0000}
+  mitigations:
+  - {id: AML.M0000, name: Say Less, description: Publish less., techniques: [{id: AML.T0000, use: Say nothing.}]}
+case-studies:
+- id: AML.CS0000
+  name: A Detector
+  summary: A detector was evaded.
+  procedure: [{tactic: AML.TA0002, technique: AML.T0000.001, description: They read papers.}]
+- id: AML.CS0001
+  name: Another
+  summary: So was another.
+"""
+AWESOME = """\
+# Awesome
+* [Not in a section](https://osint.example/0)
+## [\N{UPWARDS ARROW}](#contents) Search
+* [One](https://osint.example/1) - Searches it.
+* [Two](https://osint.example/2)
+### Pictures
+* [Two](https://osint.example/3) - Of pictures.
+"""
+BELLINGCAT = "# Tool\n\n## URL\n\nhttps://tool.example/N\n\n## Description\n\nFinds it.\n"
+KALI = """\
+---
+Title: nmapper
+Homepage: https://kali.example/1
+Architectures: any all
+Metapackages: kali-linux-default kali-tools-top10
+PackagesInfo: |
+ A network mapper.
+---
+"""
+README = "# Tool\n\nFinds an [account](https://tool.example) by its name.\n"
+
+
+def csv_table(path: str, lines: list[str], edit: tuple[str, str], bad: tuple[str, str]) -> Sample:
+    """A sample of a CSV file: its second line is edited, then broken; the last is removed."""
+    edited = [line.replace(*edit) for line in lines]
+    assert edited != lines
+
+    def written(found: list[str]) -> Files:
+        return {path: "".join(f"{line}\n" for line in found)}
+
+    return Sample(
+        events=2,
+        files=written(lines),
+        edited=written(edited),
+        removed=written(edited[:-1]),
+        broken=written([line.replace(*bad) for line in edited[:-1]]),
+    )
+
+
+def text_document(
+    path: str, text: str, events: int, edit: tuple[str, str], removed: str, bad: tuple[str, str]
+) -> Sample:
+    """A sample of one document of text: a part of it is edited, then another removed, then the first broken."""
+    edited = text.replace(*edit)
+    shorter = edited.replace(removed, "")
+    return Sample(
+        events=events,
+        files={path: text},
+        edited={path: edited},
+        removed={path: shorter},
+        broken={path: shorter.replace(*bad)},
+    )
+
+
+def readme() -> Sample:
+    """A source of one file: without it there is nothing, which withdraws nothing."""
+    return Sample(
+        events=1,
+        files={"README.md": README},
+        edited={"README.md": README.replace("Finds", "Shows")},
+        removed={"README.md": None},
+        broken={"README.md": "\n"},
+        broken_events=0,
+        says_removed=False,
+    )
+
+
+def by_name(path: str, wrap: Any) -> Sample:
+    """A sample of sites by their names."""
+    sites = {"One": {"url": "https://one.example/{}"}, "Two": {"urlMain": "https://two.example"}}
+    edited = sites | {"One": {"url": "https://one.example/u/{}"}}
+    return Sample(
+        events=2,
+        files={path: json.dumps(wrap(sites))},
+        edited={path: json.dumps(wrap(edited))},
+        removed={path: json.dumps(wrap({"One": edited["One"]}))},
+        broken={path: json.dumps(wrap({"One": "no site"}))},
+    )
+
+
 def numbered(text: str, path: str, edit: tuple[str, str], **more: Any) -> Sample:
     """A sample of two files whose content and path have an `N`."""
     first, second = ((path.replace("N", str(n)), text.replace("N\n", f"{n}\n", 1)) for n in (1, 2))
@@ -281,4 +431,175 @@ SAMPLES: dict[str, Sample] = {
         lambda found: {"catalogVersion": "2025.08.25", "vulnerabilities": found},
         {"shortDescription": "It lets everybody in."},
     ),
+    "epss": csv_table(
+        "epss_scores-current.csv",
+        [
+            "#model_version:v2025.03.14,score_date:2026-11-26T00:00:00+0000",
+            "cve,epss,percentile",
+            "CVE-2024-10001,0.91234,0.99",
+            "CVE-2024-10002,0.00050,0.10",
+            "CVE-2024-10003,0.30000,0.90",
+        ],
+        ("0.91234", "0.82"),
+        ("0.82", "much"),
+    ),
+    "exploitdb": csv_table(
+        "files_exploits.csv",
+        [
+            "id,file,description,date_published,author,type,platform,port,codes,tags,verified",
+            "1,exploits/a.py,One - Overflow,2020-01-02,A,remote,linux,80,CVE-2020-10001;OSVDB-1,,1",
+            "2,exploits/b.py,Two - Overflow,2020-01-02,A,local,windows,,,,0",
+        ],
+        ("One - Overflow", "One - Heap Overflow"),
+        ("One - Heap Overflow", ""),
+    ),
+    "d3fend": document(
+        "d3fend.json",
+        [
+            {
+                "@id": f"d3f:Analysis{n}",
+                "@type": ["owl:Class"],
+                "rdfs:label": f"Analysis {n}",
+                "d3f:d3fend-id": f"D3-A{n}",
+                "d3f:definition": "Looks at it.",
+                "d3f:synonym": "Looking",
+                "rdfs:subClassOf": {"@id": "d3f:Detect"},
+            }
+            for n in range(3)
+        ],
+        lambda found: {
+            "@graph": [{"@type": "owl:Ontology", "owl:versionInfo": "1.2"}, *found, {"@id": "d3f:File"}]
+        },
+        {"d3f:definition": "Looks at it well."},
+        {"rdfs:label": None},
+    ),
+    "engage": Sample(
+        events=3,
+        files={
+            "Data/json/activity_details.json": json.dumps(ENGAGE),
+            "Data/json/goal_details.json": json.dumps({"EGO0001": {"name": "Expose", "description": "Show it."}}),
+            "Data/json/activities.json": "[]",
+        },
+        edited={"Data/json/goal_details.json": json.dumps({"EGO0001": {"name": "Expose", "description": "See."}})},
+        removed={"Data/json/activity_details.json": json.dumps({"EAC0001": ENGAGE["EAC0001"]})},
+        broken={"Data/json/goal_details.json": "{"},
+    ),
+    "atlas": text_document(
+        "dist/ATLAS.yaml",
+        ATLAS,
+        8,
+        ("Publish less.", "Publish nothing."),
+        "- id: AML.CS0001\n  name: Another\n  summary: So was another.\n",
+        ("  name: A Detector\n", ""),
+    ),
+    "feodo-tracker": document(
+        "ipblocklist.json",
+        [
+            {
+                "ip_address": f"192.0.2.{n}",
+                "port": 443,
+                "status": "online",
+                "hostname": None,
+                "malware": "Bot",
+                "as_name": "NET",
+                "country": "XX",
+                "first_seen": "2026-01-02 03:04:05",
+                "last_online": "2026-11-26",
+            }
+            for n in range(3)
+        ],
+        lambda found: found,
+        {"status": "offline"},
+    ),
+    "urlhaus": document(
+        "json_recent.json",
+        [
+            {
+                "dateadded": "2026-11-26 01:02:03 UTC",
+                "url": f"http://bad.example/{n}",
+                "url_status": "online",
+                "threat": "malware_download",
+                "tags": ["elf"],
+                "urlhaus_link": "https://urlhaus.example/1",
+            }
+            for n in range(3)
+        ],
+        lambda found: {str(n): [item] for n, item in enumerate(found)},
+        {"url_status": "offline"},
+        {"url": None},
+        says_removed=False,
+    ),
+    "threatfox": document(
+        "recent.json",
+        [
+            {
+                "ioc_value": f"192.0.2.{n}:443",
+                "ioc_type": "ip:port",
+                "threat_type": "botnet_cc",
+                "tags": "a,b",
+                "malware_printable": "Bot",
+                "malware_alias": None,
+                "first_seen_utc": "2026-11-26 01:02:03",
+            }
+            for n in range(3)
+        ],
+        lambda found: {str(n): [item] for n, item in enumerate(found)},
+        {"tags": "a,c"},
+        {"ioc_value": ""},
+        says_removed=False,
+    ),
+    "yara-rules": tree(
+        ("malware/one.yar", YARA),
+        ("malware/two.yar", YARA.replace("One", "Three").replace("Two", "Four")),
+        ("Finds it", "Finds all of it"),
+        events=4,
+        removed={"malware/two.yar": YARA.replace("One", "Three").partition("private")[0]},
+        broken={"malware/one.yar": "nothing of a rule"},
+        broken_events=2,
+    ),
+    "wazuh-rules": tree(
+        ("ruleset/rules/1.xml", WAZUH.replace("N00", "100")),
+        ("ruleset/rules/2.xml", WAZUH.replace("N00", "200")),
+        ("Many failed", "Very many failed"),
+        broken={"ruleset/rules/1.xml": "<group"},
+    ),
+    "nmap-scripts": tree(
+        ("scripts/one.nse", NSE),
+        ("scripts/two.nse", NSE),
+        ("Shows the title", "Prints the title"),
+        broken={"scripts/one.nse": "-- nothing"},
+    ),
+    "awesome-osint": text_document(
+        "README.md",
+        AWESOME,
+        3,
+        ("Searches it.", "Finds it."),
+        "* [Two](https://osint.example/3) - Of pictures.\n",
+        ("[One]", f"[ {' ' * 200} ]"),
+    ),
+    "osint-framework": document(
+        "public/arf.json",
+        [
+            {"name": f"Site {n}", "type": "url", "url": f"https://osint.example/{n}", "status": "live"}
+            for n in range(3)
+        ],
+        lambda found: {"name": "OSINT", "children": [{"name": "Search", "type": "folder", "children": found}]},
+        {"status": "down"},
+        {"name": ""},
+    ),
+    "sherlock": by_name("sherlock_project/resources/data.json", lambda sites: {"$schema": "x", **sites}),
+    "maigret": by_name("maigret/resources/data.json", lambda sites: {"sites": sites, "tags": []}),
+    "bellingcat-toolkit": tree(
+        ("gitbook/tools/one/README.md", BELLINGCAT),
+        ("gitbook/tools/two/README.md", BELLINGCAT),
+        ("Finds it", "Shows it"),
+        broken={"gitbook/tools/one/README.md": "no heading"},
+    ),
+    "kali-tools": tree(
+        ("one/index.md", KALI),
+        ("two/index.md", KALI),
+        ("A network mapper", "The network mapper"),
+        broken={"one/index.md": "no front matter"},
+    ),
+    **{name: readme() for name in ("osintagram", "socialpwned", "phoneinfoga", "holehe", "ghunt")},
 }
