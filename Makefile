@@ -36,6 +36,7 @@ check: install ## the checks of CI in addition to the tests: linter, format, typ
 	$(BIN)/python -m tools.json_schemas --check
 	$(BIN)/python -m tools.config_page --check
 	$(BIN)/python -m tools.metrics_page --check
+	$(BIN)/python -m tools.monitoring --check
 
 bench: $(VENV)/.bench ## compare the rates of the ingest path with those of other tools; writes output/benchmarks/ingest.{json,png}
 	$(BIN)/python -m benchmarks.ingest $(ARGS)

@@ -62,6 +62,12 @@ class Settings(BaseSettings):
         description="first of three ports of Faust's web servers, one per role; 0: no web servers",
     )
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0: a free one, printed at start")
+    prometheus_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="port of the Prometheus of `sx9 up --monitoring`; 0: a free one, printed at start",
+    )
     feeds: str = Field(
         "attack-enterprise attack-ics attack-mobile nuclei-templates",
         description="feeds that `sx9 up` fetches, separated by spaces; name=URL-or-path names a source of yours",

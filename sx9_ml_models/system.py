@@ -27,6 +27,8 @@ from streams.local.services import Endpoints, owned_services
 from streams.local.state import make_state_folder
 from streams.settings import Settings
 from sx9_ml_models.decisions import DecisionFollower, describe
+from sx9_ml_models.monitoring import NAME as PROMETHEUS
+from sx9_ml_models.monitoring import prometheus_child, write_targets
 from sx9_ml_models.processes import Children, role_child, running, service_child
 from transport.files import lock, write_atomically
 from transport.kafka import consumer
@@ -91,11 +93,18 @@ def _write_owner(descriptor: int) -> None:
 
 
 def system_children(
-    settings: Settings, started: Sequence[Started], *, fetch: bool, env: Mapping[str, str], lock_fd: int
+    settings: Settings,
+    started: Sequence[Started],
+    *,
+    fetch: bool,
+    env: Mapping[str, str],
+    lock_fd: int,
+    monitoring: bool = False,
 ) -> Children:
     """The child processes of a system, not started yet, each with a port for its metrics; and its services.
 
-    The list of them is written to `run/up.json` in the state folder, for `sx9 status`.
+    The list of them is written to `run/up.json` in the state folder, for `sx9 status`, and their addresses to
+    `monitoring/targets/sx9.json`, for Prometheus.
 
     Args:
         settings: Give the state folder and the first metrics port.
@@ -103,6 +112,10 @@ def system_children(
         fetch: Whether feeds are fetched.
         env: Environment variables of the children that are added to ours.
         lock_fd: The file descriptor from `single_instance`.
+        monitoring: Whether Prometheus is one of them.
+
+    Raises:
+        BadConfiguration: There is no Prometheus on the path.
     """
     commands: dict[str, list[str]] = {name: ["run", name] for name in ROLES}
     commands |= {f"{TRAIN}-{model}": ["run", TRAIN, "--model", model] for model in MODELS}
@@ -117,13 +130,21 @@ def system_children(
         added = {**env, variable: str(port)}
         private = TRAIN not in command  # others may use the models
         children.append(role_child(name, command, log_file, port, added, lock_fd, private=private))
+    if monitoring:
+        port = settings.prometheus_port or free_port(taken)
+        children.append(prometheus_child(settings, port, lock_fd))
+    write_targets(settings, children)
     listed = [{"name": c.name, "metrics_port": c.metrics_port, "log": str(c.log)} for c in children]
     write_atomically(settings.state_dir / "run" / "up.json", json.dumps(listed, indent=2).encode())
     return Children(children, [service_child(one) for one in started])
 
 
-def up(settings: Settings) -> None:
+def up(settings: Settings, *, monitoring: bool = False) -> None:
     """Run the system until it is stopped.
+
+    Args:
+        settings: Of the system.
+        monitoring: Whether to start a Prometheus that scrapes it.
 
     Raises:
         RetryLater, BadConfiguration: Kafka or Neo4j can't be started or used, or the system already runs.
@@ -131,7 +152,9 @@ def up(settings: Settings) -> None:
     with single_instance(settings.state_dir) as lock_fd, owned_services(settings) as owned:
         create_topics(owned.endpoints.kafka_bootstrap, settings.replication_factor)
         fetch = settings.fetch_interval_s > 0
-        children = system_children(settings, owned.started, fetch=fetch, env={}, lock_fd=lock_fd)
+        children = system_children(
+            settings, owned.started, fetch=fetch, env={}, lock_fd=lock_fd, monitoring=monitoring
+        )
         with running(children):
             _announce(owned.endpoints, children, settings.bind)
             _follow(owned.endpoints, children)
@@ -140,7 +163,8 @@ def up(settings: Settings) -> None:
 def _announce(endpoints: Endpoints, children: Children, bind: str) -> None:
     log.info("Kafka %s, Neo4j %s", endpoints.kafka_bootstrap, endpoints.neo4j_uri)
     for child in children.all:
-        log.info("%s: http://%s:%d/metrics, log %s", child.name, bind, child.metrics_port, child.log)
+        page = "" if child.name == PROMETHEUS else "metrics"
+        log.info("%s: http://%s:%d/%s, log %s", child.name, bind, child.metrics_port, page, child.log)
     log.info("up; Ctrl-C stops it, `sx9 status` in another terminal shows its state")
 
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from sx9_ml_models.cli.options import example, new_app
 
 app = new_app()
 
 
 @app.command(epilog=example("SX9_KAFKA_BOOTSTRAP=broker:9092 sx9 up"))
-def up() -> None:
+def up(
+    monitoring: Annotated[
+        bool, typer.Option("--monitoring", help="Start a Prometheus as well, with the alert rules.")
+    ] = False,
+) -> None:
     """Run the whole system on this machine until Ctrl-C.
 
     Starts Kafka and Neo4j (unless SX9_KAFKA_BOOTSTRAP and SX9_NEO4J_URI name yours), the stream processors, one
-    trainer per model, and the fetchers.
+    trainer per model, and the fetchers. With --monitoring also Prometheus; `docs/operations.md` has the rest.
     """
     from streams.settings import load_settings
     from sx9_ml_models import system
 
-    system.up(load_settings())
+    system.up(load_settings(), monitoring=monitoring)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,10 @@ BACKGROUND = ("/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh")
 """Put before a command, it ignores SIGINT, as a shell does for a job that it starts in the background."""
 TIMEOUT_S = 900.0
 """Longest wait of a test, seconds: no machine is that busy."""
-NAMES = {"journal", "graph", "fold", *(f"train-{model}" for model in MODELS)}
+MONITORING = ["--monitoring"] if shutil.which("prometheus") else []
+"""A system has a Prometheus where the machine has one."""
+SCRAPED = {"journal", "graph", "fold", *(f"train-{model}" for model in MODELS)}
+NAMES = SCRAPED | ({"prometheus"} if MONITORING else set())
 
 
 class Up:
@@ -34,7 +38,7 @@ class Up:
         self.log = folder / "up.log"
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
-                [*BACKGROUND, *self._command("up")],
+                [*BACKGROUND, *self._command("up", *MONITORING)],
                 env=os.environ | {"SX9_FETCH_INTERVAL_S": "0"},
                 stdout=out,
                 stderr=out,
@@ -88,6 +92,14 @@ def until(done: Callable[[], bool], what: str) -> None:
         time.sleep(0.3)
 
 
+def scraped(up: Up) -> set[str]:
+    """The processes that Prometheus reaches."""
+    (port,) = (p["metrics_port"] for p in up.status()["processes"] if p["name"] == "prometheus")
+    query = "http://127.0.0.1:{}/api/v1/query?query=up%7Bjob%3D%22sx9%22%7D%20%3D%3D%201"
+    with urllib.request.urlopen(query.format(port)) as answer:
+        return {one["metric"]["process"] for one in json.load(answer)["data"]["result"]}
+
+
 def all_gone(processes: list[psutil.Process]) -> bool:
     """Whether none of them runs."""
     return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
@@ -115,7 +127,9 @@ def test_a_process_that_exits_is_restarted_and_all_stop_at_sigterm(up: Up) -> No
     until(up.is_up, "all to answer again")
     for process in up.status()["processes"]:
         text = urllib.request.urlopen(f"http://127.0.0.1:{process['metrics_port']}/metrics").read().decode()
-        assert "# TYPE sx9_" in text
+        assert ("# TYPE sx9_" in text) == (process["name"] in SCRAPED)
+    if MONITORING:
+        until(lambda: scraped(up) == SCRAPED, "Prometheus to reach every process")
     asked = up.sx9("retrain", "--reason", "a test", "--json")
     assert json.loads(asked.stdout)["reason"] == "a test"
     processes = up.family()

@@ -1,0 +1,86 @@
+"""Prometheus beside the system: the targets that it scrapes, and Prometheus itself as a child process.
+
+.sx9/monitoring/targets/sx9.json     the processes of `sx9 up`, always kept current
+.sx9/monitoring/*.yml, data/         configuration, rules and samples of the Prometheus that `sx9 up` starts
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import deploy.prometheus
+from schemas.errors import BadConfiguration
+from streams.local import supervisor
+from streams.settings import Settings
+from sx9_ml_models.processes import GRACE_S, Child
+from transport.files import write_atomically
+
+CONFIGURATION = Path(deploy.prometheus.__path__[0])
+NAME = "prometheus"
+RETENTION = "90d"
+"""How long Prometheus keeps samples: long enough to see several retrains of each model."""
+HOW_TO_GET_IT = (
+    "there is no `prometheus` on the path: on Debian and Ubuntu `apt-get install prometheus`, elsewhere take the "
+    "binary from prometheus.io; or run your own with the rules and targets that docs/operations.md names; or start "
+    "without --monitoring"
+)
+
+
+def write_targets(settings: Settings, children: Sequence[Child]) -> Path:
+    """Write the addresses of processes for the file discovery of Prometheus.
+
+    Args:
+        settings: Give the folder, and the address that the processes listen on.
+        children: The processes.
+
+    Returns:
+        The file.
+    """
+    path = _folder(settings) / "targets" / "sx9.json"
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    host = "127.0.0.1" if settings.bind in ("", "0.0.0.0") else settings.bind
+    groups = [
+        {"targets": [f"{host}:{child.metrics_port}"], "labels": {"process": child.name}}
+        for child in children
+        if child.name != NAME
+    ]
+    write_atomically(path, json.dumps(groups, indent=1).encode())
+    return path
+
+
+def prometheus_child(settings: Settings, port: int, lock_fd: int) -> Child:
+    """Prometheus, not started yet, with the configuration and rules of this project.
+
+    Args:
+        settings: Give the folder of its configuration and samples.
+        port: Of its web pages and its own metrics.
+        lock_fd: File descriptor that stays open until it has ended.
+
+    Raises:
+        BadConfiguration: It is not on the path; the message says how to get it.
+    """
+    program = shutil.which(NAME)
+    if program is None:
+        raise BadConfiguration(HOW_TO_GET_IT)
+    folder = _folder(settings)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for file in CONFIGURATION.glob("*.yml"):
+        write_atomically(folder / file.name, file.read_bytes())
+    command = [
+        program,
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--storage.tsdb.retention.time={RETENTION}",
+        f"--web.listen-address={settings.bind}:{port}",
+    ]
+    log = settings.logs_dir / f"{NAME}.log"
+    launch = partial(supervisor.launch, command, log, grace_s=GRACE_S, pass_fds=(lock_fd,))
+    return Child(NAME, launch, log, port)
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.state_dir.absolute() / "monitoring"

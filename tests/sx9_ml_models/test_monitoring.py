@@ -1,0 +1,92 @@
+"""Prometheus beside the system: the targets are those of its processes, and a real Prometheus scrapes them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.errors import BadConfiguration
+from streams.local.machine import free_port
+from streams.settings import Settings
+from sx9_ml_models.monitoring import prometheus_child, write_targets
+from sx9_ml_models.processes import Child, Children, role_child, running
+from tests.deploy.queries import all_queries
+from tests.flow.roles import until
+from transport.metrics import serve_metrics
+
+
+def settings(path: Path, **more: Any) -> Settings:
+    return Settings(state_dir=path / "state", **more)
+
+
+def child(name: str, port: int) -> Child:
+    return role_child(name, [], Path("unused.log"), port, {}, None)
+
+
+def test_the_targets_are_the_processes_with_their_ports(tmp_path: Path) -> None:
+    file = write_targets(settings(tmp_path, bind="0.0.0.0"), [child("fold", 9001), child("prometheus", 9002)])
+    assert json.loads(file.read_text()) == [{"targets": ["127.0.0.1:9001"], "labels": {"process": "fold"}}]
+
+
+def test_without_a_prometheus_the_error_says_how_to_get_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BadConfiguration, match=r"apt-get install prometheus.*without --monitoring"):
+        prometheus_child(settings(tmp_path), 9090, 0)
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path) -> Iterator[str]:
+    """The address of a Prometheus that scrapes this process, which has the metrics of every process."""
+    if not shutil.which("prometheus"):
+        pytest.skip("prometheus is not on the path: install it to run this")
+    server, thread = serve_metrics("test", 0, "127.0.0.1", {"state": tmp_path})
+    port = free_port(set())
+    reader, writer = os.pipe()
+    own = settings(tmp_path)
+    write_targets(own, [child("fold", server.server_port)])
+    try:
+        with running(Children([prometheus_child(own, port, reader)])):
+            yield f"http://127.0.0.1:{port}/api/v1"
+    finally:
+        for descriptor in (reader, writer):
+            os.close(descriptor)
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def asked(address: str, **parameters: str) -> Any:
+    """The answer of Prometheus; None while it does not answer."""
+    try:
+        with urllib.request.urlopen(f"{address}?{urllib.parse.urlencode(parameters)}", timeout=10) as answer:
+            return json.load(answer)["data"]
+    except OSError:
+        return None
+
+
+def values(address: str, query: str) -> list[Any]:
+    return (asked(f"{address}/query", query=query) or {"result": []})["result"]
+
+
+def test_a_real_prometheus_scrapes_the_targets_loads_the_rules_and_answers_every_query(prometheus: str) -> None:
+    until(lambda: values(prometheus, 'up{job="sx9", process="fold"} == 1'), "the first scrape")
+    (free,) = values(prometheus, 'sx9_disk_free_bytes{folder="state", process="fold"}')
+    assert float(free["value"][1]) > 0
+    groups = asked(f"{prometheus}/rules")["groups"]
+    rules = {rule["name"] for group in groups for rule in group["rules"]}
+    queries = all_queries()
+    assert rules <= queries.keys()
+    assert len(rules) > 20
+    for where, query in queries.items():
+        answer = asked(f"{prometheus}/query", query=query)
+        assert answer is not None, where

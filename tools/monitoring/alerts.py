@@ -1,0 +1,161 @@
+"""The alert rules. Each has a section in `docs/operations.md`: what it means, what to look at, what to type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+HIGHER_IS_BETTER = "micro_f1|macro_f1|recall_at_20|ndcg_at_20|token_accuracy|bits_saved"
+"""The metrics that the gate compares; others are only shown."""
+RUNBOOK = "docs/operations.md"
+
+Severity = Literal["warning", "critical"]
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One alert rule.
+
+    Attributes:
+        name: Also the heading of its section in the runbook.
+        expr: PromQL; the alert is pending for each series that it returns.
+        hold: How long it must return the series before the alert fires (`for`).
+        severity: `critical`: events or models stand still. `warning`: look at it this week.
+        summary: One sentence; `{{ $labels.model }}` and the like are replaced.
+    """
+
+    name: str
+    expr: str
+    hold: str
+    severity: Severity
+    summary: str
+
+
+def grown(counter: str, window: str, by: str) -> str:
+    """By how much a counter grew within a time, also if its series is younger than that.
+
+    `increase` does not see the first value of a series, and a counter with labels has no series before that.
+    """
+    new = f"({counter} unless {counter} offset {window})"
+    return f"(sum by ({by}) ({new}) or sum by ({by}) (increase({counter}[{window}])))"
+
+
+ALERTS: tuple[Alert, ...] = (
+    Alert(
+        "FeedSilent",
+        "time() - sx9_fetch_last_success_timestamp_seconds > 3 * sx9_fetch_interval_seconds",
+        "5m",
+        "warning",
+        "{{ $labels.feed }} was last fetched completely {{ $value | humanizeDuration }} ago.",
+    ),
+    Alert(
+        "FeedFailing",
+        f"{grown('sx9_fetch_failures_total', '6h', 'feed')} >= 2",
+        "0m",
+        "warning",
+        "Fetching {{ $labels.feed }} failed {{ $value | humanize }} times in 6 hours.",
+    ),
+    Alert(
+        "DeadLettersRising",
+        f"{grown('sx9_events_rejected_total', '1h', 'feed, reason')} > 0",
+        "0m",
+        "warning",
+        "{{ $labels.feed }} rejected {{ $value | humanize }} items in an hour: {{ $labels.reason }}.",
+    ),
+    Alert(
+        "RoleLagging",
+        "sx9:consumer_lag_messages:sum > 1000",
+        "15m",
+        "warning",
+        "{{ $labels.role }} is {{ $value | humanize }} messages behind.",
+    ),
+    Alert(
+        "ProcessDown",
+        'up{job="sx9"} == 0',
+        "2m",
+        "critical",
+        "{{ $labels.process }} does not answer at {{ $labels.instance }}.",
+    ),
+    Alert(
+        "BrokerOrGraphAway",
+        "sum by (role) (increase(sx9_batch_retries_total[10m])) > 3",
+        "5m",
+        "critical",
+        "{{ $labels.role }} repeats its batch because Kafka or Neo4j does not answer.",
+    ),
+    Alert(
+        "JournalClockStopped",
+        "time() - sx9_journal_clock_timestamp_seconds > 900",
+        "5m",
+        "critical",
+        "The journal of {{ $labels.model }} has had no tick for {{ $value | humanizeDuration }}.",
+    ),
+    Alert(
+        "WindowStuck",
+        "sx9_journal_clock_timestamp_seconds - sx9_open_window_first_example_timestamp_seconds"
+        " > 1.1 * sx9_window_limit_seconds",
+        "15m",
+        "warning",
+        "The open window of {{ $labels.model }} is {{ $value | humanizeDuration }} old and was not closed.",
+    ),
+    Alert(
+        "DriftWithoutRetrain",
+        "sx9_drift_distance >= sx9_drift_threshold and on (model)"
+        " time() - sx9_last_trigger_timestamp_seconds > 86400 + sx9_trigger_cooldown_seconds",
+        "1h",
+        "warning",
+        'The drift of {{ $labels.model }} is {{ printf "%.2f" $value }}, and there was no retrain for a day.',
+    ),
+    Alert(
+        "TriggerUnanswered",
+        "sx9_trigger_unanswered == 1 and time() - sx9_last_trigger_timestamp_seconds > 3600"
+        " unless on (model) sx9_training_in_progress == 1",
+        "10m",
+        "critical",
+        "The latest trigger of {{ $labels.model }} has no answer, and no run is in progress.",
+    ),
+    Alert(
+        "GateRefusing",
+        "max by (model) (sx9_refusals_in_a_row) >= 3",
+        "0m",
+        "warning",
+        "{{ $value | humanize }} versions of {{ $labels.model }} in a row were refused.",
+    ),
+    Alert(
+        "TrainerFailing",
+        f"max by (model) (sx9_training_faults) >= 2 or {grown('sx9_training_failures_total', '6h', 'model')} >= 3",
+        "0m",
+        "critical",
+        "Runs of {{ $labels.model }} fail: {{ $value | humanize }} times.",
+    ),
+    Alert(
+        "ChampionTooOld",
+        "max by (model) (time() - sx9_champion_promotion_timestamp_seconds)"
+        ' > on (model) 2 * max by (model) (sx9_rule_limit{rule="staleness"})',
+        "1h",
+        "warning",
+        "The version of {{ $labels.model }} that serves is {{ $value | humanizeDuration }} old.",
+    ),
+    Alert(
+        "Forgetting",
+        f'sx9:evaluation_gain:delta{{split="old", metric=~"{HIGHER_IS_BETTER}"}}'
+        " < -0.05 and on (model) sx9_gate_checks_failed == 0",
+        "0m",
+        "warning",
+        '{{ $labels.model }} forgets: {{ $labels.task }} {{ $labels.metric }} {{ printf "%+.2f" $value }}.',
+    ),
+    Alert(
+        "VersionsNotRebuildable",
+        "min by (topic) (sx9_topic_retention_seconds) < Inf",
+        "0m",
+        "warning",
+        "Kafka deletes the records of {{ $labels.topic }} after {{ $value | humanizeDuration }}.",
+    ),
+    Alert(
+        "DiskFilling",
+        "sx9:disk_free:ratio < 0.05 or predict_linear(sx9_disk_free_bytes[6h], 86400) < 0",
+        "15m",
+        "critical",
+        "The disk of the folder {{ $labels.folder }} is nearly full, or will be within a day.",
+    ),
+)

@@ -1,0 +1,268 @@
+"""The dashboards: overview, retraining, feeds, streams, models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tools.monitoring.panels import DATASOURCE, Json, bar_gauge, laid_out, query, stat, table, time_series
+
+OF_MODEL = '{model=~"$model"}'
+OF_TASK = "{{model}} {{task}} {{metric}}"
+OF_FEED = '{feed=~"$feed"}'
+
+
+def dashboards() -> dict[str, Json]:
+    """Name -> dashboard."""
+    return {
+        "overview": _dashboard("overview", "Overview", _overview(), ()),
+        "retraining": _dashboard("retraining", "Retraining", _retraining(), ("model",)),
+        "feeds": _dashboard("feeds", "Feeds", _feeds(), ("feed",)),
+        "streams": _dashboard("streams", "Streams", _streams(), ()),
+        "models": _dashboard("models", "Models", _models(), ("model",)),
+    }
+
+
+def _overview() -> list[Json]:
+    return [
+        stat("Processes that answer", "short", query('sum(up{job="sx9"})', "up"),
+             query('count(up{job="sx9"})', "all"), help_text="Below all: see the alert ProcessDown."),
+        table("Alerts", "short", 'ALERTS{alertstate="firing"}',
+              columns=("alertname", "severity", "model", "feed", "role"),
+              help_text="What fires now. Each alert has a section in the runbook."),
+        stat("Champions", "short", query("sx9_model_version_info", "{{model}} {{version}}"),
+             help_text="The version of each model that serves."),
+        stat("Feeds: since the last complete fetch", "s",
+             query("time() - sx9_fetch_last_success_timestamp_seconds", "{{feed}}"),
+             help_text="Three fetch intervals and more: the alert FeedSilent."),
+        time_series("Events published", "ops",
+                    query("sum by (feed) (rate(sx9_events_published_total[$__rate_interval]))", "{{feed}}"),
+                    help_text="Events of each feed that the broker acknowledged, per second."),
+        time_series("Lag of the roles", "short", query("sx9:consumer_lag_messages:sum", "{{role}}"),
+                    help_text="Messages that a role has not processed yet."),
+        bar_gauge("Open windows", "percentunit", query("sx9:window_fill:ratio", "{{model}}"),
+                  help_text="Full windows close. How near a retrain is, says the dashboard Retraining."),
+        stat("Since the latest retrain", "s",
+             query("time() - sx9_last_trigger_timestamp_seconds", "{{model}}"),
+             help_text="Time since the latest decision to retrain."),
+        bar_gauge("Disks", "percentunit", query("1 - sx9:disk_free:ratio", "{{process}} {{folder}}"),
+                  help_text="Used part of the disks that have the state and the models."),
+    ]  # fmt: skip
+
+
+def _retraining() -> list[Json]:
+    return [
+        bar_gauge("Open window", "percentunit", query(f"sx9:window_fill:ratio{OF_MODEL}", "{{model}}"),
+                  help_text="Training examples in the open window, against the number at which it closes."),
+        bar_gauge("Rules against their limits", "percentunit",
+                  query(f"sx9:rule:ratio{OF_MODEL}", "{{model}} {{rule}}"),
+                  help_text="A rule at 100 % asks for a retrain: volume, drift, taxonomy, staleness, manual."),
+        time_series("Drift and its threshold", "percentunit",
+                    query(f"sx9_drift_distance{OF_MODEL}", "{{model}} {{statistic}}"),
+                    query(f"sx9_drift_threshold{OF_MODEL}", "{{model}} threshold"),
+                    help_text="Distance of the labels of recent examples from those of the champion."),
+        time_series("Pending examples", "short", query(f"sx9_pending_examples{OF_MODEL}", "{{model}}"),
+                    help_text="Examples that came and that no champion was trained on."),
+        time_series("Oldest pending example", "s", query(f"sx9:pending_age_seconds:max{OF_MODEL}", "{{model}}"),
+                    help_text="How long the oldest example waits to be learnt."),
+        stat("Since the latest retrain", "s",
+             query(f"time() - sx9_last_trigger_timestamp_seconds{OF_MODEL}", "{{model}}"),
+             query(f"time() - sx9_last_answer_timestamp_seconds{OF_MODEL}", "{{model}} {{outcome}}"),
+             help_text="Time since the latest trigger, and since the latest promotion and refusal."),
+        time_series("Why it retrained", "short",
+                    query(_increase("sx9_triggers_total", "model, reason", OF_MODEL),
+                          "{{model}} {{reason}}"),
+                    help_text="Triggers by reason."),
+        time_series("Better than before?", "percentunit",
+                    query('sx9:evaluation_gain:delta{model=~"$model", split="holdout"}', OF_TASK),
+                    help_text="Scores of the latest version less those of its parent.", limit=0),
+        table("What the gate refused and why", "percentunit", f"sx9_gate_check_shortfall{OF_MODEL}",
+              columns=("model", "check"),
+              help_text="Checks that the latest version failed, and by how much."),
+        stat("Refusals in a row", "short", query(f"sx9_refusals_in_a_row{OF_MODEL}", "{{model}}"), red_from=3,
+             help_text="Since the latest promotion."),
+        bar_gauge("Run in progress", "percentunit",
+                  query(f"sx9:run_progress:ratio{OF_MODEL}", "{{model}} {{phase}}"),
+                  help_text="Steps of each phase that are done. Empty: no run."),
+        time_series("Loss, and time left", "short", query(f"sx9_training_loss{OF_MODEL}", "{{model}} loss"),
+                    query(f"sx9_training_left_seconds{OF_MODEL}", "{{model}} {{phase}}, seconds left"),
+                    help_text="Of the run in progress."),
+    ]  # fmt: skip
+
+
+def _feeds() -> list[Json]:
+    return [
+        stat("Since the last complete fetch", "s",
+             query(f"time() - sx9_fetch_last_success_timestamp_seconds{OF_FEED}", "{{feed}}"),
+             help_text="Three fetch intervals and more: the alert FeedSilent."),
+        time_series("Events by kind of change", "short",
+                    query(_increase("sx9_events_published_total", "feed, kind", OF_FEED),
+                          "{{feed}} {{kind}}"),
+                    help_text="What each fetch published."),
+        time_series("Failures", "short",
+                    query(_increase("sx9_fetch_failures_total", "feed, error", OF_FEED),
+                          "{{feed}} {{error}}"),
+                    help_text="Fetches that ended in an error."),
+        time_series("Dead letters", "short",
+                    query(_increase("sx9_events_rejected_total", "feed, reason", OF_FEED),
+                          "{{feed}} {{reason}}"),
+                    help_text="Items that can't be used, by reason."),
+        table("Dead letters by reason", "short", f"sum by (feed, reason) (sx9_events_rejected_total{OF_FEED})",
+              columns=("feed", "reason"), help_text="Since each process started."),
+        time_series("Duration of a fetch", "s",
+                    query(f"sum by (feed) (rate(sx9_fetch_duration_seconds_sum{OF_FEED}[$__rate_interval]))"
+                          f" / sum by (feed) (rate(sx9_fetch_duration_seconds_count{OF_FEED}[$__rate_interval]))",
+                          "{{feed}}"),
+                    help_text="Mean duration of a fetch."),
+    ]  # fmt: skip
+
+
+def _streams() -> list[Json]:
+    return [
+        time_series("Messages processed", "ops",
+                    query("sum by (role) (rate(sx9_messages_processed_total[$__rate_interval]))", "{{role}}"),
+                    help_text="Messages that were written durably, per second."),
+        time_series("Lag by partition", "short",
+                    query("max by (role, topic, partition) (sx9_consumer_lag_messages)",
+                          "{{role}} {{topic}}/{{partition}}"),
+                    help_text="Messages not processed yet, also of partitions that no worker reads."),
+        time_series("Duration of a batch, 95 %", "s",
+                    query("histogram_quantile(0.95, sum by (role, le)"
+                          " (rate(sx9_batch_duration_seconds_bucket[$__rate_interval])))", "{{role}}"),
+                    help_text="19 of 20 batches take less."),
+        time_series("Batches repeated", "short",
+                    query(_increase("sx9_batch_retries_total", "role"), "{{role}}"),
+                    help_text="Kafka or Neo4j did not answer."),
+        time_series("Records passed over", "short",
+                    query(_increase("sx9_records_passed_over_total", "topic, reason"),
+                          "{{topic}} {{reason}}"),
+                    help_text="Messages on our topics that hold no record of ours."),
+        stat("Retention of the topics", "s", query("min by (topic) (sx9_topic_retention_seconds)", "{{topic}}"),
+             help_text="Infinite: every version can be rebuilt for ever."),
+        time_series("Time since the latest tick", "s",
+                    query("time() - sx9_journal_clock_timestamp_seconds", "{{model}}"),
+                    help_text="Without ticks no window ages and no cool-down ends."),
+        time_series("Memory of the processes", "bytes",
+                    query('process_resident_memory_bytes{job="sx9"}', "{{process}}"),
+                    help_text="Resident memory."),
+        time_series("Processor time of the processes", "percentunit",
+                    query('rate(process_cpu_seconds_total{job="sx9"}[$__rate_interval])', "{{process}}"),
+                    help_text="1 is one core."),
+    ]  # fmt: skip
+
+
+def _models() -> list[Json]:
+    return [
+        stat("Version that serves", "short", query(f"sx9_model_version_info{OF_MODEL}", "{{model}} {{version}}"),
+             help_text="The champion."),
+        stat("Age of the champion", "s", query(f"sx9:champion_age_seconds:max{OF_MODEL}", "{{model}}"),
+             help_text="Time since its promotion."),
+        stat("From event to serving", "s", query(f"sx9_event_to_serving_seconds{OF_MODEL}", "{{model}}"),
+             help_text="From its newest event to its promotion."),
+        time_series("Scores on all holdout examples", "percentunit",
+                    query('sx9_evaluation_score{model=~"$model", split="holdout"}', OF_TASK),
+                    help_text="Of the latest version, whether it serves or not."),
+        time_series("Scores on old examples", "percentunit",
+                    query('sx9_evaluation_score{model=~"$model", split="old"}', OF_TASK),
+                    query('sx9_parent_evaluation_score{model=~"$model", split="old"}',
+                          f"{OF_TASK}, parent"),
+                    help_text="Below the parent: it forgets."),
+        time_series("Scores of the champion on what was new", "percentunit",
+                    query('sx9_parent_evaluation_score{model=~"$model", split="prequential"}',
+                          OF_TASK),
+                    help_text="Before a version was trained on it (prequential)."),
+        time_series("Answers", "short",
+                    query(_increase("sx9_triggers_answered_total", "model, outcome", OF_MODEL),
+                          "{{model}} {{outcome}}"),
+                    help_text="Promotions and refusals."),
+        time_series("Failed runs", "short",
+                    query(_increase("sx9_training_failures_total", "model, error", OF_MODEL),
+                          "{{model}} {{error}}"),
+                    query(f"sx9_training_faults{OF_MODEL}", "{{model}} faults in a row"),
+                    help_text="Faults of the machine are repeated and are no answers."),
+        time_series("Duration of a run", "s",
+                    query(f"sum by (model) (rate(sx9_training_duration_seconds_sum{OF_MODEL}[$__range]))"
+                          f" / sum by (model) (rate(sx9_training_duration_seconds_count{OF_MODEL}[$__range]))",
+                          "{{model}}"),
+                    help_text="Mean over the time range."),
+    ]  # fmt: skip
+
+
+def _increase(counter: str, by: str, selector: str = "") -> str:
+    return f"sum by ({by}) (increase({counter}{selector}[$__rate_interval]))"
+
+
+def _dashboard(name: str, title: str, panels: Sequence[Json], variables: Sequence[str]) -> Json:
+    return {
+        "uid": f"sx9-{name}",
+        "title": f"sx9 {title}",
+        "tags": ["sx9"],
+        "schemaVersion": 39,
+        "version": 1,
+        "editable": False,
+        "timezone": "browser",
+        "refresh": "30s",
+        "time": {"from": "now-24h", "to": "now"},
+        "templating": {"list": [*map(_variable, variables), _RUNBOOK]},
+        "annotations": {"list": [*_ANNOTATIONS] if "model" in variables else []},
+        "links": [_LINK_DASHBOARDS, _LINK_RUNBOOK],
+        "panels": laid_out(panels),
+    }
+
+
+_SERIES_WITH = {"model": "sx9_open_window_examples", "feed": "sx9_fetch_interval_seconds"}
+"""Variable -> a series that has all its values."""
+
+
+def _variable(name: str) -> Json:
+    """A list of the values of a label, several or all of which can be chosen."""
+    return {
+        "name": name,
+        "type": "query",
+        "datasource": dict(DATASOURCE),
+        "query": {"query": f"label_values({_SERIES_WITH[name]}, {name})", "refId": "A"},
+        "refresh": 2,
+        "multi": True,
+        "includeAll": True,
+        "allValue": ".*",
+        "current": {"text": "All", "value": "$__all"},
+        "sort": 1,
+    }
+
+
+def _annotation(name: str, color: str, series: str) -> Json:
+    """Marks at the times that are the values of a series, in seconds."""
+    return {
+        "name": name,
+        "datasource": dict(DATASOURCE),
+        "enable": True,
+        "iconColor": color,
+        "expr": f"{series} * 1000",
+        "useValueForTime": True,
+        "titleFormat": f"{name} of {{{{model}}}}",
+        "step": "60s",
+    }
+
+
+_ANNOTATIONS = (
+    _annotation("Retrain", "blue", f"sx9_last_trigger_timestamp_seconds{OF_MODEL}"),
+    _annotation("Promotion", "green", 'sx9_last_answer_timestamp_seconds{model=~"$model", outcome="promoted"}'),
+    _annotation("Refusal", "red", 'sx9_last_answer_timestamp_seconds{model=~"$model", outcome="refused"}'),
+)
+_RUNBOOK_URL = "/public/sx9/operations.md"
+"""Where docker-compose.yml puts the runbook. The variable can be set to the address of another copy."""
+_RUNBOOK = {
+    "name": "runbook",
+    "type": "constant",
+    "hide": 2,
+    "query": _RUNBOOK_URL,
+    "current": {"text": _RUNBOOK_URL, "value": _RUNBOOK_URL},
+}
+_LINK_DASHBOARDS = {
+    "type": "dashboards",
+    "title": "sx9",
+    "tags": ["sx9"],
+    "asDropdown": False,
+    "includeVars": True,
+    "keepTime": True,
+}
+_LINK_RUNBOOK = {"type": "link", "title": "Runbook", "url": "${runbook}", "icon": "doc", "targetBlank": True}
