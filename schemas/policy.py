@@ -54,6 +54,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         rehearsal_examples: Largest number of older examples in a training run, at most `MAX_SAMPLE`.
         holdout_examples: Largest number of holdout examples of each kind (old, recent) in a trigger, at most
             `MAX_SAMPLE`.
+        run_examples: Largest number of new examples in a run, in whole windows; the rest stays pending for the
+            next. After refusals in a row, a run takes the refused ones again and as many more. 0: no bound, as in
+            older records.
+        backlog_cooldown_s: Least time in seconds between two triggers of which the second takes what the first left
+            pending.
         seed: Seed of the rehearsal sample and of the training run.
         gate: The tolerances of the gate.
         recipe: Field -> value of the configuration of the recipe, as `schemas.recipes.base.recipe_values` gives
@@ -76,6 +81,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     reservoir: int = 4_096
     rehearsal_examples: int = 500
     holdout_examples: int = 500
+    run_examples: int = 0
+    backlog_cooldown_s: float = 0.0
     seed: int = 17
     gate: GateLimits = GateLimits()
     recipe: dict[str, Any] = {}
@@ -93,7 +100,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
                 raise BadConfiguration(f"policy {name}={getattr(self, name)}: must be at least 1")
         for name in (
             "window_age_s", "champion_age_s", "staleness_examples", "cooldown_s", "drift_min_support",
-            "taxonomy_examples", "rehearsal_examples", "holdout_examples",
+            "taxonomy_examples", "rehearsal_examples", "holdout_examples", "run_examples", "backlog_cooldown_s",
         ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise BadConfiguration(f"policy {name}={getattr(self, name)}: must not be negative")
@@ -106,7 +113,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
                 "must be 0 <= drift_rearm <= drift_threshold <= 1"
             )
         for small, large, why in _AT_MOST:
-            if getattr(self, small) > getattr(self, large):
+            if getattr(self, small) > getattr(self, large) and (large, self.run_examples) != ("run_examples", 0):
                 raise BadConfiguration(
                     f"policy {small}={getattr(self, small)}, {large}={getattr(self, large)}: these contradict each "
                     f"other: {why}; lower {small} or raise {large}"
@@ -117,6 +124,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 _AT_MOST = (
     ("drift_min_support", "drift_window", "drift is measured over no more examples than the window has"),
     ("rehearsal_examples", "reservoir", "the fold keeps no more keys than the reservoir has"),
+    ("window_examples", "run_examples", "a run takes whole windows"),
     ("holdout_examples", "reservoir", "the fold keeps no more keys than the reservoir has"),
 )
 """Field that must not be more than another, and why."""

@@ -39,7 +39,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         spans: Windows with offsets and content digests.
         rehearsal: Journal offsets of the rehearsal sample.
         examples_trained: Number of training examples (current examples of the windows, plus rehearsal).
-        examples_left_out: Number of examples of the windows above the limit of the run, left out by a sample.
+        examples_left_out: Number of new examples above the limit of a batch call, left out by a sample.
+        examples_dropped: Why a training example of the windows was not trained on -> how many: `superseded` or
+            `retracted` before its turn, `holdout-text`: the holdout has the same text.
         newest_event_ms: Broker time of the newest training example.
         config: The resolved training configuration, seed and thread count included.
         processes: Number of processes of the run; the weights depend on it.
@@ -69,6 +71,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rehearsal: tuple[int, ...] = ()
     examples_trained: int = 0
     examples_left_out: int = 0
+    examples_dropped: dict[str, int] = {}
     newest_event_ms: int = 0
     config: dict[str, Any] = {}
     processes: int = 1

@@ -14,7 +14,7 @@ import msgspec
 from schemas.policy import GateLimits
 
 ClosedBy = Literal["volume", "age", "manual", "trigger"]
-Reason = Literal["volume", "drift", "taxonomy", "staleness", "manual"]
+Reason = Literal["volume", "drift", "taxonomy", "staleness", "manual", "backlog"]
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -79,7 +79,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         parent: The champion to start from, empty for the first version.
         spans: The consecutive windows to train on, oldest first.
         rehearsal: Journal offsets of older training examples to add; none of them is superseded.
-        holdout_old, holdout_recent: Journal offsets of the holdout: from before the first span, and from the spans.
+        holdout_old, holdout_recent: Journal offsets of the holdout: from before the first span, and since then.
         labels: Labels known after this trigger, sorted.
         seed: Seed of the training run.
         gate: The tolerances of the gate; None in older records: the defaults.

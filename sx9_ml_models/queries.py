@@ -223,6 +223,7 @@ def _version(manifest: Manifest, champion: str | None) -> dict[str, Any]:
         "end": manifest.spans[-1].end if manifest.spans else 0,
         "examples": manifest.examples_trained,
         "left_out": manifest.examples_left_out,
+        "dropped": manifest.examples_dropped,
         "holdout_examples": sum(s.examples for s in of_split(manifest.evaluation, HOLDOUT).values()),
         "evaluation": msgspec.to_builtins(summary(manifest.evaluation)),
         "parent_evaluation": msgspec.to_builtins(summary(manifest.parent_evaluation)),

@@ -117,7 +117,7 @@ def version(manifest: Manifest, serves: bool, folder: str) -> None:
         ("trigger", f"{manifest.trigger} ({manifest.reason})"),
         ("windows", ", ".join(f"{s.start}-{s.end}" for s in manifest.spans)),
         ("examples", f"{manifest.examples_trained}, {len(manifest.rehearsal)} of them rehearsed; "
-                     f"{manifest.examples_left_out} left out"),
+                     f"{manifest.examples_left_out} left out; dropped: {manifest.examples_dropped or 'none'}"),
         ("taxonomies", ", ".join(manifest.taxonomies)),
         ("made", f"{day(manifest.created_ms)} in {manifest.seconds:.0f} s on {manifest.machine}"),
         ("phases", ", ".join(f"{name} {took.seconds:.1f} s" for name, took in manifest.phases.items())),

@@ -159,6 +159,7 @@ def _moved_variables() -> dict[str, str]:
             f"{variable_prefix(model)}{former}".upper(): f"`{name}` in [{model}.recipe] of the policy file"
             for former, name in names.items()
         }
+        moved[f"{variable_prefix(model)}MAX_EXAMPLES"] = f"`run_examples` in [{model}] of the policy file"
     return moved
 
 

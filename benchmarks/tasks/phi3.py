@@ -18,6 +18,7 @@ from benchmarks.rows import Row, Setup
 from schemas.encoding import EncodedEvent
 from schemas.events import Relationship, Technique
 from schemas.journal import Example, Source
+from schemas.models import model_spec
 from schemas.recipes.phi3_lora import Phi3LoraConfig
 from schemas.scores import ANSWERS, HOLDOUT
 from streams.core.projections.base import project
@@ -60,7 +61,7 @@ def _report(known: list[Example], test: tuple[OffsetExample, ...], seed: int, pr
 
     config: Any = msgspec.structs.replace(Phi3LoraConfig(**load_machine_fields(MODEL)), seed=seed, **OVERRIDES)
     base = resolve(config.base, load_trainer_settings().cache_dir, phi3_lora.BASE_ARCHITECTURE)
-    fresh = split(known, config.max_examples, seed).fresh
+    fresh = split(known, model_spec(MODEL).policy.run_examples, seed).fresh
     labels = tuple(sorted({label for example in known for label in example.labels}))
     task = progress.add_task(f"phi3, seed {seed}")
 

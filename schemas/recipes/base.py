@@ -22,6 +22,10 @@ BFLOAT16, FLOAT32 = "bfloat16", "float32"
 Precision = Literal["", "bfloat16", "float32"]
 OF_THE_MACHINE = ("device", "save_steps", "logging_steps", "gradient_checkpointing")
 """Fields that belong to the machine of a run and change no result: they come from its environment."""
+OF_THE_POLICY = ("seed", "max_examples")
+"""Fields that have a place of their own in the policy: `seed` and `run_examples`."""
+UNLIMITED = 1_000_000_000
+"""The default of `max_examples`."""
 
 
 class RecipeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,9 +40,9 @@ class RecipeConfig(msgspec.Struct, frozen=True, kw_only=True):
     ] = 3e-4
     warmup: Annotated[Share, Meta(description="fraction of the steps used for warm-up")] = 0.1
     weight_decay: Annotated[float, Meta(ge=0, description="weight decay of AdamW")] = 0.01
-    max_examples: Annotated[Count, Meta(description="maximum number of training examples; more are sampled")] = (
-        2_000
-    )
+    max_examples: Annotated[
+        Count, Meta(description="maximum number of new examples of a batch call; more are sampled")
+    ] = UNLIMITED
     save_steps: Annotated[Count, Meta(description="steps between checkpoints")] = 500
     eval_steps: Annotated[Count, Meta(description="steps between evaluations during training")] = 500
     logging_steps: Annotated[Count, Meta(description="steps between log lines")] = 100
@@ -72,9 +76,9 @@ def with_values(config: RecipeConfig, source: str, values: Mapping[str, Any]) ->
 
 
 def decisive_fields(config: type[RecipeConfig]) -> tuple[str, ...]:
-    """The fields of a recipe that decide its result. The seed has a place of its own in the policy."""
+    """The fields of a recipe that decide its result, except for those that are elsewhere in the policy."""
     names = (field.name for field in msgspec.structs.fields(config))
-    return tuple(name for name in names if name not in OF_THE_MACHINE and name != "seed")
+    return tuple(name for name in names if name not in (*OF_THE_MACHINE, *OF_THE_POLICY))
 
 
 def machine_fields(config: type[RecipeConfig]) -> tuple[str, ...]:

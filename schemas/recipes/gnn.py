@@ -30,9 +30,6 @@ class GnnConfig(RecipeConfig, frozen=True, kw_only=True):
         float,
         Meta(gt=0, le=1, description="factor for the learning rates when training starts from an earlier version"),
     ] = 0.3
-    max_examples: Annotated[
-        int, Meta(ge=1, description="maximum number of training examples; more are sampled")
-    ] = 100_000
     eval_steps: Annotated[Count, Meta(description="steps between evaluations during training")] = 40
     width: Annotated[int, Meta(ge=4, description="dimension of the embeddings; a child keeps its parent's")] = 32
     dropout: Annotated[float, Meta(ge=0, lt=1, description="dropout rate of all layers")] = 0.3

@@ -21,7 +21,6 @@ class Phi3LoraConfig(RecipeConfig, frozen=True, kw_only=True):
         4e-3
     )
     weight_decay: Annotated[float, Meta(ge=0, description="weight decay of AdamW")] = 0.0
-    max_examples: Annotated[Count, Meta(description="maximum number of new examples; more are sampled")] = 400
     rehearsal: Annotated[Share, Meta(description="maximum ratio of rehearsed to new examples")] = 0.5
     max_tokens: Annotated[
         int,

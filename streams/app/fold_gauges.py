@@ -70,9 +70,9 @@ class FoldGauges:
         """When the oldest window with pending examples was opened; 0 if no example is pending."""
         if not state.pending_examples:
             return 0
-        if not state.pending_spans:
+        if not state.pending:
             return state.window.opened_ms
-        index = bisect_right(self._starts, state.pending_spans[0].start) - 1
+        index = bisect_right(self._starts, state.pending[0].span.start) - 1
         return self._opened_ms[index] if index >= 0 else 0
 
 

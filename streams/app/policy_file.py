@@ -90,7 +90,10 @@ def _policy(at: _Table, model: str, table: object) -> Policy:
         if not isinstance(table.get(name, {}), dict):
             raise at.error(name, f"{name} = {table[name]!r}: must be a table, [{section.name}]")
     of_machine = dict.fromkeys(OF_THE_MACHINE, "it belongs to the machine: set its variable, docs/configuration.md")
-    own_seed = {"seed": f"the seed of a run is `seed` in [{model}]"}
+    own_seed = {
+        "seed": f"the seed of a run is `seed` in [{model}]",
+        "max_examples": f"the bound of a run is `run_examples` in [{model}]",
+    }
     sections["gate"].check_names(table.get("gate", {}), GateLimits.__struct_fields__, {})
     sections["recipe"].check_names(table.get("recipe", {}), decisive_fields(config), of_machine | own_seed)
     recipe = table.get("recipe", {})

@@ -37,7 +37,7 @@ from schemas.journal import (
 from schemas.models import model_spec
 from schemas.policy import MAX_SAMPLE, Policy
 from schemas.windows import ClosedBy, Declined, Measure, Reason, Span, Trigger, Window
-from streams.core.bounds import MAX_ID_CHARS, counted_labels, merge_oldest
+from streams.core.bounds import MAX_ID_CHARS, PendingSpan, counted_labels, merge_oldest, spans_of_a_run
 from streams.core.clock import tick_time
 from streams.core.detectors.jensen_shannon import jensen_shannon
 from streams.core.detectors.label_window import LabelWindow
@@ -65,10 +65,12 @@ class State(msgspec.Struct, kw_only=True):
         has_policy: Whether `policy` comes from the journal; otherwise it is the default of the model.
         source_offsets: `topic/partition` -> the events folded. An event that is not above them is a redelivery.
         window: The open window.
-        pending_spans: Closed windows that the champion was not trained on, oldest first.
+        pending: Closed windows that the champion was not trained on, oldest first.
         pending_labels: Label -> training examples in the pending spans and the open window.
         pending_examples: Training examples in the pending spans and the open window.
-        fresh_examples: Training examples since the latest trigger.
+        fresh_examples: Training examples that no trigger has taken yet.
+        backlog_examples: How many of them the latest trigger left pending, because a run is bounded.
+        refusals: Refusals since the latest promotion.
         recent_labels: Labels of the latest `policy.drift_window` training examples.
         drift_countdown: Training examples until the next measurement of drift.
         drift_armed: Whether the drift rule may trip.
@@ -94,10 +96,12 @@ class State(msgspec.Struct, kw_only=True):
     has_policy: bool = False
     source_offsets: dict[str, SeenOffsets] = {}
     window: OpenWindow = msgspec.field(default_factory=OpenWindow)
-    pending_spans: list[Span] = []
+    pending: list[PendingSpan] = []
     pending_labels: dict[str, int] = {}
     pending_examples: int = 0
     fresh_examples: int = 0
+    backlog_examples: int = 0
+    refusals: int = 0
     recent_labels: LabelWindow = msgspec.field(default_factory=lambda: LabelWindow(size=Policy().drift_window))
     drift_countdown: int = 0
     drift_armed: bool = True
@@ -116,6 +120,11 @@ class State(msgspec.Struct, kw_only=True):
     manual_request: str = ""
     recent_requests: list[str] = []
 
+    @property
+    def pending_spans(self) -> list[Span]:
+        """The spans of `pending`."""
+        return [each.span for each in self.pending]
+
 
 def initial(model: str) -> State:
     """The state before the first record of a model's journal, with the default policy of the model.
@@ -131,13 +140,13 @@ def initial(model: str) -> State:
 class _Snapshot(msgspec.Struct, frozen=True):
     """A state as it is stored. `format` is increased with each change of the state's fields or their meaning."""
 
-    format: Literal[6]
+    format: Literal[7]
     state: State
 
 
 def snapshot(state: State) -> bytes:
     """The state as bytes; equal states give equal bytes."""
-    return msgspec.json.encode(_Snapshot(6, state))
+    return msgspec.json.encode(_Snapshot(7, state))
 
 
 def restore(data: bytes) -> State:
@@ -283,13 +292,16 @@ def _on_verdict(state: State, trigger: Trigger, verdict: Promoted | Refused) -> 
     """Close the open trigger. A promotion takes its spans and labels from the pending ones."""
     if isinstance(verdict, Promoted):
         state.champion = verdict.version[:MAX_ID_CHARS]
-        state.pending_spans = [span for span in state.pending_spans if span.start >= trigger.spans[-1].end]
+        state.pending = [each for each in state.pending if each.span.start >= trigger.spans[-1].end]
         for label, examples in state.open_trigger_labels.items():
             add_labels(state.champion_labels, (label,), examples)
             add_labels(state.pending_labels, (label,), -examples)
         state.pending_examples -= trigger.examples
         state.attempted_labels = []
         state.drift_armed = True
+        state.refusals = 0
+    else:
+        state.refusals += 1
     state.open_trigger = None
     state.open_trigger_labels = {}
 
@@ -328,6 +340,7 @@ def _rule_inputs(state: State) -> RuleInputs:
         last_trigger_ms=state.last_trigger_ms,
         champion=state.champion,
         fresh_examples=state.fresh_examples,
+        backlog_examples=0 if state.refusals else state.backlog_examples,
         pending_examples=state.pending_examples,
         drift=state.drift,
         drift_examples=min(len(state.recent_labels), state.pending_examples),
@@ -340,16 +353,22 @@ def _rule_inputs(state: State) -> RuleInputs:
 
 def _close_window(state: State, end: int, closed_by: ClosedBy) -> Window:
     window = close_window(state.window, state.model, end, state.now_ms, closed_by)
-    state.pending_spans.append(Span(window.start, window.end, window.examples, window.digest))
+    span = Span(window.start, window.end, window.examples, window.digest)
+    state.pending.append(PendingSpan(span, window.labels))
     boundary = state.open_trigger.spans[-1].end if state.open_trigger else 0
-    state.pending_spans = merge_oldest(state.pending_spans, boundary)
+    state.pending = merge_oldest(state.pending, boundary, state.policy.run_examples)
     state.window = OpenWindow(start=end, opened_ms=state.now_ms)
     return window
 
 
 def _open_trigger(state: State, offset: int, reason: Reason, measures: tuple[Measure, ...]) -> Trigger:
-    """Make a trigger of the pending spans, and wait for its verdict."""
+    """Make a trigger of the oldest pending spans, and wait for its verdict."""
     state.trigger_count += 1
+    taken = spans_of_a_run(state.pending, state.policy.run_examples * (1 + state.refusals))
+    labels: dict[str, int] = {}
+    for each in taken:
+        for label, examples in each.labels.items():
+            add_labels(labels, (label,), examples)
     samples = _draw_samples(state)
     trigger = Trigger(
         model=state.model,
@@ -358,20 +377,20 @@ def _open_trigger(state: State, offset: int, reason: Reason, measures: tuple[Mea
         reason=reason,
         at_ms=state.now_ms,
         parent=state.champion,
-        spans=tuple(state.pending_spans),
+        spans=tuple(each.span for each in taken),
         rehearsal=samples.rehearsal,
         holdout_old=samples.holdout_old,
         holdout_recent=samples.holdout_recent,
-        labels=tuple(sorted(state.champion_labels.keys() | state.pending_labels.keys())),
+        labels=tuple(sorted(state.champion_labels.keys() | labels.keys())),
         measures=measures,
         seed=state.policy.seed,
         gate=state.policy.gate,
         recipe=state.policy.recipe,
     )
     state.open_trigger = trigger
-    state.open_trigger_labels = dict(state.pending_labels)
+    state.open_trigger_labels = labels
     state.attempted_labels = list(trigger.labels)
-    state.fresh_examples = 0
+    state.fresh_examples = state.backlog_examples = state.pending_examples - trigger.examples
     state.last_trigger_ms = state.now_ms
     state.manual_request = ""
     if reason == "drift":
@@ -389,7 +408,7 @@ class _Samples(NamedTuple):
 
 def _draw_samples(state: State) -> _Samples:
     """Samples for the next trigger. The number of the trigger is the salt, so each trigger has its own."""
-    policy, salt, start = state.policy, state.trigger_count, state.pending_spans[0].start
+    policy, salt, start = state.policy, state.trigger_count, state.pending[0].span.start
     holdout = list(state.holdout_sample.offsets.items())
 
     def sample_holdout(candidates: Iterable[tuple[int, int]]) -> tuple[int, ...]:

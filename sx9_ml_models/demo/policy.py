@@ -16,10 +16,11 @@ drift_min_support = 400
 cooldown_s = 2592000           # 30 days
 champion_age_s = 38880000      # 450 days
 staleness_examples = 300
+run_examples = 1500
+backlog_cooldown_s = 7776000   # 90 days
 
 [distilbert-mitre.recipe]
 max_tokens = 32
-max_examples = 1500
 pieces = 1
 threads = 1                    # the trainers share two cores
 
@@ -29,14 +30,16 @@ retrain_examples = 1500
 drift_threshold = 1.0          # a run is expensive: retrain by volume only
 drift_rearm = 1.0
 taxonomy_examples = 100000
-cooldown_s = 15552000          # 180 days
-champion_age_s = 63072000      # two years
+cooldown_s = 63072000          # two years
+backlog_cooldown_s = 63072000  # what a run leaves waits for the next
+champion_age_s = 63072000
 staleness_examples = 300
+window_examples = 64
+run_examples = 64
 rehearsal_examples = 60
 holdout_examples = 80
 
 [phi3-mitre-lora.recipe]
-max_examples = 64
 max_tokens = 96
 eval_examples = 52
 sample_answers = 8

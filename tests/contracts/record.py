@@ -143,7 +143,8 @@ JOURNAL: dict[str, list[Any]] = {
     "tick": [Tick(1_700_000_000_000)],
     "manual": [Manual(request="r-1", reason="new taxonomy", time_ms=1_700_000_000_000)],
     "policy": [PolicyChange(Policy()), PolicyChange(Policy(window_age_s=0.5, drift_threshold=1.0, seed=0)),
-        PolicyChange(Policy(gate=GateLimits(margin=0.1, label_margin=0.2, min_examples=5, min_support=6),
+        PolicyChange(Policy(run_examples=2_000, backlog_cooldown_s=0.5,
+                            gate=GateLimits(margin=0.1, label_margin=0.2, min_examples=5, min_support=6),
                             recipe={"epochs": 3, "base": "minilm", "dropout": 0.5})),
     ],
     "score": [
@@ -198,7 +199,8 @@ OTHERS: dict[str, list[Any]] = {
         Manifest(model=MODEL, version="v0001", trigger=f"{MODEL}@9", reason="volume"),
         Manifest(
             model=MODEL, version="v0002", trigger=f"{MODEL}@999", reason="drift", parent="v0001", spans=(SPAN,),
-            rehearsal=(1, 4), examples_trained=872, examples_left_out=3, newest_event_ms=2,
+            rehearsal=(1, 4), examples_trained=872, examples_left_out=3,
+            examples_dropped={"superseded": 2, "retracted": 1}, newest_event_ms=2,
             config={"seed": 17, "rate": 3e-05, "frozen": False, "stages": [1, 2], "note": None}, base="minilm",
             base_sha256="00", labels=("execution",), taxonomies=("enterprise-attack/15.1",),
             libraries={"torch": "2.15"}, machine="x86_64",

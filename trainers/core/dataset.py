@@ -1,6 +1,6 @@
 """The training set and the holdout of a run, from a trigger and the journal.
 
-    windows   ──> latest per key ──> not retracted, not holdout ──> at most `max_examples` ──┐
+    windows   ──> still current at the trigger ──> not holdout, not a text of the holdout ───┐
     rehearsal ──> not superseded by the windows ─────────────────────────────────────────────┴──> training set
     holdout_old, holdout_recent ──> latest per key, no text that an ancestor was trained on ────> holdout
 
@@ -34,9 +34,11 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
         rehearsal: Older training examples to mix in.
         old: Holdout examples from before the first window.
         recent: Holdout examples from within the windows.
-        context: All current examples at the end of the windows, holdout included; only for recipes with
+        context: All examples that are current at the trigger, holdout included; only for recipes with
             `NEEDS_GRAPH_CONTEXT`.
-        left_out: The number of window examples beyond `max_examples`.
+        dropped: Why a training example of the windows is not among the fresh ones -> how many: `superseded` or
+            `retracted` before its turn, `holdout-text`. Together with the fresh ones these are all of them.
+        left_out: The number of new examples of a batch call beyond its `max_examples`.
         leaks: The number of examples that were dropped because the other side has their text.
     """
 
@@ -45,6 +47,7 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     old: tuple[OffsetExample, ...] = ()
     recent: tuple[OffsetExample, ...] = ()
     context: tuple[OffsetExample, ...] = ()
+    dropped: dict[str, int] = {}
     left_out: int = 0
     leaks: int = 0
 
@@ -91,7 +94,7 @@ def build(
     window: Sequence[OffsetExample],
     named: Mapping[int, Example],
     *,
-    max_examples: int,
+    later: Mapping[str, Example] = {},
     trained_texts: Collection[int] = frozenset(),
     context: Sequence[OffsetExample] = (),
 ) -> Dataset:
@@ -102,8 +105,8 @@ def build(
         window: All examples of its windows in order of offset, including retractions and holdout, without
             redeliveries.
         named: Offset -> example, for each of `named_offsets(trigger)`.
-        max_examples: If the windows have more training examples than this, at least 1, they are sampled. The sample
-            depends on the trigger and the keys only.
+        later: Key -> its latest example between the end of the windows and the trigger, for keys of the windows: a
+            run is bounded, and what it takes may have been superseded meanwhile.
         trained_texts: The `text_hash` of each holdout text that a training example from before the windows has too.
         context: The value of `Dataset.context`.
 
@@ -117,20 +120,24 @@ def build(
     latest = _latest_by_key(window)
     named_holdout = _named_holdout(trigger, named)
     holdout = [each for each in named_holdout if not _has_text_in(each, trained_texts)]
-    candidates = [each for each in latest.values() if _is_training_example(each[1])]
+    candidates = [each for each in latest.values() if _is_training_example(each[1]) and each[1].key not in later]
     clean = _without_texts_of(holdout, candidates)
-    older = [(offset, named[offset]) for offset in trigger.rehearsal if named[offset].key not in latest]
+    older = [
+        (offset, named[offset])
+        for offset in trigger.rehearsal
+        if named[offset].key not in latest.keys() | later.keys()
+    ]
     rehearsal_candidates = [each for each in older if _is_training_example(each[1])]
     rehearsal = _without_texts_of(holdout, rehearsal_candidates)
     dropped_from_training = len(candidates) - len(clean) + len(rehearsal_candidates) - len(rehearsal)
     recent = set(trigger.holdout_recent)
     return Dataset(
-        fresh=_sample(clean, max_examples, f"{trigger.seed}:{trigger.number}"),
+        fresh=tuple(sorted(clean)),
         rehearsal=tuple(sorted(rehearsal)),
         old=tuple(sorted(each for each in holdout if each[0] not in recent)),
         recent=tuple(sorted(each for each in holdout if each[0] in recent)),
         context=tuple(context),
-        left_out=max(0, len(clean) - max_examples),
+        dropped=_dropped(window, latest, later, clean),
         leaks=len(named_holdout) - len(holdout) + dropped_from_training,
     )
 
@@ -193,6 +200,24 @@ def _check_counts(trigger: Trigger, window: Sequence[OffsetExample]) -> None:
                 f"trigger {trigger.id} counted {span.examples}; this is not the journal that the trigger was "
                 "made from: point SX9_KAFKA_BOOTSTRAP at the one that is"
             )
+
+
+def _dropped(
+    window: Sequence[OffsetExample],
+    latest: Mapping[str, OffsetExample],
+    later: Mapping[str, Example],
+    clean: Sequence[OffsetExample],
+) -> dict[str, int]:
+    """The value of `Dataset.dropped`."""
+    kept = {offset for offset, _ in clean}
+    dropped: dict[str, int] = {}
+    for offset, example in window:
+        if not _is_training_example(example) or offset in kept:
+            continue
+        newest = later.get(example.key, latest[example.key][1])
+        reason = "retracted" if newest.retracted else "holdout-text" if newest is example else "superseded"
+        dropped[reason] = dropped.get(reason, 0) + 1
+    return dict(sorted(dropped.items()))
 
 
 def _named_holdout(trigger: Trigger, named: Mapping[int, Example]) -> list[OffsetExample]:

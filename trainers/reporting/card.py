@@ -34,7 +34,7 @@ tags: [mitre-attack, threat-intelligence]
 | parent | {manifest.parent or f"none; trained from the base model {manifest.base}"} |
 | reason for retraining | {manifest.reason} ({manifest.trigger}) |
 | training examples | {manifest.examples_trained}, including {len(manifest.rehearsal)} rehearsed ones |
-| left out by sampling | {manifest.examples_left_out} |
+| not trained on | {_dropped(manifest)} |
 | source of the labels | {markdown_text(", ".join(manifest.taxonomies))} |
 | promoted | {"yes" if manifest.promoted else "no"} |
 
@@ -47,6 +47,12 @@ No version was trained on these examples.
 
 {_scores(manifest)}
 {_labels(manifest)}"""
+
+
+def _dropped(manifest: Manifest) -> str:
+    """Why examples were not trained on, and how many."""
+    counts = manifest.examples_dropped | {"left out by sampling": manifest.examples_left_out}
+    return ", ".join(f"{count} {reason}" for reason, count in counts.items() if count) or "none"
 
 
 def _scores(manifest: Manifest) -> str:

@@ -45,8 +45,6 @@ log = logging.getLogger(__name__)
 EXAMPLES_FILE = "examples.txt"
 """The file of a version with the fingerprints of all examples that it, or an ancestor, was trained or evaluated on,
 one per line."""
-UNLIMITED = 1_000_000_000
-"""The default of `max_examples`: a batch call trains on all examples."""
 
 
 class TrainingConfig(msgspec.Struct, frozen=True):
@@ -132,7 +130,7 @@ def resolve_config(
         BadConfiguration: There is no such model or field, or a value has the wrong type or is out of range.
     """
     values = completed(model, policy).recipe | load_machine_fields(model)
-    values |= {"seed": policy.seed, "max_examples": UNLIMITED}
+    values |= {"seed": policy.seed}
     resolved = with_values(config_class(model)(), f"the policy of {model}", values)
     if config is not None:
         values = {name: value for name, value in msgspec.structs.asdict(config).items() if value is not None}

@@ -58,7 +58,7 @@ def execute(request: RunRequest, on_progress: ProgressCallback) -> None:
     model_recipe = recipe(trigger.model)
     config, limits = config_of(trigger, request.machine), trigger.gate or GateLimits()
     with contextlib.closing(JournalReader(Path(request.journal_copy))) as journal:
-        data = load_dataset(journal, trigger, config.max_examples, context=model_recipe.NEEDS_GRAPH_CONTEXT)
+        data = load_dataset(journal, trigger, context=model_recipe.NEEDS_GRAPH_CONTEXT)
     if not data.fresh:
         raise BadData("no training examples in its windows that are not superseded, retracted or in the holdout")
     base = resolve(config.base, Path(request.cache_dir), model_recipe.BASE_ARCHITECTURE)
@@ -68,30 +68,31 @@ def execute(request: RunRequest, on_progress: ProgressCallback) -> None:
     train_version(registry, asked, data, base, config, limits, on_progress, phases=phases)
 
 
-def load_dataset(journal: JournalReader, trigger: Trigger, max_examples: int, *, context: bool = False) -> Dataset:
+def load_dataset(journal: JournalReader, trigger: Trigger, *, context: bool = False) -> Dataset:
     """The dataset of the run that a trigger asks for.
 
     Args:
         journal: Copied at least up to the offset of the trigger.
         trigger: The decision to retrain.
-        max_examples: If the windows have more training examples than this, they are sampled.
-        context: Whether to include all current examples at the end of the windows.
+        context: Whether to include all examples that are current at the trigger.
 
     Raises:
         UnusableCopy: The copy is damaged, or is not of the journal that the trigger was made from.
     """
     start = min((span.start for span in trigger.spans), default=0)
     end = max((span.end for span in trigger.spans), default=0)
+    decided = max(end, trigger.offset + 1)
+    window = journal.examples_between(start, end)
     named = journal.examples_at(named_offsets(trigger))
     holdout = (named[offset] for offset in trigger.holdout_old + trigger.holdout_recent)
     try:
         return build(
             trigger,
-            journal.examples_between(start, end),
+            window,
             named,
-            max_examples=max_examples,
+            later=journal.latest_examples({example.key for _, example in window}, end, decided),
             trained_texts=journal.trained_texts(holdout, start),
-            context=journal.current_examples(end) if context else (),
+            context=journal.current_examples(decided) if context else (),
         )
     except UnusableCopy:
         raise

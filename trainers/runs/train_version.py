@@ -205,6 +205,7 @@ def _manifest(
         rehearsal=tuple(offset for offset, _ in data.rehearsal),
         examples_trained=len(data.train),
         examples_left_out=data.left_out,
+        examples_dropped=data.dropped,
         newest_event_ms=data.newest_event_ms,
         config=msgspec.to_builtins(config),
         processes=world_size(),

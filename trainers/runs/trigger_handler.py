@@ -358,6 +358,6 @@ def _summary(manifest: Manifest, detail: str) -> str:
     outcome = "promoted" if manifest.promoted else f"refused, {detail}"
     return (
         f"{manifest.model} {manifest.version}: {outcome}; {manifest.reason}; {manifest.examples_trained} examples, "
-        f"{manifest.examples_left_out} left out; {headline(manifest.evaluation, manifest.parent_evaluation)}; "
-        f"{manifest.seconds:.0f} s"
+        f"{sum(manifest.examples_dropped.values())} dropped; "
+        f"{headline(manifest.evaluation, manifest.parent_evaluation)}; {manifest.seconds:.0f} s"
     )

@@ -33,6 +33,7 @@ from schemas.journal import (
     SeenOffsets,
     held_out,
     is_redelivery,
+    key_hash,
     source_partition,
 )
 from trainers import telemetry
@@ -44,13 +45,16 @@ log = logging.getLogger(__name__)
 
 _TABLES = """
     CREATE TABLE IF NOT EXISTS position (one INTEGER PRIMARY KEY CHECK (one = 1), next INTEGER, fingerprint TEXT);
-    CREATE TABLE IF NOT EXISTS examples (offset INTEGER PRIMARY KEY, value BLOB NOT NULL, digest BLOB NOT NULL);
+    CREATE TABLE IF NOT EXISTS examples (
+        offset INTEGER PRIMARY KEY, key INTEGER NOT NULL, value BLOB NOT NULL, digest BLOB NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS keys ON examples (key, offset);
     CREATE TABLE IF NOT EXISTS seen (partition TEXT PRIMARY KEY, offsets TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS texts (hash INTEGER PRIMARY KEY, first INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS answers (trigger_id TEXT, kind TEXT, PRIMARY KEY (trigger_id, kind)) WITHOUT ROWID;
 """
 _TABLE_NAMES = ("position", "examples", "seen", "texts", "answers")
-_FORMAT = 4
+_FORMAT = 5
 _DAMAGED = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_FORMAT))
 """Primary result codes of SQLite for a file that is not what was written: a page, the header, a missing table."""
 
@@ -92,9 +96,33 @@ class JournalReader:
             return [(offset, self._example(offset, value, digest)) for offset, value, digest in rows]
 
     def current_examples(self, end: int) -> list[OffsetExample]:
-        """The latest example of each key with an offset below `end`, except retractions, in order."""
-        latest = {example.key: (offset, example) for offset, example in self.examples_between(0, end)}
-        return sorted(each for each in latest.values() if not each[1].retracted)
+        """The latest example of each key with an offset below `end`, except retractions, in order.
+
+        Examples that were superseded are not read, so the work does not grow with their number.
+        """
+        query = (
+            "SELECT offset, value, digest FROM examples JOIN "
+            "(SELECT MAX(offset) AS latest FROM examples WHERE offset < ? GROUP BY key) ON offset = latest "
+            "ORDER BY offset"
+        )
+        with self._errors():
+            found = [(offset, self._example(offset, *row)) for offset, *row in self._db.execute(query, (end,))]
+        return [each for each in found if not each[1].retracted]
+
+    def latest_examples(self, keys: Iterable[str], start: int, end: int) -> dict[str, Example]:
+        """Key -> its latest example with an offset in `[start, end)`, for the keys that have one there."""
+        query = (
+            "SELECT offset, value, digest FROM examples WHERE key = ? AND offset >= ? AND offset < ? "
+            "ORDER BY offset DESC LIMIT 1"
+        )
+        found: dict[str, Example] = {}
+        if start >= end:
+            return found
+        with self._errors():
+            for key in keys:
+                if row := self._db.execute(query, (key_hash(key), start, end)).fetchone():
+                    found[key] = self._example(*row)
+        return found
 
     def examples_at(self, offsets: Iterable[int]) -> dict[int, Example]:
         """The examples at the given offsets.
@@ -263,7 +291,8 @@ class JournalCopy(JournalReader):
             return
         self._db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?)", (partition, json.dumps(seen)))
         self._db.execute(
-            "INSERT INTO examples VALUES (?, ?, ?)", (message.offset, message.value, _digest(message.value or b""))
+            "INSERT INTO examples VALUES (?, ?, ?, ?)",
+            (message.offset, key_hash(example.key), message.value, _digest(message.value or b"")),
         )
         if example.text and not held_out(example):
             text = (text_hash(example.text), message.offset)

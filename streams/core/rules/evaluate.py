@@ -6,9 +6,11 @@
     drift       the labels of recent examples are far from those of the champion
     volume      there are enough training examples since the latest trigger, or for the first version
     staleness   the latest trigger is old, and there are new examples
+    backlog     the latest trigger left examples pending, because a run is bounded
 
-The reason is the first rule of this table that tripped. No rule counts while a trigger waits for its verdict or
-there are no pending examples. Within the cool-down only a manual request counts.
+The reason is the first rule of this table that tripped and may decide now. No rule may while a trigger waits for
+its verdict or there are no pending examples. Within the cool-down only a manual request may; a backlog has a
+cool-down of its own.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import msgspec
 
 from schemas.policy import Policy
 from schemas.windows import Measure, Reason
+from streams.core.rules.backlog import backlog
 from streams.core.rules.drift import drift
 from streams.core.rules.inputs import RuleInputs
 from streams.core.rules.manual import manual
@@ -32,6 +35,7 @@ RULES: Mapping[Reason, Callable[[RuleInputs, Policy], Measure]] = {
     "drift": drift,
     "volume": volume,
     "staleness": staleness,
+    "backlog": backlog,
 }
 """All rules, in order of precedence."""
 
@@ -53,9 +57,13 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 def evaluate_rules(inputs: RuleInputs, policy: Policy) -> Decision:
     """Decide whether to retrain."""
     measures = {reason: rule(inputs, policy) for reason, rule in RULES.items()}
-    reason = next((reason for reason, measure in measures.items() if measure.tripped), None)
-    why_not = blocked_reason(inputs, policy, reason) or ("" if reason else "no rule tripped")
-    return Decision(reason=None if why_not else reason, measures=tuple(measures.values()), why_not=why_not)
+    tripped = [reason for reason, measure in measures.items() if measure.tripped]
+    blocked = {reason: blocked_reason(inputs, policy, reason) for reason in tripped}
+    reason = next((reason for reason in tripped if not blocked[reason]), None)
+    why_not = (
+        "" if reason else next(iter(blocked.values()), blocked_reason(inputs, policy, None) or "no rule tripped")
+    )
+    return Decision(reason=reason, measures=tuple(measures.values()), why_not=why_not)
 
 
 def blocked_reason(inputs: RuleInputs, policy: Policy, reason: Reason | None) -> str:
@@ -70,7 +78,8 @@ def blocked_reason(inputs: RuleInputs, policy: Policy, reason: Reason | None) ->
         return f"trigger {inputs.open_trigger} is not answered yet"
     if not inputs.pending_examples:
         return "no training example since the champion's windows"
-    rest_s = policy.cooldown_s - inputs.since_trigger_s
+    cooldown_s = policy.backlog_cooldown_s if reason == "backlog" else policy.cooldown_s
+    rest_s = cooldown_s - inputs.since_trigger_s
     if reason != "manual" and inputs.last_trigger_ms and rest_s > 0:
         return f"cooling down for another {rest_s:.0f} s"
     return ""

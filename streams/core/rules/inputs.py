@@ -14,7 +14,8 @@ class RuleInputs(msgspec.Struct, frozen=True, kw_only=True):
         now_ms: Time of the latest tick, in ms since 1970 UTC; 0 before the first.
         last_trigger_ms: Time of the latest trigger; 0 before the first.
         champion: Name of the champion; empty before the first.
-        fresh_examples: Training examples since the latest trigger.
+        fresh_examples: Training examples that no trigger has taken yet.
+        backlog_examples: How many of them the latest trigger left pending; 0 after a refusal.
         pending_examples: Training examples since the windows that the champion was trained on.
         drift: Jensen-Shannon distance of the labels of recent examples from those of the champion, 0 to 1.
         drift_examples: How many of these recent examples the champion was not trained on.
@@ -28,6 +29,7 @@ class RuleInputs(msgspec.Struct, frozen=True, kw_only=True):
     last_trigger_ms: int
     champion: str
     fresh_examples: int
+    backlog_examples: int
     pending_examples: int
     drift: float
     drift_examples: int

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.codec import MAX_RECORD_BYTES, encode
 from schemas.policy import MAX_SAMPLE
@@ -12,8 +14,10 @@ from streams.core.bounds import (
     MAX_LABEL_BYTES,
     MAX_LABELS,
     MAX_SPANS,
+    PendingSpan,
     counted_labels,
     merge_oldest,
+    spans_of_a_run,
 )
 
 LARGE = 2**63 - 1
@@ -66,9 +70,32 @@ def test_a_new_label_counts_while_there_is_room_and_a_known_one_always() -> None
 @pytest.mark.parametrize("boundary", [0, 10, 20, 10 * MAX_SPANS])
 def test_merged_spans_are_consecutive_and_hold_the_same_examples_and_the_boundary_stays(boundary: int) -> None:
     before = spans(MAX_SPANS + 40)
-    merged = merge_oldest(before, boundary)
+    found = merge_oldest([PendingSpan(span, {"impact": 7}) for span in before], boundary, 0)
+    merged = [each.span for each in found]
+    assert [each.labels["impact"] for each in found] == [span.examples for span in merged]
     assert len(merged) == MAX_SPANS
     assert [span.start for span in merged] == [0, *(span.end for span in merged[:-1])]
     assert (merged[-1], sum(s.examples for s in merged)) == (before[-1], sum(s.examples for s in before))
     assert boundary in (0, *(span.end for span in merged))
-    assert merge_oldest(before[:MAX_SPANS], boundary) == before[:MAX_SPANS]
+    few = [PendingSpan(span, {}) for span in before[:MAX_SPANS]]
+    assert merge_oldest(few, boundary, 0) == few
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=40), st.integers(0, 60))
+def test_a_run_takes_the_oldest_spans_up_to_its_bound_and_at_least_one(sizes: list[int], bound: int) -> None:
+    pending = [PendingSpan(Span(n, n + 1, size, ""), {}) for n, size in enumerate(sizes)]
+    taken = spans_of_a_run(pending, bound)
+    assert taken == pending[: len(taken)]
+    assert taken
+    if bound:
+        assert len(taken) == 1 or sum(sizes[: len(taken)]) <= bound
+        assert len(taken) == len(pending) or sum(sizes[: len(taken) + 1]) > bound
+    else:
+        assert taken == pending
+
+
+def test_pending_spans_are_merged_up_to_what_a_run_takes() -> None:
+    pending = [PendingSpan(Span(n, n + 1, 7, ""), {}) for n in range(4 * MAX_SPANS)]
+    merged = merge_oldest(pending, 0, 20)
+    assert {each.span.examples for each in merged} == {14}
+    assert len(merged) == 2 * MAX_SPANS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -336,7 +337,7 @@ def test_the_state_does_not_grow_with_the_journal() -> None:
 
 
 @pytest.mark.parametrize(
-    "bytes_", [snapshot(fresh())[:-2], msgspec.json.encode(fresh()), snapshot(fresh()).replace(b":6", b":5", 1)]
+    "bytes_", [snapshot(fresh())[:-2], msgspec.json.encode(fresh()), snapshot(fresh()).replace(b":7", b":6", 1)]
 )
 def test_a_snapshot_that_is_damaged_or_of_another_format_is_refused(bytes_: bytes) -> None:
     assert restore(snapshot(fresh())) == fresh()
@@ -372,6 +373,75 @@ def test_an_example_whose_group_changes_leaves_the_other_side_of_the_holdout() -
         state, _ = run(list(records))
         assert (len(state.train_sample.entries), len(state.holdout_sample.offsets)) in ((1, 0), (0, 1))
         assert list(state.holdout_sample.offsets.values()) == ([2] if groups[1] == inside else [])
+
+
+BOUNDED = msgspec.structs.replace(SMALL, run_examples=20)
+
+
+@given(journals(), st.data())
+@settings(max_examples=60, deadline=None)
+def test_every_training_example_is_in_the_windows_of_one_promoted_trigger(
+    journal: list[Record], data: st.DataObject
+) -> None:
+    """With bounded runs, verdicts of both kinds, and a burst; in the end everything has had its turn."""
+    state, offset, triggers = fresh(BOUNDED), 0, dict[str, Trigger]()
+    promoted_spans: list[tuple[int, int]] = []
+
+    def append(record: Record) -> None:
+        nonlocal state, offset
+        offset += 1
+        state, outputs = fold(state, [(offset, record)], policy=BOUNDED)
+        triggers.update({trigger.id: trigger for trigger in of(Trigger, outputs)})
+
+    def answer(promote: bool) -> None:
+        asked = triggers[state.open_trigger.id]  # type: ignore[union-attr]
+        bound = BOUNDED.run_examples * (1 + state.refusals)
+        assert asked.examples <= bound or len(asked.spans) == 1
+        if promote:
+            promoted_spans.extend((span.start, span.end) for span in asked.spans)
+            append(Promoted(trigger=asked.id, version=asked.version, time_ms=0))
+        else:
+            append(Refused(trigger=asked.id, version=asked.version, reason="worse", time_ms=0))
+
+    examples = [record for record in journal if isinstance(record, Example)]
+    for record in [*examples, *training(data.draw(st.integers(0, 90)), first=1_000)]:
+        append(record)
+        if state.open_trigger and data.draw(st.booleans()):
+            answer(data.draw(st.booleans()))
+    request = 0
+    while state.open_trigger or state.pending_examples:
+        if state.open_trigger:
+            answer(True)
+        else:
+            request += 1
+            append(Manual(request=f"last-{request}", reason="", time_ms=0))
+    assert promoted_spans == sorted(promoted_spans)
+    assert all(a[1] == b[0] for a, b in pairwise(promoted_spans))
+    assert state.pending_labels == {}
+
+
+def test_a_backlog_is_the_next_triggers_as_soon_as_the_one_before_is_answered() -> None:
+    policy = msgspec.structs.replace(BOUNDED, cooldown_s=1e9, bootstrap_examples=60)
+    state, outputs = run([tick(), *training(60)], policy)
+    (first,) = of(Trigger, outputs)
+    assert (first.examples, state.backlog_examples) == (20, 40)
+    state, outputs = fold(state, [(100, Promoted(trigger=first.id, version="v0001", time_ms=0))])
+    (second,) = of(Trigger, outputs)
+    assert (second.reason, second.examples, second.spans[0].start) == ("backlog", 20, first.spans[-1].end)
+    state, outputs = fold(state, [(101, Promoted(trigger=second.id, version="v0002", time_ms=0))])
+    (third,) = of(Trigger, outputs)
+    state, outputs = fold(state, [(102, Promoted(trigger=third.id, version="v0003", time_ms=0))])
+    assert (third.examples, of(Trigger, outputs), state.pending_examples) == (20, [], 0)
+
+
+def test_after_a_refusal_a_run_takes_the_refused_examples_and_as_many_more() -> None:
+    state, outputs = run(training(100), msgspec.structs.replace(BOUNDED, bootstrap_examples=100))
+    (first,) = of(Trigger, outputs)
+    state, outputs = fold(state, [(200, Refused(trigger=first.id, version="v0001", reason="worse", time_ms=0))])
+    assert not of(Trigger, outputs), "a backlog does not follow a refusal by itself"
+    _, outputs = fold(state, [(201, Manual(request="r", reason="", time_ms=0))])
+    (second,) = of(Trigger, outputs)
+    assert (second.spans[0], second.examples) == (first.spans[0], 40)
 
 
 def _policy(policy: Policy) -> dict[str, Any]:

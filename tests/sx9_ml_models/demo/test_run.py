@@ -39,7 +39,7 @@ Topics = dict[str, list[tuple[int, Any]]]
 QUICK = """
 import sys
 from sx9_ml_models.demo import policy
-policy.POLICY_TOML = policy.POLICY_TOML.replace("max_examples = 1500", "max_examples = 300")
+policy.POLICY_TOML = policy.POLICY_TOML.replace("run_examples = 1500", "run_examples = 300")
 from sx9_ml_models.cli.app import main
 main()
 """

@@ -1,9 +1,13 @@
-"""Datasets: the latest example counts, the holdout is never trained on, the size of a run is bounded."""
+"""Datasets: the latest example counts, the holdout is never trained on, what is not trained on has a reason."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schemas.errors import Corrupt
 from schemas.journal import Example
@@ -12,10 +16,10 @@ from tests.trainers.samples import example, examples, held_out, trigger
 from trainers.core.dataset import Dataset, build, example_fingerprint, split, text_hash
 
 
-def made(journal: list[Example], asked: Trigger, max_examples: int = 10_000, **more: frozenset[int]) -> Dataset:
+def made(journal: list[Example], asked: Trigger, **more: Any) -> Dataset:
     """The dataset of a trigger over a journal whose offsets are places in the list."""
     window = [(o, e) for o, e in enumerate(journal) if asked.spans[0].start <= o < asked.spans[-1].end]
-    return build(asked, window, dict(enumerate(journal)), max_examples=max_examples, **more)
+    return build(asked, window, dict(enumerate(journal)), **more)
 
 
 def keys(placed: tuple[tuple[int, Example], ...]) -> set[str]:
@@ -98,17 +102,37 @@ def test_a_holdout_text_that_an_ancestor_trained_on_is_not_judged() -> None:
     assert data.leaks == 1
 
 
-def test_a_run_is_bounded_by_a_sample_that_does_not_depend_on_order() -> None:
-    journal = examples(400)
-    asked = trigger(journal, 0, 400)
-    data, again = made(journal, asked, 50), made(journal, asked, 50)
-    assert data == again
-    assert len(data.fresh) == 50
-    assert data.left_out == sum(not held_out(e) for e in journal) - 50
-    backwards = list(reversed(journal))
-    assert keys(made(backwards, trigger(backwards, 0, 400), 50).fresh) == keys(data.fresh)
-    another = made(journal, trigger(journal, 0, 400, number=2), 50)
-    assert keys(another.fresh) != keys(data.fresh)
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_every_training_example_of_the_windows_is_fresh_once_or_dropped_with_a_reason(data: st.DataObject) -> None:
+    """Edits and retractions within the windows and after them, and texts of the holdout."""
+    journal = examples(30)
+    for number in range(data.draw(st.integers(0, 30))):
+        earlier = data.draw(st.sampled_from(journal))
+        kind = data.draw(st.sampled_from(["edited", "retracted", "same text"]))
+        key = "" if kind == "same text" else earlier.key
+        text = earlier.text if kind == "same text" else ""
+        journal.append(example(900 + number, ["impact"], key=key, text=text, retracted=kind == "retracted"))
+    end = data.draw(st.integers(1, len(journal)))
+    later = {e.key: e for e in journal[end:]}
+    found = made(journal, trigger(journal, 0, end), later=later)
+    trained = sum(not e.retracted and not held_out(e) for e in journal[:end])
+    assert len(found.fresh) + sum(found.dropped.values()) == trained
+    assert len(keys(found.fresh)) == len(found.fresh)
+    assert not keys(found.fresh) & later.keys()
+    assert found.dropped.keys() <= {"superseded", "retracted", "holdout-text"}
+
+
+def test_what_was_superseded_or_retracted_before_its_turn_is_dropped_and_counted() -> None:
+    journal = examples(60)
+    edited, gone = (e for e, _ in zip((e for e in journal if not held_out(e)), range(2), strict=False))
+    later = {
+        edited.key: example(900, ["exfiltration"], key=edited.key),
+        gone.key: example(901, [], key=gone.key, retracted=True),
+    }
+    data = made(journal, trigger(journal, 0, 60), later=later)
+    assert data.dropped == {"retracted": 1, "superseded": 1}
+    assert not later.keys() & keys(data.train)
 
 
 def test_a_journal_with_other_counts_than_the_trigger_is_corrupt() -> None:
@@ -119,7 +143,7 @@ def test_a_journal_with_other_counts_than_the_trigger_is_corrupt() -> None:
 
 
 def test_an_empty_window_gives_an_empty_dataset() -> None:
-    data = build(Trigger(model="m", number=1, offset=0, reason="manual", at_ms=0), [], {}, max_examples=5)
+    data = build(Trigger(model="m", number=1, offset=0, reason="manual", at_ms=0), [], {})
     assert data == Dataset()
     assert data.newest_event_ms == 0
 

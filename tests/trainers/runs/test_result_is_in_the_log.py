@@ -10,7 +10,7 @@ from schemas.errors import BadData
 from schemas.journal import PolicyChange, Tick
 from schemas.models import MODELS, completed, model_spec
 from schemas.policy import GateLimits
-from schemas.recipes.base import OF_THE_MACHINE, recipe_values
+from schemas.recipes.base import OF_THE_MACHINE, OF_THE_POLICY, recipe_values
 from schemas.windows import Trigger
 from streams.core.fold import fold, initial
 from tests.streams.core.records import training
@@ -44,7 +44,7 @@ def test_another_environment_makes_the_same_recipe_and_gate_of_a_trigger(
 def test_a_trigger_says_every_field_that_decides_the_result() -> None:
     for model in MODELS:
         fields = set(model_spec(model).config.__struct_fields__)
-        assert decided(model, 1, GateLimits()).recipe.keys() == fields - {"seed", *OF_THE_MACHINE}
+        assert decided(model, 1, GateLimits()).recipe.keys() == fields - {*OF_THE_POLICY, *OF_THE_MACHINE}
 
 
 def test_a_recipe_that_the_model_does_not_take_is_named() -> None:

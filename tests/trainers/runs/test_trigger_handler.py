@@ -158,13 +158,13 @@ def test_two_triggers_make_two_versions(world: World, asked: tuple[Trigger, Trig
 
 def test_the_manifest_says_what_the_version_is_made_of(world: World, asked: tuple[Trigger, Trigger]) -> None:
     for one in asked:
-        world.answer(one, max_examples=60)
+        world.answer(one, epochs=3)
     found = world.manifest("v0002")
     assert (found.parent, found.trigger, found.spans) == ("v0001", asked[1].id, asked[1].spans)
     assert found.rehearsal == asked[1].rehearsal
-    assert found.examples_trained == 60 + len(asked[1].rehearsal)
-    assert found.examples_left_out == asked[1].examples - 60
-    assert (found.config["seed"], found.config["threads"], found.config["max_examples"]) == (17, 1, 60)
+    assert found.examples_trained == asked[1].examples + len(asked[1].rehearsal)
+    assert (found.examples_left_out, found.examples_dropped) == (0, {})
+    assert (found.config["seed"], found.config["threads"], found.config["epochs"]) == (17, 1, 3)
     assert (found.base, found.base_sha256) == ("tiny", world.base.sha256)
     assert found.taxonomies == ("enterprise-attack/15.1",)
     assert found.libraries.keys() >= {"torch", "transformers", "python"}
@@ -442,7 +442,7 @@ def test_the_holdout_and_what_supersedes_is_read_from_the_journal(world: World) 
     journal.append(example(900, ["exfiltration"], key=edited.key))
     copy = JournalCopy(world.path / "journal.sqlite", MemoryLog(journal))
     copy.catch_up()
-    data = load_dataset(copy, trigger(journal, 100, 301), 1_000)
+    data = load_dataset(copy, trigger(journal, 100, 301))
     assert not any(held_out(e) for _, e in data.train)
     assert [o for o, e in data.train if e.key == edited.key] == [300]
 

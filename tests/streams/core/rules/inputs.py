@@ -15,6 +15,7 @@ QUIET = RuleInputs(
     last_trigger_ms=99 * DAY_MS,
     champion="v0001",
     fresh_examples=1,
+    backlog_examples=0,
     pending_examples=1,
     drift=0.0,
     drift_examples=1,

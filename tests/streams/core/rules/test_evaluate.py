@@ -17,6 +17,7 @@ TRIPS: dict[Reason, dict[str, Any]] = {
     "drift": {"drift": 0.25, "drift_examples": 200},
     "volume": {"fresh_examples": 1_000},
     "staleness": {"last_trigger_ms": 70 * DAY_MS, "fresh_examples": 50},
+    "backlog": {"backlog_examples": 1},
 }
 
 
@@ -28,7 +29,7 @@ def test_every_reason_has_a_rule_which_gives_its_measure() -> None:
 def test_without_a_tripped_rule_the_decision_says_so_and_has_all_measures() -> None:
     decision = evaluate_rules(inputs(), Policy())
     assert (decision.reason, decision.why_not) == (None, "no rule tripped")
-    assert [measure.rule for measure in decision.measures] == ["manual", "taxonomy", "drift", "volume", "staleness"]
+    assert [measure.rule for measure in decision.measures] == list(RULES)
 
 
 @pytest.mark.parametrize("reason", TRIPS)
@@ -67,3 +68,11 @@ def test_the_cool_down_blocks_all_rules_but_a_manual_request() -> None:
     assert blocked_reason(inputs(), policy, "manual") == ""
     assert blocked_reason(inputs(last_trigger_ms=98 * DAY_MS), policy, "volume") == ""
     assert blocked_reason(inputs(last_trigger_ms=0, now_ms=1), policy, "volume") == "", "there was no trigger yet"
+
+
+def test_a_backlog_does_not_wait_for_the_cool_down_but_for_its_own() -> None:
+    policy = Policy(cooldown_s=100 * 86_400.0)
+    both = inputs(fresh_examples=1_000, backlog_examples=1_000)
+    assert evaluate_rules(both, policy).reason == "backlog"
+    later = Policy(cooldown_s=100 * 86_400.0, backlog_cooldown_s=90 * 86_400.0)
+    assert "cooling down" in evaluate_rules(both, later).why_not
