@@ -99,6 +99,11 @@ class Settings(BaseSettings):
         return self.state_dir / "logs"
 
     @property
+    def feeds_dir(self) -> Path:
+        """Folder of the status files of the feeds."""
+        return self.state_dir / "feeds"
+
+    @property
     def cursors_dir(self) -> Path:
         """Folder of the feed cursors."""
         return self.state_dir / "cursors"

@@ -22,6 +22,7 @@ EVENTS_REJECTED = Counter("sx9_events_rejected_total", "Dead letters written", [
 FETCH_SECONDS = Histogram("sx9_fetch_duration_seconds", "Duration of one fetch of a feed", ["feed"], buckets=_SLOW)
 FETCHED_AT = Gauge("sx9_fetch_last_success_timestamp_seconds", "Time of the last complete fetch", ["feed"])
 FETCH_INTERVAL = Gauge("sx9_fetch_interval_seconds", "Time between two fetches of a feed", ["feed"])
+FETCH_NEXT = Gauge("sx9_fetch_next_timestamp_seconds", "Time of the next fetch that is planned", ["feed"])
 FETCH_FAILURES = Counter("sx9_fetch_failures_total", "Fetches that ended in an error", ["feed", "error"])
 
 MESSAGES_PROCESSED = Counter("sx9_messages_processed_total", "Messages that were written durably", ["role"])

@@ -1,20 +1,26 @@
-"""Fetching some feeds once, with progress bars, on the Kafka that runs or on one started for it."""
+"""Fetching feeds, once with progress bars or again and again, on the Kafka that runs or on one started for it."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from streams.fetchers.base.feed import OnProgress
-from streams.fetchers.base.runner import FetchFailure, FetchReport, try_fetch
+from streams.fetchers.base.runner import FetchFailure, FetchReport, show_next, try_fetch
+from streams.fetchers.base.schedule import run_schedule
 from streams.fetchers.feeds.registry import feed_named
 from streams.settings import Settings
+from streams.telemetry import FETCH_INTERVAL
 from sx9_ml_models.connections import kafka_with_topics
 from transport.metrics import serve_metrics
+
+log = logging.getLogger(__name__)
 
 
 def fetch_feeds(settings: Settings, sources: Mapping[str, str | None]) -> Iterator[FetchReport | FetchFailure]:
@@ -38,6 +44,43 @@ def fetch_feeds(settings: Settings, sources: Mapping[str, str | None]) -> Iterat
             with progress_bars(name) as on_progress:
                 result = try_fetch(name, source, settings, endpoints.kafka_bootstrap, on_progress=on_progress)
             yield result
+
+
+def fetch_repeatedly(
+    settings: Settings, sources: Mapping[str, str | None], every_s: float, jobs: int, stop: threading.Event
+) -> None:
+    """Fetch feeds again and again, some side by side, until `stop` is set.
+
+    Args:
+        settings: Name Kafka, the state and cache folders, and the port of /metrics.
+        sources: Feed -> source, None for the feed's default.
+        every_s: Seconds between the end of a fetch of a feed and its next.
+        jobs: Feeds that are fetched side by side, at most.
+        stop: Set from outside to end; a fetch that is cut off loses nothing.
+
+    Raises:
+        BadConfiguration: There is no such feed, or Kafka can't be started.
+        RetryLater: Kafka does not answer.
+    """
+    for name in sources:
+        feed_named(name)
+    with kafka_with_topics(settings) as endpoints, _metrics_server(settings):
+
+        def fetch(feed: str) -> bool:
+            result = try_fetch(feed, sources[feed], settings, endpoints.kafka_bootstrap)
+            if isinstance(result, FetchFailure):
+                log.warning("%s: %s", feed, result.error)
+                return False
+            log.info("%s: %d events published; %s", feed, result.published, result.counts)
+            return True
+
+        def on_planned(feed: str, wait_s: float) -> None:
+            show_next(settings, feed, wait_s)
+            log.info("%s: next fetch in %.0f s", feed, wait_s)
+
+        for feed in sources:
+            FETCH_INTERVAL.labels(feed=feed).set(every_s)
+        run_schedule(tuple(sources), every_s, jobs, fetch, stop, on_planned)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from schemas.windows import Declined, Trigger, Window
 from streams.app.replay import fold_from, state_now
 from streams.app.wiring import ROLES, TOPICS_OF, Role, group_of
 from streams.core.fold import initial
+from streams.fetchers.base.feed_status import read_all
 from streams.local.services import Endpoints, running
 from streams.settings import Settings
 from trainers.settings import TrainerSettings
@@ -117,8 +118,9 @@ def status(settings: Settings, trainer: TrainerSettings, endpoints: Endpoints | 
         RetryLater: Kafka does not answer.
     """
     processes = _processes(settings)
+    feeds = [msgspec.structs.asdict(feed) for feed in read_all(settings.feeds_dir)]
     if endpoints is None:
-        return {"running": False, "processes": processes, "models": _on_disk(trainer)}
+        return {"running": False, "processes": processes, "feeds": feeds, "models": _on_disk(trainer)}
     reader = consumer(endpoints.kafka_bootstrap)
     admin = admin_client(endpoints.kafka_bootstrap)
     try:
@@ -130,6 +132,7 @@ def status(settings: Settings, trainer: TrainerSettings, endpoints: Endpoints | 
             "kafka": endpoints.kafka_bootstrap,
             "neo4j": endpoints.neo4j_uri,
             "processes": processes,
+            "feeds": feeds,
             "lag": lags,
             "topics": {topic.name: _message_count(reader, topic) for topic in topics},
             "dead_letters": dict(Counter(letter.reason for _, letter in _dead_letters(reader, topics))),

@@ -169,6 +169,13 @@ def status(found: Row) -> None:
             url = f"http://127.0.0.1:{process['metrics_port']}/metrics"
             _add(table, process["name"], state, url, process["log"])
         console.print(table)
+    if found.get("feeds"):
+        table = _table("feed", "last success", "new", "edited", "rejected", "failed", "next", "error")
+        for feed in found["feeds"]:
+            times = day(feed["last_success_ms"]) or "never", day(feed["next_ms"])
+            numbers = (feed[name] for name in ("new", "edited", "rejected", "failures"))
+            _add(table, feed["feed"], times[0], *numbers, times[1], feed["error"])
+        console.print(table)
     if found.get("topics"):
         table = _table("topic", "messages")
         for name, messages in found["topics"].items():

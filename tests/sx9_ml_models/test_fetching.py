@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from schemas.errors import BadConfiguration
+from streams.fetchers.base import schedule
+from streams.fetchers.base.feed_status import read_all
 from streams.fetchers.base.runner import FetchFailure, FetchReport
 from streams.fetchers.feeds import registry
 from streams.settings import load_settings
-from sx9_ml_models.fetching import fetch_feeds, progress_bars
+from sx9_ml_models.fetching import fetch_feeds, fetch_repeatedly, progress_bars
+from tests.streams.fetchers.feeds.samples import SAMPLES, put
 from tests.streams.fetchers.stix_bundles import ordinary, written
 
 
@@ -59,3 +63,29 @@ def test_progress_bars_are_not_shown_where_there_is_no_terminal(capsys: pytest.C
         on_progress("parse", 1, None)
         on_progress("parse", 2, 2)
     assert "parse" not in capsys.readouterr().err
+
+
+def test_feeds_are_fetched_side_by_side_again_and_again_and_their_status_says_how_they_stand(
+    tmp_path: Path, kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "FIRST_RETRY_S", 0.2)
+    put(tmp_path / "kali", SAMPLES["kali-tools"].files)
+    sources = {"kali-tools": str(tmp_path / "kali"), "wadcoms": str(tmp_path / "missing")}
+    settings = load_settings(state_dir=tmp_path / "state", cache_dir=tmp_path, kafka_bootstrap=kafka_bootstrap)
+    stop = threading.Event()
+
+    def stop_when_told() -> None:
+        for _ in range(600):
+            found = {feed.feed: feed for feed in read_all(settings.feeds_dir)}
+            if len(found) == 2 and found["wadcoms"].failures >= 2 and found["kali-tools"].next_ms:
+                break
+            stop.wait(0.1)
+        stop.set()
+
+    threading.Thread(target=stop_when_told, daemon=True).start()
+    fetch_repeatedly(settings, sources, 3_600.0, 2, stop)
+    good, bad = read_all(settings.feeds_dir)
+    assert (good.feed, good.failures, good.last_success_ms > 0) == ("kali-tools", 0, True)
+    assert good.next_ms > good.last_success_ms + 3_000_000
+    assert (bad.failures >= 2, bad.last_success_ms) == (True, 0)
+    assert "missing" in bad.error

@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+import msgspec
+
 from schemas.encoding import EncodedEvent
 from schemas.errors import BadRecord, Sx9Error
 from schemas.topics import DEAD_LETTERS, topic_of
@@ -34,6 +36,7 @@ from streams.fetchers.base.feed import (
     UnchangedFile,
     no_progress,
 )
+from streams.fetchers.base.feed_status import FeedStatus, after_failure, read_status, write_status
 from streams.fetchers.base.publish import (
     OutgoingMessage,
     message_limits,
@@ -48,6 +51,7 @@ from streams.fetchers.feeds.registry import feed_named
 from streams.fetchers.sources.http import without_credentials
 from streams.settings import Settings
 from transport.files import lock
+from transport.secrets import without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -171,9 +175,15 @@ def try_fetch(
     *,
     on_progress: OnProgress | None = None,
 ) -> FetchReport | FetchFailure:
-    """As `fetch`, but whatever is raised is counted and becomes a result, so that a feed's fault stays its own."""
+    """As `fetch`, but whatever is raised is counted and becomes a result, so that a feed's fault stays its own.
+
+    The result is also written to the feed's status file, see `feed_status.py`.
+    """
+    before = read_status(settings.feeds_dir, feed)
     try:
-        return fetch(feed, source, settings, bootstrap, on_progress=on_progress)
+        report = fetch(feed, source, settings, bootstrap, on_progress=on_progress)
+        write_status(settings.feeds_dir, _status(report))
+        return report
     except Sx9Error as error:
         name, message = type(error).__name__, str(error)
     except Exception as error:  # a fault of ours: the next feed must not miss its turn for it
@@ -181,7 +191,34 @@ def try_fetch(
         name = type(error).__name__
         message = f"{name}: {error!s:.500}; this is a fault of the fetcher: report it with the traceback in the log"
     telemetry.FETCH_FAILURES.labels(feed=feed, error=name).inc()
+    with contextlib.suppress(OSError):  # a full disk, say, which was reported already
+        write_status(settings.feeds_dir, after_failure(before, without_secrets(message)))
     return FetchFailure(feed, message)
+
+
+def show_next(settings: Settings, feed: str, wait_s: float) -> None:
+    """Write down when a feed is fetched next, for `sx9 status` and the gauge.
+
+    Args:
+        settings: Name the state folder.
+        feed: Name of the feed.
+        wait_s: From now, seconds.
+    """
+    next_s = time.time() + wait_s
+    status = read_status(settings.feeds_dir, feed)
+    write_status(settings.feeds_dir, msgspec.structs.replace(status, next_ms=int(next_s * 1000)))
+    telemetry.FETCH_NEXT.labels(feed=feed).set(next_s)
+
+
+def _status(report: FetchReport) -> FeedStatus:
+    return FeedStatus(
+        feed=report.feed,
+        release=report.release,
+        last_success_ms=int(time.time() * 1000),
+        new=report.counts["new"],
+        edited=report.published - report.counts["new"],
+        rejected=sum(report.rejected.values()),
+    )
 
 
 def show_feeds(settings: Settings) -> None:
