@@ -7,6 +7,7 @@
     score      scores of the champion on new examples
     promoted   the version of a trigger became the champion
     refused    the version of a trigger did not become the champion
+    champion   a person made another version the champion
 
 Windows, drift scores and triggers are a pure fold over these records (`streams.core.fold`).
 """
@@ -14,6 +15,7 @@ Windows, drift scores and triggers are a pure fold over these records (`streams.
 from __future__ import annotations
 
 import hashlib
+from typing import Literal
 
 import msgspec
 
@@ -195,7 +197,26 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
     time_ms: int
 
 
-Record = Example | Tick | Manual | PolicyChange | Score | Promoted | Refused
+class ChampionChange(msgspec.Struct, frozen=True, kw_only=True, tag="champion"):
+    """A person made a version the champion: the next run starts from it.
+
+    Attributes:
+        version: The version that serves from here on.
+        action: `promoted`, or `rolled-back` to an earlier version.
+        by, why: Who, and the reason.
+        request: A unique id, so that a redelivery has no effect.
+        time_ms: When, ms since 1970 UTC; for people, the fold does not read it.
+    """
+
+    version: str
+    action: Literal["promoted", "rolled-back"]
+    by: str
+    why: str
+    request: str
+    time_ms: int
+
+
+Record = Example | Tick | Manual | PolicyChange | Score | Promoted | Refused | ChampionChange
 
 
 def key_hash(key: str) -> int:

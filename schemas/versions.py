@@ -110,7 +110,8 @@ class VersionEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     Each trigger leads to one `trained` and then one `promoted` or `refused`. `detail` gives the reason.
     `evaluation` and `parent_evaluation` have no scores per label. `newest_event_ms` is the broker time of the
-    newest training example. `scores` and `parent_scores` are read from older records and no longer written.
+    newest training example. A person can promote or roll back too: `request` is the id of the request, `by` the
+    person and `detail` the reason. `scores` and `parent_scores` are read from older records and no longer written.
     """
 
     model: str
@@ -126,6 +127,8 @@ class VersionEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     seconds: float = 0.0
     time_ms: int = 0
     newest_event_ms: int = 0
+    request: str = ""
+    by: str = ""
     scores: dict[str, float] = {}
     parent_scores: dict[str, float] = {}
 
@@ -136,5 +139,5 @@ class VersionEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     @property
     def id(self) -> str:
-        """`model/version/outcome`; an event with an id that was seen before is a redelivery."""
-        return f"{self.model}/{self.version}/{self.outcome}"
+        """`model/version/outcome`, and the request of a person; an event with a known id is a redelivery."""
+        return "/".join(filter(None, (self.model, self.version, self.outcome, self.request)))

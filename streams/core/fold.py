@@ -19,6 +19,7 @@ import msgspec
 
 from schemas.errors import Corrupt
 from schemas.journal import (
+    ChampionChange,
     Example,
     Manual,
     PolicyChange,
@@ -71,6 +72,8 @@ class State(msgspec.Struct, kw_only=True):
         fresh_examples: Training examples that no trigger has taken yet.
         backlog_examples: How many of them the latest trigger left pending, because a run is bounded.
         refusals: Refusals since the latest promotion.
+        refused: Refused version -> end of its windows, for the latest of them since the latest promotion. A person
+            can promote one; its windows are then no longer pending.
         recent_labels: Labels of the latest `policy.drift_window` training examples.
         drift_countdown: Training examples until the next measurement of drift.
         drift_armed: Whether the drift rule may trip.
@@ -83,7 +86,6 @@ class State(msgspec.Struct, kw_only=True):
         trigger_count: Number of triggers so far, which is the number of the latest.
         last_trigger_ms: Time of the latest trigger; 0 before the first.
         open_trigger: The trigger that waits for its verdict, if there is one.
-        open_trigger_labels: Label -> training examples in the spans of the open trigger.
         manual_request: Id of the manual request that waits for a trigger; empty if there is none.
         recent_requests: Ids of the latest manual requests, oldest first.
     """
@@ -102,6 +104,7 @@ class State(msgspec.Struct, kw_only=True):
     fresh_examples: int = 0
     backlog_examples: int = 0
     refusals: int = 0
+    refused: dict[str, int] = {}
     recent_labels: LabelWindow = msgspec.field(default_factory=lambda: LabelWindow(size=Policy().drift_window))
     drift_countdown: int = 0
     drift_armed: bool = True
@@ -116,7 +119,6 @@ class State(msgspec.Struct, kw_only=True):
     trigger_count: int = 0
     last_trigger_ms: int = 0
     open_trigger: Trigger | None = None
-    open_trigger_labels: dict[str, int] = {}
     manual_request: str = ""
     recent_requests: list[str] = []
 
@@ -140,13 +142,13 @@ def initial(model: str) -> State:
 class _Snapshot(msgspec.Struct, frozen=True):
     """A state as it is stored. `format` is increased with each change of the state's fields or their meaning."""
 
-    format: Literal[7]
+    format: Literal[8]
     state: State
 
 
 def snapshot(state: State) -> bytes:
     """The state as bytes; equal states give equal bytes."""
-    return msgspec.json.encode(_Snapshot(7, state))
+    return msgspec.json.encode(_Snapshot(8, state))
 
 
 def restore(data: bytes) -> State:
@@ -209,6 +211,9 @@ def _on_control_record(state: State, offset: int, record: Record, *, fixed_polic
             _set_policy(state, policy)
         case Promoted() | Refused() if state.open_trigger and record.trigger == state.open_trigger.id:
             _on_verdict(state, state.open_trigger, record)
+        case ChampionChange(request=request) if request[:MAX_ID_CHARS] not in state.recent_requests:
+            state.recent_requests = [*state.recent_requests, request[:MAX_ID_CHARS]][-MAX_RECENT_REQUESTS:]
+            _on_champion_change(state, record)
         case Score() | _:
             return []
     _measure_drift(state)  # examples may have come since the latest measurement, and the champion may have changed
@@ -291,19 +296,35 @@ def _set_policy(state: State, policy: Policy) -> None:
 def _on_verdict(state: State, trigger: Trigger, verdict: Promoted | Refused) -> None:
     """Close the open trigger. A promotion takes its spans and labels from the pending ones."""
     if isinstance(verdict, Promoted):
-        state.champion = verdict.version[:MAX_ID_CHARS]
-        state.pending = [each for each in state.pending if each.span.start >= trigger.spans[-1].end]
-        for label, examples in state.open_trigger_labels.items():
-            add_labels(state.champion_labels, (label,), examples)
-            add_labels(state.pending_labels, (label,), -examples)
-        state.pending_examples -= trigger.examples
-        state.attempted_labels = []
-        state.drift_armed = True
-        state.refusals = 0
+        _set_champion(state, verdict.version, trigger.spans[-1].end)
     else:
         state.refusals += 1
+        state.refused[verdict.version[:MAX_ID_CHARS]] = trigger.spans[-1].end
+        if len(state.refused) > MAX_RECENT_REQUESTS:
+            del state.refused[next(iter(state.refused))]
     state.open_trigger = None
-    state.open_trigger_labels = {}
+
+
+def _on_champion_change(state: State, change: ChampionChange) -> None:
+    """A person's champion. What an earlier champion learnt is not pending again: it is rehearsed."""
+    version = change.version[:MAX_ID_CHARS]
+    _set_champion(state, version, state.refused.get(version, 0))
+
+
+def _set_champion(state: State, version: str, end: int) -> None:
+    """Make a version the champion. What is pending before the journal offset `end` is what it learnt."""
+    state.champion = version[:MAX_ID_CHARS]
+    learnt = [each for each in state.pending if each.span.end <= end]
+    state.pending = state.pending[len(learnt) :]
+    for each in learnt:
+        for label, examples in each.labels.items():
+            add_labels(state.champion_labels, (label,), examples)
+            add_labels(state.pending_labels, (label,), -examples)
+        state.pending_examples -= each.span.examples
+    state.attempted_labels = []
+    state.drift_armed = True
+    state.refusals = 0
+    state.refused = {name: until for name, until in state.refused.items() if until > end}
 
 
 def _decide(state: State, offset: int) -> list[Output]:
@@ -388,7 +409,6 @@ def _open_trigger(state: State, offset: int, reason: Reason, measures: tuple[Mea
         recipe=state.policy.recipe,
     )
     state.open_trigger = trigger
-    state.open_trigger_labels = labels
     state.attempted_labels = list(trigger.labels)
     state.fresh_examples = state.backlog_examples = state.pending_examples - trigger.examples
     state.last_trigger_ms = state.now_ms

@@ -32,7 +32,7 @@ COMMANDS = {
     "retrain": "Request a retrain of a model.",
     "backtest": "Try other rules of retraining on the journal.",
     "train": "Train a model once on a folder, without Kafka.",
-    "models": "List the versions of a model, or show one version.",
+    "models": "List the versions of a model, show one, or choose the one that serves.",
     "similar": "List the graph nodes that are most similar to a node.",
     "export": "Write the events, the threat graph, or a journal, to files.",
     "run": "Run a single process of the system.",

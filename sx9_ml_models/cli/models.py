@@ -1,14 +1,14 @@
-"""`sx9 models`: the versions of a model."""
+"""`sx9 models`: the versions of a model, and which of them serves."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from sx9_ml_models.cli.options import DEFAULT_MODEL, Json, Model, example, new_app
+from sx9_ml_models.cli.options import DEFAULT_MODEL, Json, Model, example, model_name, new_app
 
-app = new_app("List the versions of a model, or show one version.")
+app = new_app("List the versions of a model, show one, or choose the one that serves.")
 
 
 @app.command("list", epilog=example("sx9 models list --json"))
@@ -48,3 +48,43 @@ def show_version(
         render.as_json(msgspec.to_builtins(manifest) | {"serves": serves})
     else:
         render.version(manifest, serves, str(settings.models_dir / model / manifest.version))
+
+
+VersionOfModel = Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="Such as distilbert-mitre@v0002.")]
+Why = Annotated[str, typer.Option(help="The reason; it is kept in the log.")]
+By = Annotated[str | None, typer.Option(help="Who decides (default: the user of this command).")]
+
+
+@app.command("promote", epilog=example('sx9 models promote distilbert-mitre@v0003 --why "checked by hand"'))
+def promote(version: VersionOfModel, why: Why, by: By = None) -> None:
+    """Make a version serve that the gate refused, or that was rolled back. The next run starts from it."""
+    _change(version, "promoted", why, by)
+
+
+@app.command("rollback", epilog=example('sx9 models rollback distilbert-mitre@v0001 --why "poisoned feed"'))
+def rollback(version: VersionOfModel, why: Why, by: By = None) -> None:
+    """Go back to an earlier version. The next run starts from it."""
+    _change(version, "rolled-back", why, by)
+
+
+def _change(name: str, action: Literal["promoted", "rolled-back"], why: str, by: str | None) -> None:
+    import getpass
+
+    from schemas.errors import BadConfiguration
+    from streams.settings import load_settings
+    from sx9_ml_models import render
+    from sx9_ml_models.connections import kafka_with_topics
+    from trainers.runs.champion import change_champion
+    from trainers.settings import load_trainer_settings
+
+    model, at, version = name.partition("@")
+    if not at:
+        raise BadConfiguration(f"{name!r} names no version: write MODEL@VERSION, such as {name}@v0002")
+    model = model_name(model)
+    with kafka_with_topics(load_settings()) as endpoints:
+        before = change_champion(
+            load_trainer_settings(), endpoints.kafka_bootstrap, model, version, action,
+            by=by or getpass.getuser(), why=why,
+        )  # fmt: skip
+    was = f"before: {before}" if before != version else "it did already"
+    render.out().print(f"{model} {version} serves ({was}); the next run starts from it", markup=False)

@@ -17,6 +17,7 @@ import msgspec
 from schemas.codec import encode
 from schemas.events import DeadLetter, Entity, Event, LogSource, NodeRef, Relationship, Technique, Template
 from schemas.journal import (
+    ChampionChange,
     Example,
     Instruction,
     Link,
@@ -154,6 +155,10 @@ JOURNAL: dict[str, list[Any]] = {
     ],
     "promoted": [Promoted(trigger=f"{MODEL}@9", version="v0001", time_ms=1)],
     "refused": [Refused(trigger=f"{MODEL}@9", version="v0001", reason="micro_f1 0.4 < 0.5", time_ms=1)],
+    "champion": [
+        ChampionChange(version="v0001", action="rolled-back", by="ada", why="poisoned", request="r", time_ms=1),
+        ChampionChange(version="v0002", action="promoted", by="ada", why="checked", request="s", time_ms=2),
+    ],
 }  # fmt: skip
 OTHERS: dict[str, list[Any]] = {
     "dead-letter": [
@@ -185,6 +190,7 @@ OTHERS: dict[str, list[Any]] = {
     ],
     "version-event": [
         VersionEvent(model=MODEL, version="v0001", outcome="rolled-back"),
+        VersionEvent(model=MODEL, version="v0001", outcome="rolled-back", by="ada", request="r", detail="why"),
         VersionEvent(
             model=MODEL, version="v0002", outcome="promoted",
             trigger=f"{MODEL}@999", reason="drift", detail="better", parent="v0001",

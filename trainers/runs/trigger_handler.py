@@ -149,6 +149,7 @@ class TriggerHandler:
         """
         self._journal.catch_up()  # 1
         self._version_log.catch_up()
+        self.follow_person()
         if self._journal.is_answered(trigger.id):
             log.info("%s: trigger %s is already answered", self._model, trigger.id)
         else:
@@ -157,6 +158,13 @@ class TriggerHandler:
             self._answer(trigger, result, confirm_assignment)  # 4, 5, 6
         self.show_state()
         self._mirror()  # 7
+
+    def follow_person(self) -> None:
+        """Make the champion of the journal serve, if a person chose it and was cut off before the link moved."""
+        serving = self._journal.serving()
+        if serving and serving.request and self._registry.has(self._model, serving.version):
+            with self._registry.champion_lock(self._model):
+                self._registry.promote(self._model, serving.version)
 
     # ---- 2
 
@@ -246,12 +254,15 @@ class TriggerHandler:
 
     def _answer(self, trigger: Trigger, result: Manifest | str, confirm_assignment: Callable[[], None]) -> None:
         """Publish a version, or refuse a trigger, unless another trainer has done so in the meantime."""
-        with self._registry.lock(self._model):
+        with self._registry.lock(self._model), self._registry.champion_lock(self._model):
             confirm_assignment()
             self._journal.catch_up()
             self._version_log.catch_up()
+            serving = self._journal.serving()
             if self._journal.is_answered(trigger.id):
                 log.warning("%s: trigger %s was answered by another trainer", self._model, trigger.id)
+            elif serving and serving.request and serving.version != trigger.parent:
+                self._refuse(trigger, f"a person made {serving.version} the champion, and it starts from another")
             elif isinstance(result, Manifest):
                 self._publish(trigger, result)
             else:

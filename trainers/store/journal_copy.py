@@ -21,10 +21,12 @@ import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from schemas.codec import decode
 from schemas.errors import Corrupt, RetryLater
 from schemas.journal import (
+    ChampionChange,
     Example,
     Promoted,
     Record,
@@ -52,11 +54,20 @@ _TABLES = """
     CREATE TABLE IF NOT EXISTS seen (partition TEXT PRIMARY KEY, offsets TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS texts (hash INTEGER PRIMARY KEY, first INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS answers (trigger_id TEXT, kind TEXT, PRIMARY KEY (trigger_id, kind)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS champions (offset INTEGER PRIMARY KEY, version TEXT, request TEXT);
 """
-_TABLE_NAMES = ("position", "examples", "seen", "texts", "answers")
+_TABLE_NAMES = ("position", "examples", "seen", "texts", "answers", "champions")
 _FORMAT = 5
 _DAMAGED = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_FORMAT))
 """Primary result codes of SQLite for a file that is not what was written: a page, the header, a missing table."""
+
+
+class Serving(NamedTuple):
+    """A champion of a journal: its name, the request of the person who made it so, if one did, and the offset."""
+
+    version: str
+    request: str
+    offset: int
 
 
 class UnusableCopy(Corrupt):
@@ -153,6 +164,13 @@ class JournalReader:
         """Whether the journal has the answer to a trigger, by its id: promoted or refused."""
         return self._has(trigger, "answer")
 
+    def serving(self) -> Serving | None:
+        """The latest champion of the journal; None before the first."""
+        query = "SELECT version, request, offset FROM champions ORDER BY offset DESC LIMIT 1"
+        with self._errors():
+            row = self._db.execute(query).fetchone()
+        return Serving(*row) if row else None
+
     def is_scored(self, trigger: str) -> bool:
         """Whether the journal has the score of the champion on the new examples of a trigger, by its id."""
         return self._has(trigger, "score")
@@ -205,6 +223,12 @@ class JournalCopy(JournalReader):
                 raise
             self._remove(str(error))
             return _open(self._path)
+
+    @property
+    def next_offset(self) -> int:
+        """The first journal offset that is not copied yet."""
+        with self._errors():
+            return self._position()[0]
 
     @property
     def path(self) -> Path:
@@ -276,11 +300,25 @@ class JournalCopy(JournalReader):
         for message, record in decoded(messages, Record, self._journal.topic, self._journal.partition):
             if isinstance(record, Example):
                 self._copy_example(message, record)
+            elif isinstance(record, ChampionChange):
+                self._copy_champion(message.offset, record.version, record.request)
             elif isinstance(record, Score | Promoted | Refused):
+                if isinstance(record, Promoted) and not self._has_answer(record.trigger):
+                    self._copy_champion(message.offset, record.version, "")
                 kind = "score" if isinstance(record, Score) else "answer"
                 self._db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?)", (record.trigger, kind))
         position = (1, messages[-1].offset + 1, fingerprint(messages[-1]))
         self._db.execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", position)
+
+    def _has_answer(self, trigger: str) -> bool:
+        query = "SELECT 1 FROM answers WHERE trigger_id = ? AND kind = 'answer'"
+        return self._db.execute(query, (trigger,)).fetchone() is not None
+
+    def _copy_champion(self, offset: int, version: str, request: str) -> None:
+        """Note who serves from an offset on; a request of a person that is delivered again changes nothing."""
+        known = "SELECT 1 FROM champions WHERE request = ?"
+        if not request or not self._db.execute(known, (request,)).fetchone():
+            self._db.execute("INSERT OR IGNORE INTO champions VALUES (?, ?, ?)", (offset, version, request))
 
     def _copy_example(self, message: ConsumerRecord, example: Example) -> None:
         source = example.source

@@ -100,6 +100,16 @@ class Registry:
         with lock(self.home(model) / ".lock", f"training {model}", timeout_s=LOCK_TIMEOUT_S):
             yield
 
+    @contextlib.contextmanager
+    def champion_lock(self, model: str) -> Iterator[None]:
+        """Hold the lock of the champion link while the block runs. A run does not hold it, but its answer does.
+
+        Raises:
+            RetryLater: Another process holds it.
+        """
+        with lock(self.home(model) / ".champion.lock", f"promoting {model}", timeout_s=LOCK_TIMEOUT_S):
+            yield
+
     def checkpoint_folder(self, model: str, version: str) -> Path:
         """Where the run that trains a version keeps its checkpoint until the version exists."""
         return self.home(model) / f".{version}.checkpoint"

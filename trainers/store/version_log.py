@@ -17,7 +17,7 @@ class VersionLog:
 
     Attributes:
         ids: `VersionEvent.id` of each event.
-        promoted: Model -> its latest promotion.
+        promoted: Model -> its latest promotion or rollback.
         trained: Model -> the event of its latest version, with the scores.
         refused: Model -> its latest refusal.
         refusals: Model -> how many refusals there were since its latest promotion.
@@ -44,7 +44,7 @@ class VersionLog:
                     if event.id in self.ids:
                         continue
                     self.ids.add(event.id)
-                    if event.outcome == "promoted":
+                    if event.outcome in ("promoted", "rolled-back"):
                         self.promoted[event.model] = event
                         self.refusals[event.model] = 0
                     elif event.outcome == "refused":

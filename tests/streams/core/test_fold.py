@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 
 from schemas.codec import MAX_RECORD_BYTES, encode
 from schemas.errors import Corrupt
-from schemas.journal import Example, Manual, PolicyChange, Promoted, Record, Refused, in_holdout, key_hash
+from schemas.journal import (
+    ChampionChange,
+    Example,
+    Manual,
+    PolicyChange,
+    Promoted,
+    Record,
+    Refused,
+    in_holdout,
+    key_hash,
+)
 from schemas.policy import Policy
 from schemas.windows import Declined, Trigger, Window
 from streams.core.bounds import MAX_LABELS, MAX_SPANS
@@ -337,7 +347,7 @@ def test_the_state_does_not_grow_with_the_journal() -> None:
 
 
 @pytest.mark.parametrize(
-    "bytes_", [snapshot(fresh())[:-2], msgspec.json.encode(fresh()), snapshot(fresh()).replace(b":7", b":6", 1)]
+    "bytes_", [snapshot(fresh())[:-2], msgspec.json.encode(fresh()), snapshot(fresh()).replace(b":8", b":7", 1)]
 )
 def test_a_snapshot_that_is_damaged_or_of_another_format_is_refused(bytes_: bytes) -> None:
     assert restore(snapshot(fresh())) == fresh()
@@ -442,6 +452,36 @@ def test_after_a_refusal_a_run_takes_the_refused_examples_and_as_many_more() -> 
     _, outputs = fold(state, [(201, Manual(request="r", reason="", time_ms=0))])
     (second,) = of(Trigger, outputs)
     assert (second.spans[0], second.examples) == (first.spans[0], 40)
+
+
+def changed(version: str, request: str = "r") -> ChampionChange:
+    return ChampionChange(version=version, action="promoted", by="ada", why="seen", request=request, time_ms=0)
+
+
+def test_the_next_trigger_starts_from_the_version_that_a_person_chose() -> None:
+    state, outputs = fold(promoted(), numbered(list(training(30, "a", first=50)), 92))
+    (second,) = of(Trigger, outputs)
+    state, _ = fold(state, [(200, Promoted(trigger=second.id, version="v0002", time_ms=0))])
+    pending = state.pending_examples
+    state, _ = fold(state, [(201, changed("v0001"))])
+    assert (state.champion, state.pending_examples) == ("v0001", pending)
+    state, outputs = fold(state, [(202, Manual(request="x", reason="", time_ms=0))])
+    (third,) = of(Trigger, outputs)
+    assert (third.parent, third.spans[0].start) == ("v0001", second.spans[-1].end)
+    state, _ = fold(state, [(300, Promoted(trigger=third.id, version="v0003", time_ms=0)), (301, changed("v0001"))])
+    assert state.champion == "v0003", "the same request again has no effect"
+
+
+def test_the_windows_of_a_refused_version_that_a_person_promotes_are_no_longer_pending() -> None:
+    state, outputs = fold(promoted(), numbered(list(training(30, "a", first=50)), 92))
+    (second,) = of(Trigger, outputs)
+    refused = Refused(trigger=second.id, version="v0002", reason="worse", time_ms=0)
+    state, _ = fold(state, [(200, refused), *numbered(list(training(4, "a", first=100)), 201)])
+    before, pending = state.champion_labels["a"], state.pending_examples
+    state, _ = fold(state, [(300, changed("v0002"))])
+    assert (state.champion, state.pending_examples) == ("v0002", pending - second.examples)
+    assert state.pending_labels == {"a": pending - second.examples}
+    assert state.champion_labels["a"] == before + second.examples
 
 
 def _policy(policy: Policy) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from schemas.codec import decode
 from schemas.errors import BadConfiguration, BadData, RetryLater
-from schemas.journal import Example, Promoted, Record, Refused, Score
+from schemas.journal import ChampionChange, Example, Promoted, Record, Refused, Score
 from schemas.policy import GateLimits
 from schemas.recipes.base import recipe_values
 from schemas.recipes.distilbert import DistilbertConfig
@@ -455,3 +455,32 @@ def test_a_stopped_run_says_nothing(world: World, asked: tuple[Trigger, Trigger]
         world.answer(asked[0], on_progress=stop)
     assert world.registry.versions(MODEL) == []
     assert world.said() == []
+
+
+def change(version: str) -> ChampionChange:
+    return ChampionChange(version=version, action="rolled-back", by="ada", why="bad", request="r", time_ms=0)
+
+
+def test_a_run_that_started_from_another_version_than_a_person_chose_is_refused(
+    world: World, asked: tuple[Trigger, Trigger]
+) -> None:
+    world.answer(asked[0])
+
+    def roll_back_meanwhile(request: RunRequest, on_progress: ProgressCallback) -> None:
+        execute(request, on_progress)
+        world.journal.append(change("v0009"))
+
+    world.answer(asked[1], run=roll_back_meanwhile)
+    assert world.said()[2:] == [("v0002", "refused")]
+    assert "a person made v0009 the champion" in world.events()[-1].detail
+    assert world.registry.champion(MODEL) == "v0001"
+
+
+def test_the_link_follows_the_version_that_a_person_chose_at_the_next_trigger(
+    world: World, asked: tuple[Trigger, Trigger]
+) -> None:
+    for one in asked:
+        world.answer(one)
+    world.journal.append(change("v0001"))
+    world.answer(asked[1])  # it is answered already
+    assert world.registry.champion(MODEL) == "v0001"
