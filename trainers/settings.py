@@ -21,6 +21,8 @@ from schemas.models import MODELS, model_spec
 from schemas.recipes.base import RecipeConfig, decisive_fields, machine_fields, with_values
 
 PREFIX = "SX9_TRAINER_"
+SECRETS_DIR = Path("/run/secrets")
+"""Where containers have secrets as files, as for the streaming side: `sx9_neo4j_password`."""
 SHARED = {
     name: f"SX9_{name}".upper()
     for name in ("output_dir", "state_dir", "cache_dir", "bind", "neo4j_uri", "neo4j_user", "neo4j_password")
@@ -103,7 +105,8 @@ def load_trainer_settings(**overrides: object) -> TrainerSettings:
             f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}: correct or unset it"
         )
     try:
-        return TrainerSettings(**overrides)  # type: ignore[arg-type]
+        secrets = SECRETS_DIR if SECRETS_DIR.is_dir() else None
+        return TrainerSettings(_secrets_dir=secrets, **overrides)  # type: ignore[arg-type,call-arg]
     except ValidationError as error:
         lines = [f"{_variable(str(e['loc'][0]))}={e['input']!r}: {e['msg']}" for e in error.errors()]
         raise BadConfiguration("bad setting " + "; ".join(lines)) from error
