@@ -31,7 +31,7 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
     """The position of the event that a record was made from, by which a redelivery is recognized.
 
     `topic_id` is the id that Kafka gave the topic: one that is deleted and made again has another, and its offsets
-    begin anew. It is empty in older records.
+    begin anew. It is empty in older records, as `feed` is, the name of the feed that published the event.
     """
 
     topic: str
@@ -39,6 +39,7 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
     offset: int
     timestamp_ms: int = 0
     topic_id: str = ""
+    feed: str = ""
 
 
 SeenOffsets = dict[str, int]

@@ -83,8 +83,9 @@ class JournalSink:
     def _send(self, message: ConsumedMessage, event: Event) -> None:
         """Send the examples of an event to the journals that do not hold it."""
         source = Source(
-            message.topic, message.partition, message.offset, message.timestamp_ms, self._topics[message.topic]
-        )
+            message.topic, message.partition, message.offset, message.timestamp_ms, self._topics[message.topic],
+            event.feed,
+        )  # fmt: skip
         observed_ms = _to_ms(message.observed)
         starts = self._starts_of(message.topic_partition)
         # Some journals may hold the event already: it is read again for the journal that has the least.

@@ -1,0 +1,58 @@
+"""`sx9 rebuild`: the versions of a model trained again from its journal."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sx9_ml_models.cli.options import JournalFile, Json, example, new_app
+
+app = new_app()
+
+
+@app.command(epilog=example("sx9 rebuild distilbert-mitre@v0004 --exclude feed=nuclei-templates"))
+def rebuild(
+    target: Annotated[str, typer.Argument(metavar="MODEL[@VERSION]", help="Without a version: the champion.")],
+    journal: JournalFile = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder of the new versions (default: output/rebuild/<model>)."),
+    ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option(help="Leave out what came after this time (UTC), by the ticks of the journal."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WHAT=NAME",
+            help="Take this out: feed=NAME, entity=ID or source=TOPIC[/PARTITION[/OFFSET]]. May be repeated.",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Train the versions of a model again, and compare them.
+
+    From the journal alone, into a folder of their own: what serves is not touched. Without --exclude, the version
+    and its ancestors are trained as they were, and their weights are compared. With it, the rules decide again on
+    what is left. If it is interrupted, the same call continues.
+    """
+    from streams.settings import load_settings
+    from sx9_ml_models import render
+    from sx9_ml_models.rebuild import command
+    from trainers.settings import load_trainer_settings
+
+    settings, trainer = load_settings(), load_trainer_settings()
+    plan = command.plan_of(target, until, exclude or [])
+    folder = output or settings.output_dir / "rebuild" / plan.model
+    found = command.rebuild(plan, journal, folder, settings, trainer)
+    if json:
+        render.as_json(command.as_plain(found, folder))
+        return
+    render.rows(command.COLUMNS, command.table(found.versions))
+    render.lines(*command.conclusions(found, folder))
+    if found.differ:
+        raise typer.Exit(1)

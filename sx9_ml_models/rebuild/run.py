@@ -1,0 +1,280 @@
+"""A rebuild: the versions of a lineage trained again, in a registry of their own, and compared.
+
+    journal ──> without what is excluded ──> copy ──┐
+                                    └──> triggers ──┴──> one run each ──> registry of the rebuild ──> comparison
+
+Each version is one run, as a trainer makes it: a process with checkpoints. So a rebuild that was stopped or killed
+continues where it was, and ends with the same weights. Nothing outside its own folder is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from schemas.codec import decode, encode
+from schemas.errors import BadConfiguration, BadRecord, RetryLater
+from schemas.journal import Promoted, Refused
+from schemas.versions import Manifest
+from schemas.windows import Trigger
+from sx9_ml_models.rebuild.exclusion import RemainingJournal
+from sx9_ml_models.rebuild.lineage import Answer, Refold, recorded_lineage
+from trainers.core import gate
+from trainers.core.progress import ProgressCallback
+from trainers.runs.failures import RunFailed
+from trainers.runs.run_process import Run, RunRequest, run_in_process
+from trainers.settings import TrainerSettings, load_recipe_config
+from trainers.store.journal_copy import JournalCopy
+from trainers.store.registry import Registry
+from transport.files import LOCK_TIMEOUT_S, lock, write_atomically
+
+log = logging.getLogger(__name__)
+
+PLAN, COPY = "rebuild.json", "journal.sqlite"
+WEIGHTS = ".safetensors"
+_RENAMED = {"child_rate": "warm_start_lr_scale"}
+"""Former name of a field of a recipe -> its name."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is rebuilt; a folder holds one rebuild.
+
+    Attributes:
+        model: The model.
+        version: The version, of which the ancestors are rebuilt too; empty: the champion of the journal.
+        until_ms: Records after this time don't count, ms since 1970 UTC; 0: all do.
+        exclusions: What is taken out.
+    """
+
+    model: str
+    version: str = ""
+    until_ms: int = 0
+    exclusions: tuple[str, ...] = ()
+
+
+class Rebuilt(msgspec.Struct, frozen=True, kw_only=True):
+    """A version that was trained again.
+
+    Attributes:
+        version, trigger, parent: Names.
+        promoted: Whether the gate promoted it; see `why_not`.
+        why_not: Why it was refused.
+        examples: The number of training examples.
+        weights: File of weights -> its sha256.
+        recorded: The same of the recorded version; empty if there is none.
+        differs: Where the weights differ: what else does, such as a library, and the largest difference of a score.
+        seconds: How long the run took; 0 if it was there already.
+    """
+
+    version: str
+    trigger: str
+    parent: str
+    promoted: bool
+    why_not: str = ""
+    examples: int = 0
+    weights: dict[str, str] = {}
+    recorded: dict[str, str] = {}
+    differs: str = ""
+    seconds: float = 0.0
+
+    @property
+    def identical(self) -> bool | None:
+        """Whether the weights are those of the recorded version; None if there is none to compare with."""
+        return self.weights == self.recorded if self.recorded and self.weights else None
+
+
+ProgressOf = Callable[[str, float], contextlib.AbstractContextManager[ProgressCallback]]
+"""A context with the progress callback of a version, by its name and the seconds that the later versions take."""
+
+
+@contextlib.contextmanager
+def silent(_title: str, _after_s: float) -> Iterator[ProgressCallback]:
+    """Show no progress."""
+    yield lambda _progress: None
+
+
+class Rebuild:
+    """Trains the versions of a plan.
+
+    Args:
+        plan: What to rebuild.
+        journal: What is left of the journal.
+        folder: Of this rebuild; the versions are under `folder/<model>`.
+        settings: Name the registry with the recorded versions, and the folder of base models.
+        run: Trains the version of a request.
+        progress_of: Shows the progress of a version.
+
+    Raises:
+        BadConfiguration: The folder holds another rebuild.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        journal: RemainingJournal,
+        folder: Path,
+        settings: TrainerSettings,
+        run: Run = run_in_process,
+        progress_of: ProgressOf = silent,
+    ) -> None:
+        self._plan = plan
+        self._journal = journal
+        self._folder = folder
+        self._settings = settings
+        self._run = run
+        self._progress_of = progress_of
+        self.registry = Registry(folder)
+        self._recorded = {m.version: m for m in Registry(settings.models_dir).versions(plan.model)}
+        self._rebuilt: list[Rebuilt] = []
+        _keep_plan(folder / PLAN, plan)
+
+    def versions(self) -> list[Rebuilt]:
+        """Train what is not there yet, and compare every version with the recorded one.
+
+        Raises:
+            BadConfiguration: The journal has no such version, or the machine is not suitable.
+            RetryLater: A run failed; the next call continues.
+        """
+        copy = JournalCopy(self._folder / f".{self._plan.model}" / COPY, self._journal)
+        with contextlib.closing(copy), lock(self._folder / ".lock", "rebuilding", timeout_s=LOCK_TIMEOUT_S):
+            copy.catch_up()
+            if self._plan.exclusions:
+                refold = Refold(self._plan.model, lambda trigger: self._answered(trigger, copy), copy.is_answered)
+                refold.run(self._journal.records())
+            else:
+                lineage = recorded_lineage(self._plan.model, self._journal.records(), self._plan.version)
+                for at, trigger in enumerate(lineage):
+                    self._answered(trigger, copy, lineage[at + 1 :])
+        promoted = [each.version for each in self._rebuilt if each.promoted]
+        if promoted:
+            self.registry.promote(self._plan.model, promoted[-1])
+        return self._rebuilt
+
+    def _answered(self, trigger: Trigger, copy: JournalCopy, after: list[Trigger] | None = None) -> Answer:
+        """Train the version of a trigger, unless it is there, and return what the gate said."""
+        started_s, there = time.monotonic(), self.registry.has(trigger.model, trigger.version)
+        why_not = "" if there else self._train(trigger, copy, after or [])
+        manifest = None if why_not else self._verified(trigger)
+        seconds = 0.0 if there else time.monotonic() - started_s
+        self._rebuilt.append(self._compared(trigger, manifest, why_not, seconds))
+        fields: dict[str, Any] = {"trigger": trigger.id, "version": trigger.version, "time_ms": trigger.at_ms}
+        if manifest is not None and manifest.promoted:
+            return Promoted(**fields)
+        return Refused(**fields, reason=self._rebuilt[-1].why_not)
+
+    def _train(self, trigger: Trigger, copy: JournalCopy, after: list[Trigger]) -> str:
+        """Run once. Returns why there can be no version; empty if there is one."""
+        after_s = sum(self._recorded[t.version].seconds for t in after if t.version in self._recorded)
+        try:
+            with self._progress_of(trigger.version, after_s) as on_progress:
+                self._run(self._request(trigger, copy), on_progress)
+        except RunFailed as error:
+            if error.failure.cause == "data":
+                return error.failure.message
+            raise RetryLater(
+                f"the run of {trigger.model} {trigger.version} failed ({error}); call it again to continue"
+            ) from error
+        return ""
+
+    def _request(self, trigger: Trigger, copy: JournalCopy) -> RunRequest:
+        return RunRequest(
+            trigger=trigger,
+            config=self._config(trigger),
+            limits=self._settings.limits,
+            models_dir=str(self.registry.root),
+            cache_dir=str(self._settings.cache_dir),
+            journal_copy=str(copy.path),
+            log_level=logging.getLogger().getEffectiveLevel(),
+        )
+
+    def _config(self, trigger: Trigger) -> dict[str, Any]:
+        """The configuration of the recorded version, or of the latest one before it; otherwise that of today."""
+        before = [m for name, m in sorted(self._recorded.items()) if name <= trigger.version and m.config]
+        if before:
+            return {_RENAMED.get(name, name): value for name, value in before[-1].config.items()}
+        log.warning(
+            "%s %s: no recorded version, so its configuration is that of today", trigger.model, trigger.version
+        )
+        found: dict[str, Any] = msgspec.to_builtins(load_recipe_config(trigger.model))
+        return found
+
+    def _verified(self, trigger: Trigger) -> Manifest:
+        manifest = self.registry.verified(trigger.model, trigger.version)
+        if (manifest.trigger, manifest.spans) != (trigger.id, trigger.spans):
+            raise BadConfiguration(
+                f"{self.registry.folder(trigger.model, trigger.version)} answers trigger {manifest.trigger}, not "
+                f"{trigger.id}: it belongs to another journal; choose another folder with --output"
+            )
+        return manifest
+
+    def _compared(self, trigger: Trigger, manifest: Manifest | None, why_not: str, seconds: float) -> Rebuilt:
+        recorded = self._recorded.get(trigger.version)
+        if recorded is not None and recorded.trigger != trigger.id:
+            recorded = None
+        if manifest is None:
+            return Rebuilt(
+                version=trigger.version, trigger=trigger.id, parent=trigger.parent, promoted=False, why_not=why_not
+            )
+        return Rebuilt(
+            version=trigger.version,
+            trigger=trigger.id,
+            parent=trigger.parent,
+            promoted=manifest.promoted,
+            why_not=gate.why_refused(manifest.gate),
+            examples=manifest.examples_trained,
+            weights=_weights(manifest),
+            recorded=_weights(recorded) if recorded else {},
+            differs=_differences(manifest, recorded) if recorded else "",
+            seconds=seconds,
+        )
+
+
+def _keep_plan(path: Path, plan: Plan) -> None:
+    """Write the plan beside the versions, or compare it with the one that is there."""
+    try:
+        there = decode(path.read_bytes(), Plan)
+    except FileNotFoundError:
+        write_atomically(path, encode(plan))
+        return
+    except BadRecord as error:
+        raise BadConfiguration(f"{path}: {error}; choose another folder with --output") from error
+    if there != plan:
+        raise BadConfiguration(
+            f"{path.parent} holds another rebuild, {encode(there).decode()}: delete it, or choose another folder "
+            "with --output"
+        )
+
+
+def _weights(manifest: Manifest) -> dict[str, str]:
+    return {name: sha for name, sha in manifest.files.items() if name.endswith(WEIGHTS)}
+
+
+def _differences(rebuilt: Manifest, recorded: Manifest) -> str:
+    """What differs besides the weights, if they do."""
+    if _weights(rebuilt) == _weights(recorded):
+        return ""
+    now, then = rebuilt.libraries | {"machine": rebuilt.machine}, recorded.libraries | {"machine": recorded.machine}
+    found = [f"{name} {then.get(name)} -> {now.get(name)}" for name in now if now.get(name) != then.get(name)]
+    config = {_RENAMED.get(name, name): value for name, value in recorded.config.items()}
+    found += [
+        f"{name} {config[name]} -> {value}"
+        for name, value in rebuilt.config.items()
+        if name in config and config[name] != value
+    ]
+    largest = max(
+        (
+            abs(value - other.metrics.get(metric, value))
+            for task, splits in rebuilt.evaluation.items()
+            for split, scores in splits.items()
+            if (other := recorded.evaluation.get(task, {}).get(split))
+            for metric, value in scores.metrics.items()
+        ),
+        default=0.0,
+    )
+    return "; ".join([*found, f"largest difference of a score {largest:.4f}"])

@@ -1,0 +1,113 @@
+"""A lineage of trainers is rebuilt from its journal to the same weights, also after a kill, or without a part."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from schemas.codec import decode
+from schemas.journal import Example, PolicyChange, Record, Tick, held_out
+from schemas.policy import Policy
+from schemas.windows import Trigger
+from streams.core.fold import initial, step
+from sx9_ml_models.rebuild.command import Found, conclusions, table
+from sx9_ml_models.rebuild.exclusion import RemainingJournal, parse_exclusions
+from sx9_ml_models.rebuild.run import Plan, Rebuild, silent
+from tests.trainers.runs.test_trigger_handler import World
+from tests.trainers.samples import MODEL, examples
+from trainers.bases.resolve import Base
+from trainers.core.progress import ProgressCallback, RunProgress
+from trainers.runs.execute_run import execute
+
+RULES = Policy(
+    window_examples=50, bootstrap_examples=150, retrain_examples=100, cooldown_s=0.0, rehearsal_examples=40,
+    holdout_examples=60, drift_threshold=1.0, drift_rearm=1.0, taxonomy_examples=1_000,
+)  # fmt: skip
+TICK = Tick(1_700_000_000_000)
+
+
+@pytest.fixture
+def world(tmp_path: Path, tiny: Base) -> World:
+    """A journal of 420 examples, and the versions with which a trainer answered its triggers."""
+    world = World(tmp_path, tiny, [])
+    state = initial(MODEL)
+    for record in (PolicyChange(RULES), TICK, *examples(420), TICK):
+        world.journal.append(record)
+        while state.next_offset < world.journal.end():
+            at = state.next_offset
+            state, outputs = step(state, at, decode(world.journal.messages[at].value, Record))
+            for output in outputs:
+                if isinstance(output, Trigger):
+                    world.answer(output)
+    assert [event.version for event in world.events() if event.outcome == "trained"] == ["v0001", "v0002", "v0003"]
+    return world
+
+
+def rebuild_of(world: World, name: str, *exclude: str, dies_at: int = -1) -> Rebuild:
+    journal = RemainingJournal(world.journal, world.journal.end(), parse_exclusions(exclude), lambda _: "")
+    steps = 0
+
+    @contextlib.contextmanager
+    def dying(title: str, after_s: float) -> Iterator[ProgressCallback]:
+        def on_progress(_progress: RunProgress) -> None:
+            nonlocal steps
+            steps += 1
+            if steps == dies_at:
+                raise KeyboardInterrupt
+
+        yield on_progress
+
+    plan = Plan(model=MODEL, exclusions=tuple(exclude))
+    progress_of = silent if dies_at < 0 else dying
+    return Rebuild(plan, journal, world.path / name, world.settings(), run=execute, progress_of=progress_of)
+
+
+def test_every_version_of_the_lineage_has_the_same_weights_and_what_serves_is_untouched(world: World) -> None:
+    before = {path: path.stat().st_mtime_ns for path in world.registry.root.rglob("*")}
+    found = rebuild_of(world, "new").versions()
+    promoted = [event.version for event in world.events() if event.outcome == "promoted"]
+    assert [each.version for each in found] == promoted
+    assert len(promoted) > 1
+    assert [each.identical for each in found] == [True] * len(promoted)
+    assert all(each.weights for each in found)
+    assert {path: path.stat().st_mtime_ns for path in world.registry.root.rglob("*")} == before
+    rows = table(found)
+    assert all(row[-1] == "identical" for row in rows)
+    result = Found(plan=Plan(model=MODEL), versions=tuple(found), excluded=0)
+    assert conclusions(result, world.path)[0].startswith(
+        f"{len(found)} of {len(found)} recorded versions have the same"
+    )
+
+
+def test_a_rebuild_that_is_interrupted_continues_to_the_same_weights(world: World) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        rebuild_of(world, "new", dies_at=70).versions()
+    found = rebuild_of(world, "new").versions()
+    assert [each.identical for each in found] == [True] * len(found)
+    again = rebuild_of(world, "new").versions()
+    assert [(each.weights, each.seconds) for each in again] == [(each.weights, 0.0) for each in found]
+
+
+def test_without_what_is_excluded_nothing_of_the_new_lineage_names_it(world: World) -> None:
+    records = [decode(message.value, Record) for message in world.journal.messages]
+    poisoned = [at for at, r in enumerate(records) if isinstance(r, Example) and not held_out(r)][30:60]
+    sources = [records[at].source for at in poisoned]
+    exclude = sorted(f"source={s.topic}/{s.partition}/{s.offset}" for s in sources)
+    rebuild = rebuild_of(world, "without", *exclude)
+    found = rebuild.versions()
+    assert len(found) > 1
+    assert not [each for each in found if each.identical]
+    manifests = [rebuild.registry.verified(MODEL, each.version) for each in found]
+    assert not {at for manifest in manifests for at in manifest.rehearsal} & set(poisoned)
+    recorded = world.manifest("v0001")
+    assert not {s.digest for m in manifests for s in m.spans} & {s.digest for s in recorded.spans}
+    for manifest in manifests:
+        counted = sum(
+            isinstance(r, Example) and not held_out(r) and at not in poisoned
+            for span in manifest.spans
+            for at, r in enumerate(records[span.start : span.end], span.start)
+        )
+        assert counted == sum(span.examples for span in manifest.spans)
