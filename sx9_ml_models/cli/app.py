@@ -31,6 +31,7 @@ COMMANDS = {
     "triggers": "List the decisions to retrain a model, with their reasons.",
     "retrain": "Request a retrain of a model.",
     "backtest": "Try other rules of retraining on the journal.",
+    "explain": "Say why a version exists, or what became of an example.",
     "rebuild": "Train the versions of a model again, and compare them.",
     "train": "Train a model once on a folder, without Kafka.",
     "models": "List the versions of a model, show one, or choose the one that serves.",

@@ -21,6 +21,7 @@ import msgspec
 from schemas.codec import decode, encode
 from schemas.errors import BadConfiguration, BadRecord, RetryLater
 from schemas.journal import Promoted, Refused
+from schemas.recipes.base import recipe_values
 from schemas.versions import Manifest
 from schemas.windows import Trigger
 from sx9_ml_models.rebuild.exclusion import RemainingJournal
@@ -29,7 +30,7 @@ from trainers.core import gate
 from trainers.core.progress import ProgressCallback
 from trainers.runs.failures import RunFailed
 from trainers.runs.run_process import Run, RunRequest, run_in_process
-from trainers.settings import TrainerSettings, load_recipe_config
+from trainers.settings import TrainerSettings, config_class, load_machine_fields
 from trainers.store.journal_copy import JournalCopy
 from trainers.store.registry import Registry
 from transport.files import LOCK_TIMEOUT_S, lock, write_atomically
@@ -184,25 +185,23 @@ class Rebuild:
 
     def _request(self, trigger: Trigger, copy: JournalCopy) -> RunRequest:
         return RunRequest(
-            trigger=trigger,
-            config=self._config(trigger),
-            limits=self._settings.limits,
+            trigger=trigger if trigger.recipe else msgspec.structs.replace(trigger, recipe=self._recipe(trigger)),
+            machine=load_machine_fields(trigger.model),
             models_dir=str(self.registry.root),
             cache_dir=str(self._settings.cache_dir),
             journal_copy=str(copy.path),
             log_level=logging.getLogger().getEffectiveLevel(),
         )
 
-    def _config(self, trigger: Trigger) -> dict[str, Any]:
-        """The configuration of the recorded version, or of the latest one before it; otherwise that of today."""
+    def _recipe(self, trigger: Trigger) -> dict[str, Any]:
+        """The recipe of an older trigger, which does not name it: that of the version, or of one before it."""
         before = [m for name, m in sorted(self._recorded.items()) if name <= trigger.version and m.config]
         if before:
-            return {_RENAMED.get(name, name): value for name, value in before[-1].config.items()}
+            return _recipe_of(before[-1])
         log.warning(
-            "%s %s: no recorded version, so its configuration is that of today", trigger.model, trigger.version
+            "%s %s: neither trigger nor manifest names a recipe; it is today's", trigger.model, trigger.version
         )
-        found: dict[str, Any] = msgspec.to_builtins(load_recipe_config(trigger.model))
-        return found
+        return recipe_values(config_class(trigger.model)())
 
     def _verified(self, trigger: Trigger) -> Manifest:
         manifest = self.registry.verified(trigger.model, trigger.version)
@@ -255,18 +254,24 @@ def _weights(manifest: Manifest) -> dict[str, str]:
     return {name: sha for name, sha in manifest.files.items() if name.endswith(WEIGHTS)}
 
 
+def _recipe_of(manifest: Manifest) -> dict[str, Any]:
+    return {_RENAMED.get(name, name): value for name, value in manifest.config.items()}
+
+
 def _differences(rebuilt: Manifest, recorded: Manifest) -> str:
     """What differs besides the weights, if they do."""
     if _weights(rebuilt) == _weights(recorded):
         return ""
     now, then = rebuilt.libraries | {"machine": rebuilt.machine}, recorded.libraries | {"machine": recorded.machine}
     found = [f"{name} {then.get(name)} -> {now.get(name)}" for name in now if now.get(name) != then.get(name)]
-    config = {_RENAMED.get(name, name): value for name, value in recorded.config.items()}
+    config = _recipe_of(recorded)
     found += [
         f"{name} {config[name]} -> {value}"
         for name, value in rebuilt.config.items()
         if name in config and config[name] != value
     ]
+    if rebuilt.examples_trained != recorded.examples_trained:
+        found.append(f"examples {recorded.examples_trained} -> {rebuilt.examples_trained}")
     largest = max(
         (
             abs(value - other.metrics.get(metric, value))

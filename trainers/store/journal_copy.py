@@ -51,13 +51,14 @@ _TABLES = """
         offset INTEGER PRIMARY KEY, key INTEGER NOT NULL, value BLOB NOT NULL, digest BLOB NOT NULL
     );
     CREATE INDEX IF NOT EXISTS keys ON examples (key, offset);
+    CREATE TABLE IF NOT EXISTS groups (key INTEGER, offset INTEGER, PRIMARY KEY (key, offset)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS seen (partition TEXT PRIMARY KEY, offsets TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS texts (hash INTEGER PRIMARY KEY, first INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS answers (trigger_id TEXT, kind TEXT, PRIMARY KEY (trigger_id, kind)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS champions (offset INTEGER PRIMARY KEY, version TEXT, request TEXT);
 """
-_TABLE_NAMES = ("position", "examples", "seen", "texts", "answers", "champions")
-_FORMAT = 5
+_TABLE_NAMES = ("position", "examples", "groups", "seen", "texts", "answers", "champions")
+_FORMAT = 6
 _DAMAGED = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_FORMAT))
 """Primary result codes of SQLite for a file that is not what was written: a page, the header, a missing table."""
 
@@ -152,6 +153,17 @@ class JournalReader:
                     )
                 found[offset] = self._example(offset, *row)
         return found
+
+    def examples_of(self, name: str) -> list[OffsetExample]:
+        """The examples with a key or a group, including retractions, in order."""
+        query = (
+            "SELECT offset, value, digest FROM examples WHERE key = ?1 OR offset IN "
+            "(SELECT offset FROM groups WHERE key = ?1) ORDER BY offset"
+        )
+        with self._errors():
+            rows = self._db.execute(query, (key_hash(name),))
+            found = [(offset, self._example(offset, value, digest)) for offset, value, digest in rows]
+        return [(offset, example) for offset, example in found if name in (example.key, example.group)]
 
     def trained_texts(self, examples: Iterable[Example], before: int) -> frozenset[int]:
         """The `text_hash` of each text that a training example with an offset below `before` has too."""
@@ -332,6 +344,8 @@ class JournalCopy(JournalReader):
             "INSERT INTO examples VALUES (?, ?, ?, ?)",
             (message.offset, key_hash(example.key), message.value, _digest(message.value or b"")),
         )
+        if example.group:
+            self._db.execute("INSERT INTO groups VALUES (?, ?)", (key_hash(example.group), message.offset))
         if example.text and not held_out(example):
             text = (text_hash(example.text), message.offset)
             self._db.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", text)

@@ -6,17 +6,19 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from schemas.codec import decode
 from schemas.journal import Example, PolicyChange, Record, Tick, held_out
-from schemas.policy import Policy
+from schemas.policy import GateLimits, Policy
+from schemas.recipes.base import recipe_values
 from schemas.windows import Trigger
 from streams.core.fold import initial, step
 from sx9_ml_models.rebuild.command import Found, conclusions, table
 from sx9_ml_models.rebuild.exclusion import RemainingJournal, parse_exclusions
 from sx9_ml_models.rebuild.run import Plan, Rebuild, silent
-from tests.trainers.runs.test_trigger_handler import World
+from tests.trainers.runs.test_trigger_handler import QUICK, World
 from tests.trainers.samples import MODEL, examples
 from trainers.bases.resolve import Base
 from trainers.core.progress import ProgressCallback, RunProgress
@@ -31,10 +33,21 @@ TICK = Tick(1_700_000_000_000)
 
 @pytest.fixture
 def world(tmp_path: Path, tiny: Base) -> World:
+    """A journal whose policy has all that decides a result, and the versions of a trainer."""
+    recipe, gate = recipe_values(QUICK), GateLimits(min_examples=10)
+    return lived(World(tmp_path, tiny, []), msgspec.structs.replace(RULES, recipe=recipe, gate=gate))
+
+
+@pytest.fixture
+def old_world(tmp_path: Path, tiny: Base) -> World:
+    """The same from the time when the recipe came from the environment: only the manifests have it."""
+    return lived(World(tmp_path, tiny, []), RULES)
+
+
+def lived(world: World, policy: Policy) -> World:
     """A journal of 420 examples, and the versions with which a trainer answered its triggers."""
-    world = World(tmp_path, tiny, [])
     state = initial(MODEL)
-    for record in (PolicyChange(RULES), TICK, *examples(420), TICK):
+    for record in (PolicyChange(policy), TICK, *examples(420), TICK):
         world.journal.append(record)
         while state.next_offset < world.journal.end():
             at = state.next_offset
@@ -82,7 +95,8 @@ def test_every_version_of_the_lineage_has_the_same_weights_and_what_serves_is_un
     )
 
 
-def test_a_rebuild_that_is_interrupted_continues_to_the_same_weights(world: World) -> None:
+def test_a_rebuild_that_is_interrupted_continues_to_the_same_weights(old_world: World) -> None:
+    world = old_world
     with pytest.raises(KeyboardInterrupt):
         rebuild_of(world, "new", dies_at=70).versions()
     found = rebuild_of(world, "new").versions()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from schemas.errors import Corrupt, RetryLater
@@ -26,6 +27,17 @@ def test_examples_come_back_by_range_and_by_offset(tmp_path: Path) -> None:
     assert copy.examples_at([20, 3]) == {20: journal[20], 3: journal[3]}
     with pytest.raises(Corrupt, match="journal offset 31 is named by a trigger but holds no example"):
         copy.examples_at([3, 31])
+
+
+def test_examples_come_back_by_key_and_by_group(tmp_path: Path) -> None:
+    journal = [*examples(5), example(5, ["impact"], key="relationship:2"), *examples(1, first=9)]
+    journal[3] = msgspec.structs.replace(journal[3], group="technique:T1")
+    copy = JournalCopy(tmp_path / "journal.sqlite", MemoryLog(journal))
+    copy.catch_up()
+    assert copy.examples_of("relationship:2") == [(2, journal[2]), (5, journal[5])]
+    assert copy.examples_of("technique:T1") == [(3, journal[3])]
+    assert copy.examples_of(journal[3].key) == [(3, journal[3])]
+    assert copy.examples_of("technique:T2") == []
 
 
 def test_only_new_records_are_read(tmp_path: Path) -> None:

@@ -1,0 +1,202 @@
+"""Why a version exists: its trigger with the numbers, its windows and their events, the gate, what it replaced."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import msgspec
+from kafka import KafkaConsumer, TopicPartition
+
+from schemas.errors import BadConfiguration
+from schemas.events import Event
+from schemas.journal import Example, Record, SeenOffsets, Source, held_out, is_redelivery, source_partition
+from schemas.topics import EVENT_TOPICS, TRIGGERS, partition_of
+from schemas.versions import GateCheck, Manifest
+from schemas.windows import Measure, Span, Trigger
+from streams.core.fold import initial, step
+from sx9_ml_models.explain.links import link_of, page_of
+from transport.kafka import read_ranges
+from transport.partition_log import KafkaPartitionLog, PartitionLog
+from transport.records import decoded
+
+Placed = tuple[int, Example]
+
+
+class SeenEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that a version learnt from: `release` of the feed, or its commit; `position` on the topic."""
+
+    offset: int
+    position: str
+    id: str
+    feed: str
+    release: str
+    link: str
+    labels: tuple[str, ...]
+
+
+class VersionStory(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer.
+
+    Attributes:
+        model, version, parent, reason, promoted: See `schemas.versions.Manifest`.
+        trigger: Id of the trigger; `at_ms` is its time by the ticks, 0 if it was not found.
+        measures: The values and limits of all rules at that time.
+        spans: The windows.
+        fresh: The training examples of the windows; `holdout`, `retracted` and `superseded` count the rest.
+        rehearsed: The number of older examples that were trained again.
+        labels, feeds: Label, or feed, -> fresh examples, the most frequent first.
+        events: The latest events.
+        gate: What the gate compared.
+        replaced: The version that served before; empty if this one was refused, or is the first.
+    """
+
+    model: str
+    version: str
+    parent: str
+    reason: str
+    promoted: bool
+    trigger: str
+    at_ms: int
+    measures: tuple[Measure, ...]
+    spans: tuple[Span, ...]
+    fresh: int
+    holdout: int
+    retracted: int
+    superseded: int
+    rehearsed: int
+    labels: dict[str, int]
+    feeds: dict[str, int]
+    events: tuple[SeenEvent, ...]
+    gate: tuple[GateCheck, ...]
+    replaced: str
+
+
+def version_story(
+    manifest: Manifest, journal: PartitionLog, trigger: Trigger | None, reader: KafkaConsumer | None, last: int
+) -> VersionStory:
+    """Why a version exists.
+
+    Args:
+        manifest: Of the version.
+        journal: Of its model.
+        trigger: The trigger that it answers, if it was found.
+        reader: A consumer without a group, for the events; None: only what the journal says about them.
+        last: The number of events to name.
+    """
+    known = list(_examples(journal, manifest))
+    latest = {example.key: offset for offset, example in known}
+    placed = [each for each in known if any(span.start <= each[0] < span.end for span in manifest.spans)]
+    current = [each for each in placed if latest[each[1].key] == each[0] and not each[1].retracted]
+    fresh = [each for each in current if not held_out(each[1])]
+    retracted = sum(example.retracted for _, example in placed)
+    feeds = Counter(example.source.feed or f"(on {example.source.topic})" for _, example in fresh)
+    return VersionStory(
+        model=manifest.model,
+        version=manifest.version,
+        parent=manifest.parent,
+        reason=manifest.reason,
+        promoted=manifest.promoted,
+        trigger=manifest.trigger,
+        at_ms=trigger.at_ms if trigger else 0,
+        measures=trigger.measures if trigger else (),
+        spans=manifest.spans,
+        fresh=len(fresh),
+        holdout=len(current) - len(fresh),
+        retracted=retracted,
+        superseded=len(placed) - len(current) - retracted,
+        rehearsed=len(manifest.rehearsal),
+        labels=dict(Counter(label for _, example in fresh for label in example.labels).most_common()),
+        feeds=dict(feeds.most_common()),
+        events=tuple(_seen_events(fresh[-last:] if last else [], reader)),
+        gate=manifest.gate,
+        replaced=manifest.parent if manifest.promoted else "",
+    )
+
+
+def trigger_on_topic(reader: KafkaConsumer, manifest: Manifest) -> Trigger | None:
+    """The trigger of a version, on its topic; None if it is not there."""
+    log = KafkaPartitionLog(reader, TRIGGERS, partition_of(manifest.model))
+    for messages in log.read(0, log.end()):
+        for _, trigger in decoded(messages, TRIGGERS.record, log.topic, log.partition):
+            if trigger.id == manifest.trigger:
+                return trigger  # type: ignore[no-any-return]
+    return None
+
+
+def trigger_in_journal(journal: PartitionLog, manifest: Manifest) -> Trigger | None:
+    """The trigger of a version, decided again by the fold; None if the journal does not lead to it."""
+    state = initial(manifest.model)
+    for messages in journal.read(0, decided_at(manifest)):
+        for message, record in decoded(messages, Record, journal.topic, journal.partition):
+            state, outputs = step(state, message.offset, record)
+            for output in outputs:
+                if isinstance(output, Trigger) and output.id == manifest.trigger:
+                    return output
+    return None
+
+
+def parse_target(target: str) -> tuple[str, str]:
+    """Model and version of `MODEL@VERSION`.
+
+    Raises:
+        BadConfiguration: It has another form.
+    """
+    model, _, version = target.partition("@")
+    if not version:
+        raise BadConfiguration(f"{target!r} names no version: write MODEL@VERSION, such as {model}@v0001")
+    return model, version
+
+
+def decided_at(manifest: Manifest) -> int:
+    """The journal offset after the record that led to a version, or after its windows, if that is later."""
+    offset = manifest.trigger.rpartition("@")[2]
+    return max(int(offset) + 1 if offset.isdecimal() else 0, manifest.spans[-1].end if manifest.spans else 0)
+
+
+def _examples(journal: PartitionLog, manifest: Manifest) -> Iterator[Placed]:
+    """The examples from the first window of a version to its trigger, without redeliveries among them."""
+    if not manifest.spans:
+        return
+    seen: dict[str, SeenOffsets] = {}
+    for messages in journal.read(manifest.spans[0].start, decided_at(manifest)):
+        for message, record in decoded(messages, Record, journal.topic, journal.partition):
+            if isinstance(record, Example):
+                partition = source_partition(record.source)
+                if not is_redelivery(record.source, seen.setdefault(partition, {})):
+                    yield message.offset, record
+
+
+def _seen_events(placed: Iterable[Placed], reader: KafkaConsumer | None) -> Iterator[SeenEvent]:
+    placed = list(placed)
+    events = _events(reader, [example.source for _, example in placed]) if reader else {}
+    for offset, example in reversed(placed):
+        source = example.source
+        event = events.get((source.topic, source.partition, source.offset))
+        name = example.key.partition(":")[2]
+        yield SeenEvent(
+            offset=offset,
+            position=f"{source.topic}/{source.partition}/{source.offset}",
+            id=event.id if event else name,
+            feed=event.feed if event else source.feed,
+            release=event.release if event else example.taxonomy.partition("/")[2],
+            link=link_of(event) if event else page_of(name),
+            labels=example.labels,
+        )
+
+
+def _events(reader: KafkaConsumer, sources: Iterable[Source]) -> dict[tuple[str, int, int], Event]:
+    """(topic, partition, offset) -> event. In each round, one event of every partition is read."""
+    waiting: dict[TopicPartition, list[int]] = {}
+    known = {topic.name for topic in EVENT_TOPICS}
+    for source in sources:
+        if source.topic in known:
+            waiting.setdefault(TopicPartition(source.topic, source.partition), []).append(source.offset)
+    found: dict[tuple[str, int, int], Event] = {}
+    while waiting:
+        ranges = {partition: (offsets[-1], offsets[-1] + 1) for partition, offsets in waiting.items()}
+        for messages in read_ranges(reader, ranges):
+            for message, event in decoded(messages, Event, messages[0].topic, messages[0].partition):
+                found[(message.topic, message.partition, message.offset)] = event
+        waiting = {partition: offsets[:-1] for partition, offsets in waiting.items() if offsets[:-1]}
+    return found
