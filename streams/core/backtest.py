@@ -116,12 +116,12 @@ class Backtest:
         )
 
     def _control(self, offset: int, record: Record, at_ms: int) -> list[Trigger]:
-        """Fold a control record. What it promotes has learnt its examples at `at_ms`."""
-        waiting = self.state.open_trigger
+        """Fold a control record. What it promotes has learnt its examples at `at_ms`, the oldest first."""
+        waiting, pending = self.state.open_trigger, self.state.pending_examples
         outputs = self._put(offset, record)
         if waiting and isinstance(record, Promoted) and record.trigger == waiting.id:
             self.retrains[-1].promoted_ms = at_ms
-            self.waits.learn(waiting.examples, at_ms)
+        self.waits.learn(pending - self.state.pending_examples, at_ms)
         return self._triggers(outputs)
 
     def _put(self, offset: int, record: Record) -> list[Output]:

@@ -36,8 +36,13 @@ def recorded_lineage(model: str, records: Iterable[tuple[int, Record]], version:
         known = ", ".join(triggers) or "none: the journal has no trigger yet (`sx9 triggers --declined` says why)"
         raise BadConfiguration(f"the journal of {model} has no trigger of {wanted or 'a champion'}; it has {known}")
     lineage = [triggers[wanted]]
-    while lineage[0].parent:
-        lineage.insert(0, triggers[lineage[0].parent])
+    while parent := lineage[0].parent:
+        if parent not in triggers:
+            raise BadConfiguration(
+                f"{lineage[0].version} of {model} started from {parent}, which no trigger of this journal led to: it "
+                "can't be rebuilt from it"
+            )
+        lineage.insert(0, triggers[parent])
     return lineage
 
 
