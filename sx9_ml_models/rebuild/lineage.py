@@ -39,7 +39,7 @@ def recorded_lineage(model: str, records: Iterable[tuple[int, Record]], version:
     while parent := lineage[0].parent:
         if parent not in triggers:
             raise BadConfiguration(
-                f"{lineage[0].version} of {model} started from {parent}, which no trigger of this journal led to: it "
+                f"{lineage[0].version} of {model} started from {parent}, which no trigger here led to: it "
                 "can't be rebuilt from it"
             )
         lineage.insert(0, triggers[parent])
