@@ -50,6 +50,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             which it must fall before the rule can fire again (hysteresis).
         taxonomy_examples: Number of examples of a label unknown to the champion at which the taxonomy rule
             fires.
+        corrections_examples: Corrections rule: number of the champion's training examples that were retracted or
+            relabelled since it learnt them. 0: no such rule, as in older records.
         reservoir: Number of keys that the fold keeps for rehearsal; it keeps as many for the holdout.
         rehearsal_examples: Largest number of older examples in a training run, at most `MAX_SAMPLE`.
         holdout_examples: Largest number of holdout examples of each kind (old, recent) in a trigger, at most
@@ -78,6 +80,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     drift_threshold: float = 0.25
     drift_rearm: float = 0.15
     taxonomy_examples: int = 20
+    corrections_examples: int = 0
     reservoir: int = 4_096
     rehearsal_examples: int = 500
     holdout_examples: int = 500
@@ -100,7 +103,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
                 raise BadConfiguration(f"policy {name}={getattr(self, name)}: must be at least 1")
         for name in (
             "window_age_s", "champion_age_s", "staleness_examples", "cooldown_s", "drift_min_support",
-            "taxonomy_examples", "rehearsal_examples", "holdout_examples", "run_examples", "backlog_cooldown_s",
+            "taxonomy_examples", "corrections_examples", "rehearsal_examples", "holdout_examples", "run_examples",
+            "backlog_cooldown_s",
         ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise BadConfiguration(f"policy {name}={getattr(self, name)}: must not be negative")

@@ -14,7 +14,7 @@ import msgspec
 from schemas.policy import GateLimits
 
 ClosedBy = Literal["volume", "age", "manual", "trigger"]
-Reason = Literal["volume", "drift", "taxonomy", "staleness", "manual", "backlog"]
+Reason = Literal["volume", "drift", "taxonomy", "staleness", "manual", "backlog", "corrections"]
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

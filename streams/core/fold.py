@@ -13,7 +13,7 @@ journal, each window and trigger fits a message (`bounds.py`), and later ticks s
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
@@ -36,16 +36,18 @@ from schemas.journal import (
     source_partition,
 )
 from schemas.models import model_spec
-from schemas.policy import MAX_SAMPLE, Policy
+from schemas.policy import Policy
 from schemas.windows import ClosedBy, Declined, Measure, Reason, Span, Trigger, Window
 from streams.core.bounds import MAX_ID_CHARS, PendingSpan, counted_labels, merge_oldest, spans_of_a_run
 from streams.core.clock import tick_time
+from streams.core.detectors.corrections import Corrections
 from streams.core.detectors.jensen_shannon import jensen_shannon
 from streams.core.detectors.label_window import LabelWindow
 from streams.core.label_counts import add_labels
 from streams.core.rules.evaluate import Decision, evaluate_rules
 from streams.core.rules.inputs import RuleInputs
-from streams.core.sampling import BottomK, StratifiedBottomK, sample_stratified, sample_uniform
+from streams.core.sampling import BottomK, StratifiedBottomK
+from streams.core.trigger_samples import draw_samples
 from streams.core.windows import OpenWindow, close_window, due_to_close
 
 Output = Window | Trigger | Declined
@@ -72,6 +74,8 @@ class State(msgspec.Struct, kw_only=True):
         fresh_examples: Training examples that no trigger has taken yet.
         backlog_examples: How many of them the latest trigger left pending, because a run is bounded.
         refusals: Refusals since the latest promotion.
+        corrections: What the champion learnt, and whether it still stands.
+        attempted_corrections: How many corrections there were at the latest trigger, until a version is promoted.
         refused: Refused version -> end of its windows, for the latest of them since the latest promotion. A person
             can promote one; its windows are then no longer pending.
         recent_labels: Labels of the latest `policy.drift_window` training examples.
@@ -104,6 +108,8 @@ class State(msgspec.Struct, kw_only=True):
     fresh_examples: int = 0
     backlog_examples: int = 0
     refusals: int = 0
+    corrections: Corrections = msgspec.field(default_factory=lambda: Corrections(size=Policy().reservoir))
+    attempted_corrections: int = 0
     refused: dict[str, int] = {}
     recent_labels: LabelWindow = msgspec.field(default_factory=lambda: LabelWindow(size=Policy().drift_window))
     drift_countdown: int = 0
@@ -142,13 +148,13 @@ def initial(model: str) -> State:
 class _Snapshot(msgspec.Struct, frozen=True):
     """A state as it is stored. `format` is increased with each change of the state's fields or their meaning."""
 
-    format: Literal[8]
+    format: Literal[9]
     state: State
 
 
 def snapshot(state: State) -> bytes:
     """The state as bytes; equal states give equal bytes."""
-    return msgspec.json.encode(_Snapshot(8, state))
+    return msgspec.json.encode(_Snapshot(9, state))
 
 
 def restore(data: bytes) -> State:
@@ -250,11 +256,13 @@ def _update_samples(
     if example.group or example.retracted:
         (state.train_sample if holdout else state.holdout_sample).discard(hashed_key)
     if example.retracted:
+        state.corrections.retract(hashed_key, offset)
         (state.holdout_sample if holdout else state.train_sample).discard(hashed_key)
     elif holdout:
         state.holdout_sample.put(hashed_key, offset)
     else:
         state.train_sample.put(hashed_key, offset, labels[0] if labels else "")
+        state.corrections.put(hashed_key, labels, offset)
 
 
 def _measure_drift_if_due(state: State) -> bool:
@@ -290,6 +298,7 @@ def _set_policy(state: State, policy: Policy) -> None:
     state.policy = policy
     state.train_sample.resize(policy.reservoir)
     state.holdout_sample.resize(policy.reservoir)
+    state.corrections.resize(policy.reservoir)
     state.recent_labels.resize(policy.drift_window)
 
 
@@ -321,6 +330,8 @@ def _set_champion(state: State, version: str, end: int) -> None:
             add_labels(state.champion_labels, (label,), examples)
             add_labels(state.pending_labels, (label,), -examples)
         state.pending_examples -= each.span.examples
+    state.corrections.learn(end)
+    state.attempted_corrections = 0
     state.attempted_labels = []
     state.drift_armed = True
     state.refusals = 0
@@ -366,6 +377,8 @@ def _rule_inputs(state: State) -> RuleInputs:
         drift=state.drift,
         drift_examples=min(len(state.recent_labels), state.pending_examples),
         drift_armed=state.drift_armed,
+        corrections=state.corrections.count(),
+        attempted_corrections=state.attempted_corrections,
         new_labels={label: n for label, n in state.pending_labels.items() if label not in known},
         open_trigger=state.open_trigger.id if state.open_trigger else "",
         manual_request=state.manual_request,
@@ -390,7 +403,8 @@ def _open_trigger(state: State, offset: int, reason: Reason, measures: tuple[Mea
     for each in taken:
         for label, examples in each.labels.items():
             add_labels(labels, (label,), examples)
-    samples = _draw_samples(state)
+    start = taken[0].span.start
+    samples = draw_samples(state.policy, state.trigger_count, start, state.train_sample, state.holdout_sample)
     trigger = Trigger(
         model=state.model,
         number=state.trigger_count,
@@ -410,33 +424,10 @@ def _open_trigger(state: State, offset: int, reason: Reason, measures: tuple[Mea
     )
     state.open_trigger = trigger
     state.attempted_labels = list(trigger.labels)
+    state.attempted_corrections = state.corrections.count()
     state.fresh_examples = state.backlog_examples = state.pending_examples - trigger.examples
     state.last_trigger_ms = state.now_ms
     state.manual_request = ""
     if reason == "drift":
         state.drift_armed = False
     return trigger
-
-
-class _Samples(NamedTuple):
-    """Journal offsets; see `schemas.windows.Trigger`."""
-
-    rehearsal: tuple[int, ...]
-    holdout_old: tuple[int, ...]
-    holdout_recent: tuple[int, ...]
-
-
-def _draw_samples(state: State) -> _Samples:
-    """Samples for the next trigger. The number of the trigger is the salt, so each trigger has its own."""
-    policy, salt, start = state.policy, state.trigger_count, state.pending[0].span.start
-    holdout = list(state.holdout_sample.offsets.items())
-
-    def sample_holdout(candidates: Iterable[tuple[int, int]]) -> tuple[int, ...]:
-        return sample_uniform(candidates, min(policy.holdout_examples, MAX_SAMPLE), policy.seed, salt)
-
-    rehearsal_examples = min(policy.rehearsal_examples, MAX_SAMPLE)
-    return _Samples(
-        rehearsal=sample_stratified(state.train_sample.before(start), rehearsal_examples, policy.seed, salt),
-        holdout_old=sample_holdout(pair for pair in holdout if pair[1] < start),
-        holdout_recent=sample_holdout(pair for pair in holdout if pair[1] >= start),
-    )

@@ -144,7 +144,7 @@ JOURNAL: dict[str, list[Any]] = {
     "tick": [Tick(1_700_000_000_000)],
     "manual": [Manual(request="r-1", reason="new taxonomy", time_ms=1_700_000_000_000)],
     "policy": [PolicyChange(Policy()), PolicyChange(Policy(window_age_s=0.5, drift_threshold=1.0, seed=0)),
-        PolicyChange(Policy(run_examples=2_000, backlog_cooldown_s=0.5,
+        PolicyChange(Policy(corrections_examples=7, run_examples=2_000, backlog_cooldown_s=0.5,
                             gate=GateLimits(margin=0.1, label_margin=0.2, min_examples=5, min_support=6),
                             recipe={"epochs": 3, "base": "minilm", "dropout": 0.5})),
     ],

@@ -4,6 +4,7 @@
     manual      a person asked for a retrain
     taxonomy    a label that the champion does not know has enough examples
     drift       the labels of recent examples are far from those of the champion
+    corrections enough of what the champion learnt was taken back or relabelled
     volume      there are enough training examples since the latest trigger, or for the first version
     staleness   the latest trigger is old, and there are new examples
     backlog     the latest trigger left examples pending, because a run is bounded
@@ -22,6 +23,7 @@ import msgspec
 from schemas.policy import Policy
 from schemas.windows import Measure, Reason
 from streams.core.rules.backlog import backlog
+from streams.core.rules.corrections import corrections
 from streams.core.rules.drift import drift
 from streams.core.rules.inputs import RuleInputs
 from streams.core.rules.manual import manual
@@ -33,6 +35,7 @@ RULES: Mapping[Reason, Callable[[RuleInputs, Policy], Measure]] = {
     "manual": manual,
     "taxonomy": taxonomy,
     "drift": drift,
+    "corrections": corrections,
     "volume": volume,
     "staleness": staleness,
     "backlog": backlog,

@@ -20,6 +20,8 @@ class RuleInputs(msgspec.Struct, frozen=True, kw_only=True):
         drift: Jensen-Shannon distance of the labels of recent examples from those of the champion, 0 to 1.
         drift_examples: How many of these recent examples the champion was not trained on.
         drift_armed: Whether the drift rule may trip.
+        corrections: How many of the champion's training examples no longer stand as it learnt them.
+        attempted_corrections: How many of them were there at the latest trigger.
         new_labels: Label -> pending examples, for labels unknown to the champion and to the latest attempt.
         open_trigger: Id of the trigger that waits for its verdict; empty if there is none.
         manual_request: Id of the manual request that waits for a trigger; empty if there is none.
@@ -34,6 +36,8 @@ class RuleInputs(msgspec.Struct, frozen=True, kw_only=True):
     drift: float
     drift_examples: int
     drift_armed: bool
+    corrections: int
+    attempted_corrections: int
     new_labels: Mapping[str, int]
     open_trigger: str
     manual_request: str

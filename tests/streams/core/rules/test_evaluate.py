@@ -15,10 +15,14 @@ TRIPS: dict[Reason, dict[str, Any]] = {
     "manual": {"manual_request": "r1"},
     "taxonomy": {"new_labels": {"reconnaissance": 20}},
     "drift": {"drift": 0.25, "drift_examples": 200},
+    "corrections": {"corrections": 30, "attempted_corrections": 10},
     "volume": {"fresh_examples": 1_000},
     "staleness": {"last_trigger_ms": 70 * DAY_MS, "fresh_examples": 50},
     "backlog": {"backlog_examples": 1},
 }
+
+
+POLICY = Policy(corrections_examples=20)
 
 
 def test_every_reason_has_a_rule_which_gives_its_measure() -> None:
@@ -34,7 +38,7 @@ def test_without_a_tripped_rule_the_decision_says_so_and_has_all_measures() -> N
 
 @pytest.mark.parametrize("reason", TRIPS)
 def test_the_rule_that_tripped_is_the_reason(reason: Reason) -> None:
-    decision = evaluate_rules(inputs(**TRIPS[reason]), Policy())
+    decision = evaluate_rules(inputs(**TRIPS[reason]), POLICY)
     assert (decision.reason, decision.why_not) == (reason, "")
     assert [measure.rule for measure in decision.measures if measure.tripped] == [reason]
 
@@ -43,7 +47,7 @@ def test_of_several_rules_the_first_of_the_table_is_the_reason() -> None:
     for number, reason in enumerate(RULES):
         fields = [TRIPS[later] for later in list(RULES)[number:]]
         merged = {name: value for one in reversed(fields) for name, value in one.items()}
-        assert evaluate_rules(inputs(**merged), Policy()).reason == reason
+        assert evaluate_rules(inputs(**merged), POLICY).reason == reason
 
 
 @pytest.mark.parametrize("reason", TRIPS)
@@ -57,7 +61,7 @@ def test_of_several_rules_the_first_of_the_table_is_the_reason() -> None:
 def test_an_open_trigger_or_nothing_to_train_on_blocks_every_rule(
     reason: Reason, fields: dict[str, Any], sentence: str
 ) -> None:
-    decision = evaluate_rules(inputs(**TRIPS[reason] | fields), Policy())
+    decision = evaluate_rules(inputs(**TRIPS[reason] | fields), POLICY)
     assert (decision.reason, decision.why_not) == (None, sentence)
     assert any(measure.tripped for measure in decision.measures)
 
