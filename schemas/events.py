@@ -4,6 +4,7 @@
     template       threat.templates.v1       key: feed:id
     entity         threat.entities.v1        key: STIX id or CVE
     relationship   threat.relationships.v1   key: STIX id
+    report         threat.reports.v1         key: feed:document:passage
     dead letter    threat.dead-letters.v1    key: origin
 
 An event contains everything that its consumers need (a relationship contains the tactics of its target), so no
@@ -168,7 +169,46 @@ class Relationship(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="r
     domain: str = ""
 
 
-Event = Technique | Template | Entity | Relationship
+class ReportSpan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a part of a report is about.
+
+    Attributes:
+        start, end: The part, as positions in the text, half open.
+        kind: `technique`, `tactic`, `group`, `malware` or `tool`.
+        id: ATT&CK's id of it, where it is known.
+        name: Its name.
+        tactics: Short names of the tactics of a technique, or of the tactic itself.
+    """
+
+    start: int
+    end: int
+    kind: str
+    id: str = ""
+    name: str = ""
+    tactics: tuple[str, ...] = ()
+
+
+class Report(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="report"):
+    """A passage of a report, with what its parts are about.
+
+    Attributes:
+        document: Id of the report that the passage is from. Passages of one report are on one side of the holdout.
+        name: Its title.
+        text: The passage.
+        spans: In the order of the text.
+        path: Its file in the feed.
+        date: As the feed gives it.
+    """
+
+    document: str
+    name: str
+    text: str
+    spans: tuple[ReportSpan, ...] = ()
+    path: str = ""
+    date: str = ""
+
+
+Event = Technique | Template | Entity | Relationship | Report
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

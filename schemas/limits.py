@@ -13,7 +13,7 @@ from operator import attrgetter, gt
 import msgspec
 
 from schemas.errors import BadRecord
-from schemas.events import Entity, Event, LogSource, NodeRef, Relationship, Technique, Template
+from schemas.events import Entity, Event, LogSource, NodeRef, Relationship, Report, ReportSpan, Technique, Template
 
 MAX_ID_CHARS = 300
 """An id, of an event or of what replaces it."""
@@ -45,6 +45,10 @@ _STRINGS: Mapping[type, Mapping[str, int]] = {
     Entity: _EVENT | _SOURCE | {
         "kind": MAX_WORD_CHARS, "name": MAX_NAME_CHARS, "external_id": MAX_WORD_CHARS, "category": MAX_NAME_CHARS,
     },
+    Report: _EVENT | {
+        "document": MAX_ID_CHARS, "name": MAX_NAME_CHARS, "path": MAX_PATH_CHARS, "date": MAX_WORD_CHARS,
+    },
+    ReportSpan: {"kind": MAX_WORD_CHARS, "id": MAX_ID_CHARS, "name": MAX_NAME_CHARS},
     LogSource: dict.fromkeys(("category", "product", "service"), MAX_WORD_CHARS),
     Relationship: _EVENT | {"relation": MAX_WORD_CHARS, "domain": MAX_WORD_CHARS},
     NodeRef: {"id": MAX_ID_CHARS, "kind": MAX_WORD_CHARS, "name": MAX_NAME_CHARS},
@@ -62,6 +66,8 @@ _LISTS: Mapping[type, Mapping[str, tuple[int, int]]] = {
     },
     Entity: _ABOUT | {"aliases": (MAX_WORDS, MAX_NAME_CHARS)},
     LogSource: {},
+    Report: {},
+    ReportSpan: {"tactics": (MAX_TACTICS, MAX_WORD_CHARS)},
     Relationship: {},
     NodeRef: {"tactics": (MAX_TACTICS, MAX_WORD_CHARS)},
 }  # fmt: skip
@@ -80,6 +86,14 @@ def check_limits(event: Event) -> None:
         check_node(event.target, "target.")
     if isinstance(event, Template):
         _check(event.log_source, "log_source.")
+    if isinstance(event, Report):
+        if len(event.spans) > MAX_WORDS:
+            detail = (
+                f"`spans` has {len(event.spans)} values; the limit is {MAX_WORDS}: divide the passage in the feed"
+            )
+            raise BadRecord("too-many", detail)
+        for span in event.spans:
+            _check(span, "spans.")
 
 
 def check_node(node: NodeRef, where: str = "") -> None:

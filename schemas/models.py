@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from schemas.errors import BadConfiguration
-from schemas.events import Entity, Relationship, Technique, Template
+from schemas.events import Entity, Relationship, Report, Technique, Template
 from schemas.policy import Policy
 from schemas.recipes.base import RecipeConfig, recipe_values
 from schemas.recipes.distilbert import DistilbertConfig
@@ -54,7 +54,7 @@ MODEL_SPECS: tuple[ModelSpec, ...] = (
     ModelSpec(
         name="distilbert-mitre",
         partition=0,
-        learns_from=(Technique, Relationship, Template),
+        learns_from=(Technique, Relationship, Template, Report),
         policy=Policy(corrections_examples=200, run_examples=2_000, recipe=recipe_values(DistilbertConfig())),
         projection="streams.core.projections.tactics:project",
         recipe="trainers.models.distilbert.recipe",

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.events import DeadLetter, Entity, Event, Relationship, Technique, Template
+from schemas.events import DeadLetter, Entity, Event, Relationship, Report, Technique, Template
 from schemas.journal import Record
 from schemas.models import MODELS, ModelSpec, model_spec
 from schemas.versions import VersionEvent
@@ -42,6 +42,7 @@ TECHNIQUES = Topic(name="threat.techniques.v1", key="external id", partitions=4,
 TEMPLATES = Topic(name="threat.templates.v1", key="feed:id", partitions=4, record=Template)
 ENTITIES = Topic(name="threat.entities.v1", key="STIX id or CVE", partitions=4, record=Entity)
 RELATIONSHIPS = Topic(name="threat.relationships.v1", key="STIX id", partitions=4, record=Relationship)
+REPORTS = Topic(name="threat.reports.v1", key="feed:document:passage", partitions=4, record=Report)
 DEAD_LETTERS = Topic(name="threat.dead-letters.v1", key="origin", partitions=1, record=DeadLetter)
 JOURNAL = Topic(name="retrain.journal.v1", key="model", partitions=len(MODELS), record=Record, by_model=True)
 WINDOWS = Topic(name="retrain.windows.v1", key="model", partitions=len(MODELS), record=Window, by_model=True)
@@ -49,15 +50,16 @@ TRIGGERS = Topic(name="retrain.triggers.v1", key="model", partitions=len(MODELS)
 VERSIONS = Topic(name="model.versions.v1", key="model", partitions=1, record=VersionEvent)
 
 TOPICS: tuple[Topic, ...] = (
-    TECHNIQUES, TEMPLATES, ENTITIES, RELATIONSHIPS, DEAD_LETTERS, JOURNAL, WINDOWS, TRIGGERS, VERSIONS,
+    TECHNIQUES, TEMPLATES, ENTITIES, RELATIONSHIPS, REPORTS, DEAD_LETTERS, JOURNAL, WINDOWS, TRIGGERS, VERSIONS,
 )  # fmt: skip
-EVENT_TOPICS: tuple[Topic, ...] = (TECHNIQUES, TEMPLATES, ENTITIES, RELATIONSHIPS)
+EVENT_TOPICS: tuple[Topic, ...] = (TECHNIQUES, TEMPLATES, ENTITIES, RELATIONSHIPS, REPORTS)
 
 _TOPIC_OF: dict[type, Topic] = {
     Technique: TECHNIQUES,
     Template: TEMPLATES,
     Entity: ENTITIES,
     Relationship: RELATIONSHIPS,
+    Report: REPORTS,
 }
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 from kafka import TopicPartition
 
 from schemas.errors import BadRecord
-from schemas.events import Entity, Event, Relationship, Template
+from schemas.events import Entity, Event, Relationship, Report, Template
 from streams.app.dead_letters import dead_letter_writer, decode_messages
 from streams.app.sink import ConsumedMessage
 from streams.core.graph_rows import NODE_LABEL, EdgeRow, GraphRows, NodeRow, batch_rows
@@ -201,6 +201,8 @@ def _indexed(event: Event) -> tuple[str, ...]:
             return event.source.id, event.target.id
         case Template() | Entity():
             return event.id, event.name, *event.techniques, *event.cves
+        case Report():
+            return event.id, event.name, *(span.id for span in event.spans)
     return event.id, event.name
 
 

@@ -3,6 +3,7 @@
     technique      (:Entity:Technique {id: "T1059.001"})
     template       (:Entity:Template {id}) -[:REFERENCES]-> technique, vulnerability
     entity         (:Entity:Group|Malware|... {id: STIX id}) -[:REFERENCES]-> technique, vulnerability
+    report         (:Entity:Report {id}) -[:MENTIONS]-> technique
     relationship   (source) -[:USES|MITIGATES|... {id}]-> (target)
 
 A row has a revision: the feed's own time of modification, then the offset of the event. The sink writes a row only
@@ -18,7 +19,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from schemas.events import Entity, Event, LogSource, Relationship, Technique, Template
+from schemas.events import Entity, Event, LogSource, Relationship, Report, Technique, Template
 
 NODE_LABEL = "Entity"
 """A label of every node. The `id` of a node is unique within it."""
@@ -100,6 +101,9 @@ def event_rows(event: Event, offset: int) -> GraphRows:
         case Template():
             properties = _properties(event, _TEMPLATE) | _log_source(event.log_source)
             return GraphRows((NodeRow("Template", event.id, revision, properties),), _references(event, revision))
+        case Report():
+            node = NodeRow("Report", event.id, revision, _properties(event, ("document", "path", "date")))
+            return GraphRows((node,), _mentions(event, revision))
         case Technique():
             properties = _properties(event, ("stix_id", "tactics", "platforms", "domain"))
             return GraphRows((NodeRow("Technique", event.id, revision, properties),))
@@ -128,7 +132,7 @@ def batch_rows(events: Iterable[tuple[Event, int]]) -> GraphRows:
     return GraphRows(tuple(nodes.values()), tuple(edges.values()))
 
 
-def _properties(event: Technique | Template | Entity, extra: tuple[str, ...]) -> Properties:
+def _properties(event: Technique | Template | Entity | Report, extra: tuple[str, ...]) -> Properties:
     """The properties of all nodes, and some fields of the event."""
     properties: Properties = {
         "name": event.name,
@@ -168,4 +172,13 @@ def _references(event: Template | Entity, revision: Revision) -> tuple[EdgeRow, 
         EdgeRow("REFERENCES", f"{event.id}>{target}", event.id, target, revision, properties)
         for target in targets
         if target != event.id
+    )
+
+
+def _mentions(report: Report, revision: Revision) -> tuple[EdgeRow, ...]:
+    """An edge to each technique that a report mentions; only techniques have ATT&CK's id as their key."""
+    properties: Properties = {"feed": report.feed, "status": report.status}
+    targets = dict.fromkeys(span.id for span in report.spans if span.kind == "technique" and span.id)
+    return tuple(
+        EdgeRow("MENTIONS", f"{report.id}>{target}", report.id, target, revision, properties) for target in targets
     )

@@ -69,7 +69,8 @@ def fetch(
     settings = load_settings()
     if all_feeds and feeds:
         raise BadConfiguration(f"--all fetches every feed: leave out {', '.join(feeds)}, or leave out --all")
-    names = FEEDS if all_feeds else feeds or settings.feed_sources
+    with_place = [name for name, spec in FEEDS.items() if spec.default_source or settings.feed_sources.get(name)]
+    names = with_place if all_feeds else feeds or settings.feed_sources
     sources = {name: source or settings.feed_sources.get(name) for name in names}
     if source and len(sources) != 1:
         raise BadConfiguration(

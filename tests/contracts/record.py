@@ -15,7 +15,18 @@ from typing import Any
 import msgspec
 
 from schemas.codec import encode
-from schemas.events import DeadLetter, Entity, Event, LogSource, NodeRef, Relationship, Technique, Template
+from schemas.events import (
+    DeadLetter,
+    Entity,
+    Event,
+    LogSource,
+    NodeRef,
+    Relationship,
+    Report,
+    ReportSpan,
+    Technique,
+    Template,
+)
 from schemas.journal import (
     ChampionChange,
     Example,
@@ -91,6 +102,21 @@ EVENTS: dict[str, list[Any]] = {
             tags=("Download",), techniques=("T1105",), cves=("CVE-2024-1",), platforms=("Windows 11",),
             references=("https://x.example",), path="yml/x.yml", author="A", date="2026-01-02",
             severity="high", score=0.25,
+        ),
+    ],
+    "report": [
+        Report(id="reports:a:1", feed="reports", document="reports:a", name="A", text="They sent mail."),
+        Report(id="reports:a:2", document="reports:a", name="A", text="They left.", **KEPT),
+        Report(
+            id="annoctr:b:2", document="annoctr:b", name="B", text="APT0 sent mail.", path="b.json",
+            date="2021-06-10",
+            spans=(
+                ReportSpan(start=0, end=4, kind="group", id="G0001", name="APT0"),
+                ReportSpan(
+                    start=5, end=14, kind="technique", id="T1566", name="Phishing", tactics=("initial-access",)
+                ),
+            ),
+            **GONE,
         ),
     ],
     "relationship": [

@@ -5,11 +5,12 @@ technique           its name and description             its tactics
 uses relationship   the procedure: how it was used       tactics of the technique
 template            its name, tags and description       its severity, one of five
 rule                its name and description             its severity, and the tactics that its feed gives
+report              the passage                          the tactics of its spans
 """
 
 from __future__ import annotations
 
-from schemas.events import Event, Relationship, Technique, Template
+from schemas.events import Event, Relationship, Report, Technique, Template
 from schemas.taxonomy import SEVERITIES, severity_label, tactic_labels
 from schemas.text import meaningful
 from streams.core.projections.base import Projection
@@ -33,6 +34,8 @@ def project(event: Event, clean: CleanText) -> Projection | None:
         return _procedure(event, clean)
     if isinstance(event, Template):
         return _template(event, clean)
+    if isinstance(event, Report):
+        return _report(event, clean)
     return None
 
 
@@ -72,3 +75,15 @@ def _text(event: Template) -> str:
     if event.rule_type:
         return f"{event.name}. {event.text}"
     return f"{event.name}. Tags: {', '.join(meaningful(event.tags))}. {event.text}"
+
+
+def _report(event: Report, clean: CleanText) -> Projection:
+    """All passages of a report are on the same side of the holdout: they tell one story."""
+    text, labels = clean(event.text), tactic_labels(tuple(t for span in event.spans for t in span.tactics))
+    return Projection(
+        key=f"report:{event.id}",
+        group=f"report:{event.document}",
+        text=text,
+        labels=labels,
+        retracted=event.status != "active" or not labels or not text,
+    )

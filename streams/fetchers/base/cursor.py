@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 _CONTRACT = (
     "schemas.events", "schemas.encoding", "schemas.limits", "streams.fetchers.base.limits",
-    "streams.fetchers.base.withdrawals",
+    "streams.fetchers.base.withdrawals", "streams.fetchers.base.labels",
 )  # fmt: skip
 """What the events of every feed depend on; and what is withdrawn."""
 

@@ -106,6 +106,7 @@ class FeedState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         etag, last_modified: The HTTP validators of the server.
         digest: Hash of the whole content.
         files: Path -> what is remembered of the file, for feeds of many files.
+        techniques: Digest of the techniques whose tactics the events have.
     """
 
     source: str = ""
@@ -114,6 +115,7 @@ class FeedState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     last_modified: str = ""
     digest: str = ""
     files: dict[str, KnownFile] = {}
+    techniques: str = ""
 
 
 @dataclass(frozen=True)
@@ -170,13 +172,14 @@ class FeedSpec:
 
     Attributes:
         name: Its name, also in `SX9_FEEDS`, in every event and in the CloudEvents `source`.
-        default_source: Where it is read from if nothing else is given.
+        default_source: Where it is read from if nothing else is given; empty: it has no place of its own.
         topics: The topics it fills; the events of a `FileTree` are on the first.
         collection: How a source is read: which files, and how an item becomes events.
         modules: Dotted names of the modules with the code that makes its events: the feed's own module and its
             formats. If one of them changes, the feed is read anew.
         about: What it is, in a few words.
         teaches: Models that learn from its events; none: what it says is only looked up, in the graph.
+        labels_by_technique: Whether its events name techniques, and get the tactics that ATT&CK gives these now.
     """
 
     name: str
@@ -186,6 +189,7 @@ class FeedSpec:
     modules: tuple[str, ...]
     about: str = ""
     teaches: tuple[str, ...] = ()
+    labels_by_technique: bool = False
 
     def read(self, source: str, state: FeedState, cache_dir: Path, on_progress: OnProgress) -> Batch:
         """Read a source; see `Collection.read`."""

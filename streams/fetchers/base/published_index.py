@@ -22,11 +22,12 @@ from kafka import KafkaConsumer, TopicPartition
 from schemas import cloudevents
 from schemas.encoding import decode_event
 from schemas.errors import BadRecord, RetryLater
-from schemas.events import Event
-from schemas.topics import DEAD_LETTERS
+from schemas.events import Event, Technique
+from schemas.topics import DEAD_LETTERS, TECHNIQUES
 from streams.fetchers.base.code_digest import code_digest
 from streams.fetchers.base.entries import Entries, Entry, Key, entry_of
 from streams.fetchers.base.feed import OnProgress
+from streams.fetchers.base.labels import KnownTechnique, Techniques
 from streams.fetchers.base.positions import TopicPosition, end_positions, is_before
 from transport import kafka as wire
 from transport.files import lock
@@ -45,6 +46,7 @@ _TABLES = (
     "topics (topic TEXT PRIMARY KEY, topic_id TEXT NOT NULL, offsets BLOB NOT NULL)",
     "entries (feed TEXT, topic TEXT, id TEXT, content BLOB NOT NULL, own_content BLOB NOT NULL,"
     " modified_ms INTEGER NOT NULL, status TEXT NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (feed, topic, id))",
+    "techniques (id TEXT PRIMARY KEY, revoked_by TEXT NOT NULL, tactics BLOB NOT NULL)",
     "dead_letters (feed TEXT, origin TEXT, digest TEXT NOT NULL, PRIMARY KEY (feed, origin))",
 )
 
@@ -103,6 +105,16 @@ class PublishedIndex:
         query = "SELECT origin, digest FROM dead_letters WHERE feed = ?"
         with _sqlite_errors(self._path):
             return dict(self._connection.execute(query, (feed,)).fetchall())
+
+    def techniques(self) -> Techniques:
+        """What was last published of every technique, by any feed."""
+        query = "SELECT id, revoked_by, tactics FROM techniques"
+        with _sqlite_errors(self._path):
+            rows = self._connection.execute(query).fetchall()
+        return {
+            key: KnownTechnique(msgspec.json.decode(tactics, type=tuple[str, ...]), revoked_by)
+            for key, revoked_by, tactics in rows
+        }
 
     def last_events(self, feed: str, keys: Sequence[Key]) -> dict[Key, Event]:
         """What remains of entities that a feed no longer has, read from the topics.
@@ -191,11 +203,16 @@ class PublishedIndex:
     def _drop(self, topic: str) -> None:
         if topic == DEAD_LETTERS.name:
             self._connection.execute("DELETE FROM dead_letters")
+        if topic == TECHNIQUES.name:
+            self._connection.execute("DELETE FROM techniques")
         self._connection.execute("DELETE FROM entries WHERE topic = ?", (topic,))
 
     def _insert(self, messages: Sequence[Any]) -> None:
         """Insert the rows of messages of one partition; those not from a feed are skipped."""
         rows = filter(None, map(row_of, messages))
+        if messages[0].topic == TECHNIQUES.name:
+            techniques = filter(None, map(technique_of, messages))
+            self._connection.executemany("INSERT OR REPLACE INTO techniques VALUES (?, ?, ?)", techniques)
         if messages[0].topic == DEAD_LETTERS.name:
             self._connection.executemany("INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?)", rows)
         else:
@@ -236,6 +253,17 @@ def row_of(message: Any) -> tuple[Any, ...] | None:
         return None
     place = message.partition << _OFFSET_BITS | message.offset
     return feed, message.topic, key, entry.content, entry.own_content, entry.modified_ms, entry.status, place
+
+
+def technique_of(message: Any) -> tuple[str, str, bytes] | None:
+    """The row of `techniques` of a message; None for one that holds no technique."""
+    try:
+        event = decode_event(message.value).event
+    except BadRecord:  # `row_of` says so
+        return None
+    if not isinstance(event, Technique):
+        return None
+    return event.id, event.revoked_by, msgspec.json.encode(event.tactics)
 
 
 def _ranges(

@@ -11,18 +11,20 @@ topics what an earlier run has published, and step 6 comes after all acknowledge
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import msgspec
 
 from schemas.encoding import EncodedEvent
-from schemas.errors import BadRecord, Sx9Error
-from schemas.topics import DEAD_LETTERS, topic_of
+from schemas.errors import BadConfiguration, BadRecord, Sx9Error
+from schemas.topics import DEAD_LETTERS, TECHNIQUES, topic_of
 from streams import telemetry
 from streams.fetchers.base.cursor import LastCounts, load_cursor, save_cursor
 from streams.fetchers.base.diff import PUBLISHED_KINDS, Plan, plan_changes, plan_unchanged
@@ -37,6 +39,7 @@ from streams.fetchers.base.feed import (
     no_progress,
 )
 from streams.fetchers.base.feed_status import FeedStatus, after_failure, read_status, write_status
+from streams.fetchers.base.labels import techniques_digest, with_tactics
 from streams.fetchers.base.publish import (
     OutgoingMessage,
     message_limits,
@@ -145,12 +148,15 @@ def fetch(
     spec, report_to = feed_named(feed), on_progress or no_progress
     source = source or spec.default_source
     cursor_file = settings.cursors_dir / f"{feed}.json"
-    topics = [topic.name for topic in (*spec.topics, DEAD_LETTERS)]
+    if not source:
+        raise BadConfiguration(f"{feed} has no place of its own: give --source, or {feed}=PATH in SX9_FEEDS")
+    also_read = (TECHNIQUES,) if spec.labels_by_technique else ()
+    topics = [topic.name for topic in (*spec.topics, *also_read, DEAD_LETTERS)]
     feed_lock = lock(cursor_file.with_suffix(".lock"), f"fetching {feed}", timeout_s=LOCK_TIMEOUT_S)
     with feed_lock, open_index(settings.cursors_dir, bootstrap) as index:
         positions = index.catch_up(topics, report_to)
         cursor = load_cursor(cursor_file, spec, positions)
-        batch = spec.read(source, cursor.state_for(source), settings.cache_dir, report_to)
+        batch = _read(spec, source, cursor.state_for(source), settings.cache_dir, report_to, index)
         limits = {} if batch.outcomes is None else message_limits(bootstrap, topics)
         plan = _plan(batch, spec, cursor.last_counts, index, observed_ms, limits)
         if messages := _messages(plan, feed, observed_ms, limits):
@@ -227,6 +233,20 @@ def show_feeds(settings: Settings) -> None:
         telemetry.FETCH_INTERVAL.labels(feed=feed).set(settings.fetch_interval_s)
         with contextlib.suppress(FileNotFoundError):  # it was never fetched completely
             telemetry.FETCHED_AT.labels(feed=feed).set((settings.cursors_dir / f"{feed}.json").stat().st_mtime)
+
+
+def _read(
+    spec: FeedSpec, source: str, state: FeedState, cache_dir: Path, on_progress: OnProgress, index: PublishedIndex
+) -> Batch:
+    """Read a source; events that name techniques get the tactics that these have on the topic now."""
+    if not spec.labels_by_technique:
+        return spec.read(source, state, cache_dir, on_progress)
+    techniques = index.techniques()
+    digest = techniques_digest(techniques)
+    batch = spec.read(source, state if state.techniques == digest else FeedState(), cache_dir, on_progress)
+    outcomes = None if batch.outcomes is None else with_tactics(batch.outcomes, techniques)
+    known = msgspec.structs.replace(batch.state, techniques=digest)
+    return dataclasses.replace(batch, outcomes=outcomes, state=known)
 
 
 def _plan(

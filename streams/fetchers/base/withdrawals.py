@@ -14,7 +14,7 @@ import msgspec
 
 from schemas.codec import encode
 from schemas.encoding import EncodedEvent
-from schemas.events import Entity, Event, Relationship, Technique, Template
+from schemas.events import Entity, Event, Relationship, Report, Technique, Template
 from streams.fetchers.base.diff import ABSENT, Plan
 from streams.fetchers.base.entries import Key
 from streams.fetchers.base.feed import Batch
@@ -67,7 +67,7 @@ def _origins(event: Event, feed: str) -> Iterator[str]:
     yield f"{feed}:{event.id}"
     if isinstance(event, Technique):
         yield f"{feed}:{event.stix_id}"
-    if isinstance(event, Template | Entity) and event.path:
+    if isinstance(event, Template | Entity | Report) and event.path:
         yield f"{feed}:{event.path}"
 
 

@@ -61,4 +61,6 @@ FEED = FeedSpec(
     collection=FileTree(includes=is_test_path, parse=parse_tests),
     modules=(__name__, *fields.MODULES),
     about="tests of defences by technique",
+    teaches=("distilbert-mitre",),
+    labels_by_technique=True,
 )

@@ -54,4 +54,6 @@ FEED = FeedSpec(
     collection=FileTree(includes=is_analytic_path, parse=parse_analytic),
     modules=(__name__, *fields.MODULES),
     about="analytics with pseudocode",
+    teaches=("distilbert-mitre",),
+    labels_by_technique=True,
 )

@@ -23,6 +23,7 @@ from streams.fetchers.feeds import (
     nmap,
     nuclei,
     osint,
+    reports,
     sigma,
     tools,
     wadcoms,
@@ -33,7 +34,7 @@ from streams.fetchers.feeds import (
 _SPECS = (
     *attack.FEEDS, nuclei.FEED, sigma.FEED, cisa_kev.FEED, epss.FEED, exploitdb.FEED, atomic.FEED, caldera.FEED,
     car.FEED, lolbas.FEED, gtfobins.FEED, loldrivers.FEED, hijacklibs.FEED, wadcoms.FEED, d3fend.FEED, engage.FEED,
-    atlas.FEED, *abuse_ch.FEEDS, yara.FEED, wazuh.FEED, nmap.FEED, *osint.FEEDS, *tools.FEEDS,
+    atlas.FEED, *abuse_ch.FEEDS, yara.FEED, wazuh.FEED, nmap.FEED, *osint.FEEDS, *tools.FEEDS, *reports.FEEDS,
 )  # fmt: skip
 
 FEEDS: dict[str, FeedSpec] = {spec.name: spec for spec in _SPECS}

@@ -328,6 +328,24 @@ PackagesInfo: |
  A network mapper.
 ---
 """
+ANNOCTR = "".join(
+    json.dumps(
+        {
+            "_context_left": left,
+            "mention": mention,
+            "_context_right": right,
+            "entity_type": kind,
+            "label_title": title,
+            "label_link": link,
+        }
+    )
+    + "\n"
+    for left, mention, right, kind, title, link in (
+        ("", "APT0", " sent mail.", "GROUP", "APT0", "https://attack.mitre.org/groups/G0001"),
+        ("APT0 ", "sent mail", ".", "TECHNIQUE", "Phishing", "https://attack.mitre.org/techniques/T1566"),
+    )
+)
+PASSAGE = json.dumps({"text": "They sent mail with a document.", "techniques": ["T1566"]}) + "\n"
 README = "# Tool\n\nFinds an [account](https://tool.example) by its name.\n"
 
 
@@ -600,6 +618,18 @@ SAMPLES: dict[str, Sample] = {
         ("two/index.md", KALI),
         ("A network mapper", "The network mapper"),
         broken={"one/index.md": "no front matter"},
+    ),
+    "annoctr": tree(
+        ("AnnoCTR/all/linking_mitre_only/a_2021-06-10_x.json", ANNOCTR),
+        ("AnnoCTR/all/linking_mitre_only/b_2021-06-11_y.json", ANNOCTR),
+        ("Phishing", "Phishing, renamed"),
+        broken={"AnnoCTR/all/linking_mitre_only/a_2021-06-10_x.json": "{"},
+    ),
+    "reports": tree(
+        ("2026/one.jsonl", PASSAGE),
+        ("2026/two.jsonl", PASSAGE),
+        ("T1566", "T1003"),
+        broken={"2026/one.jsonl": '{"text": ""}'},
     ),
     **{name: readme() for name in ("osintagram", "socialpwned", "phoneinfoga", "holehe", "ghunt")},
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from schemas.encoding import EncodedEvent
+from schemas.encoding import EncodedEvent, encode_event
 from schemas.errors import RetryLater
 from schemas.journal import Source
 from schemas.models import MODELS
@@ -17,6 +17,7 @@ from streams.core.graph_rows import batch_rows
 from streams.core.projections.base import project_all
 from streams.fetchers.base import runner
 from streams.fetchers.base.feed import FeedState, RejectedItem, no_progress
+from streams.fetchers.base.labels import KnownTechnique, with_tactics
 from streams.fetchers.base.runner import FetchReport, fetch
 from streams.fetchers.feeds import attack, registry
 from streams.fetchers.formats.stix import KILL_CHAINS
@@ -24,12 +25,13 @@ from streams.settings import Settings, load_settings
 from tests.streams.fetchers.feeds.samples import SAMPLES, Sample, put
 from transport.topics import create_topics
 
+TACTICS = {key: KnownTechnique(("execution",)) for key in ("T1003.001", "T1016", "T1546", "T1566")}
 SHARED = Path(__file__).resolve().parents[5] / "shared/feeds"
 REAL = {
     "sigma": "sigma", "cisa-kev": "kev", "atomic-red-team": "atomic-red-team", "caldera": "stockpile", "car": "car",
     "lolbas": "LOLBAS", "gtfobins": "GTFOBins", "loldrivers": "LOLDrivers", "hijacklibs": "HijackLibs",
     "wadcoms": "WADComs", "atlas": "atlas", "engage": "engage", "awesome-osint": "awesome-osint",
-    "osint-framework": "osint-framework", "sherlock": "sherlock",
+    "osint-framework": "osint-framework", "sherlock": "sherlock", "annoctr": "annoctr",
 }  # fmt: skip
 """Feed -> its folder of real content."""
 
@@ -124,6 +126,12 @@ def state_in(data: bytes) -> Any:
 @pytest.mark.parametrize("name", SAMPLES)
 def test_the_models_that_a_feed_says_it_teaches_learn_from_it(name: str, tmp_path: Path) -> None:
     events = events_of(name, put(tmp_path, SAMPLES[name].files))
+    if registry.FEEDS[name].labels_by_technique:
+        events = [
+            outcome.event
+            for outcome in with_tactics([encode_event(each) for each in events], TACTICS)
+            if isinstance(outcome, EncodedEvent)
+        ]
     examples = [project_all(event, Source("t", 0, 0), 0, MODELS) for event in events]
     learn = {model for each in examples for model, example in each.items() if not example.retracted}
     assert learn == set(registry.FEEDS[name].teaches)
