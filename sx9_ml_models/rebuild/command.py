@@ -81,7 +81,7 @@ def rebuild(plan: Plan, file: Path | None, folder: Path, settings: Settings, tra
     """
     if folder.resolve() == trainer.models_dir.resolve():
         raise BadConfiguration(f"--output {folder} is the registry that serves: choose another folder")
-    with open_journal(plan.model, file, settings) as log_, _feeds(plan, file, settings) as feed_of:
+    with open_journal(plan.model, file, settings) as log_, feeds_of(plan, file, settings) as feed_of:
         end = end_at(log_, plan.until_ms) if plan.until_ms else log_.end()
         journal = RemainingJournal(log_, end, parse_exclusions(plan.exclusions), feed_of)
         versions = Rebuild(plan, journal, folder, trainer, progress_of=_progress).versions()
@@ -144,7 +144,7 @@ def _progress(version: str, after_s: float) -> Iterator[ProgressCallback]:
 
 
 @contextlib.contextmanager
-def _feeds(plan: Plan, file: Path | None, settings: Settings) -> Iterator[FeedOf]:
+def feeds_of(plan: Plan, file: Path | None, settings: Settings) -> Iterator[FeedOf]:
     """The feed of each event: as the journal says it, or, for older records, as the event on its topic does."""
     if not any(exclusion.startswith("feed=") for exclusion in plan.exclusions):
         yield lambda _source: ""
