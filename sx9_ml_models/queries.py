@@ -6,7 +6,7 @@ import json
 import socket
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from kafka import KafkaAdminClient, KafkaConsumer
@@ -18,7 +18,6 @@ from schemas.topics import DEAD_LETTERS, JOURNAL, TOPICS, TRIGGERS, VERSIONS, WI
 from schemas.versions import Manifest, VersionEvent
 from schemas.windows import Declined, Trigger, Window
 from streams.app.replay import fold_from, state_now
-from streams.app.wiring import ROLES, TOPICS_OF, Role, group_of
 from streams.core.fold import initial
 from streams.fetchers.base.feed_status import read_all
 from streams.local.services import Endpoints, running
@@ -30,6 +29,9 @@ from transport.kafka import consumer, end_offset, read_range
 from transport.records import decoded
 from transport.retry import retry
 from transport.topics import partitions_of
+
+if TYPE_CHECKING:
+    from streams.app.wiring import Role
 
 
 def records(reader: KafkaConsumer, topic: Topic, model: str = "") -> Iterator[tuple[int, Any]]:
@@ -117,6 +119,8 @@ def status(settings: Settings, trainer: TrainerSettings, endpoints: Endpoints | 
     Raises:
         RetryLater: Kafka does not answer.
     """
+    from streams.app.wiring import ROLES  # it imports Faust, which no other query needs
+
     processes = _processes(settings)
     feeds = [msgspec.structs.asdict(feed) for feed in read_all(settings.feeds_dir)]
     if endpoints is None:
@@ -169,6 +173,8 @@ def _message_count(reader: KafkaConsumer, topic: Topic) -> int:
 
 
 def _lag(reader: KafkaConsumer, admin: KafkaAdminClient, role: Role) -> int:
+    from streams.app.wiring import TOPICS_OF, group_of
+
     committed = retry(lambda: committed_offsets(admin, group_of(role)))
     partitions = partitions_of(reader, TOPICS_OF[role])
     return sum(end_offset(reader, *partition) - committed.get(partition, 0) for partition in partitions)

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,8 +14,10 @@ from rich.text import Text
 
 from schemas.scores import HOLDOUT, of_split
 from schemas.versions import Manifest
-from streams.fetchers.base.runner import FetchReport
 from trainers.reporting.summary import qualified_name, values_of
+
+if TYPE_CHECKING:
+    from streams.fetchers.base.runner import FetchReport
 
 Row = Mapping[str, Any]
 WIDTH_OF_A_PIPE = 160
