@@ -43,6 +43,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         champion_age_s, staleness_examples: Staleness rule: age of the last trigger in seconds, and the least
             number of training examples since then.
         cooldown_s: Least time in seconds between two triggers; a manual request is not bound by it.
+        retrains_per_day: Largest number of triggers within 24 hours; a manual request is not bound by it. 0: no
+            such budget, as in older records.
+        breaker_refusals, breaker_pause_s: Circuit breaker: after this number of refusals in a row, the least time
+            in seconds until the next trigger; a manual request is not bound by it. 0 refusals: no circuit breaker,
+            as in older records.
         drift_window: Number of most recent examples over which drift is measured.
         drift_min_support: Least number of examples since the champion's windows for a drift value.
         drift_every: Number of examples between two measurements.
@@ -74,6 +79,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     champion_age_s: float = 30 * 86_400.0
     staleness_examples: int = 50
     cooldown_s: float = 3_600.0
+    retrains_per_day: int = 0
+    breaker_refusals: int = 0
+    breaker_pause_s: float = 7 * 86_400.0
     drift_window: int = 400
     drift_min_support: int = 200
     drift_every: int = 50
@@ -103,6 +111,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
                 raise BadConfiguration(f"policy {name}={getattr(self, name)}: must be at least 1")
         for name in (
             "window_age_s", "champion_age_s", "staleness_examples", "cooldown_s", "drift_min_support",
+            "retrains_per_day", "breaker_refusals", "breaker_pause_s",
             "taxonomy_examples", "corrections_examples", "rehearsal_examples", "holdout_examples", "run_examples",
             "backlog_cooldown_s",
         ):  # fmt: skip

@@ -52,6 +52,7 @@ from streams.core.windows import OpenWindow, close_window, due_to_close
 
 Output = Window | Trigger | Declined
 
+DAY_MS = 86_400_000
 MAX_RECENT_REQUESTS = 64
 """A manual request that is delivered again after fewer requests than this has no effect."""
 
@@ -89,6 +90,7 @@ class State(msgspec.Struct, kw_only=True):
         attempted_labels: Labels of the latest trigger, until its version is promoted.
         trigger_count: Number of triggers so far, which is the number of the latest.
         last_trigger_ms: Time of the latest trigger; 0 before the first.
+        day_triggers_ms: Times of the triggers of the last 24 hours, as many as the budget, oldest first.
         open_trigger: The trigger that waits for its verdict, if there is one.
         manual_request: Id of the manual request that waits for a trigger; empty if there is none.
         recent_requests: Ids of the latest manual requests, oldest first.
@@ -124,6 +126,7 @@ class State(msgspec.Struct, kw_only=True):
     attempted_labels: list[str] = []
     trigger_count: int = 0
     last_trigger_ms: int = 0
+    day_triggers_ms: list[int] = []
     open_trigger: Trigger | None = None
     manual_request: str = ""
     recent_requests: list[str] = []
@@ -148,13 +151,13 @@ def initial(model: str) -> State:
 class _Snapshot(msgspec.Struct, frozen=True):
     """A state as it is stored. `format` is increased with each change of the state's fields or their meaning."""
 
-    format: Literal[9]
+    format: Literal[10]
     state: State
 
 
 def snapshot(state: State) -> bytes:
     """The state as bytes; equal states give equal bytes."""
-    return msgspec.json.encode(_Snapshot(9, state))
+    return msgspec.json.encode(_Snapshot(10, state))
 
 
 def restore(data: bytes) -> State:
@@ -292,6 +295,7 @@ def _on_tick(state: State, time_ms: int) -> None:
     if state.now_ms < before_ms:
         state.window.opened_ms = min(state.window.opened_ms, state.now_ms)
         state.last_trigger_ms = min(state.last_trigger_ms, state.now_ms)
+        state.day_triggers_ms = [min(at_ms, state.now_ms) for at_ms in state.day_triggers_ms]
 
 
 def _set_policy(state: State, policy: Policy) -> None:
@@ -374,6 +378,8 @@ def _rule_inputs(state: State) -> RuleInputs:
         fresh_examples=state.fresh_examples,
         backlog_examples=0 if state.refusals else state.backlog_examples,
         pending_examples=state.pending_examples,
+        triggers_today=sum(state.now_ms - at_ms < DAY_MS for at_ms in state.day_triggers_ms),
+        refusals=state.refusals,
         drift=state.drift,
         drift_examples=min(len(state.recent_labels), state.pending_examples),
         drift_armed=state.drift_armed,
@@ -427,6 +433,8 @@ def _open_trigger(state: State, offset: int, reason: Reason, measures: tuple[Mea
     state.attempted_corrections = state.corrections.count()
     state.fresh_examples = state.backlog_examples = state.pending_examples - trigger.examples
     state.last_trigger_ms = state.now_ms
+    if state.now_ms and state.policy.retrains_per_day:
+        state.day_triggers_ms = [*state.day_triggers_ms, state.now_ms][-state.policy.retrains_per_day :]
     state.manual_request = ""
     if reason == "drift":
         state.drift_armed = False

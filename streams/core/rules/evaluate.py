@@ -10,8 +10,8 @@
     backlog     the latest trigger left examples pending, because a run is bounded
 
 The reason is the first rule of this table that tripped and may decide now. No rule may while a trigger waits for
-its verdict or there are no pending examples. Within the cool-down only a manual request may; a backlog has a
-cool-down of its own.
+its verdict or there are no pending examples. Within the cool-down, beyond the budget of a day, and while the
+circuit breaker is open only a manual request may; a backlog has a cool-down of its own.
 """
 
 from __future__ import annotations
@@ -75,14 +75,24 @@ def blocked_reason(inputs: RuleInputs, policy: Policy, reason: Reason | None) ->
     Args:
         inputs: As for `evaluate_rules`.
         policy: As for `evaluate_rules`.
-        reason: The rule that tripped, or None. A manual request is possible within the cool-down.
+        reason: The rule that tripped, or None. A manual request need not wait.
     """
     if inputs.open_trigger:
         return f"trigger {inputs.open_trigger} is not answered yet"
     if not inputs.pending_examples:
         return "no training example since the champion's windows"
+    return "" if reason == "manual" else _too_soon(inputs, policy, reason)
+
+
+def _too_soon(inputs: RuleInputs, policy: Policy, reason: Reason | None) -> str:
+    """Why a rule must wait: circuit breaker, budget of a day, cool-down; empty if it need not."""
+    pause_s = policy.breaker_pause_s - inputs.since_trigger_s
+    if 0 < policy.breaker_refusals <= inputs.refusals and inputs.last_trigger_ms and pause_s > 0:
+        return f"{inputs.refusals} refusals in a row: the circuit breaker is open for another {pause_s:.0f} s"
+    if 0 < policy.retrains_per_day <= inputs.triggers_today:
+        return f"the budget of {policy.retrains_per_day} retrains a day is used up"
     cooldown_s = policy.backlog_cooldown_s if reason == "backlog" else policy.cooldown_s
     rest_s = cooldown_s - inputs.since_trigger_s
-    if reason != "manual" and inputs.last_trigger_ms and rest_s > 0:
+    if inputs.last_trigger_ms and rest_s > 0:
         return f"cooling down for another {rest_s:.0f} s"
     return ""

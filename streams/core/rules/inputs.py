@@ -17,6 +17,8 @@ class RuleInputs(msgspec.Struct, frozen=True, kw_only=True):
         fresh_examples: Training examples that no trigger has taken yet.
         backlog_examples: How many of them the latest trigger left pending; 0 after a refusal.
         pending_examples: Training examples since the windows that the champion was trained on.
+        triggers_today: Triggers within the last 24 hours, up to the budget of the policy.
+        refusals: Refusals in a row.
         drift: Jensen-Shannon distance of the labels of recent examples from those of the champion, 0 to 1.
         drift_examples: How many of these recent examples the champion was not trained on.
         drift_armed: Whether the drift rule may trip.
@@ -33,6 +35,8 @@ class RuleInputs(msgspec.Struct, frozen=True, kw_only=True):
     fresh_examples: int
     backlog_examples: int
     pending_examples: int
+    triggers_today: int
+    refusals: int
     drift: float
     drift_examples: int
     drift_armed: bool

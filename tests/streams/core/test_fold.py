@@ -347,7 +347,7 @@ def test_the_state_does_not_grow_with_the_journal() -> None:
 
 
 @pytest.mark.parametrize(
-    "bytes_", [snapshot(fresh())[:-2], msgspec.json.encode(fresh()), snapshot(fresh()).replace(b":9", b":8", 1)]
+    "bytes_", [snapshot(fresh())[:-2], msgspec.json.encode(fresh()), snapshot(fresh()).replace(b":10", b":9", 1)]
 )
 def test_a_snapshot_that_is_damaged_or_of_another_format_is_refused(bytes_: bytes) -> None:
     assert restore(snapshot(fresh())) == fresh()
@@ -452,6 +452,36 @@ def test_after_a_refusal_a_run_takes_the_refused_examples_and_as_many_more() -> 
     _, outputs = fold(state, [(201, Manual(request="r", reason="", time_ms=0))])
     (second,) = of(Trigger, outputs)
     assert (second.spans[0], second.examples) == (first.spans[0], 40)
+
+
+def test_a_day_has_no_more_triggers_than_its_budget_and_a_refusal_in_a_row_opens_the_breaker() -> None:
+    policy = msgspec.structs.replace(
+        SMALL, retrains_per_day=2, breaker_refusals=2, breaker_pause_s=5 * 86_400.0, retrain_examples=10,
+        bootstrap_examples=10,
+    )  # fmt: skip
+    state, offset, triggers = fresh(policy), 0, list[Trigger]()
+
+    def append(*records: Record) -> None:
+        nonlocal state, offset
+        for record in records:
+            offset += 1
+            state, outputs = fold(state, [(offset, record)])
+            triggers.extend(of(Trigger, outputs))
+
+    append(tick())
+    for day in range(4):
+        for part in range(4):
+            append(*training(10, "a", first=1_000 * day + 100 * part))
+            if state.open_trigger:
+                number = len(triggers)
+                if number <= 4:
+                    append(Promoted(trigger=triggers[-1].id, version=f"v{number}", time_ms=0))
+                else:
+                    append(Refused(trigger=triggers[-1].id, version=f"v{number}", reason="worse", time_ms=0))
+        append(tick(1.1 * (day + 1)))
+    assert Counter((trigger.at_ms - tick().time_ms) // 86_400_000 for trigger in triggers) == {0: 2, 1: 2, 2: 2}
+    append(tick(9))
+    assert len(triggers) == 7
 
 
 def changed(version: str, request: str = "r") -> ChampionChange:

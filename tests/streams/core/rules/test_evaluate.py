@@ -80,3 +80,20 @@ def test_a_backlog_does_not_wait_for_the_cool_down_but_for_its_own() -> None:
     assert evaluate_rules(both, policy).reason == "backlog"
     later = Policy(cooldown_s=100 * 86_400.0, backlog_cooldown_s=90 * 86_400.0)
     assert "cooling down" in evaluate_rules(both, later).why_not
+
+
+def test_the_budget_of_a_day_blocks_all_rules_but_a_manual_request() -> None:
+    policy = Policy(retrains_per_day=3, cooldown_s=0.0)
+    assert blocked_reason(inputs(triggers_today=3), policy, "volume") == "the budget of 3 retrains a day is used up"
+    assert blocked_reason(inputs(triggers_today=3), policy, "backlog") != ""
+    assert blocked_reason(inputs(triggers_today=2), policy, "volume") == ""
+    assert blocked_reason(inputs(triggers_today=3), policy, "manual") == ""
+    assert blocked_reason(inputs(triggers_today=3), Policy(cooldown_s=0.0), "volume") == ""
+
+
+def test_the_circuit_breaker_opens_after_refusals_in_a_row_and_closes_by_itself() -> None:
+    policy = Policy(breaker_refusals=2, breaker_pause_s=2 * 86_400.0, cooldown_s=0.0)
+    assert "2 refusals in a row" in blocked_reason(inputs(refusals=2), policy, "volume")
+    assert blocked_reason(inputs(refusals=1), policy, "volume") == ""
+    assert blocked_reason(inputs(refusals=2), policy, "manual") == ""
+    assert blocked_reason(inputs(refusals=2, last_trigger_ms=98 * DAY_MS), policy, "volume") == ""
