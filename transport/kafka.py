@@ -68,20 +68,25 @@ def kafka_errors(doing: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
-        raise BadConfiguration(
+    except KafkaError as error:
+        raise error_of(error, doing) from error
+
+
+def error_of(error: KafkaError, doing: str) -> Exception:
+    """The error of ours for one of the Kafka client; see `kafka_errors`."""
+    if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
+        return BadConfiguration(
             f"Kafka refused a message while {doing}: {error}; records have up to {MAX_RECORD_BYTES} bytes: set "
             f"max.message.bytes of the topic, or message.max.bytes of the broker, to at least {MESSAGE_BYTES}"
-        ) from error
-    except KafkaError as error:
-        failure = f"{type(error).__name__}: {error}"
-        if error.retriable:
-            raise RetryLater(
-                f"Kafka did not answer while {doing}: {failure}; check that it runs (`sx9 status`) and try again"
-            ) from error
-        raise RestartRequired(
-            f"Kafka failed while {doing}: {failure}; it does not help to wait: this process has to be started again"
-        ) from error
+        )
+    failure = f"{type(error).__name__}: {error}"
+    if error.retriable:
+        return RetryLater(
+            f"Kafka did not answer while {doing}: {failure}; check that it runs (`sx9 status`) and try again"
+        )
+    return RestartRequired(
+        f"Kafka failed while {doing}: {failure}; it does not help to wait: this process has to be started again"
+    )
 
 
 def producer(bootstrap: str, **settings: Any) -> KafkaProducer:
@@ -132,10 +137,11 @@ class RecordProducer:
             RetryLater, RestartRequired, BadConfiguration: See `kafka_errors`.
         """
         value = encode_message(record)
-        with kafka_errors(f"sending to {topic}"):
-            self._futures.append(
-                self._producer.send(topic, key=key.encode(), value=value, partition=partition, headers=headers)
-            )
+        try:  # not `kafka_errors`: a context manager for each record is slow
+            future = self._producer.send(topic, key=key.encode(), value=value, partition=partition, headers=headers)
+        except KafkaError as error:
+            raise error_of(error, f"sending to {topic}") from error
+        self._futures.append(future)
 
     def flush(self) -> None:
         """Wait until the broker has acknowledged all records that were sent.

@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 
 from kafka import TopicPartition
 
@@ -112,6 +113,7 @@ class JournalSink:
         return self._starts[partition]
 
 
+@lru_cache(maxsize=1_024)  # a fetch gives all of its events the same time
 def _to_ms(rfc3339: bytes) -> int:
     """ms since 1970 UTC; 0 for a time that is missing or can't be read."""
     try:

@@ -40,8 +40,8 @@ from transport.kafka import RecordProducer, consumer, end_offset, producer
 from transport.retry import retry
 from transport.topics import partitions_of
 
-MONTH_MS = 31 * 86_400_000
-"""Longer than the demo's cool-down of `distilbert-mitre`."""
+STEP_MS = 401 * 86_400_000
+"""Time after the templates, twice. Longer than the demo's cool-down of `distilbert-mitre`."""
 POLL_S = 0.2
 WAIT_TIMEOUT_S = 900.0
 """Longest wait for one effect."""
@@ -127,8 +127,8 @@ class Player:
             self._display.print(f"Nuclei templates: skipped: {error}")
             return
         self._display.print(f"Nuclei templates: {report.published} published")
-        for months in (1, 2):
-            self._advance_to(end_ms + months * MONTH_MS)
+        for steps in (1, 2):
+            self._advance_to(end_ms + steps * STEP_MS)
 
     def wait_for_answers(self) -> None:
         """Wait until every trigger is answered.

@@ -13,14 +13,17 @@ POLICY_TOML = """# The rules of the demo. Times are those of the history, in whi
 bootstrap_examples = 1500
 retrain_examples = 3000
 drift_min_support = 400
-cooldown_s = 2592000           # 30 days
-champion_age_s = 38880000      # 450 days
+cooldown_s = 34560000          # 400 days
+champion_age_s = 43200000      # 500 days
 staleness_examples = 300
 run_examples = 1500
-backlog_cooldown_s = 7776000   # 90 days
+backlog_cooldown_s = 34560000  # what a run leaves waits for the next
+rehearsal_examples = 300
 
 [distilbert-mitre.recipe]
 max_tokens = 32
+epochs = 3
+frozen_layers = 5              # all but the top one: three epochs take half the time of two with three frozen
 pieces = 1
 threads = 1                    # the trainers share two cores
 
@@ -30,25 +33,26 @@ retrain_examples = 1500
 drift_threshold = 1.0          # a run is expensive: retrain by volume only
 drift_rearm = 1.0
 taxonomy_examples = 100000
-cooldown_s = 63072000          # two years
-backlog_cooldown_s = 63072000  # what a run leaves waits for the next
-champion_age_s = 63072000
+cooldown_s = 94608000          # three years
+backlog_cooldown_s = 94608000
+champion_age_s = 94608000
 staleness_examples = 300
-window_examples = 64
-run_examples = 64
-rehearsal_examples = 60
+window_examples = 48
+run_examples = 48
+rehearsal_examples = 32
 holdout_examples = 80
 
 [phi3-mitre-lora.recipe]
-max_tokens = 96
+max_tokens = 64
+layers = 8
 eval_examples = 52
-sample_answers = 8
-answer_tokens = 40
+sample_answers = 4
+answer_tokens = 24
 threads = 1
 
 [gnn-threat]
 bootstrap_examples = 7000
-retrain_examples = 5000
+retrain_examples = 10000
 drift_threshold = 1.0          # objects of one kind come together, so drift is always high
 drift_rearm = 1.0
 taxonomy_examples = 100000
@@ -57,6 +61,7 @@ champion_age_s = 47304000      # 18 months
 staleness_examples = 1000
 
 [gnn-threat.recipe]
+max_tokens = 64
 threads = 1
 """
 ENVIRONMENT = {
