@@ -35,7 +35,7 @@ LABELS: Mapping[str, str] = {
     "kind": "kind of change of an event, such as `new` or `edited`",
     "metric": "a metric of an evaluation, such as `macro_f1`",
     "model": "name of a model",
-    "outcome": "`promoted` or `refused`",
+    "outcome": "`promoted`, `refused` or `rolled-back`",
     "partition": "number of a partition",
     "phase": "phase of a run, such as `training`",
     "reason": "why something was rejected, or which rule triggered; one of a fixed set",

@@ -18,6 +18,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from schemas.scores import Evaluation
 from schemas.versions import GateCheck, Outcome
+from transport.metrics import forget
 
 MAX_SHORTFALLS = 20
 """The names of checks can hold labels of feeds, so only this number of series is shown for a model."""
@@ -117,6 +118,7 @@ def show_answers(model: str, latest_ms: Mapping[Outcome, int], refusals: int) ->
         latest_ms: Outcome -> time of the latest answer with it, ms since 1970.
         refusals: How many refusals there were since the latest promotion.
     """
+    forget(ANSWERED_AT, model=model)
     for outcome, time_ms in latest_ms.items():
         ANSWERED_AT.labels(model=model, outcome=outcome).set(time_ms / 1000)
     REFUSALS.labels(model=model).set(refusals)
@@ -130,10 +132,3 @@ def show_gate(model: str, checks: Sequence[GateCheck]) -> None:
     forget(GATE_SHORTFALL, model=model)
     for name in sorted(shortfalls, key=lambda name: -shortfalls[name])[:MAX_SHORTFALLS]:
         GATE_SHORTFALL.labels(model=model, check=name).set(shortfalls[name])
-
-
-def forget(gauge: Gauge, **labels: str) -> None:
-    """Remove the series of a gauge that have these labels."""
-    for sample in next(iter(gauge.collect())).samples:
-        if labels.items() <= sample.labels.items():
-            gauge.remove(*(sample.labels[name] for name in gauge._labelnames))

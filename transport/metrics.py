@@ -49,3 +49,10 @@ def _disk(folder: Path, what: str) -> float:
     except OSError as error:
         log.warning("the disk of %s can't be read: %s", folder, error)
         return float("nan")
+
+
+def forget(gauge: Gauge, **labels: str) -> None:
+    """Remove the series of a gauge that have these labels."""
+    for sample in next(iter(gauge.collect())).samples:
+        if labels.items() <= sample.labels.items():
+            gauge.remove(*(sample.labels[name] for name in gauge._labelnames))

@@ -13,9 +13,16 @@ from schemas.windows import Window
 from streams import telemetry
 from streams.core.fold import State, rule_measures
 from transport.kafka import read_range
+from transport.metrics import forget
 from transport.records import decoded
 
 RULE_GAUGES = (telemetry.RULE_VALUE, telemetry.RULE_LIMIT, telemetry.RULE_TRIPPED)
+GAUGES = (
+    telemetry.OPEN_WINDOW, telemetry.WINDOW_LIMIT, telemetry.WINDOW_AGE_LIMIT, telemetry.WINDOW_OPENED_AT,
+    telemetry.CLOCK, telemetry.PENDING, telemetry.PENDING_SINCE, telemetry.OPEN_TRIGGER, telemetry.LAST_TRIGGER_AT,
+    telemetry.COOLDOWN, telemetry.DRIFT, telemetry.DRIFT_THRESHOLD, *RULE_GAUGES,
+)  # fmt: skip
+"""All that `FoldGauges.show` sets."""
 
 
 def closed_windows(reader: KafkaConsumer, model: str) -> Iterator[Window]:
@@ -66,6 +73,11 @@ class FoldGauges:
             for gauge, value in zip(RULE_GAUGES, (measure.value, measure.limit, measure.tripped), strict=True):
                 gauge.labels(model=model, rule=measure.rule).set(float(value))
 
+    def hide(self) -> None:
+        """Remove all series of the model: another worker has its journal now."""
+        for gauge in GAUGES:
+            forget(gauge, model=self._model)
+
     def _pending_since_ms(self, state: State) -> int:
         """When the oldest window with pending examples was opened; 0 if no example is pending."""
         if not state.pending_examples:
@@ -80,5 +92,5 @@ def _set_time(gauge: Gauge, model: str, time_ms: int) -> None:
     """Set a gauge to a time in seconds; there is no series while the time is 0, which means unknown or none."""
     if time_ms:
         gauge.labels(model=model).set(time_ms / 1000)
-    elif (model,) in gauge._metrics:
-        gauge.remove(model)
+    else:
+        forget(gauge, model=model)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kafka import KafkaConsumer, TopicPartition
@@ -84,6 +84,15 @@ class FoldSink:
         with self._lock:  # a rebalance cancels the agent, but not the thread that writes its batch
             self._topics.check()
             self._write(messages)
+
+    def assigned(self, partitions: Iterable[TopicPartition]) -> None:
+        """Show the gauges of the journals that this worker has, and only those."""
+        ours = {MODELS[each.partition] for each in partitions if each.partition < len(MODELS)}
+        for model, gauges in self._gauges.items():
+            if model in ours:
+                gauges.show(self.states[model])
+            else:
+                gauges.hide()
 
     def save(self, model: str) -> None:
         """Write a snapshot of one model if there are new records since the last one.

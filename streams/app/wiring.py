@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import faust
 from kafka import KafkaAdminClient, KafkaConsumer
@@ -115,6 +115,8 @@ def run_role(role: Role, settings: Settings, endpoints: Endpoints) -> None:
             add_agent(app, role, TOPICS_OF[role], sink)
             _add_lag_timer(app, role, kafka)
             add_topics_timer(app, kafka.topics, LAG_INTERVAL_S)
+            if isinstance(sink, FoldSink):
+                _show_only_assigned(app, sink)
             if role == "fold" and settings.tick_interval_s:
                 _add_tick_timer(app, settings.tick_interval_s, kafka.producer)
             log.info("%s: live", role)
@@ -181,6 +183,13 @@ def faust_app(role: Role, settings: Settings, bootstrap: str) -> faust.App:
 def _add_lag_timer(app: faust.App, role: Role, kafka: Clients) -> None:
     partitions = partitions_of(kafka.reader, TOPICS_OF[role])
     add_lag_timer(app, role, partitions, lambda: committed_offsets(kafka.admin, group_of(role)), LAG_INTERVAL_S)
+
+
+def _show_only_assigned(app: faust.App, sink: FoldSink) -> None:
+    async def show(_app: Any, assigned: Any, **_: Any) -> None:
+        sink.assigned(assigned)
+
+    app.on_partitions_assigned.connect(show)  # type: ignore[arg-type]
 
 
 def _show_retention(kafka: Clients) -> None:

@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "trainers.core": ("schemas",),
     "trainers.settings": ("schemas", "trainers.core"),
-    "trainers.telemetry": ("schemas",),
+    "trainers.telemetry": ("schemas", "transport"),
     "trainers.reporting": ("schemas", "trainers.core"),
     "trainers.bases": ("schemas", "transport", "trainers.core"),
     "trainers.models": ("schemas", "transport", "trainers.core", "trainers.bases", "trainers.reporting"),

@@ -77,7 +77,8 @@ class World:
 
     def _policy_file(self) -> Path:
         file = self.state_dir / "policy.toml"
-        fields = (f"{name} = {getattr(SMALL, name)}" for name in Policy.__struct_fields__)
+        values = {name: getattr(SMALL, name) for name in Policy.__struct_fields__}
+        fields = (f"{name} = {value}" for name, value in values.items() if isinstance(value, int | float))
         file.write_text("\n".join((f"[{MODEL}]", *fields)))
         return file
 

@@ -128,6 +128,7 @@ def test_a_process_that_exits_is_restarted_and_all_stop_at_sigterm(up: Up) -> No
     for process in up.status()["processes"]:
         text = urllib.request.urlopen(f"http://127.0.0.1:{process['metrics_port']}/metrics").read().decode()
         assert ("# TYPE sx9_" in text) == (process["name"] in SCRAPED)
+        assert sum(not line.startswith("#") for line in text.splitlines()) < 2_000, "series of a scrape"
     if MONITORING:
         until(lambda: scraped(up) == SCRAPED, "Prometheus to reach every process")
     asked = up.sx9("retrain", "--reason", "a test", "--json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -14,7 +15,7 @@ from streams.local.services import services
 from streams.settings import load_settings
 from transport.admin import admin_client
 from transport.kafka import consumer
-from transport.topics import _configs, create_topics, partitions_of
+from transport.topics import _configs, create_topics, partitions_of, retention_s
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,9 @@ def test_topics_with_more_partitions_and_other_settings_are_used_and_reported(
         assert reported[1].endswith(
             f"kafka-configs --alter --topic {TECHNIQUES.name} --add-config retention.bytes=-1"
         )
+        kept_s = retention_s(admin)
+        assert (kept_s[TECHNIQUES.name], kept_s[JOURNAL.name]) == (604_800, math.inf)
+        assert len(kept_s) == len(TOPICS)
         for topic, number in {TECHNIQUES: 12, TEMPLATES: 4, DEAD_LETTERS: 1, VERSIONS: 2}.items():
             assert [partition for _, partition in partitions_of(reader, [topic])] == list(range(number))
         for topic in (JOURNAL, WINDOWS, TRIGGERS):

@@ -245,7 +245,9 @@ def _annotation(name: str, color: str, series: str) -> Json:
 
 _ANNOTATIONS = (
     _annotation("Retrain", "blue", f"sx9_last_trigger_timestamp_seconds{OF_MODEL}"),
-    _annotation("Promotion", "green", 'sx9_last_answer_timestamp_seconds{model=~"$model", outcome="promoted"}'),
+    _annotation(
+        "Promotion", "green", 'sx9_last_answer_timestamp_seconds{model=~"$model", outcome=~"promoted|rolled-back"}'
+    ),
     _annotation("Refusal", "red", 'sx9_last_answer_timestamp_seconds{model=~"$model", outcome="refused"}'),
 )
 _RUNBOOK_URL = "/public/sx9/operations.md"

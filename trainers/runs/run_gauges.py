@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from trainers import telemetry
 from trainers.core.progress import ProgressCallback, RunProgress
+from transport.metrics import forget
 
 
 @contextlib.contextmanager
@@ -43,4 +44,4 @@ def shown(
     finally:
         telemetry.RUN_IN_PROGRESS.labels(model=model).set(0)
         for gauge in (telemetry.RUN_STEPS_DONE, telemetry.RUN_STEPS, telemetry.RUN_LOSS, telemetry.RUN_LEFT):
-            telemetry.forget(gauge, model=model)
+            forget(gauge, model=model)

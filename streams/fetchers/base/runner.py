@@ -231,8 +231,9 @@ def show_feeds(settings: Settings) -> None:
     """Set the gauges of the feeds of the settings to what the cursors of earlier processes say."""
     for feed in settings.feed_sources:
         telemetry.FETCH_INTERVAL.labels(feed=feed).set(settings.fetch_interval_s)
-        with contextlib.suppress(FileNotFoundError):  # it was never fetched completely
-            telemetry.FETCHED_AT.labels(feed=feed).set((settings.cursors_dir / f"{feed}.json").stat().st_mtime)
+        with contextlib.suppress(FileNotFoundError):  # it was never fetched completely, and then it has no series
+            fetched_s = (settings.cursors_dir / f"{feed}.json").stat().st_mtime
+            telemetry.FETCHED_AT.labels(feed=feed).set(fetched_s)
 
 
 def _read(

@@ -70,6 +70,16 @@ def test_the_oldest_pending_example_waits_since_its_window_opened_until_it_is_le
     assert value("sx9_trigger_unanswered") == 0
 
 
+def test_the_series_of_a_journal_that_another_worker_has_are_gone(gauges: FoldGauges) -> None:
+    folded([PolicyChange(SMALL), Tick(DAY_MS), *training(3)], gauges)
+    shown = {
+        metric.name for metric in REGISTRY.collect() for one in metric.samples if one.labels.get("model") == MODEL
+    }
+    assert {"sx9_open_window_examples", "sx9_rule_value", "sx9_drift_distance"} <= shown
+    gauges.hide()
+    assert not [one for metric in REGISTRY.collect() for one in metric.samples if one.labels.get("model") == MODEL]
+
+
 def test_a_time_that_is_unknown_has_no_series(gauges: FoldGauges) -> None:
     folded([PolicyChange(SMALL), Tick(DAY_MS), *training(3)], gauges)
     folded([PolicyChange(SMALL)], gauges)
