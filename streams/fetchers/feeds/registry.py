@@ -22,6 +22,7 @@ from streams.fetchers.feeds import (
     loldrivers,
     nmap,
     nuclei,
+    nvd,
     osint,
     reports,
     sigma,
@@ -35,6 +36,7 @@ _SPECS = (
     *attack.FEEDS, nuclei.FEED, sigma.FEED, cisa_kev.FEED, epss.FEED, exploitdb.FEED, atomic.FEED, caldera.FEED,
     car.FEED, lolbas.FEED, gtfobins.FEED, loldrivers.FEED, hijacklibs.FEED, wadcoms.FEED, d3fend.FEED, engage.FEED,
     atlas.FEED, *abuse_ch.FEEDS, yara.FEED, wazuh.FEED, nmap.FEED, *osint.FEEDS, *tools.FEEDS, *reports.FEEDS,
+    nvd.FEED,
 )  # fmt: skip
 
 FEEDS: dict[str, FeedSpec] = {spec.name: spec for spec in _SPECS}

@@ -349,6 +349,37 @@ PASSAGE = json.dumps({"text": "They sent mail with a document.", "techniques": [
 README = "# Tool\n\nFinds an [account](https://tool.example) by its name.\n"
 
 
+def cve(number: int, **more: Any) -> dict[str, Any]:
+    """A record as the API of NVD gives it."""
+    found = {
+        "id": f"CVE-2026-1000{number}", "published": "2026-01-01T00:00:00.000",
+        "lastModified": "2026-01-02T03:04:05.000", "vulnStatus": "Analyzed",
+        "descriptions": [{"lang": "en", "value": "It lets anyone in."}, {"lang": "es", "value": "Entra."}],
+        "metrics": {"cvssMetricV31": [{"cvssData": {"baseScore": 8.8, "baseSeverity": "HIGH"}}]},
+        "weaknesses": [{"description": [{"lang": "en", "value": "CWE-79"}]}],
+        "references": [{"url": "https://nvd.example/1"}],
+    }  # fmt: skip
+    return {"cve": found | more}
+
+
+def nvd() -> Sample:
+    """Two pages in a folder. What is no longer on a page is not gone."""
+
+    def page(*items: Any) -> str:
+        return json.dumps({"totalResults": len(items), "vulnerabilities": items})
+
+    later = {"lastModified": "2026-01-03T00:00:00.000"}
+    edited = cve(0, vulnStatus="Modified", **later)
+    return Sample(
+        events=3,
+        files={"1.json": page(cve(0), cve(1)), "2.json": page(cve(2))},
+        edited={"1.json": page(edited, cve(1))},
+        removed={"1.json": page(edited)},
+        broken={"2.json": page(cve(2, lastModified="yesterday"))},
+        says_removed=False,
+    )
+
+
 def csv_table(path: str, lines: list[str], edit: tuple[str, str], bad: tuple[str, str]) -> Sample:
     """A sample of a CSV file: its second line is edited, then broken; the last is removed."""
     edited = [line.replace(*edit) for line in lines]
@@ -619,6 +650,7 @@ SAMPLES: dict[str, Sample] = {
         ("A network mapper", "The network mapper"),
         broken={"one/index.md": "no front matter"},
     ),
+    "cve-nvd": nvd(),
     "annoctr": tree(
         ("AnnoCTR/all/linking_mitre_only/a_2021-06-10_x.json", ANNOCTR),
         ("AnnoCTR/all/linking_mitre_only/b_2021-06-11_y.json", ANNOCTR),
