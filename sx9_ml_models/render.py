@@ -18,6 +18,7 @@ from trainers.reporting.summary import qualified_name, values_of
 
 if TYPE_CHECKING:
     from streams.fetchers.base.runner import FetchReport
+    from sx9_ml_models.explain.diff import VersionDiff
 
 Row = Mapping[str, Any]
 WIDTH_OF_A_PIPE = 160
@@ -141,6 +142,23 @@ def version(manifest: Manifest, serves: bool, folder: str) -> None:
             _add(labels, label, f"{s.precision:.3f}", f"{s.recall:.3f}", f"{s.f1:.3f}", s.support)
     if labels.row_count:
         console.print(labels)
+
+
+def version_diff(diff: VersionDiff) -> None:
+    """What differs between two versions."""
+    where = "on the same examples" if diff.same_holdout else "each on the holdout of its own time"
+    added, removed = (", ".join(labels) or "none" for labels in (diff.labels_added, diff.labels_removed))
+    lines(
+        f"{diff.model} {diff.before} -> {diff.after}, scored {where}",
+        f"labels added: {added}; removed: {removed}",
+    )
+    for name, scores in (("metric", diff.metrics), ("F1 of a label", diff.labels)):
+        if scores:
+            cells = [
+                (s.name, *("" if v is None else f"{v:.3f}" for v in (s.before, s.after, s.change))) for s in scores
+            ]
+            rows((name, diff.before, diff.after, "change"), cells)
+    rows(("made from", diff.before, diff.after), diff.facts)
 
 
 def fetch_report(report: FetchReport) -> None:

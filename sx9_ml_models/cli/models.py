@@ -50,6 +50,31 @@ def show_version(
         render.version(manifest, serves, str(settings.models_dir / model / manifest.version))
 
 
+@app.command("diff", epilog=example("sx9 models diff v0002 v0003 --model gnn-threat"))
+def diff_versions(
+    before: Annotated[str, typer.Argument(help="v0001, v0002, ..., or champion.")],
+    after: Annotated[str, typer.Argument(help="The version to compare it with.")],
+    model: Model = DEFAULT_MODEL,
+    json: Json = False,
+) -> None:
+    """Compare two versions of a model.
+
+    Their labels, their scores on the holdout, and what differs in their data, configuration and libraries.
+    """
+    import msgspec
+
+    from sx9_ml_models import queries, render
+    from sx9_ml_models.explain.diff import version_diff
+    from trainers.settings import load_trainer_settings
+
+    settings = load_trainer_settings()
+    found = version_diff(*(queries.version(settings, model, name)[0] for name in (before, after)))
+    if json:
+        render.as_json(msgspec.to_builtins(found))
+    else:
+        render.version_diff(found)
+
+
 VersionOfModel = Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="Such as distilbert-mitre@v0002.")]
 Why = Annotated[str, typer.Option(help="The reason; it is kept in the log.")]
 By = Annotated[str | None, typer.Option(help="Who decides (default: the user of this command).")]

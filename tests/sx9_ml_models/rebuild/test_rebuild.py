@@ -10,12 +10,15 @@ import msgspec
 import pytest
 
 from schemas.codec import decode
+from schemas.errors import BadConfiguration
 from schemas.journal import Example, PolicyChange, Record, Tick, held_out
 from schemas.policy import GateLimits, Policy
 from schemas.recipes.base import recipe_values
 from schemas.windows import Trigger
 from streams.core.fold import initial, step
-from sx9_ml_models.rebuild.command import Found, conclusions, table
+from streams.settings import load_settings
+from sx9_ml_models.rebuild import command
+from sx9_ml_models.rebuild.command import Found, conclusions, plan_of, table
 from sx9_ml_models.rebuild.exclusion import RemainingJournal, parse_exclusions
 from sx9_ml_models.rebuild.run import Plan, Rebuild, silent
 from tests.trainers.runs.test_trigger_handler import QUICK, World
@@ -23,6 +26,7 @@ from tests.trainers.samples import MODEL, examples
 from trainers.bases.resolve import Base
 from trainers.core.progress import ProgressCallback, RunProgress
 from trainers.runs.execute_run import execute
+from transport.partition_file import write_partition
 
 RULES = Policy(
     window_examples=50, bootstrap_examples=150, retrain_examples=100, cooldown_s=0.0, rehearsal_examples=40,
@@ -125,3 +129,14 @@ def test_without_what_is_excluded_nothing_of_the_new_lineage_names_it(world: Wor
             for at, r in enumerate(records[span.start : span.end], span.start)
         )
         assert counted == sum(span.examples for span in manifest.spans)
+
+
+def test_the_command_rebuilds_from_a_file_in_processes_of_their_own(world: World) -> None:
+    write_partition(world.path / "journal.jsonl", world.journal, Record)
+    settings = load_settings(state_dir=world.path / "state", output_dir=world.path / "output")
+    plan = plan_of(f"{MODEL}@v0001", None, [])
+    found = command.rebuild(plan, world.path / "journal.jsonl", world.path / "new", settings, world.settings())
+    assert [(each.version, each.identical) for each in found.versions] == [("v0001", True)]
+    assert found.differ == []
+    with pytest.raises(BadConfiguration, match="is the registry that serves"):
+        command.rebuild(plan, None, world.registry.root, settings, world.settings())
