@@ -16,7 +16,7 @@ drift_min_support = 400
 cooldown_s = 34560000          # 400 days
 champion_age_s = 43200000      # 500 days
 staleness_examples = 300
-run_examples = 1500
+run_examples = 3000
 backlog_cooldown_s = 34560000  # what a run leaves waits for the next
 rehearsal_examples = 300
 
