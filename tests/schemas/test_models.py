@@ -8,7 +8,7 @@ from schemas.errors import BadConfiguration
 from schemas.models import MODEL_SPECS, MODELS, ModelSpec, load, model_spec
 
 
-@pytest.mark.parametrize("reference", ["projection", "recipe", "predictor", "config"])
+@pytest.mark.parametrize("reference", ["projection", "recipe", "predictor"])
 @pytest.mark.parametrize("spec", MODEL_SPECS, ids=MODELS)
 def test_every_reference_of_a_model_resolves(spec: ModelSpec, reference: str) -> None:
     found = load(getattr(spec, reference))
