@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from streams.fetchers.base import runner
 from streams.fetchers.base.feed import FeedState, RejectedItem, no_progress
 from streams.fetchers.base.labels import KnownTechnique, with_tactics
 from streams.fetchers.base.runner import FetchReport, fetch
-from streams.fetchers.feeds import attack, registry
-from streams.fetchers.formats.stix import KILL_CHAINS
+from streams.fetchers.feeds import registry
+from streams.local.services import services
 from streams.settings import Settings, load_settings
 from tests.streams.fetchers.feeds.samples import SAMPLES, Sample, put
 from transport.topics import create_topics
@@ -37,9 +37,12 @@ REAL = {
 
 
 @pytest.fixture(scope="module")
-def bootstrap(kafka_bootstrap: str) -> str:
-    create_topics(kafka_bootstrap)
-    return kafka_bootstrap
+def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """host:port of a Kafka of this module's own: other tests publish events of the same feeds."""
+    own = load_settings(state_dir=tmp_path_factory.mktemp("kafka"), kafka_bootstrap=None)
+    with services(own, neo4j=False) as endpoints:
+        create_topics(endpoints.kafka_bootstrap)
+        yield endpoints.kafka_bootstrap
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +50,6 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """One index of what is published for all feeds, as in use: no feed reads the topics for itself."""
     root = tmp_path_factory.mktemp("feeds")
     return load_settings(state_dir=root / "state", cache_dir=root / "cache")
-
-
-@pytest.fixture
-def own_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The feeds of ATT&CK get a name of this module's own, because other tests publish to them."""
-    for domain in KILL_CHAINS:
-        name = attack.feed_name(domain)
-        monkeypatch.setitem(registry.FEEDS, f"contract-{name}", attack.feed_of(domain, f"contract-{name}"))
 
 
 def nonzero(report: FetchReport) -> dict[str, int]:
@@ -76,18 +71,16 @@ def test_a_feed_publishes_what_changed_and_only_that(
     settings: Settings,
     bootstrap: str,
     tmp_path: Path,
-    own_names: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sample: Sample = SAMPLES[name]
-    feed = f"contract-{name}" if name.startswith("attack-") else name
 
     def run(*layers: Any) -> FetchReport:
-        return fetch(feed, str(put(tmp_path, *layers)), settings, bootstrap)
+        return fetch(name, str(put(tmp_path, *layers)), settings, bootstrap)
 
     first = run(sample.files)
     assert (nonzero(first), first.dead_letters) == ({"new": sample.events}, 0)
-    cursor = settings.cursors_dir / f"{feed}.json"
+    cursor = settings.cursors_dir / f"{name}.json"
     before = cursor.read_bytes()
     again = run()
     assert (again.published, again.counts["unchanged"], again.dead_letters) == (0, sample.events, 0)
