@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 import msgspec
 
 from schemas.errors import Corrupt
-from transport.partition_log import PartitionLog
-from transport.records import ConsumerRecord, decoded
+from transport.partition_log import PartitionLog, records_between
+from transport.records import ConsumerRecord
 
 BATCH = 1_000
 """Messages in a batch of `read`."""
@@ -147,11 +147,10 @@ def write_partition(path: Path, log: PartitionLog, record_type: Any) -> int:
     written = 0
     try:
         with partial.open("wb") as file:
-            for messages in log.read(0, log.end()):
-                for message, _ in decoded(messages, record_type, log.topic, log.partition):
-                    head = b'{"offset":%d,"timestamp":%d,"value":' % (message.offset, message.timestamp)
-                    file.write(head + (message.value or b"").replace(b"\n", b" ") + b"}\n")
-                    written += 1
+            for message, _ in records_between(log, record_type, 0, log.end()):
+                head = b'{"offset":%d,"timestamp":%d,"value":' % (message.offset, message.timestamp)
+                file.write(head + (message.value or b"").replace(b"\n", b" ") + b"}\n")
+                written += 1
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

@@ -67,14 +67,19 @@ def last_fingerprint(log: PartitionLog, next_offset: int) -> str:
     return fingerprint(last[-1]) if last else ""
 
 
+def records_between(log: PartitionLog, record_type: Any, start: int, end: int) -> Iterator[tuple[Any, Any]]:
+    """(message, record) of the records of a log with offsets in `[start, end)`; see `transport.records.decoded`."""
+    for messages in log.read(start, end):
+        yield from decoded(messages, record_type, log.topic, log.partition)
+
+
 def last_record(log: PartitionLog, record_type: Any) -> tuple[Any, Any] | None:
     """(message, record) of the last record of a log; None if it has none. Messages without one are passed over."""
     end = log.end()
     length = 1
     while end > 0:
         start = max(end - length, 0)
-        messages = (message for batch in log.read(start, end) for message in batch)
-        records = list(decoded(messages, record_type, log.topic, log.partition))
+        records = list(records_between(log, record_type, start, end))
         if records:
             return records[-1]
         end, length = start, length * 10

@@ -17,7 +17,7 @@ from schemas.windows import Measure, Span, Trigger
 from streams.core.fold import initial, step
 from sx9_ml_models.explain.links import link_of, page_of
 from transport.kafka import read_ranges
-from transport.partition_log import KafkaPartitionLog, PartitionLog
+from transport.partition_log import KafkaPartitionLog, PartitionLog, records_between
 from transport.records import decoded
 
 Placed = tuple[int, Example]
@@ -117,22 +117,20 @@ def version_story(
 def trigger_on_topic(reader: KafkaConsumer, manifest: Manifest) -> Trigger | None:
     """The trigger of a version, on its topic; None if it is not there."""
     log = KafkaPartitionLog(reader, TRIGGERS, partition_of(manifest.model))
-    for messages in log.read(0, log.end()):
-        for _, trigger in decoded(messages, TRIGGERS.record, log.topic, log.partition):
-            if trigger.id == manifest.trigger:
-                return trigger  # type: ignore[no-any-return]
+    for _, trigger in records_between(log, TRIGGERS.record, 0, log.end()):
+        if trigger.id == manifest.trigger:
+            return trigger  # type: ignore[no-any-return]
     return None
 
 
 def trigger_in_journal(journal: PartitionLog, manifest: Manifest) -> Trigger | None:
     """The trigger of a version, decided again by the fold; None if the journal does not lead to it."""
     state = initial(manifest.model)
-    for messages in journal.read(0, decided_at(manifest)):
-        for message, record in decoded(messages, Record, journal.topic, journal.partition):
-            state, outputs = step(state, message.offset, record)
-            for output in outputs:
-                if isinstance(output, Trigger) and output.id == manifest.trigger:
-                    return output
+    for message, record in records_between(journal, Record, 0, decided_at(manifest)):
+        state, outputs = step(state, message.offset, record)
+        for output in outputs:
+            if isinstance(output, Trigger) and output.id == manifest.trigger:
+                return output
     return None
 
 
@@ -159,12 +157,11 @@ def _examples(journal: PartitionLog, manifest: Manifest) -> Iterator[Placed]:
     if not manifest.spans:
         return
     seen: dict[str, SeenOffsets] = {}
-    for messages in journal.read(manifest.spans[0].start, decided_at(manifest)):
-        for message, record in decoded(messages, Record, journal.topic, journal.partition):
-            if isinstance(record, Example):
-                partition = source_partition(record.source)
-                if not is_redelivery(record.source, seen.setdefault(partition, {})):
-                    yield message.offset, record
+    for message, record in records_between(journal, Record, manifest.spans[0].start, decided_at(manifest)):
+        if isinstance(record, Example):
+            partition = source_partition(record.source)
+            if not is_redelivery(record.source, seen.setdefault(partition, {})):
+                yield message.offset, record
 
 
 def _seen_events(placed: Iterable[Placed], reader: KafkaConsumer | None) -> Iterator[SeenEvent]:

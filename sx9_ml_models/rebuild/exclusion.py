@@ -13,7 +13,7 @@ import msgspec
 
 from schemas.errors import BadConfiguration
 from schemas.journal import Example, Record, Source, Tick
-from transport.partition_log import PartitionLog
+from transport.partition_log import PartitionLog, records_between
 from transport.records import ConsumerRecord, decoded
 
 FORMS = "feed=NAME, entity=ID or source=TOPIC[/PARTITION[/OFFSET]]"
@@ -60,10 +60,9 @@ def parse_exclusions(arguments: Sequence[str]) -> tuple[Exclusion, ...]:
 
 def end_at(log: PartitionLog, until_ms: int) -> int:
     """The offset of the first tick after a time; the end of the log if there is none."""
-    for messages in log.read(0, log.end()):
-        for message, record in decoded(messages, Record, log.topic, log.partition):
-            if isinstance(record, Tick) and record.time_ms > until_ms:
-                return message.offset
+    for message, record in records_between(log, Record, 0, log.end()):
+        if isinstance(record, Tick) and record.time_ms > until_ms:
+            return int(message.offset)
     return log.end()
 
 
@@ -110,9 +109,8 @@ class RemainingJournal:
 
     def records(self) -> Iterator[tuple[int, Record]]:
         """(offset, record) of all that is left."""
-        for messages in self.read(0, self._end):
-            for message, record in decoded(messages, Record, self.topic, self.partition):
-                yield message.offset, record
+        for message, record in records_between(self, Record, 0, self._end):
+            yield message.offset, record
 
 
 def _entities(example: Example) -> set[str]:
