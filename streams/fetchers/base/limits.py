@@ -62,6 +62,9 @@ HTTP_TIMEOUT_S = 30.0
 HTTP_TOTAL_S = 900.0
 """Longest download, all redirects and attempts together, seconds."""
 
+HTTP_RETRY_AFTER_S = 120.0
+"""Longest wait that a server may ask for with `Retry-After`, seconds; after that the fetch is tried later."""
+
 HTTP_REDIRECTS = 10
 """Redirects that are followed, at most."""
 

@@ -9,8 +9,12 @@ their libraries unpack a whole block before its size can be seen.
 from __future__ import annotations
 
 import contextlib
+import random
 import time
 import zlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -19,22 +23,38 @@ import httpx
 from schemas.errors import BadConfiguration, BadRecord, RetryLater
 from streams.fetchers.base import limits
 from streams.fetchers.base.feed import OnProgress
-from streams.fetchers.sources.connections import Connections
+from streams.fetchers.sources.connections import Connections, is_same_service
 from streams.fetchers.sources.gunzip import Gunzip
 
 _BUSY = frozenset((408, 425, 429, 500, 502, 503, 504))
 _UNCHANGED, _OK = 304, 200
+_ASKS_TO_WAIT = frozenset((429, 503))
+_REFUSED = frozenset((401, 403))
 _LENGTH_DIGITS = 18
+_JITTER = 0.5
+"""Largest part of a pause by which it is longer, so that not all clients of a busy server come back at once."""
 _GZIP, _PLAIN = ("gzip", "x-gzip"), ("", "identity")
 
 
 class Download(NamedTuple):
-    """The bytes of a file, its name, and the HTTP validators of this version of it."""
+    """The bytes of a file, its name, and the HTTP validators of this version of it.
+
+    Of a page of TAXII, `added_last` is when the last object on it was added to its collection.
+    """
 
     data: bytes
     name: str
     etag: str = ""
     last_modified: str = ""
+    added_last: str = ""
+
+
+class _Busy(RetryLater):
+    """A server has no answer now; `wait_s` is the wait that it asks for, seconds, None: it asks for none."""
+
+    def __init__(self, message: str, wait_s: float | None = None) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
 
 
 def is_url(source: str) -> bool:
@@ -63,6 +83,7 @@ def download(
     on_progress: OnProgress,
     remedy: str = "",
     pause_s: float = 1.0,
+    headers: Mapping[str, str] = {},
 ) -> Download | None:
     """Download a file.
 
@@ -72,7 +93,9 @@ def download(
         max_bytes: Size of the unpacked body, at most.
         on_progress: Called with the stage `collect`.
         remedy: What the user can do instead, for the error message.
-        pause_s: Wait before the second attempt, seconds; twice that before the third.
+        pause_s: Wait before the second attempt, seconds; twice that before the third. A longer one that the server
+            asks for with `Retry-After` is kept, up to `limits.HTTP_RETRY_AFTER_S`.
+        headers: Further headers, such as a key. A redirect to another service does not get them.
 
     Returns:
         The file; None if the server says that it did not change.
@@ -80,30 +103,58 @@ def download(
     Raises:
         BadConfiguration: The address is wrong, the server refuses it, or it redirects to a private address.
         BadRecord: `too-large` or `content-coding`.
-        RetryLater: The server can't be reached or is busy, `limits.HTTP_ATTEMPTS` times, or needs over
-            `limits.HTTP_TOTAL_S`.
+        RetryLater: The server can't be reached or is busy, `limits.HTTP_ATTEMPTS` times, needs over
+            `limits.HTTP_TOTAL_S`, or asks to wait longer than is waited here.
     """
     conditions = {"If-None-Match": etag, "If-Modified-Since": last_modified}
-    headers = {name: value for name, value in conditions.items() if value} | {"Accept-Encoding": _GZIP[0]}
+    sent = {name: value for name, value in conditions.items() if value} | {"Accept-Encoding": _GZIP[0]}
     last_error, attempt = "", 0
     try:
         with (
-            httpx.Client(headers=headers, timeout=limits.HTTP_TIMEOUT_S) as client,
+            httpx.Client(headers=sent, timeout=limits.HTTP_TIMEOUT_S) as client,
             Connections(httpx.URL(url), limits.HTTP_TOTAL_S) as connections,
         ):
             while attempt == 0 or (attempt < limits.HTTP_ATTEMPTS and not connections.is_over):
-                time.sleep(pause_s * attempt)
                 attempt += 1
                 try:
-                    return _get(client, connections, url, max_bytes, on_progress)
+                    return _get(client, connections, url, max_bytes, on_progress, headers)
                 except (httpx.InvalidURL, httpx.UnsupportedProtocol):
                     raise
                 except (httpx.RequestError, zlib.error, RetryLater) as error:
                     last_error = _text_of(error, connections)
+                    if attempt < limits.HTTP_ATTEMPTS and not _pause(error, pause_s * attempt):
+                        break
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise BadConfiguration(f"{without_credentials(url)}: {error}; check the address") from error
     remedies = "; ".join(filter(None, ("try again", remedy)))
     raise RetryLater(f"{without_credentials(url)} did not answer in {attempt} attempts ({last_error}): {remedies}")
+
+
+def _pause(error: Exception, pause_s: float) -> bool:
+    """Wait before the next attempt; whether there is one: a server that asks for more than the limit gets none."""
+    asked_s = (error.wait_s if isinstance(error, _Busy) else None) or 0.0
+    if asked_s > limits.HTTP_RETRY_AFTER_S:
+        return False
+    time.sleep(max(asked_s, pause_s) * (1.0 + _JITTER * random.random()))
+    return True
+
+
+def retry_after_s(value: str, now: datetime) -> float | None:
+    """The wait that a `Retry-After` header asks for, seconds; None: it asks for none, or can't be read.
+
+    >>> retry_after_s("120", datetime.now(UTC))
+    120.0
+    >>> retry_after_s("Fri, 27 Nov 2026 12:00:30 GMT", datetime(2026, 11, 27, 12, tzinfo=UTC))
+    30.0
+    """
+    value = value.strip()
+    if value.isdecimal() and len(value) <= _LENGTH_DIGITS:
+        return float(value)
+    try:
+        found = parsedate_to_datetime(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return max(0.0, (found.replace(tzinfo=found.tzinfo or UTC) - now).total_seconds())
 
 
 def _text_of(error: Exception, connections: Connections) -> str:
@@ -116,9 +167,14 @@ def _text_of(error: Exception, connections: Connections) -> str:
 
 
 def _get(
-    client: httpx.Client, connections: Connections, url: str, max_bytes: int, on_progress: OnProgress
+    client: httpx.Client,
+    connections: Connections,
+    url: str,
+    max_bytes: int,
+    on_progress: OnProgress,
+    headers: Mapping[str, str],
 ) -> Download | None:
-    request = client.build_request("GET", url)
+    request = client.build_request("GET", url, headers=dict(headers))
     for _ in range(limits.HTTP_REDIRECTS + 1):
         request.extensions["trace"] = connections.trace_of(request.url)
         response = client.send(request, stream=True)
@@ -126,6 +182,9 @@ def _get(
             if response.next_request is None:
                 return _answer(response, connections, url, max_bytes, on_progress)
             request = response.next_request
+        if not is_same_service(httpx.URL(url), request.url):
+            for name in headers:
+                request.headers.pop(name, None)
     raise BadConfiguration(
         f"{without_credentials(url)} redirects more than {limits.HTTP_REDIRECTS} times; check the address"
     )
@@ -137,12 +196,30 @@ def _answer(
     if response.status_code == _UNCHANGED:
         return None
     if response.status_code in _BUSY:
-        raise RetryLater(f"status {response.status_code}")
+        raise _busy(response)
     if response.status_code != _OK:
-        raise BadConfiguration(f"{without_credentials(url)} answered {response.status_code}: check the address")
+        more = ", and the user and password, or key" if response.status_code in _REFUSED else ""
+        raise BadConfiguration(
+            f"{without_credentials(url)} answered {response.status_code}: check the address{more}"
+        )
     data = _body(response, connections, url, max_bytes, on_progress)
     name = urlsplit(url).path.rpartition("/")[2]
-    return Download(data, name, response.headers.get("ETag", ""), response.headers.get("Last-Modified", ""))
+    etag, last_modified, added_last = (
+        response.headers.get(header, "") for header in ("ETag", "Last-Modified", "X-TAXII-Date-Added-Last")
+    )
+    return Download(data, name, etag, last_modified, added_last)
+
+
+def _busy(response: httpx.Response) -> _Busy:
+    """The error of an answer with a status that may pass, with the wait that the server asks for."""
+    message = f"status {response.status_code}"
+    if response.status_code not in _ASKS_TO_WAIT:
+        return _Busy(message)
+    wait_s = retry_after_s(response.headers.get("Retry-After", ""), datetime.now(UTC))
+    if wait_s is not None and wait_s > limits.HTTP_RETRY_AFTER_S:
+        limit = f"the limit is {limits.HTTP_RETRY_AFTER_S:.0f} s"
+        return _Busy(f"{message}, and it asks to wait {wait_s:.0f} s; {limit}", wait_s)
+    return _Busy(message, wait_s)
 
 
 def _body(

@@ -13,6 +13,8 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ from streams.fetchers.base.feed import FeedState, no_progress
 from streams.fetchers.feeds import attack
 from streams.fetchers.sources.connections import is_public, is_same_service
 from streams.fetchers.sources.gunzip import Gunzip
-from streams.fetchers.sources.http import Download, download
+from streams.fetchers.sources.http import Download, download, retry_after_s
 from tests.streams.fetchers.stix_bundles import bundle, technique
 
 ENDLESS = b"without end"
@@ -125,6 +127,48 @@ def test_a_server_that_stays_bad_is_asked_later_with_the_way_out_and_without_the
     with pytest.raises(RetryLater, match=r"in 3 attempts .* use the package") as raised:
         get(site.url("/a"), remedy="use the package")
     assert (len(site.asked), "secret" in str(raised.value)) == (limits.HTTP_ATTEMPTS, False)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_server_gets_the_pause_that_it_asks_for_and_at_most_half_of_it_more(
+    site: Site, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("streams.fetchers.sources.http.time.sleep", pauses.append)
+    in_30_s = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    waits = [(status, {"Retry-After": value}, b"") for value in ("7", in_30_s)]
+    site.pages["/a"] = [*waits, (200, {}, b"x")]
+    found = get(site.url("/a"))
+    assert found is not None
+    assert found.data == b"x"
+    assert 7 <= pauses[0] <= 10.5
+    assert 20 <= pauses[1] <= 45
+
+
+def test_a_server_that_asks_to_wait_too_long_is_not_asked_again_now(site: Site) -> None:
+    site.pages["/a"] = [(503, {"Retry-After": "3600"}, b"")]
+    with pytest.raises(
+        RetryLater, match=r"in 1 attempts \(status 503, and it asks to wait 3600 s; the limit is 120 s"
+    ):
+        get(site.url("/a"))
+    assert len(site.asked) == 1
+
+
+@pytest.mark.parametrize("value", ["soon", "-5", "1.5", "9" * 400, "Thu, 99 Foo 2026 25:00:00 GMT"])
+def test_a_retry_after_that_means_nothing_is_passed_over(value: str) -> None:
+    assert retry_after_s(value, datetime.now(UTC)) is None
+
+
+def test_a_redirect_to_another_service_does_not_get_the_key(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.fetchers.sources.connections.is_public", lambda _: True)
+    with serving() as other:
+        site.pages["/a"] = [(302, {"Location": "/b"}, b"")]
+        site.pages["/b"] = [(302, {"Location": f"http://localhost:{other.server_port}/c"}, b"")]
+        other.pages["/c"] = [(200, {}, b"x")]
+        assert get(site.url("/a"), headers={"X-Key": "k"}) is not None
+        assert [each.get("X-Key") for each in site.asked] == ["k", "k"]
+        [asked] = other.asked
+        assert not {"X-Key", "Authorization"} & set(asked)
 
 
 def test_a_server_that_is_not_there_is_asked_later() -> None:
