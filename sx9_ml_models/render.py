@@ -175,6 +175,15 @@ def fetch_report(report: FetchReport) -> None:
         console.print(f"  unusable: {reasons} ({report.dead_letters} new dead letters)", markup=False)
 
 
+def lookup_heading(found: Row, asked: str) -> str:
+    """What a lookup found, in one line: the id as it is today, its name, and how much covers it."""
+    ids = " -> ".join((asked.upper(), *found["successors"]))
+    name = found["mitre"]["name"] if found["mitre"] else "not known"
+    return (
+        f"{ids} {name}: {len(found['covered_by'])} items cover it, {len(found['used_by'])} actors or tools use it"
+    )
+
+
 def status(found: Row) -> None:
     """The running processes, the topics, and each model; see `sx9_ml_models.queries.status`."""
     console = out()

@@ -35,6 +35,7 @@ COMMANDS = {
     "rebuild": "Train the versions of a model again, and compare them.",
     "train": "Train a model once on a folder, without Kafka.",
     "models": "List the versions of a model, show one, or choose the one that serves.",
+    "lookup": "Say what covers a technique, an actor or a CVE, and from which feed.",
     "similar": "List the graph nodes that are most similar to a node.",
     "export": "Write the events, the threat graph, or a journal, to files.",
     "run": "Run a single process of the system.",

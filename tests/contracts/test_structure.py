@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 PURE = {
     "schemas": {"msgspec"},
     "streams.core": {"msgspec"},
+    "streams.content.crosswalk": {"msgspec"},
     "trainers.core": {"msgspec", "numpy", "torch", "scipy", "sklearn", "accelerate", "threadpoolctl"},
 }
 """Package without input, output, clock or environment -> third-party packages that it may import."""

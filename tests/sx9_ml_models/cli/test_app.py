@@ -16,7 +16,7 @@ from sx9_ml_models.cli.run import RoleName
 
 WITH_EXAMPLE = (
     ["demo"], ["up"], ["fetch"], ["status"], ["windows"], ["triggers"], ["models", "list"], ["models", "show"],
-    ["retrain"], ["train"], ["run"], ["export", "content"], ["export", "ontology"], ["similar"],
+    ["retrain"], ["train"], ["run"], ["export", "content"], ["export", "ontology"], ["similar"], ["lookup"],
 )  # fmt: skip
 
 
