@@ -18,6 +18,7 @@ from schemas.errors import BadConfiguration, RetryLater
 from schemas.models import MODELS
 from streams.local.services import Endpoints, running
 from streams.settings import Settings
+from transport.health import Health
 from transport.metrics import serve_metrics
 from transport.topics import create_topics
 
@@ -100,15 +101,18 @@ def _fetch_repeatedly(settings: Settings, endpoints: Endpoints) -> None:
             "SX9_FETCH_INTERVAL_S=0 turns fetching off: set it to the seconds between two fetches, such as 3600"
         )
     create_topics(endpoints.kafka_bootstrap, settings.replication_factor)
-    serve_metrics("fetch", settings.metrics_port, settings.bind, {"state": settings.state_dir})
+    health = Health()
+    serve_metrics("fetch", settings.metrics_port, settings.bind, {"state": settings.state_dir}, health)
     show_feeds(settings)
     stop = threading.Event()
 
     def stop_now(_number: int, _frame: FrameType | None) -> None:
+        health.set_not_ready("stopping")
         stop.set()
         sys.exit(0)
 
     signal.signal(signal.SIGTERM, stop_now)
+    health.set_ready()
     while not stop.is_set():
         for feed, source in settings.feed_sources.items():
             _fetch(feed, source, settings, endpoints)

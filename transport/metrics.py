@@ -1,16 +1,21 @@
-"""The server of /metrics, and the metrics that every process has."""
+"""The HTTP server of a process: /metrics, /healthz and /readyz; and the metrics that every process has."""
 
 from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from socketserver import ThreadingMixIn
 from threading import Thread
-from wsgiref.simple_server import WSGIServer
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import Gauge, start_http_server
+from prometheus_client import Gauge, make_wsgi_app
+
+from transport.health import Health
 
 log = logging.getLogger(__name__)
 
@@ -19,15 +24,20 @@ DISK_SIZE = Gauge("sx9_disk_size_bytes", "Size of the disk that has a folder", [
 
 
 def serve_metrics(
-    process: str, port: int, bind: str, folders: Mapping[str, Path] | None = None
+    process: str,
+    port: int,
+    bind: str,
+    folders: Mapping[str, Path] | None = None,
+    health: Health | None = None,
 ) -> tuple[WSGIServer, Thread]:
-    """Serve /metrics in a thread, and log where.
+    """Serve /metrics, /healthz and /readyz in a thread, and log where.
 
     Args:
         process: Its name, for the log.
         port: 0: a free one.
         bind: Address to listen on.
         folders: Name, which is a metric label, such as `state` -> a folder whose disk is shown at each scrape.
+        health: What /healthz and /readyz say: 200, or 503 with a reason. None: always 200.
 
     Returns:
         The server and its thread. Call `shutdown` and `server_close` of the server to end both.
@@ -35,9 +45,43 @@ def serve_metrics(
     for name, folder in (folders or {}).items():
         DISK_FREE.labels(folder=name).set_function(partial(_disk, folder, "free"))
         DISK_SIZE.labels(folder=name).set_function(partial(_disk, folder, "total"))
-    server, thread = start_http_server(port, addr=bind)
+    family = socket.getaddrinfo(bind, port, flags=socket.AI_PASSIVE)[0][0]
+    server_class = type("_Server", (_Server,), {"address_family": family})
+    server: WSGIServer = make_server(bind, port, _app(health or Health()), server_class, _QuietHandler)
+    thread = Thread(target=server.serve_forever, name="metrics", daemon=True)
+    thread.start()
     log.info("%s: metrics on http://%s:%d/metrics", process, bind, server.server_port)
     return server, thread
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """One thread per request, so that a slow client holds up no other."""
+
+    daemon_threads = True
+
+
+class _QuietHandler(WSGIRequestHandler):
+    timeout = 30  # seconds; a connection that says nothing does not keep its thread
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Log nothing: a scrape is no news."""
+
+
+def _app(health: Health) -> Callable[..., Iterable[bytes]]:
+    metrics = make_wsgi_app()
+    checks = {"/healthz": health.trouble, "/readyz": health.not_ready}
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        check = checks.get(environ.get("PATH_INFO", ""))
+        if check is None:
+            page: Iterable[bytes] = metrics(environ, start_response)
+            return page
+        reason = check()
+        headers = [("Content-Type", "text/plain; charset=utf-8")]
+        start_response("503 Service Unavailable" if reason else "200 OK", headers)
+        return [f"{reason or 'ok'}\n".encode()]
+
+    return app
 
 
 def _disk(folder: Path, what: str) -> float:

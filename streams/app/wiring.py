@@ -30,11 +30,19 @@ from streams.app.journal_sink import JOURNALED, JournalSink
 from streams.app.policy_file import load_policies
 from streams.app.replay import state_now
 from streams.app.sink import Sink
-from streams.app.worker import ReadCommittedTransport, add_lag_timer, add_topics_timer, exit_at_sigterm, run_worker
+from streams.app.worker import (
+    ReadCommittedTransport,
+    add_health_timer,
+    add_lag_timer,
+    add_topics_timer,
+    exit_at_sigterm,
+    run_worker,
+)
 from streams.core.fold import State
 from streams.local.services import Endpoints
 from streams.settings import Settings
 from transport.admin import admin_client, alter_group_offsets, committed_offsets
+from transport.health import Health
 from transport.kafka import NO_DELIVERY_TIMEOUT_MS, RecordProducer, consumer, producer
 from transport.metrics import serve_metrics
 from transport.neo4j import neo4j_driver
@@ -49,6 +57,7 @@ TOPICS_OF: Mapping[Role, Sequence[Topic]] = {"journal": JOURNALED, "graph": EVEN
 """Role -> the topics that it reads."""
 
 LAG_INTERVAL_S = 5.0
+HEALTH_INTERVAL_S = 1.0
 """Seconds between two updates of the lag gauge."""
 
 SESSION_TIMEOUT_S = 10.0
@@ -101,7 +110,8 @@ def run_role(role: Role, settings: Settings, endpoints: Endpoints) -> None:
     """
     with exit_at_sigterm() as stop:
         create_topics(endpoints.kafka_bootstrap, settings.replication_factor)
-        serve_metrics(role, settings.metrics_port, settings.bind, {"state": settings.state_dir})
+        health = Health()
+        serve_metrics(role, settings.metrics_port, settings.bind, {"state": settings.state_dir}, health)
         telemetry.show_role(role)
         with clients(endpoints.kafka_bootstrap) as kafka, sink_of(role, settings, endpoints, kafka) as sink:
             _show_retention(kafka)
@@ -119,8 +129,10 @@ def run_role(role: Role, settings: Settings, endpoints: Endpoints) -> None:
                 _show_only_assigned(app, sink)
             if role == "fold" and settings.tick_interval_s:
                 _add_tick_timer(app, settings.tick_interval_s, kafka.producer)
+            add_health_timer(app, health, HEALTH_INTERVAL_S)
             log.info("%s: live", role)
             run_worker(app, stop)
+            health.set_not_ready("stopping")
             if isinstance(sink, FoldSink):
                 for model in MODELS:
                     sink.save(model)

@@ -20,6 +20,7 @@ from kafka import TopicPartition
 
 from schemas.errors import RetryLater
 from streams import telemetry
+from transport.health import Health
 from transport.topics import TopicIds
 
 log = logging.getLogger(__name__)
@@ -181,6 +182,15 @@ def add_topics_timer(app: faust.App, topics: TopicIds, interval_s: float) -> Non
             await asyncio.to_thread(topics.check)
 
     app.timer(interval_s)(check_topics)
+
+
+def add_health_timer(app: faust.App, health: Health, interval_s: float) -> None:
+    """Let a Faust app be ready once it has started, and say at each interval that its event loop goes round."""
+
+    async def beat() -> None:
+        health.set_ready()
+
+    app.timer(interval_s)(beat)
 
 
 async def _lag(

@@ -41,7 +41,7 @@ from transport.retry import retry
 from transport.topics import partitions_of
 
 STEP_MS = 401 * 86_400_000
-"""Time after the templates, twice. Longer than the demo's cool-down of `distilbert-mitre`."""
+"""Time after the templates. With it the demo's cool-down of `distilbert-mitre` is over."""
 POLL_S = 0.2
 WAIT_TIMEOUT_S = 900.0
 """Longest wait for one effect."""
@@ -104,8 +104,7 @@ class Player:
     def fetch_templates(self, option: str, end_ms: int) -> None:
         """Fetch the Nuclei templates, after the history. A failure is printed, and the demo goes on without them.
 
-        Their severities are new labels, which trip a retrain. The time then advances twice by more than the
-        cool-down, so that a second retrain can use all of the templates.
+        Their severities are new labels, which trip a retrain once the time has advanced past the cool-down.
 
         Args:
             option: See `sx9_ml_models.demo.templates.templates_source`.
@@ -127,8 +126,7 @@ class Player:
             self._display.print(f"Nuclei templates: skipped: {error}")
             return
         self._display.print(f"Nuclei templates: {report.published} published")
-        for steps in (1, 2):
-            self._advance_to(end_ms + steps * STEP_MS)
+        self._advance_to(end_ms + STEP_MS)
 
     def wait_for_answers(self) -> None:
         """Wait until every trigger is answered.

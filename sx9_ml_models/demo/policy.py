@@ -11,13 +11,14 @@ from streams.settings import Settings, load_settings
 POLICY_TOML = """# The rules of the demo. Times are those of the history, in which years pass in minutes.
 [distilbert-mitre]
 bootstrap_examples = 1500
-retrain_examples = 3000
+retrain_examples = 20000       # staleness comes first
 drift_min_support = 400
-cooldown_s = 34560000          # 400 days
-champion_age_s = 43200000      # 500 days
+taxonomy_examples = 400        # the severities, which come with the templates
+cooldown_s = 51840000          # 600 days
+champion_age_s = 62208000      # 720 days
 staleness_examples = 300
-run_examples = 3000
-backlog_cooldown_s = 34560000  # what a run leaves waits for the next
+run_examples = 2000
+backlog_cooldown_s = 60566400  # 701 days; what a run leaves waits for the next
 rehearsal_examples = 300
 
 [distilbert-mitre.recipe]
@@ -37,16 +38,16 @@ cooldown_s = 94608000          # three years
 backlog_cooldown_s = 94608000
 champion_age_s = 94608000
 staleness_examples = 300
-window_examples = 48
-run_examples = 48
-rehearsal_examples = 32
+window_examples = 40
+run_examples = 40
+rehearsal_examples = 16
 holdout_examples = 80
 
 [phi3-mitre-lora.recipe]
 max_tokens = 64
 layers = 8
-eval_examples = 52
-sample_answers = 4
+eval_examples = 36
+sample_answers = 3
 answer_tokens = 24
 threads = 1
 
@@ -57,7 +58,7 @@ drift_threshold = 1.0          # objects of one kind come together, so drift is 
 drift_rearm = 1.0
 taxonomy_examples = 100000
 cooldown_s = 15552000          # 180 days
-champion_age_s = 47304000      # 18 months
+champion_age_s = 94608000      # three years
 staleness_examples = 1000
 
 [gnn-threat.recipe]

@@ -49,7 +49,7 @@ def test_the_environment_of_a_process_is_one_that_its_code_accepts(
         monkeypatch.setenv(variable, value)
     settings = load_settings()
     assert settings.metrics_port == load_trainer_settings().metrics_port == METRICS_PORT
-    assert f"127.0.0.1:{METRICS_PORT}/metrics" in OURS[name]["healthcheck"]["test"][-1]
+    assert f"127.0.0.1:{METRICS_PORT}/healthz" in OURS[name]["healthcheck"]["test"][-1]
     host, port = str(settings.kafka_bootstrap).split(":")
     assert f"INTERNAL://{host}:{port}" in SERVICES[host]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
     assert str(settings.neo4j_uri) == "bolt://neo4j:7687"

@@ -41,6 +41,7 @@ from trainers.store.registry import Registry
 from trainers.store.version_log import VersionLog
 from transport.admin import admin_client
 from transport.files import LOCK_TIMEOUT_S, lock
+from transport.health import Health
 from transport.kafka import RecordProducer, consumer, kafka_errors, producer
 from transport.metrics import serve_metrics
 from transport.partition_log import KafkaPartitionLog
@@ -97,7 +98,8 @@ def run_consumer(
         topics = TopicIds(admin, (JOURNAL, TRIGGERS, VERSIONS))  # before anything of them is read
         registry = Registry(settings.models_dir)
         embeddings = EmbeddingsWriter(model, settings, registry, find_neo4j or (lambda: settings.neo4j_uri))
-        handler = _build_handler(stack, model, settings, machine, registry, embeddings, bootstrap)
+        health = Health()
+        handler = _build_handler(stack, model, settings, machine, registry, embeddings, bootstrap, health)
         group_consumer = consumer(
             bootstrap,
             group_id=group_of(model),
@@ -108,7 +110,7 @@ def run_consumer(
         stack.callback(group_consumer.close, autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
         group_consumer.subscribe([TRIGGERS.name])
         partition = TopicPartition(TRIGGERS.name, partition_of(model))
-        _consume(group_consumer, partition, handler, topics, embeddings, stop)
+        _consume(group_consumer, partition, handler, topics, embeddings, stop, health)
 
 
 def _build_handler(
@@ -119,10 +121,11 @@ def _build_handler(
     registry: Registry,
     embeddings: EmbeddingsWriter,
     bootstrap: str,
+    health: Health,
 ) -> TriggerHandler:
     """The trigger handler and all that it uses, which the stack closes; and the server of /metrics."""
     folders = {"state": settings.state_dir, "output": settings.output_dir}
-    server, server_thread = serve_metrics(model, settings.metrics_port, settings.bind, folders)
+    server, server_thread = serve_metrics(model, settings.metrics_port, settings.bind, folders, health)
     stack.callback(server_thread.join)
     stack.callback(server.server_close)
     stack.callback(server.shutdown)
@@ -149,9 +152,11 @@ def _consume(
     topics: TopicIds,
     embeddings: EmbeddingsWriter,
     stop: threading.Event,
+    health: Health,
 ) -> None:
     """Handle the triggers of one partition; see `_poll` for those of the other models."""
     while not stop.is_set():
+        health.set_ready()
         messages = _poll(group_consumer, partition, IDLE_POLL_MS)
         try:
             topics.check()
@@ -160,7 +165,7 @@ def _consume(
                 raise
         for message in messages:
             trigger = _decoded(message)
-            if trigger is None or _handle_while_polling(group_consumer, message, handler, trigger, stop):
+            if trigger is None or _handle_while_polling(group_consumer, message, handler, trigger, stop, health):
                 topics.check()
                 _seek(group_consumer, partition, message.offset + 1)
                 _commit(group_consumer, {partition: message.offset + 1})  # 8
@@ -205,6 +210,7 @@ def _handle_while_polling(
     handler: TriggerHandler,
     trigger: Trigger,
     stop: threading.Event,
+    health: Health,
 ) -> bool:
     """Handle the trigger of a message in a thread, and poll in the meantime.
 
@@ -217,7 +223,7 @@ def _handle_while_polling(
     with progress_bars(trigger.version, cancel) as on_progress, ThreadPoolExecutor(1, "training") as pool:
         future = pool.submit(handler.handle, trigger, on_progress, assignment.confirm)
         try:
-            _poll_until_done(future, group_consumer, message, assignment, stop, cancel)
+            _poll_until_done(future, group_consumer, message, assignment, stop, cancel, health)
         finally:
             cancel.set()
         try:
@@ -235,6 +241,7 @@ def _poll_until_done(
     assignment: Assignment,
     stop: threading.Event,
     cancel: threading.Event,
+    health: Health,
 ) -> None:
     """Poll until the trigger is handled; cancel the run if the partition is lost or `stop` is set.
 
@@ -248,6 +255,7 @@ def _poll_until_done(
         return partition in group_consumer.assignment() and _commit(group_consumer, {partition: message.offset})
 
     while not future.done():
+        health.beat()
         if partition not in group_consumer.assignment():
             log.warning("partition %s was assigned to another trainer", partition)
             cancel.set()

@@ -34,6 +34,7 @@ from trainers.store.manifest import verify
 from trainers.store.registry import Registry
 from transport import files
 from transport.admin import admin_client
+from transport.health import Health
 from transport.kafka import RecordProducer, consumer, producer, read_range
 from transport.topics import create_topics
 
@@ -300,7 +301,7 @@ def test_a_lost_partition_cancels_the_run() -> None:
 
     group: Any = Group(knows=True)
     endless: Any = Endless()
-    assert not _handle_while_polling(group, Message(), endless, first_and_second()[0], threading.Event())
+    assert not _handle_while_polling(group, Message(), endless, first_and_second()[0], threading.Event(), Health())
     assert group.polls >= 3
 
 
@@ -315,7 +316,7 @@ def test_a_trainer_that_was_paused_learns_from_kafka_that_its_partition_is_lost(
 
     group: Any = Group(knows=False)
     handler: Any = Confirms()
-    assert not _handle_while_polling(group, Message(), handler, first_and_second()[0], threading.Event())
+    assert not _handle_while_polling(group, Message(), handler, first_and_second()[0], threading.Event(), Health())
     assert handler.confirmed >= 1
 
 
