@@ -1,7 +1,7 @@
-"""Exports: the latest events, or the threat graph built from them, as files.
+"""Exports: the latest events, or the ontology made of them, as files.
 
 topics or sources ──> events ──> export_content: a folder of JSON lines
-                            └──> export_ontology: threat_ontology.json
+                            └──> export_ontology: the files of the ontology
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from kafka import KafkaConsumer
 
 from schemas.codec import decode
@@ -18,8 +19,7 @@ from schemas.errors import BadConfiguration, BadRecord
 from schemas.events import Event
 from schemas.topics import EVENT_TOPICS
 from streams.content.events_folder import write_events
-from streams.content.graph_export import write_ontology
-from streams.core.ontology import build_ontology
+from streams.content.ontology.files import write_ontology
 from streams.fetchers.base.feed import RejectedItem
 from streams.fetchers.base.runner import parse_events
 from streams.fetchers.feeds.registry import feed_named
@@ -99,14 +99,12 @@ def events_from_topics(reader: KafkaConsumer, rejected: Counter[str]) -> Iterato
 
 
 def export_ontology(events: Iterable[Event], output: Path) -> dict[str, Any]:
-    """Write the threat graph of some events to a file.
+    """Write the ontology of some events to a folder.
 
     Returns:
-        `output`, and the number of `nodes` and `edges`.
+        `OntologySummary` as a mapping.
     """
-    graph = build_ontology(events)
-    write_ontology(output, graph)
-    return {"output": str(output), "nodes": len(graph.nodes), "edges": len(graph.edges)}
+    return msgspec.to_builtins(write_ontology(events, output))  # type: ignore[no-any-return]
 
 
 def export_content(events: Iterable[Event], output: Path) -> dict[str, Any]:

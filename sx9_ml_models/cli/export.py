@@ -1,4 +1,4 @@
-"""`sx9 export`: events, the threat graph, or a journal, as files."""
+"""`sx9 export`: events, the ontology, or a journal, as files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from schemas.events import Event
     from streams.settings import Settings
 
-app = new_app("Write the events, the threat graph, or a journal, to files.")
+app = new_app("Write the events, the ontology, or a journal, to files.")
 
 Sources = Annotated[
     list[str] | None,
@@ -51,21 +51,20 @@ def content(
 def ontology(
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File to write (default: output/ontology/threat_ontology.json)."),
+        typer.Option("--output", "-o", help="Folder to write to (default: output/ontology)."),
     ] = None,
     source: Sources = None,
     json: Json = False,
 ) -> None:
-    """Write the current threat graph.
+    """Write the ontology of what is valid.
 
-    One JSON file of nodes and edges.
+    The terms and relations, and the nodes and edges that `sx9 train gnn-threat --export` reads.
     """
-    from streams.content.graph_export import FILE
     from streams.settings import load_settings
     from sx9_ml_models.exports import export_ontology
 
     settings = load_settings()
-    _export(export_ontology, output or settings.output_dir / "ontology" / FILE, source, settings, json)
+    _export(export_ontology, output or settings.output_dir / "ontology", source, settings, json)
 
 
 @app.command("journal", epilog=example("sx9 export journal --model gnn-threat"))

@@ -21,6 +21,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "streams.local": ("schemas", "transport", "streams.settings"),
     "streams.fetchers": ("schemas", "transport", "streams.settings", "streams.telemetry"),
     "streams.content": ("schemas", "transport", "streams.core", "streams.fetchers"),
+    "streams.content.ontology": (
+        "schemas", "transport", "streams.core", "streams.content.current", "streams.content.identity",
+        "streams.content.trivariate",
+    ),
+    "streams.content.dsl": (
+        "schemas", "transport", "streams.core", "streams.content.current", "streams.content.identity",
+        "streams.content.trivariate",
+    ),
     "streams.app": (
         "schemas", "transport", "streams.core", "streams.local", "streams.settings", "streams.telemetry",
     ),

@@ -11,5 +11,6 @@ recipe.py           trains a version: graph, network, fit, evaluation, files
   saving.py         files of a version       embedding_plot.py, card.py
 predict.py          answers for sources that the version has not seen; scoring.py is shared with evaluation
 graph_export.py     examples of a `threat_ontology.json`
+terms.py            its graph, where it has only terms and relations
 config.py           the configuration; imports no torch
 """

@@ -1,0 +1,82 @@
+"""`write_ontology`: every file of the ontology, in one folder; and `read_ontology` of its JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from schemas.errors import BadConfiguration
+from schemas.events import Event
+from streams.content.current import current
+from streams.content.ontology.model import Statistics, ThreatOntology
+from streams.content.ontology.terms import build_terms
+from streams.core.ontology import build_ontology
+from transport.files import write_atomically
+
+FILE = "threat_ontology.json"
+STATISTICS_FILE = "threat_ontology_stats.json"
+
+
+class OntologySummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What was written.
+
+    Attributes:
+        output: The folder.
+        files: Names of the files in it.
+        terms, relations, nodes, edges: Numbers.
+        left_out: Relations whose other end no feed describes.
+    """
+
+    output: str
+    files: tuple[str, ...]
+    terms: int
+    relations: int
+    nodes: int
+    edges: int
+    left_out: int
+
+
+def write_ontology(events: Iterable[Event], folder: Path) -> OntologySummary:
+    """Write every file of the ontology. The same events give the same bytes.
+
+    Args:
+        events: In order; a later event with the same id replaces the earlier.
+        folder: Created if missing; files in it are replaced as a whole.
+    """
+    read = list(events)
+    content = current(read)
+    ontology = build_terms(content)
+    graph = build_ontology(read)
+    ontology = msgspec.structs.replace(ontology, nodes=graph.nodes, edges=graph.edges)
+    files = {FILE: _json(ontology), STATISTICS_FILE: _json(ontology.statistics)}
+    for name, data in files.items():
+        write_atomically(folder / name, data)
+    return OntologySummary(
+        output=str(folder),
+        files=tuple(sorted(files)),
+        terms=len(ontology.terms),
+        relations=len(ontology.relations),
+        nodes=len(graph.nodes),
+        edges=len(graph.edges),
+        left_out=ontology.statistics.left_out,
+    )
+
+
+def read_ontology(path: Path) -> ThreatOntology:
+    """Read a `threat_ontology.json`, of this form or of the older one without ids, nodes and edges.
+
+    Raises:
+        BadConfiguration: It can't be read, or has another structure; the message says where.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ThreatOntology)
+    except (OSError, msgspec.DecodeError) as error:
+        raise BadConfiguration(
+            f"{path} is not a threat ontology: {error}; write one with `sx9 export ontology`"
+        ) from error
+
+
+def _json(document: ThreatOntology | Statistics) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
