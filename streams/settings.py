@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import BadConfiguration
+from transport.secrets import keep_secret
 
 PREFIX = "SX9_"
 SECRETS_DIR = Path("/run/secrets")
@@ -74,9 +75,14 @@ class Settings(BaseSettings):
         "attack-enterprise attack-ics attack-mobile nuclei-templates",
         description="feeds that `sx9 up` fetches, separated by spaces; name=URL-or-path names a source of yours",
     )
+    feed_keys: SecretStr = Field(
+        SecretStr(""),
+        description="keys of feeds, separated by spaces: `otx=KEY taxii-NAME=TOKEN stix-NAME=user:password`",
+    )
     fetch_interval_s: float = Field(
         3_600.0, ge=0, description="seconds between two fetches of a feed under `sx9 up`; 0: no fetches"
     )
+    fetch_jobs: int = Field(4, ge=1, le=32, description="feeds that `sx9 up` fetches side by side, at most")
     policy_file: Path | None = Field(
         None, description="TOML file with retraining policies; empty: the policies in the journals"
     )
@@ -94,6 +100,11 @@ class Settings(BaseSettings):
         """Feed -> URL or path of its source; None: the default source of the feed."""
         pairs = (word.partition("=") for word in self.feeds.split())
         return {name: source or None for name, _, source in pairs}
+
+    def feed_key(self, feed: str) -> str:
+        """The key of a feed; empty: it has none."""
+        pairs = (word.partition("=") for word in self.feed_keys.get_secret_value().split())
+        return next((key for name, _, key in pairs if name == feed), "")
 
     @property
     def logs_dir(self) -> Path:
@@ -137,7 +148,20 @@ def load_settings(**overrides: object) -> Settings:
         )
     try:
         secrets = SECRETS_DIR if SECRETS_DIR.is_dir() else None
-        return Settings(_secrets_dir=secrets, **overrides)  # type: ignore[arg-type,call-arg]
+        settings = Settings(_secrets_dir=secrets, **overrides)  # type: ignore[arg-type,call-arg]
     except ValidationError as error:
         lines = [f"{PREFIX}{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}" for e in error.errors()]
         raise BadConfiguration("bad setting " + "; ".join(lines)) from error
+    _keep_secrets(settings)
+    return settings
+
+
+def _keep_secrets(settings: Settings) -> None:
+    """Have the secrets masked in every log and message, wherever they come from."""
+    keep_secret(settings.neo4j_password.get_secret_value())
+    for number, word in enumerate(settings.feed_keys.get_secret_value().split(), 1):
+        name, is_pair, key = word.partition("=")
+        if not (name and is_pair and key):
+            raise BadConfiguration(f"SX9_FEED_KEYS: word {number} is not FEED=KEY, such as otx=KEY: correct it")
+        keep_secret(key)
+        keep_secret(key.partition(":")[2])

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from schemas.topics import TECHNIQUES
 from streams.fetchers.base.feed import OnProgress
-from streams.fetchers.base.runner import FetchFailure, FetchReport, show_next, try_fetch
+from streams.fetchers.base.runner import FetchFailure, FetchReport, missing_key, show_next, try_fetch
 from streams.fetchers.base.schedule import run_schedule
 from streams.fetchers.feeds.registry import feed_named
 from streams.settings import Settings
@@ -21,6 +22,9 @@ from sx9_ml_models.connections import kafka_with_topics
 from transport.metrics import serve_metrics
 
 log = logging.getLogger(__name__)
+
+_POLL_S = 0.2
+"""Longest time until a waiting fetch sees that it is to stop, seconds."""
 
 
 def fetch_feeds(settings: Settings, sources: Mapping[str, str | None]) -> Iterator[FetchReport | FetchFailure]:
@@ -37,12 +41,10 @@ def fetch_feeds(settings: Settings, sources: Mapping[str, str | None]) -> Iterat
         BadConfiguration: There is no such feed, or Kafka can't be started.
         RetryLater: Kafka does not answer.
     """
-    for name in sources:
-        feed_named(name)
-    with kafka_with_topics(settings) as endpoints, _metrics_server(settings):
+    with _ready(settings, sources) as bootstrap:
         for name, source in sources.items():
             with progress_bars(name) as on_progress:
-                result = try_fetch(name, source, settings, endpoints.kafka_bootstrap, on_progress=on_progress)
+                result = try_fetch(name, source, settings, bootstrap, on_progress=on_progress)
             yield result
 
 
@@ -62,25 +64,79 @@ def fetch_repeatedly(
         BadConfiguration: There is no such feed, or Kafka can't be started.
         RetryLater: Kafka does not answer.
     """
+    with _ready(settings, sources) as bootstrap:
+        fetch_on_schedule(settings, sources, bootstrap, every_s, jobs, stop)
+
+
+def fetch_on_schedule(
+    settings: Settings,
+    sources: Mapping[str, str | None],
+    bootstrap: str,
+    every_s: float,
+    jobs: int,
+    stop: threading.Event,
+) -> None:
+    """As `fetch_repeatedly`, on a Kafka that runs and has all topics.
+
+    Feeds that name techniques wait until those that say what a technique is were fetched once.
+
+    Args:
+        settings, sources, every_s, jobs, stop: As for `fetch_repeatedly`.
+        bootstrap: host:port of Kafka.
+    """
+    specs = {name: feed_named(name) for name in sources}
+    of_techniques = {name for name, spec in specs.items() if TECHNIQUES in spec.topics}
+    waiting = {name for name in specs if specs[name].labels_by_technique} if of_techniques else set()
+    has_techniques = threading.Event()
+
+    def fetch(feed: str) -> bool:
+        while feed in waiting and not (has_techniques.wait(_POLL_S) or stop.is_set()):
+            pass
+        try:
+            result = try_fetch(feed, sources[feed], settings, bootstrap)
+        finally:
+            of_techniques.discard(feed)
+            if not of_techniques:
+                has_techniques.set()
+        if isinstance(result, FetchFailure):
+            log.warning("%s: %s", feed, result.error)
+            return False
+        log.info("%s: %d events published; %s", feed, result.published, result.counts)
+        return True
+
+    def on_planned(feed: str, wait_s: float) -> None:
+        show_next(settings, feed, wait_s)
+        log.info("%s: next fetch in %.0f s", feed, wait_s)
+
+    for feed in sources:
+        FETCH_INTERVAL.labels(feed=feed).set(every_s)
+    first = sorted(sources, key=lambda name: name not in of_techniques)
+    run_schedule(first, every_s, jobs, fetch, stop, on_planned)
+
+
+def with_keys(settings: Settings, sources: Mapping[str, str | None]) -> dict[str, str | None]:
+    """The feeds without those that need a key which the settings do not have; each of these is said in the log.
+
+    Args:
+        settings: With the keys.
+        sources: Feed -> source, None for the feed's default.
+
+    Raises:
+        BadConfiguration: There is no such feed.
+    """
+    missing = {name: missing_key(feed_named(name), settings) for name, source in sources.items() if source is None}
+    for message in filter(None, missing.values()):
+        log.warning("%s; it is skipped", message)
+    return {name: source for name, source in sources.items() if not missing.get(name)}
+
+
+@contextlib.contextmanager
+def _ready(settings: Settings, sources: Mapping[str, str | None]) -> Iterator[str]:
+    """The address of a Kafka with all topics, and /metrics, while feeds are fetched; all feeds must be known."""
     for name in sources:
         feed_named(name)
     with kafka_with_topics(settings) as endpoints, _metrics_server(settings):
-
-        def fetch(feed: str) -> bool:
-            result = try_fetch(feed, sources[feed], settings, endpoints.kafka_bootstrap)
-            if isinstance(result, FetchFailure):
-                log.warning("%s: %s", feed, result.error)
-                return False
-            log.info("%s: %d events published; %s", feed, result.published, result.counts)
-            return True
-
-        def on_planned(feed: str, wait_s: float) -> None:
-            show_next(settings, feed, wait_s)
-            log.info("%s: next fetch in %.0f s", feed, wait_s)
-
-        for feed in sources:
-            FETCH_INTERVAL.labels(feed=feed).set(every_s)
-        run_schedule(tuple(sources), every_s, jobs, fetch, stop, on_planned)
+        yield endpoints.kafka_bootstrap
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from schemas.versions import Manifest, VersionEvent
 from schemas.windows import Declined, Trigger, Window
 from streams.app.replay import fold_from, state_now
 from streams.core.fold import initial
-from streams.fetchers.base.feed_status import read_all
+from streams.fetchers.base.feed_status import FeedStatus, read_all
 from streams.local.services import Endpoints, running
 from streams.settings import Settings
 from trainers.settings import TrainerSettings
@@ -122,7 +122,7 @@ def status(settings: Settings, trainer: TrainerSettings, endpoints: Endpoints | 
     from streams.app.wiring import ROLES  # it imports Faust, which no other query needs
 
     processes = _processes(settings)
-    feeds = [msgspec.structs.asdict(feed) for feed in read_all(settings.feeds_dir)]
+    feeds = [msgspec.structs.asdict(feed) for feed in (*read_all(settings.feeds_dir), *_without_key(settings))]
     if endpoints is None:
         return {"running": False, "processes": processes, "feeds": feeds, "models": _on_disk(trainer)}
     reader = consumer(endpoints.kafka_bootstrap)
@@ -145,6 +145,16 @@ def status(settings: Settings, trainer: TrainerSettings, endpoints: Endpoints | 
     finally:
         admin.close()
         reader.close()
+
+
+def _without_key(settings: Settings) -> Iterator[FeedStatus]:
+    """What a person must do before some feeds can be fetched."""
+    from streams.fetchers.base.runner import missing_key
+    from streams.fetchers.feeds.registry import FEEDS
+
+    for spec in FEEDS.values():
+        if message := missing_key(spec, settings):
+            yield FeedStatus(feed=spec.name, error=message)
 
 
 def _dead_letters(reader: KafkaConsumer, topics: list[Topic]) -> Iterator[tuple[int, Any]]:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 import threading
-from types import FrameType
 
 from prometheus_client import disable_created_metrics
 
@@ -90,40 +88,26 @@ def _endpoints(settings: Settings, *, neo4j: bool) -> Endpoints:
 
 
 def _fetch_repeatedly(settings: Settings, endpoints: Endpoints) -> None:
-    """Fetch every feed at each interval, until SIGTERM. A feed that fails is tried again at the next interval."""
+    """Fetch every feed at each interval, some side by side, until SIGTERM. What fails is tried again earlier."""
     from streams.fetchers.base.runner import show_feeds
-    from streams.fetchers.feeds.registry import feed_named
+    from sx9_ml_models.fetching import fetch_on_schedule, with_keys
 
-    for feed in settings.feed_sources:
-        feed_named(feed)
     if not settings.fetch_interval_s:
         raise BadConfiguration(
             "SX9_FETCH_INTERVAL_S=0 turns fetching off: set it to the seconds between two fetches, such as 3600"
         )
+    sources = with_keys(settings, settings.feed_sources)
     create_topics(endpoints.kafka_bootstrap, settings.replication_factor)
     health = Health()
     serve_metrics("fetch", settings.metrics_port, settings.bind, {"state": settings.state_dir}, health)
     show_feeds(settings)
     stop = threading.Event()
 
-    def stop_now(_number: int, _frame: FrameType | None) -> None:
+    def stop_now(*_: object) -> None:
         health.set_not_ready("stopping")
         stop.set()
-        sys.exit(0)
 
     signal.signal(signal.SIGTERM, stop_now)
     health.set_ready()
-    while not stop.is_set():
-        for feed, source in settings.feed_sources.items():
-            _fetch(feed, source, settings, endpoints)
-        stop.wait(settings.fetch_interval_s)
-
-
-def _fetch(feed: str, source: str | None, settings: Settings, endpoints: Endpoints) -> None:
-    from streams.fetchers.base.runner import FetchFailure, try_fetch
-
-    result = try_fetch(feed, source, settings, endpoints.kafka_bootstrap)
-    if isinstance(result, FetchFailure):
-        log.warning("%s: %s; next attempt in %.0f s", feed, result.error, settings.fetch_interval_s)
-    else:
-        log.info("%s: %d events published; %s", feed, result.published, result.counts)
+    every_s, bootstrap = settings.fetch_interval_s, endpoints.kafka_bootstrap
+    fetch_on_schedule(settings, sources, bootstrap, every_s, settings.fetch_jobs, stop)

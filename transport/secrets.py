@@ -2,6 +2,7 @@
 
 https://user:password@host/path  ──>  https://***@host/path        in any text
 the value of a variable such as SX9_NEO4J_PASSWORD, HF_TOKEN      ──>  ***
+secrets kept with `keep_secret`, such as those in files            ──>  ***
 the user and password in the value of a variable with an address  ──>  ***, also where they stand alone
 """
 
@@ -28,6 +29,15 @@ _NOT_SECRET = frozenset(("PWD", "OLDPWD"))
 _USER_INFO = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]{0,30}://)[^/?#\s'\"@<>]{1,1000}@")
 
 
+_kept: set[str] = set()
+
+
+def keep_secret(secret: str) -> None:
+    """Have a secret masked from now on that is not in a variable of its own, but in a file, say."""
+    if secret:
+        _kept.add(secret)
+
+
 def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> str:
     """A text without the secrets of the environment, and without users and passwords in addresses.
 
@@ -48,6 +58,8 @@ def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> 
 def _secrets(environment: Mapping[str, str]) -> list[tuple[str, str]]:
     """(secret, what is shown in its place), the longest first, so that none leaves a part of another."""
     found: dict[str, str] = {}
+    for secret in tuple(_kept):
+        found |= dict.fromkeys((secret, quote(secret, safe=""), repr(secret)[1:-1]), MASK)
     for name, value in environment.items():
         if "://" in value and "@" in value:
             found |= _in_address(value)

@@ -46,7 +46,9 @@ def fetch(
         list[str] | None,
         typer.Argument(metavar="[FEED]...", help="The feeds (default: those in SX9_FEEDS).", show_default=False),
     ] = None,
-    all_feeds: Annotated[bool, typer.Option("--all", help="Fetch every feed that there is.")] = False,
+    all_feeds: Annotated[
+        bool, typer.Option("--all", help="Fetch every feed that has a place, and those in SX9_FEEDS.")
+    ] = False,
     source: Annotated[
         str | None,
         typer.Option(help="Read the feed from this URL, file, folder or package instead of its default source."),
@@ -65,13 +67,15 @@ def fetch(
     from schemas.errors import BadConfiguration
     from streams.fetchers.feeds.registry import FEEDS
     from streams.settings import load_settings
+    from sx9_ml_models.fetching import with_keys
 
     settings = load_settings()
     if all_feeds and feeds:
         raise BadConfiguration(f"--all fetches every feed: leave out {', '.join(feeds)}, or leave out --all")
-    with_place = [name for name, spec in FEEDS.items() if spec.default_source or settings.feed_sources.get(name)]
-    names = with_place if all_feeds else feeds or settings.feed_sources
+    everywhere = [name for name, spec in FEEDS.items() if spec.default_source] + list(settings.feed_sources)
+    names = everywhere if all_feeds else feeds or settings.feed_sources
     sources = {name: source or settings.feed_sources.get(name) for name in names}
+    sources = sources if feeds else with_keys(settings, sources)
     if source and len(sources) != 1:
         raise BadConfiguration(
             f"--source is for one feed, not {len(sources)}: name the feed, sx9 fetch FEED --source {source}"

@@ -16,9 +16,11 @@ from streams.fetchers.base.feed_status import read_all
 from streams.fetchers.base.runner import FetchFailure, FetchReport
 from streams.fetchers.feeds import registry
 from streams.settings import load_settings
+from sx9_ml_models import fetching, queries
 from sx9_ml_models.fetching import fetch_feeds, fetch_repeatedly, progress_bars
 from tests.streams.fetchers.feeds.samples import SAMPLES, put
 from tests.streams.fetchers.stix_bundles import ordinary, written
+from trainers.settings import load_trainer_settings
 
 
 class Surprising:
@@ -56,6 +58,37 @@ def test_an_unknown_feed_is_refused_before_anything_is_fetched(tmp_path: Path) -
     with pytest.raises(BadConfiguration, match="attack-enterprise"):
         next(fetch_feeds(load_settings(state_dir=tmp_path), {"attack-ics": None, "nix": None}))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_feeds_that_name_techniques_are_fetched_once_those_that_say_what_they_are_were(
+    jobs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+    stop = threading.Event()
+
+    def try_fetch(feed: str, *_: Any, **__: Any) -> FetchFailure:
+        ended.append(feed)
+        if len(ended) == 4:
+            stop.set()
+        return FetchFailure(feed, "no matter")
+
+    monkeypatch.setattr(fetching, "try_fetch", try_fetch)
+    sources = dict.fromkeys(("car", "atomic-red-team", "attack-ics", "attack-mobile"))
+    fetching.fetch_on_schedule(load_settings(state_dir=tmp_path), sources, "unused", 3_600.0, jobs, stop)
+    assert set(ended[:2]) == {"attack-ics", "attack-mobile"}
+
+
+def test_a_feed_without_its_key_is_skipped_and_said_in_the_log_and_in_the_status(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = load_settings(state_dir=tmp_path)
+    assert fetching.with_keys(settings, {"otx": None, "sigma": None}) == {"sigma": None}
+    assert "otx needs a key: get one from https://otx.alienvault.com/api" in caplog.text
+    found = queries.status(settings, load_trainer_settings(), None)["feeds"]
+    assert [feed["error"] for feed in found if feed["feed"] == "otx"] == [
+        "otx needs a key: get one from https://otx.alienvault.com/api, and put otx=KEY into SX9_FEED_KEYS"
+    ]
 
 
 def test_progress_bars_are_not_shown_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

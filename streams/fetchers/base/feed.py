@@ -10,16 +10,17 @@ FeedSpec(name, default_source, topics, collection, modules)
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from schemas.dead_letters import MAX_TEXT_CHARS, rejection_digest
 from schemas.encoding import EncodedEvent
-from schemas.errors import BadRecord
+from schemas.errors import BadConfiguration, BadRecord
 from schemas.events import MAX_PAYLOAD_BYTES
 from schemas.topics import Topic
 
@@ -180,6 +181,7 @@ class FeedSpec:
         about: What it is, in a few words.
         teaches: Models that learn from its events; none: what it says is only looked up, in the graph.
         labels_by_technique: Whether its events name techniques, and get the tactics that ATT&CK gives these now.
+        key_from: Where its key comes from, if it can't be fetched without one; empty: it can.
     """
 
     name: str
@@ -190,6 +192,18 @@ class FeedSpec:
     about: str = ""
     teaches: tuple[str, ...] = ()
     labels_by_technique: bool = False
+    key_from: str = ""
+
+    def with_key(self, key: str) -> FeedSpec:
+        """The feed as it is read with a key: `user:password`, or a token.
+
+        Raises:
+            BadConfiguration: It takes none.
+        """
+        collection: Any = self.collection
+        if not hasattr(collection, "key"):
+            raise BadConfiguration(f"{self.name} takes no key: take {self.name}=... out of SX9_FEED_KEYS")
+        return dataclasses.replace(self, collection=dataclasses.replace(collection, key=key))
 
     def read(self, source: str, state: FeedState, cache_dir: Path, on_progress: OnProgress) -> Batch:
         """Read a source; see `Collection.read`."""

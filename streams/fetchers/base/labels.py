@@ -1,6 +1,6 @@
 """The tactics of what names techniques only: taken from ATT&CK as it is published now. Pure.
 
-    report or template, techniques of the topic ──with_tactics──> the same with the tactics of its techniques
+    report, template, relationship ──with_tactics, techniques of the topic──> the same with the tactics of these
 
 A report or an Atomic test says which technique it is about; which tactics that serves is ATT&CK's to say, and
 changes with its releases. So when the techniques of the topic change, the feeds that depend on them are read anew,
@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from schemas.encoding import EncodedEvent, encode_event
-from schemas.events import Event, Report, ReportSpan, Template
+from schemas.events import Event, NodeRef, Relationship, Report, ReportSpan, Template
 from streams.fetchers.base.feed import Outcome
 
 _MAX_SUCCESSORS = 10
@@ -69,7 +69,16 @@ def _labelled(event: Event, techniques: Techniques) -> Event:
     if isinstance(event, Template) and not event.tactics:
         found = {tactic for each in event.techniques for tactic in tactics_of(each, techniques)}
         return msgspec.structs.replace(event, tactics=tuple(sorted(found)))
+    if isinstance(event, Relationship):
+        source, target = (_node(end, techniques) for end in (event.source, event.target))
+        return msgspec.structs.replace(event, source=source, target=target)
     return event
+
+
+def _node(end: NodeRef, techniques: Techniques) -> NodeRef:
+    if end.kind != "technique" or end.tactics:
+        return end
+    return msgspec.structs.replace(end, tactics=tactics_of(end.id, techniques))
 
 
 def _span(span: ReportSpan, techniques: Techniques) -> ReportSpan:

@@ -26,6 +26,9 @@ MAX_DEAD_LETTERS = 1_000
 MAX_FILE_BYTES = 2 * 1024 * 1024
 """One file of a git repository or a folder. The longest Nuclei template of 2023 has 0.3 MB."""
 
+MAX_MISP_EVENT_BYTES = 64 * 1024 * 1024
+"""A MISP event, or the manifest of a MISP feed. An event of CIRCL's feed with 20,000 indicators has 10 MB."""
+
 MAX_TREE_ENTRIES = 250_000
 """Files, links and folders of a git repository or a folder. The largest known collection has 81,000."""
 

@@ -113,8 +113,9 @@ def parse_events(
         BadRecord: The source as a whole can't be used.
         RetryLater: It can't be reached.
     """
-    spec = feed_named(feed)
+    spec = with_key(feed_named(feed), settings)
     source = source or spec.default_source
+    check_key(spec, source, settings)
     batch = spec.read(source, FeedState(), settings.cache_dir, on_progress or no_progress)
     _raise_source_error(batch, source)
     for outcome in batch.outcomes or ():
@@ -145,11 +146,12 @@ def fetch(
         RetryLater: The source or the broker does not answer, or another process is fetching this feed.
     """
     observed_ms, started_s = int(time.time() * 1000), time.monotonic()
-    spec, report_to = feed_named(feed), on_progress or no_progress
+    spec, report_to = with_key(feed_named(feed), settings), on_progress or no_progress
     source = source or spec.default_source
     cursor_file = settings.cursors_dir / f"{feed}.json"
     if not source:
         raise BadConfiguration(f"{feed} has no place of its own: give --source, or {feed}=PATH in SX9_FEEDS")
+    check_key(spec, source, settings)
     also_read = (TECHNIQUES,) if spec.labels_by_technique else ()
     topics = [topic.name for topic in (*spec.topics, *also_read, DEAD_LETTERS)]
     feed_lock = lock(cursor_file.with_suffix(".lock"), f"fetching {feed}", timeout_s=LOCK_TIMEOUT_S)
@@ -171,6 +173,33 @@ def fetch(
     report = _report(spec, source, batch, plan, time.monotonic() - started_s)
     _count(report)
     return report
+
+
+def with_key(spec: FeedSpec, settings: Settings) -> FeedSpec:
+    """A feed with its key, if the settings have one.
+
+    Raises:
+        BadConfiguration: It takes none.
+    """
+    key = settings.feed_key(spec.name)
+    return spec.with_key(key) if key else spec
+
+
+def check_key(spec: FeedSpec, source: str, settings: Settings) -> None:
+    """Raise if a feed needs a key for its source and the settings have none.
+
+    Raises:
+        BadConfiguration: So it is; the message says where a key comes from.
+    """
+    if source == spec.default_source and (missing := missing_key(spec, settings)):
+        raise BadConfiguration(missing)
+
+
+def missing_key(spec: FeedSpec, settings: Settings) -> str:
+    """What a person must do before a feed can be fetched from its own place; empty: nothing."""
+    if not spec.key_from or settings.feed_key(spec.name):
+        return ""
+    return f"{spec.name} needs a key: get one from {spec.key_from}, and put {spec.name}=KEY into SX9_FEED_KEYS"
 
 
 def try_fetch(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from schemas.errors import BadRecord
 from schemas.events import Report, ReportSpan
@@ -81,8 +82,12 @@ def _short(name: str) -> str:
     return "-".join(name.lower().split())
 
 
-def parse_passages(data: bytes, path: str, release: str) -> Sequence[Report]:
+def parse_passages(data: bytes, path: str, release: str, *, feed: str = REPORTS_OF_YOURS) -> Sequence[Report]:
     """The passages in a file of your own.
+
+    Args:
+        data, path, release: As for any `ParseFile`.
+        feed: Name of the feed.
 
     Raises:
         BadRecord: `bad-json`, `not-an-object`; `no-text`: a passage has none; `bad-technique`: it names
@@ -104,7 +109,7 @@ def parse_passages(data: bytes, path: str, release: str) -> Sequence[Report]:
             for each in texts(line, "tactics")
         ]
         report = _report(
-            REPORTS_OF_YOURS,
+            feed,
             text(line, "document") or document,
             title,
             said,
@@ -150,31 +155,35 @@ def _lines(data: bytes) -> Iterator[Fields]:
         yield as_mapping(json_items.decode_document(line), f"line {number}")
 
 
-FEEDS = (
-    FeedSpec(
-        name=ANNOCTR,
-        default_source="https://github.com/boschresearch/anno-ctr-lrec-coling-2024.git",
-        topics=(REPORTS,),
-        collection=FileTree(
-            includes=lambda path: _ANNOCTR_PATH.fullmatch(path) is not None,
-            parse=parse_annoctr,
-            is_named_by_path=True,
-        ),
-        modules=(__name__, *json_items.MODULES),
-        about="annotated threat reports",
-        teaches=("distilbert-mitre",),
-        labels_by_technique=True,
+ANNOCTR_FEED = FeedSpec(
+    name=ANNOCTR,
+    default_source="https://github.com/boschresearch/anno-ctr-lrec-coling-2024.git",
+    topics=(REPORTS,),
+    collection=FileTree(
+        includes=lambda path: _ANNOCTR_PATH.fullmatch(path) is not None,
+        parse=parse_annoctr,
+        is_named_by_path=True,
     ),
-    FeedSpec(
-        name=REPORTS_OF_YOURS,
+    modules=(__name__, *json_items.MODULES),
+    about="annotated threat reports",
+    teaches=("distilbert-mitre",),
+    labels_by_technique=True,
+)
+
+
+def feed_of(name: str) -> FeedSpec:
+    """A feed of reports of your own, `reports` or `reports-NAME`."""
+    return FeedSpec(
+        name=name,
         default_source="",
         topics=(REPORTS,),
         collection=FileTree(
-            includes=lambda path: path.endswith(".jsonl"), parse=parse_passages, is_named_by_path=True
+            includes=lambda path: path.endswith(".jsonl"),
+            parse=partial(parse_passages, feed=name),
+            is_named_by_path=True,
         ),
         modules=(__name__, *json_items.MODULES),
         about="reports of your own, `*.jsonl`",
         teaches=("distilbert-mitre",),
         labels_by_technique=True,
-    ),
-)
+    )

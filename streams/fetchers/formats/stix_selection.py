@@ -66,12 +66,12 @@ def fault(error: Exception) -> BadRecord:
     return BadRecord("unreadable", f"{type(error).__name__}: {error!s:.200}")
 
 
-def select(raws: Sequence[bytes | memoryview], domain: Domain, feed: str) -> Selection:
+def select(raws: Sequence[bytes | memoryview], domain: Domain | None, feed: str) -> Selection:
     """Decode the objects of a bundle and select those that count.
 
     Args:
         raws: The bytes of each object.
-        domain: The domain of the feed.
+        domain: The domain of the feed; None: it is not ATT&CK, and all objects are its own.
         feed: Its name.
 
     Raises:
@@ -87,7 +87,7 @@ def select(raws: Sequence[bytes | memoryview], domain: Domain, feed: str) -> Sel
             ids.add(stix.id_in(raw))
             outcomes.append(_rejected_raw(feed, position, raw, fault(error)))
     ids.update(each.object.id for each in decoded)
-    own = _of_domain(decoded, domain, feed, outcomes)
+    own = decoded if domain is None else _of_domain(decoded, domain, feed, outcomes)
     latest = _latest_versions(own, feed, outcomes)
     objects, same_key = _one_for_each_key(latest, feed, outcomes)
     return Selection(objects, same_key, outcomes, ids)

@@ -32,6 +32,19 @@ def read_file(path: Path, max_bytes: int) -> bytes:
         ) from error
 
 
+def read_pages(path: Path) -> list[bytes]:
+    """The bytes of a file, or of each `*.json` in a folder: pages, as an API answers them.
+
+    Raises:
+        BadConfiguration: There are none, or one can't be read.
+        BadRecord: `too-large`, or `not-a-file`.
+    """
+    paths = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    if not paths:
+        raise BadConfiguration(f"{path} has no *.json: give a folder with pages of the API, or a URL")
+    return [read_file(each, limits.MAX_RESOURCE_BYTES) for each in paths]
+
+
 def read_without_links(path: Path, max_bytes: int) -> bytes:
     """The bytes of a file found in a folder; a link is not followed.
 

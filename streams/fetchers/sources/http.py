@@ -8,6 +8,7 @@ their libraries unpack a whole block before its size can be seen.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import random
 import time
@@ -60,6 +61,19 @@ class _Busy(RetryLater):
 def is_url(source: str) -> bool:
     """Whether a source is fetched over HTTP."""
     return source.lower().startswith(("https://", "http://"))
+
+
+def authorization(key: str) -> dict[str, str]:
+    """The header for `user:password`, or for a token; none for an empty key.
+
+    >>> authorization("me:secret"), authorization("a-token"), authorization("")
+    ({'Authorization': 'Basic bWU6c2VjcmV0'}, {'Authorization': 'Bearer a-token'}, {})
+    """
+    if not key:
+        return {}
+    if ":" in key:
+        return {"Authorization": f"Basic {base64.b64encode(key.encode()).decode()}"}
+    return {"Authorization": f"Bearer {key}"}
 
 
 def without_credentials(source: str) -> str:

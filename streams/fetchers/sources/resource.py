@@ -1,6 +1,7 @@
-"""A collection of one file with many events, from HTTP, a path or an installed package; read only if it changed.
+"""A collection of one file with many events, from HTTP, TAXII, a path or a package; read only if it changed.
 
 URL      ──GET with ETag and date──> bytes, or nothing new
+taxii+   ──what was added──> the collection as a bundle, or nothing new
 path     ──the file, or the feed's file in a folder──> bytes    ──hash as before?──> parse ──> batch
 package  ──the feed's file in it──> bytes
 """
@@ -17,8 +18,9 @@ import msgspec
 from schemas.errors import BadRecord
 from streams.fetchers.base import limits
 from streams.fetchers.base.feed import Batch, FeedState, OnProgress, Outcome, unusable_source
+from streams.fetchers.sources import taxii
 from streams.fetchers.sources.folder import read_file
-from streams.fetchers.sources.http import Download, download, is_url, without_credentials
+from streams.fetchers.sources.http import Download, authorization, download, is_url, without_credentials
 from streams.fetchers.sources.package import PREFIX, PackageFile, find_in_package, is_package
 
 
@@ -50,6 +52,11 @@ def file_named(*paths: str) -> Callable[[Path], Path]:
     return find
 
 
+def taxii_mirror(cache_dir: Path, feed: str) -> Path:
+    """Where the TAXII collection of a feed is kept."""
+    return cache_dir / "feeds" / feed / "collection.json"
+
+
 @dataclass(frozen=True)
 class Resource:
     """How a feed that is one file is collected and parsed.
@@ -59,17 +66,19 @@ class Resource:
         parse: (bytes, file name, feed) -> events and rejected items. Pure. It raises `BadRecord` if the file as a
             whole can't be used.
         packages: Name of a package -> the feed's file in it.
+        key: `user:password`, or a token, for HTTP; empty: none.
     """
 
     file_in: Callable[[Path], Path]
     parse: Callable[[bytes, str, str], ParsedResource]
     packages: Mapping[str, PackageFile] = field(default_factory=dict)
+    key: str = field(default="", repr=False)
 
-    def read(self, feed: str, source: str, state: FeedState, _cache_dir: Path, on_progress: OnProgress) -> Batch:
+    def read(self, feed: str, source: str, state: FeedState, cache_dir: Path, on_progress: OnProgress) -> Batch:
         """Read the file; see `Collection.read`."""
         origin = f"{feed}:{without_credentials(source)}"
         try:
-            file = self._collect(source, state, on_progress)
+            file = self._collect(source, state, taxii_mirror(cache_dir, feed), on_progress)
         except BadRecord as error:
             return unusable_source(origin, error, b"")
         if file is None:
@@ -86,8 +95,10 @@ class Resource:
         state = msgspec.structs.replace(now, release=parsed.release)
         return Batch(parsed.release, parsed.outcomes, state, is_complete=parsed.is_complete)
 
-    def _collect(self, source: str, state: FeedState, on_progress: OnProgress) -> Download | None:
+    def _collect(self, source: str, state: FeedState, mirror: Path, on_progress: OnProgress) -> Download | None:
         """The file; None if the server says that it did not change."""
+        if taxii.is_taxii(source):
+            return taxii.collect(source, mirror, state.etag, self.key, on_progress)
         if is_package(source):
             path, name = find_in_package(source, self.packages)
             return Download(read_file(path, limits.MAX_RESOURCE_BYTES), name)
@@ -99,6 +110,7 @@ class Resource:
                 max_bytes=limits.MAX_RESOURCE_BYTES,
                 on_progress=on_progress,
                 remedy=self._offline_remedy(),
+                headers=authorization(self.key),
             )
         path = Path(source)
         path = self.file_in(path) if path.is_dir() else path

@@ -78,7 +78,7 @@ def parse(data: bytes, path: str, release: str) -> list[Event]:
 @pytest.fixture
 def own_feeds(monkeypatch: pytest.MonkeyPatch) -> None:
     """The feeds under names of this test's own, so that no other test sees their events."""
-    (yours,) = (spec for spec in reports.FEEDS if spec.name == "reports")
+    yours = reports.feed_of("reports")
     tree = FileTree(includes=lambda path: path.endswith(".jsonl"), parse=parse)
     spec = dataclasses.replace(yours, name="labels-reports", collection=tree)
     monkeypatch.setitem(registry.FEEDS, spec.name, spec)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from streams.fetchers.formats.stix import KILL_CHAINS, Domain
-from tests.streams.fetchers.stix_bundles import bundle, ordinary, thing
+from tests.streams.fetchers.stix_bundles import bundle, ordinary, relationship, technique, thing
 
 Files = Mapping[str, str | None]
 """Path -> content; None: there is no such file."""
@@ -444,7 +444,98 @@ def numbered(text: str, path: str, edit: tuple[str, str], **more: Any) -> Sample
     return tree(first, second, edit, **more)
 
 
+def any_stix() -> Sample:
+    """Two bundles: malware that does what a technique of ATT&CK says, how to stop it, and what stands alone."""
+    of_attack = technique(546)
+    malware = thing("malware", 1, "Loader", description="Loads more.")
+    remedy = thing("course-of-action", 1, "Updates")
+    edges = [
+        relationship(1, malware, of_attack),
+        relationship(2, remedy, of_attack, "mitigates"),
+        relationship(3, malware, thing("identity", 1)),
+    ]
+    indicator = thing("indicator", 1, pattern="[file:name = 'a']", pattern_type="stix", labels=["bad"])
+    campaign = thing("campaign", 1, "One")
+    first = {"one.json": bundle(of_attack, malware, remedy, *edges, thing("identity", 1, "A company")).decode()}
+
+    def second(*found: Any) -> Files:
+        return {"more/two.json": bundle(*found, thing("x-own", 1)).decode()}
+
+    edited = campaign | {"name": "One, renamed", "modified": "2022-01-01T00:00:00.000Z"}
+    return Sample(
+        events=6,
+        files=first | second(campaign, indicator, thing("ipv4-addr", 1)),
+        edited=second(edited, indicator),
+        removed=second(edited),
+        broken=second(edited | {"name": ""}),
+    )
+
+
+def misp() -> Sample:
+    """A manifest and two events: the first with an indicator by itself and one in an object."""
+    uuids = [f"55555555-0000-4000-8000-00000000000{n}" for n in range(6)]
+
+    def event(uuid: str, *attributes: Any, **more: Any) -> dict[str, Any]:
+        tag = {"name": 'misp-galaxy:mitre-attack-pattern="Phishing - T1566"'}
+        found = {"uuid": uuid, "info": "A wave of mail", "date": "2026-01-02", "Orgc": {"name": "CERT"}}
+        return {"Event": found | {"Tag": [tag, {"name": "tlp:white"}], "Attribute": attributes} | more}
+
+    def attribute(uuid: str, value: Any = "evil.example", kind: str = "domain") -> dict[str, Any]:
+        return {"uuid": uuid, "type": kind, "value": value, "category": "Network activity", "to_ids": True}
+
+    def written(*values: Any, second: bool = True) -> Files:
+        objects = [{"name": "file", "Attribute": [attribute(uuids[3], "ab" * 32, "sha256")]}]
+        link = attribute(uuids[5], "https://misp.example/1", "link")
+        events = {uuids[0]: event(uuids[0], *values, link, Object=objects)}
+        events |= {uuids[1]: event(uuids[1])} if second else {}
+        manifest = {uuid: {"timestamp": "1"} for uuid in events}
+        documents = {"manifest.json": manifest} | {f"{uuid}.json": found for uuid, found in events.items()}
+        return {name: json.dumps(found) for name, found in documents.items()}
+
+    edited = attribute(uuids[2], "worse.example")
+    return Sample(
+        events=4,
+        files=written(attribute(uuids[2])),
+        edited=written(edited),
+        removed=written(edited, second=False),
+        broken={f"{uuids[0]}.json": "{}"},
+        broken_events=3,
+    )
+
+
+def otx() -> Sample:
+    """Pulses as the API gives them. What is no longer on a page is not gone."""
+
+    def pulse(number: int, **more: Any) -> dict[str, Any]:
+        found = {
+            "id": f"6{number}", "name": "A wave of mail", "author_name": "A", "created": "2026-01-01T00:00:00",
+            "modified": "2026-01-02T00:00:00", "tags": ["mail"], "attack_ids": [{"id": "T1566"}],
+            "malware_families": [{"id": "x", "display_name": "Loader"}], "adversary": "APT0",
+            "references": ["https://otx.example/1"],
+            "indicators": [{"id": 1, "indicator": "evil.example", "type": "domain"}],
+        }  # fmt: skip
+        return found | more
+
+    def page(*pulses: Any) -> Files:
+        return {"1.json": json.dumps({"results": pulses, "count": len(pulses), "next": None})}
+
+    edited = pulse(0, tags=["mail", "spam"])
+    return Sample(
+        events=3,
+        files=page(pulse(0), pulse(1, indicators=[])),
+        edited=page(edited, pulse(1, indicators=[])),
+        removed=page(edited),
+        broken=page(edited | {"name": ""}),
+        broken_events=2,
+        says_removed=False,
+    )
+
+
 SAMPLES: dict[str, Sample] = {
+    "stix": any_stix(),
+    "taxii": any_stix(),
+    "misp": misp(),
+    "otx": otx(),
     **{f"attack-{domain.removesuffix('-attack')}": attack(domain) for domain in KILL_CHAINS},
     "nuclei-templates": numbered(NUCLEI, "http/N.yaml", ("Exposed", "Open")),
     "sigma": tree(
