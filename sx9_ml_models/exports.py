@@ -1,7 +1,8 @@
 """Exports: the latest events, or the ontology made of them, as files.
 
 topics or sources ──> events ──> export_content: a folder of JSON lines
-                            └──> export_ontology: the files of the ontology
+                            ├──> export_ontology: the files of the ontology
+                            └──> export_dsl: the files of the DSL
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from schemas.codec import decode
 from schemas.errors import BadConfiguration, BadRecord
 from schemas.events import Event
 from schemas.topics import EVENT_TOPICS
+from streams.content.dsl.files import write_dsl
 from streams.content.events_folder import write_events
 from streams.content.ontology.files import write_ontology
 from streams.fetchers.base.feed import RejectedItem
@@ -105,6 +107,15 @@ def export_ontology(events: Iterable[Event], output: Path) -> dict[str, Any]:
         `OntologySummary` as a mapping.
     """
     return msgspec.to_builtins(write_ontology(events, output))  # type: ignore[no-any-return]
+
+
+def export_dsl(events: Iterable[Event], output: Path) -> dict[str, Any]:
+    """Write the DSL of some events to a folder.
+
+    Returns:
+        `DslSummary` as a mapping.
+    """
+    return msgspec.to_builtins(write_dsl(events, output))  # type: ignore[no-any-return]
 
 
 def export_content(events: Iterable[Event], output: Path) -> dict[str, Any]:

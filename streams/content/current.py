@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import msgspec
@@ -134,3 +135,12 @@ def all_events(content: Current) -> Iterator[Technique | Template | Entity]:
     yield from content.techniques.values()
     yield from content.templates.values()
     yield from content.entities.values()
+
+
+def iso_time(time_ms: int) -> str:
+    """A time as ISO 8601 to the second; empty for 0.
+
+    >>> iso_time(1_745_000_000_000), iso_time(0)
+    ('2025-04-18T18:13:20Z', '')
+    """
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if time_ms else ""

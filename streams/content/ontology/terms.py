@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 
 import msgspec
 
 from schemas.events import Entity, Technique, Template
 from schemas.text import meaningful
-from streams.content.current import Current, all_events, public_id, tactic_name, tactic_short_name
+from streams.content.current import Current, all_events, iso_time, public_id, tactic_name, tactic_short_name
 from streams.content.identity import hash_kind, hashed_content
 from streams.content.ontology.model import Metadata, Relation, Statistics, Term, ThreatOntology, TopTerm
 from streams.content.ontology.vocabulary import RELATION_OF_STIX, category_of, relation_to_technique
@@ -45,7 +44,7 @@ def build_terms(content: Current) -> ThreatOntology:
     relations = _relations(known, terms)
     return finished(
         ThreatOntology(
-            metadata=Metadata(extracted_at=_iso(content.newest_ms), source=content.releases),
+            metadata=Metadata(extracted_at=iso_time(content.newest_ms), source=content.releases),
             statistics=Statistics(left_out=len(statements) - len(known)),
             terms=tuple(terms.values()),
             relations=tuple(relations),
@@ -243,7 +242,3 @@ def _statistics(terms: tuple[Term, ...], relations: tuple[Relation, ...], left_o
         top_terms=tuple(TopTerm(name=t.canonical_name, id=t.id, frequency=t.frequency) for t in top),
         left_out=left_out,
     )
-
-
-def _iso(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if time_ms else ""

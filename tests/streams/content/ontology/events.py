@@ -79,7 +79,7 @@ def world() -> list[Event]:
         ),
         Template(
             id="nuclei-templates:CVE-2021-44228", feed="nuclei-templates", release="def", name="Log4j",
-            severity="critical", cves=("CVE-2021-44228", "CVE-2099-1"), path="http/cves/a.yaml", tags=("cve",),
+            severity="critical", cves=("CVE-2021-44228", "CVE-2099-1000"), path="http/cves/a.yaml", tags=("cve",),
         ),
         Template(
             id="atomic-red-team:9", feed="atomic-red-team", release="fed", name="Run a command", rule_type="atomic",

@@ -42,7 +42,7 @@ def test_each_feed_states_its_relations_without_a_language_model(ontology: Threa
     assert targets(ontology, "intrusion-set--1", "uses") == ["T1003", "T1059", "malware--1"]
     assert targets(ontology, "atomic-red-team:9", "implements") == ["T1059"]
     assert targets(ontology, "course-of-action--1", "mitigates") == ["T1059"]
-    assert targets(ontology, "nuclei-templates:CVE-2021-44228", "detects") == ["CVE-2021-44228", "CVE-2099-1"]
+    assert targets(ontology, "nuclei-templates:CVE-2021-44228", "detects") == ["CVE-2021-44228", "CVE-2099-1000"]
     assert term(ontology, "tactic:credential-access").canonical_name == "Credential Access"
     assert term(ontology, "tactic:execution").aliases == ("execution", "TA0002")
     shell = term(ontology, "T1059")
