@@ -1,13 +1,15 @@
 """A folder of threat content: the events of the feeds as files, for training without Kafka.
 
-    <topic>.jsonl           events, one per line, as they are on the topic; written by `sx9 export content`
+    <topic>*.jsonl          events, one per line, as they are on the topic; of `sx9 export content`, or of a fetch
     *.json                  STIX bundles of ATT&CK, as MITRE publishes them
-    *.yaml, *.yml           Nuclei templates, as their project publishes them
+    <feed's folder>/        the files of a feed, as its project publishes them: `sigma/`, `atomic-red-team/`, ...
+    *.yaml, *.yml           outside of these: Nuclei templates, Sigma rules and Atomic tests, each for what it is
 
-`read_events` reads all three from the folder and its subfolders, in this order: bundles by the release inside them,
-templates, exported events, so that an exported event replaces another with the same id. Of several full releases of
-a domain only the last is read. The files are not trusted: no link is followed, sizes are limited, and items that
-can't be used are counted and logged while the rest is read.
+`read_events` reads all of them from the folder and its subfolders, in this order: bundles by the release inside
+them, feeds, other files, exported events, so that an exported event replaces another with the same id. Of several
+full releases of a domain only the last is read. `source_names.FOLDERS` says which folder is whose. Files are not
+trusted: no link is followed, sizes are limited, and items that can't be used are counted and logged while the rest
+is read. What is hidden is not read.
 """
 
 from __future__ import annotations
@@ -15,19 +17,24 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from schemas.codec import decode, encode
 from schemas.encoding import EncodedEvent
 from schemas.errors import BadConfiguration, BadRecord
-from schemas.events import MAX_EVENT_BYTES, Event
+from schemas.events import MAX_EVENT_BYTES, Event, Technique
 from schemas.topics import EVENT_TOPICS, Topic, topic_of
+from streams.content.source_names import FOLDERS, INDEXES, RAW_FILES
 from streams.fetchers.base import limits
-from streams.fetchers.base.feed import Outcome, RejectedItem
-from streams.fetchers.feeds import attack, nuclei
+from streams.fetchers.base.feed import FeedSpec, FeedState, Outcome, RejectedItem, no_progress
+from streams.fetchers.base.feed_folder import EVENTS, STATE
+from streams.fetchers.base.labels import KnownTechnique, Techniques, with_tactics
+from streams.fetchers.feeds import atomic, attack, nuclei, sigma
+from streams.fetchers.feeds.registry import FEEDS
 from streams.fetchers.formats.stix import KILL_CHAINS, Domain
+from streams.fetchers.sources.file_tree import ParseFile, folder_files, parse_files
 from streams.fetchers.sources.folder import read_without_links, walk
 from transport.files import write_atomically
 
@@ -71,9 +78,16 @@ def read_events(folder: Path | str, rejected: Counter[str] | None = None) -> Ite
         raise BadConfiguration(
             f"{root} is not a folder: give a folder with threat content, or write one: sx9 export content"
         )
-    paths = list(walk(root))
-    yield from _bundle_events(root, paths, reasons)
-    yield from _template_events(root, paths, reasons)
+    paths = [path for path in walk(root) if not any(part.startswith(".") for part in path.split("/"))]
+    folders = _folders_of_feeds(paths)
+    others = [path for path in paths if not any(path.startswith(f"{folder}/") for folder in folders)]
+    techniques: dict[str, KnownTechnique] = {}
+    for event in _bundle_events(root, [path for path in others if _can_be_a_bundle(root, path)], reasons):
+        if isinstance(event, Technique):
+            techniques[event.id] = KnownTechnique(event.tactics, event.revoked_by)
+        yield event
+    yield from _feed_events(root, folders, techniques, reasons)
+    yield from _other_events(root, others, techniques, reasons)
     yield from _exported_events(root, paths, reasons)
     if reasons:
         numbers = ", ".join(f"{number} {reason}" for reason, number in sorted(reasons.items()))
@@ -96,10 +110,17 @@ def _bundle_events(root: Path, paths: Iterable[str], reasons: Counter[str]) -> I
             yield from _usable(outcomes, reasons)
 
 
+def _can_be_a_bundle(root: Path, path: str) -> bool:
+    """Whether a JSON file is none that `threat_content_fetcher.py` made or has read into events already."""
+    feed = next((feed for feed, name in RAW_FILES.items() if name == path), "")
+    is_read = bool(feed) and (root / STATE / f"{feed}.json").is_file()
+    return path.lower().endswith(".json") and path not in INDEXES and not is_read
+
+
 def _bundles(root: Path, paths: Iterable[str]) -> Iterator[tuple[str, Domain]]:
     """The bundles with their domains, in their order; of the full releases of a domain only the last."""
     of_domain: dict[Domain, list[str]] = {}
-    for path in sorted(path for path in paths if path.lower().endswith(".json")):
+    for path in sorted(paths):
         domain = domain_of(path, _read(root, path))
         of_domain.setdefault(domain, []).append(path)
     for domain, of_one in of_domain.items():
@@ -140,12 +161,60 @@ def domain_of(path: str, data: bytes) -> Domain:
     return next(iter(by_name + by_chain), "enterprise-attack")
 
 
-# templates
+# the feeds
 
 
-def _template_events(root: Path, paths: Iterable[str], reasons: Counter[str]) -> Iterator[Event]:
-    if any(nuclei.is_template_path(path) for path in paths):
-        yield from _usable(nuclei.parse_folder(root), reasons)
+def _folders_of_feeds(paths: Iterable[str]) -> dict[str, FeedSpec]:
+    """Folder with the files of a feed -> the feed; the outermost folder of a path counts."""
+    owners = {name: FEEDS[feed] for feed, names in FOLDERS.items() for name in names}
+    found: dict[str, FeedSpec] = {}
+    for path in paths:
+        parts = path.split("/")
+        if parts[0] == EVENTS:
+            continue
+        for depth, part in enumerate(parts[:-1], 1):
+            if part.lower() in owners:
+                found["/".join(parts[:depth])] = owners[part.lower()]
+                break
+    return found
+
+
+def _feed_events(
+    root: Path, folders: Mapping[str, FeedSpec], techniques: Techniques, reasons: Counter[str]
+) -> Iterator[Event]:
+    for folder, spec in folders.items():
+        try:
+            batch = spec.read(str(root / folder), FeedState(), root, no_progress)
+        except BadConfiguration as error:  # a folder that only has the feed's name
+            log.info("%s: nothing of %s is in it: %s", folder, spec.name, error)
+            continue
+        outcomes = batch.outcomes or ()
+        yield from _usable(with_tactics(outcomes, techniques) if spec.labels_by_technique else outcomes, reasons)
+
+
+def _other_events(
+    root: Path, paths: Iterable[str], techniques: Techniques, reasons: Counter[str]
+) -> Iterator[Event]:
+    """The events of YAML files that are in no feed's folder."""
+    own = {path for path in paths if nuclei.is_template_path(path)}
+    if own:
+        outcomes = parse_files(folder_files(root, own.__contains__), {}, _parse_by_content, nuclei.NAME).outcomes
+        yield from _usable(with_tactics(outcomes, techniques), reasons)
+
+
+def _parse_by_content(data: bytes, path: str, release: str) -> Event | Sequence[Event]:
+    for key, parse in _PARSER_BY_KEY.items():
+        if re.search(rb"^" + key + rb"\s*:", data, re.MULTILINE):
+            return parse(data, path, release)
+    return nuclei.parse_template(data, path, release)
+
+
+_PARSER_BY_KEY: Mapping[bytes, ParseFile] = {
+    b"info": nuclei.parse_template,
+    b"atomic_tests": atomic.parse_tests,
+    b"detection": sigma.parse_rule,
+}
+"""Key of a YAML file -> the parser of the files that have it."""
 
 
 def _usable(outcomes: Iterable[Outcome], reasons: Counter[str]) -> Iterator[Event]:

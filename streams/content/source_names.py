@@ -24,7 +24,10 @@ RAW_FILES = {
 }
 """Feed of one file -> the name of this file in a folder of threat content."""
 
-FOLDERS = {
+INDEXES = ("mitre_index.json", "crosswalk_index.json", "threat_content_summary.json")
+"""Files that are made from the events in a folder of threat content."""
+
+FOLDERS: dict[str, tuple[str, ...]] = {
     "atomic-red-team": ("atomic-red-team", "atomic_red_team"),
     "nuclei-templates": ("nuclei-templates", "nuclei_templates"),
     "sigma": ("sigma", "sigma_rules"),

@@ -48,7 +48,8 @@ from streams.fetchers.base.publish import (
     oversize,
     publish,
 )
-from streams.fetchers.base.published_index import PublishedIndex, open_index
+from streams.fetchers.base.published import Published
+from streams.fetchers.base.published_index import open_index
 from streams.fetchers.base.withdrawals import candidates, with_withdrawals
 from streams.fetchers.feeds.registry import feed_named
 from streams.fetchers.sources.http import without_credentials
@@ -117,7 +118,7 @@ def parse_events(
     source = source or spec.default_source
     check_key(spec, source, settings)
     batch = spec.read(source, FeedState(), settings.cache_dir, on_progress or no_progress)
-    _raise_source_error(batch, source)
+    raise_source_error(batch, source)
     for outcome in batch.outcomes or ():
         if not isinstance(outcome, LeftOut | UnchangedFile):
             yield outcome
@@ -158,9 +159,9 @@ def fetch(
     with feed_lock, open_index(settings.cursors_dir, bootstrap) as index:
         positions = index.catch_up(topics, report_to)
         cursor = load_cursor(cursor_file, spec, positions)
-        batch = _read(spec, source, cursor.state_for(source), settings.cache_dir, report_to, index)
+        batch = read_batch(spec, source, cursor.state_for(source), settings.cache_dir, report_to, index)
         limits = {} if batch.outcomes is None else message_limits(bootstrap, topics)
-        plan = _plan(batch, spec, cursor.last_counts, index, observed_ms, limits)
+        plan = plan_batch(batch, spec, cursor.last_counts, index, observed_ms, limits)
         if messages := _messages(plan, feed, observed_ms, limits):
             publish(bootstrap, messages, report_to, limits)
             positions = index.catch_up(topics, report_to)
@@ -169,8 +170,8 @@ def fetch(
             state = FeedState() if plan.oversized else batch.state
             save_cursor(cursor_file, spec, source, positions, state, last_counts)
     _count_dead_letters(plan, feed)
-    _raise_source_error(batch, source)
-    report = _report(spec, source, batch, plan, time.monotonic() - started_s)
+    raise_source_error(batch, source)
+    report = report_of(spec, source, batch, plan, time.monotonic() - started_s)
     _count(report)
     return report
 
@@ -265,10 +266,10 @@ def show_feeds(settings: Settings) -> None:
             telemetry.FETCHED_AT.labels(feed=feed).set(fetched_s)
 
 
-def _read(
-    spec: FeedSpec, source: str, state: FeedState, cache_dir: Path, on_progress: OnProgress, index: PublishedIndex
+def read_batch(
+    spec: FeedSpec, source: str, state: FeedState, cache_dir: Path, on_progress: OnProgress, index: Published
 ) -> Batch:
-    """Read a source; events that name techniques get the tactics that these have on the topic now."""
+    """Read a source; events that name techniques get the tactics that these have by what is published now."""
     if not spec.labels_by_technique:
         return spec.read(source, state, cache_dir, on_progress)
     techniques = index.techniques()
@@ -279,14 +280,24 @@ def _read(
     return dataclasses.replace(batch, outcomes=outcomes, state=known)
 
 
-def _plan(
+def plan_batch(
     batch: Batch,
     spec: FeedSpec,
     last_counts: LastCounts | None,
-    index: PublishedIndex,
+    index: Published,
     observed_ms: int,
     limits: Mapping[str, int],
 ) -> Plan:
+    """What of a batch to publish.
+
+    Args:
+        batch: What was read.
+        spec: The feed.
+        last_counts: Of the last complete run, if there was one.
+        index: What is published.
+        observed_ms: When the feed was read, ms since 1970 UTC.
+        limits: Topic -> its `max.message.bytes`; others have no limit of their own.
+    """
     if batch.outcomes is None:
         assert last_counts is not None, "a source can be unchanged only after a complete run"
         return plan_unchanged(last_counts.counts, last_counts.rejected)
@@ -307,14 +318,20 @@ def _messages(plan: Plan, feed: str, observed_ms: int, limits: Mapping[str, int]
     return events + [outgoing_dead_letter(item, feed, observed_ms, limits) for item in plan.dead_letters]
 
 
-def _raise_source_error(batch: Batch, source: str) -> None:
+def raise_source_error(batch: Batch, source: str) -> None:
+    """Raise if a source as a whole can't be used.
+
+    Raises:
+        BadRecord: So it is.
+    """
     error = batch.source_error
     if error is not None:
         detail = f"{error.detail}; nothing of {without_credentials(source)} can be used"
         raise BadRecord(error.reason, detail)
 
 
-def _report(spec: FeedSpec, source: str, batch: Batch, plan: Plan, seconds: float) -> FetchReport:
+def report_of(spec: FeedSpec, source: str, batch: Batch, plan: Plan, seconds: float) -> FetchReport:
+    """The report of a run, from what was read and what was published."""
     by_topic = Counter(topic_of(encoded.event).name for encoded, _ in plan.events)
     return FetchReport(
         feed=spec.name,

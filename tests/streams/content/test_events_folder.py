@@ -11,15 +11,19 @@ import pytest
 
 from schemas.codec import encode
 from schemas.errors import BadConfiguration
-from schemas.events import MAX_EVENT_BYTES, Event, Relationship, Technique
+from schemas.events import MAX_EVENT_BYTES, Event, Relationship, Technique, Template
 from schemas.topics import EVENT_TOPICS, RELATIONSHIPS, TECHNIQUES, topic_of
 from streams.content.events_folder import read_events, write_events
+from streams.content.source_names import FOLDERS
 from tests.flow.events import group, random_events, technique, template
+from tests.streams.fetchers.feeds.samples import SAMPLES, put
 from tests.streams.fetchers.stix_bundles import bundle, ordinary, relationship, thing, written
 from tests.streams.fetchers.stix_bundles import group as stix_group
 from tests.streams.fetchers.stix_bundles import technique as stix_technique
 
 TEMPLATE = "id: a-login\ninfo:\n  name: A login\n  severity: high\n"
+
+RULE = "title: A rule\nid: r-1\nlogsource:\n  product: linux\ndetection:\n  condition: a\n"
 
 
 def latest(events: list[Event]) -> dict[tuple[str, str], Event]:
@@ -36,6 +40,28 @@ def test_what_was_written_is_read_the_latest_of_each_id_in_its_order(tmp_path: P
     for topic in EVENT_TOPICS:
         of_topic = [places[id(latest(feed)[topic.name, e.id])] for e in found if topic_of(e) == topic]
         assert of_topic == sorted(of_topic)
+
+
+def test_files_of_feeds_are_read_by_the_parser_of_their_feed_with_the_tactics_of_the_bundles(
+    tmp_path: Path,
+) -> None:
+    feeds = ("sigma", "lolbas", "car", "cisa-kev", "annoctr")
+    for feed in feeds:
+        put(tmp_path / "clones" / FOLDERS[feed][0].upper(), SAMPLES[feed].files)
+    written(tmp_path, stix_technique(59), name="enterprise-attack-16.1.json")
+    test = "attack_technique: T1059\natomic_tests:\n- name: A test\n  auto_generated_guid: g-1\n"
+    put(tmp_path / "mine", {"rule.yml": RULE, "login.yaml": TEMPLATE, "test.yaml": test, "notes.json": "{}"})
+    put(tmp_path, {".hidden/login.yaml": TEMPLATE.replace("a-login", "hidden"), "mitre_index.json": "{}"})
+    rejected = Counter[str]()
+    found = latest(list(read_events(tmp_path, rejected)))
+    counts = Counter(event.feed for event in found.values())
+    assert counts == {feed: SAMPLES[feed].events for feed in feeds} | {
+        "sigma": SAMPLES["sigma"].events + 1, "nuclei-templates": 1, "atomic-red-team": 1, "attack-enterprise": 1,
+    }  # fmt: skip
+    test_event = found["threat.templates.v1", "atomic-red-team:g-1"]
+    assert isinstance(test_event, Template)
+    assert test_event.tactics == ("execution",)
+    assert rejected == {"not-a-bundle": 1}
 
 
 def test_writing_again_leaves_nothing_of_what_was_there(tmp_path: Path) -> None:
