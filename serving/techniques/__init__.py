@@ -1,0 +1,1 @@
+"""What events say about techniques: texts, each with the techniques that it is about."""

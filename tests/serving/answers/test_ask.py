@@ -1,0 +1,155 @@
+"""Questions and their answers: from the graph, from facts, from a generator, and from what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import pytest
+from neo4j import Driver, GraphDatabase
+
+from schemas.errors import BadConfiguration, RetryLater
+from schemas.events import Entity, Event, NodeRef, Relationship, Technique, Template
+from schemas.journal import Instruction
+from serving.answers.ask import ask
+from serving.answers.facts import fact_sentences, intent_of
+from serving.answers.local import evidence_from_examples
+from serving.techniques.examples import TechniqueExample, technique_example
+from streams.app.graph_sink import GraphSink, create_constraints
+from streams.local.services import Endpoints
+from streams.settings import Settings
+from tests.serving.answers.samples import PROCESS_INJECTION
+from tests.streams.app.messages import FakeProducer, FakeTopicIds, messages
+
+INJECTION = Technique(
+    id="T1055", stix_id="attack-pattern--1", name="Process Injection", text="Adversaries may inject code.",
+    tactics=("defense-evasion", "privilege-escalation"), feed="attack-enterprise", release="17.1",
+    domain="enterprise-attack",
+)  # fmt: skip
+TARGET = NodeRef(id="T1055", kind="technique", name="Process Injection", tactics=INJECTION.tactics)
+
+
+def entity(kind: str, id_: str, external: str, name: str, aliases: tuple[str, ...] = ()) -> Entity:
+    return Entity(
+        id=id_,
+        kind=kind,
+        external_id=external,
+        name=name,
+        aliases=aliases,
+        feed="attack-enterprise",
+        release="17.1",
+    )
+
+
+def edge(relation: str, source: Entity, text: str) -> Relationship:
+    return Relationship(
+        id=f"relationship--{source.id}", relation=relation, text=text, feed="attack-enterprise", release="17.1",
+        source=NodeRef(id=source.id, kind=source.kind, name=source.name), target=TARGET,
+    )  # fmt: skip
+
+
+GROUP = entity("group", "intrusion-set--1", "G0016", "APT29", ("APT29", "Cozy Bear"))
+MITIGATION = entity("mitigation", "course-of-action--1", "M1040", "Behavior Prevention on Endpoint")
+RULE = Template(id="sigma:1", name="Remote Thread Creation", techniques=("T1055",), feed="sigma", rule_type="sigma")
+EVENTS: Sequence[Event] = (
+    INJECTION, GROUP, MITIGATION, RULE,
+    edge("uses", GROUP, "[APT29](https://x.test) injected code into explorer.exe."),
+    edge("mitigates", MITIGATION, "Block some types of process injection."),
+)  # fmt: skip
+
+
+@pytest.fixture
+def driver(service_settings: Settings, neo4j_endpoint: Endpoints) -> Iterator[Driver]:
+    if service_settings.neo4j_uri:
+        pytest.skip("deletes everything: not in a configured Neo4j")
+    with GraphDatabase.driver(neo4j_endpoint.neo4j_uri) as driver:
+        create_constraints(driver)
+        driver.execute_query("MATCH (n) DETACH DELETE n")
+        GraphSink(driver, FakeProducer(), FakeTopicIds()).write(messages(EVENTS, 0, "threat.test"))  # type: ignore[arg-type]
+        yield driver
+
+
+class Says:
+    """A generator that says one thing."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.asked = text, list[Instruction]()
+
+    def predict(self, instructions: Sequence[Instruction], /) -> list[str]:
+        self.asked += instructions
+        return [self.text for _ in instructions]
+
+
+def test_the_graph_answers_each_question_with_sources(driver: Driver) -> None:
+    mitigated = ask("How do I prevent T1055?", driver)
+    assert "Behavior Prevention on Endpoint (M1040) mitigates it: Block some types" in mitigated.text
+    assert ("attack-enterprise 17.1: relationship--course-of-action--1",) in [
+        s.sources for s in mitigated.sentences
+    ]
+    assert "Remote Thread Creation (sigma:1)" in ask("how do I detect process injection", driver).text
+    assert "APT29 (G0016)" in ask("who uses T1055?", driver).text
+    assert "Process Injection (T1055)" in ask("which techniques does cozy bear use?", driver).text
+    assert "defense evasion and privilege escalation" in ask("what is T1055?", driver).text
+    assert all(s.sources for question in ("what is T1055?", "APT29") for s in ask(question, driver).sentences)
+    assert ask("what is T9999?", driver).sentences == ()
+
+
+def test_a_generated_answer_is_checked_against_the_graph(driver: Driver) -> None:
+    generator = Says("Behavior Prevention on Endpoint (M1040) mitigates Process Injection. M1099 does too.")
+    found = ask("How do I prevent T1055?", driver, generator, generator_name="phi3-mitre-lora v0001")
+    assert [s.text for s in found.sentences] == [
+        "Behavior Prevention on Endpoint (M1040) mitigates Process Injection."
+    ]
+    assert (found.by, len(found.left_out)) == ("phi3-mitre-lora v0001", 1)
+    assert "M1040" in generator.asked[0].input
+
+
+def test_without_the_graph_the_examples_answer_and_the_answer_says_so() -> None:
+    with GraphDatabase.driver("bolt://127.0.0.1:1", max_transaction_retry_time=0.1) as away:
+        found = ask("who uses T1055?", away, fallback=lambda q: evidence_from_examples(q, examples()))
+    assert "APT29" in found.text
+    assert "Neo4j failed" in found.away["graph"]
+
+
+def examples() -> list[TechniqueExample]:
+    found = (technique_example(event) for event in EVENTS)
+    return [each for each in found if isinstance(each, TechniqueExample)]
+
+
+def test_a_generator_that_fails_leaves_the_facts_and_the_answer_says_so() -> None:
+    class Fails(Says):
+        def predict(self, instructions: Sequence[Instruction], /) -> list[str]:
+            raise RetryLater("out of memory")
+
+    found = ask("how do I detect T1055?", None, Fails(""), fallback=lambda _: PROCESS_INJECTION)
+    assert (found.by, found.away["generator"]) == ("facts", "out of memory")
+    assert "Process Access (DS0009) detects it" in found.text
+
+
+def test_a_generator_of_which_nothing_holds_is_counted_and_the_facts_answer() -> None:
+    found = ask("what is T1055?", None, Says("It is T1056.002."), fallback=lambda _: PROCESS_INJECTION)
+    assert (found.by, len(found.left_out)) == ("facts", 1)
+    assert "none of its 1 sentences" in found.away["generator"]
+
+
+@pytest.mark.parametrize(
+    ("question", "kind", "intent"),
+    [
+        ("How can T1055 be mitigated?", "Technique", "mitigate"),
+        ("which groups use T1055", "Technique", "users"),
+        ("Explain the technique T1055", "Technique", "explain"),
+        ("What techniques does it use?", "Malware", "techniques"),
+    ],
+)
+def test_a_question_is_understood_by_its_words(question: str, kind: str, intent: str) -> None:
+    assert intent_of(question, kind) == intent
+
+
+def test_what_the_graph_does_not_have_is_said() -> None:
+    nothing = msgspec.structs.replace(PROCESS_INJECTION, facts=(), totals={})
+    assert "has nothing that answers this" in fact_sentences(nothing, "mitigate")[1].text
+
+
+def test_an_empty_question_is_refused_with_the_limit() -> None:
+    with pytest.raises(BadConfiguration, match="1 to 2000"):
+        ask(" ", None)
