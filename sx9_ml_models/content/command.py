@@ -86,16 +86,15 @@ def _from_events(request: Request, content: Path, output: Path) -> Iterator[Stag
     makers: dict[str, Callable[[], str]] = {}
     if request.ontology:
         makers["ontology"] = lambda: stages.make_ontology(output / "ontology", events)
+    if request.dsl:
+        makers["DSL"] = lambda: stages.make_dsl(output / "sx9_dsl", events, content)
     if events:
         yield from (attempt(stage, "", make) for stage, make in makers.items())
 
 
 def _show(results: Sequence[StageResult]) -> None:
     """The summary at the end, on standard output."""
-    rows = [
-        (each.stage, each.of, "failed" if each.failed else "done", each.detail, f"{each.seconds:.1f}")
-        for each in results
-    ]
+    rows = [(each.stage, each.of, each.result, each.detail, f"{each.seconds:.1f}") for each in results]
     render.rows(("stage", "of", "result", "what", "seconds"), rows)
 
 

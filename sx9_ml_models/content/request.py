@@ -61,7 +61,9 @@ def parse_request(arguments: Sequence[str]) -> Request:
     """
     found = _parser().parse_args(arguments)
     sources = _sources(found.source)
-    chosen = [feed for feed in FEEDS if feed in sources or any(getattr(found, flag) for flag in _flags_of(feed))]
+    own = [feed for feed in sources if feed not in FEEDS]  # stix-NAME, reports-NAME, ...
+    flagged = [feed for feed in FEEDS if feed in sources or any(getattr(found, flag) for flag in _flags_of(feed))]
+    chosen = flagged + own
     if found.train_only and found.no_training:
         raise BadConfiguration("--train-only and --no-training contradict each other: leave one out")
     only = found.train_only or found.ontology_only
@@ -69,8 +71,8 @@ def parse_request(arguments: Sequence[str]) -> Request:
     if only and (found.all or chosen):
         raise BadConfiguration("--train-only and --ontology-only fetch nothing: leave the flags of sources out")
     if is_all:
-        chosen = [feed for feed, spec in FEEDS.items() if spec.default_source or feed in sources]
-    if placeless := [feed for feed in chosen if not FEEDS[feed].default_source and not sources.get(feed)]:
+        chosen = [feed for feed, spec in FEEDS.items() if spec.default_source or feed in sources] + own
+    if placeless := [feed for feed in chosen if not feed_named(feed).default_source and not sources.get(feed)]:
         raise BadConfiguration(f"{placeless[0]} has no place of its own: give --source {placeless[0]}=PATH_OR_URL")
     fetches = bool(chosen)
     return Request(

@@ -13,17 +13,18 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from schemas.errors import BadConfiguration, Sx9Error
 from schemas.events import Event
 from schemas.models import MODELS
 from schemas.topics import TECHNIQUES
+from streams.content.dsl.files import write_dsl
 from streams.content.events_folder import read_events
 from streams.content.ontology.files import write_ontology
 from streams.content.source_names import FOLDERS, RAW_FILES
-from streams.fetchers.base.feed_folder import MIRRORS, OWN, fetch_into_folder
-from streams.fetchers.base.runner import FetchFailure, FetchReport, try_fetch
+from streams.fetchers.base.feed_folder import MIRRORS, OWN, dead_letters_in, fetch_into_folder
+from streams.fetchers.base.runner import FetchFailure, FetchReport, missing_key, try_fetch
 from streams.fetchers.feeds.registry import feed_named
 from streams.settings import Settings
 from sx9_ml_models.content.indexes import write_indexes
@@ -46,16 +47,21 @@ class StageResult(NamedTuple):
     Attributes:
         stage: One of `EXIT_CODES`.
         of: The source or the model; empty: the stage as a whole.
-        failed: Whether it failed.
+        result: `done`, `failed`, or `skipped`: there is something for a person to do first.
         detail: What was made, or the error.
         seconds: How long it took.
     """
 
     stage: str
     of: str
-    failed: bool
+    result: Literal["done", "failed", "skipped"]
     detail: str
     seconds: float
+
+    @property
+    def failed(self) -> bool:
+        """Whether it failed."""
+        return self.result == "failed"
 
 
 def attempt(stage: str, of: str, work: Callable[[], str]) -> StageResult:
@@ -78,7 +84,7 @@ def attempt(stage: str, of: str, work: Callable[[], str]) -> StageResult:
     detail = without_secrets(detail)
     if failed:
         print(f"{stage}: {of}: failed: {detail}", file=sys.stderr)
-    return StageResult(stage, of, failed, detail, time.monotonic() - started_s)
+    return StageResult(stage, of, "failed" if failed else "done", detail, time.monotonic() - started_s)
 
 
 def fetch_all(feeds: dict[str, str | None], content: Path, settings: Settings) -> Iterator[StageResult]:
@@ -89,16 +95,20 @@ def fetch_all(feeds: dict[str, str | None], content: Path, settings: Settings) -
     for feed, given in sorted(feeds.items(), key=lambda item: TECHNIQUES not in feed_named(item[0]).topics):
         source = given or settings.feed_sources.get(feed)
 
-        fetched = attempt("fetch", feed, partial(_fetch, feed, source, content))
+        if not source and (missing := missing_key(feed_named(feed), settings)):
+            print(f"fetch: {missing}", file=sys.stderr)
+            yield StageResult("fetch", feed, "skipped", missing, 0.0)
+            continue
+        fetched = attempt("fetch", feed, partial(_fetch, feed, source, content, settings))
         yield fetched
         if settings.kafka_bootstrap and not fetched.failed:
             own = settings.model_copy(update={"cache_dir": content / OWN})
             yield attempt("publish", feed, partial(_publish, feed, source, own, settings.kafka_bootstrap))
 
 
-def _fetch(feed: str, source: str | None, content: Path) -> str:
+def _fetch(feed: str, source: str | None, content: Path, settings: Settings) -> str:
     with progress_bars(feed) as on_progress:
-        return _told(fetch_into_folder(feed, source, content, RAW_FILES.get(feed, ""), on_progress))
+        return _told(fetch_into_folder(feed, source, content, settings, RAW_FILES.get(feed, ""), on_progress))
 
 
 def _publish(feed: str, source: str | None, settings: Settings, bootstrap: str) -> str:
@@ -147,6 +157,13 @@ def make_ontology(folder: Path, events: list[Event]) -> str:
     """Write the ontology."""
     made = write_ontology(events, folder)
     return f"{made.terms} terms, {made.relations} relations, {made.nodes} nodes, {made.edges} edges"
+
+
+def make_dsl(folder: Path, events: list[Event], content: Path) -> str:
+    """Write the DSL files."""
+    made = write_dsl(events, folder, dead_letters_in(content))
+    entities = ", ".join(f"{count} {kind}" for kind, count in made.converted.items())
+    return f"{entities}; {made.error_count} with errors, {made.duplicates} duplicates"
 
 
 def train_models(content: Path, output: Path) -> Iterator[StageResult]:

@@ -31,9 +31,18 @@ from streams.fetchers.base.entries import Entries, Entry, Key, entry_of
 from streams.fetchers.base.feed import FeedSpec, FeedState, OnProgress, no_progress
 from streams.fetchers.base.labels import KnownTechnique, Techniques
 from streams.fetchers.base.publish import outgoing_dead_letter
-from streams.fetchers.base.runner import FetchReport, plan_batch, raise_source_error, read_batch, report_of
+from streams.fetchers.base.runner import (
+    FetchReport,
+    check_key,
+    plan_batch,
+    raise_source_error,
+    read_batch,
+    report_of,
+    with_key,
+)
 from streams.fetchers.feeds.registry import feed_named
 from streams.fetchers.sources.resource import ParsedResource, Resource
+from streams.settings import Settings
 from transport.files import write_atomically
 
 log = logging.getLogger(__name__)
@@ -47,6 +56,7 @@ def fetch_into_folder(
     feed: str,
     source: str | None,
     folder: Path,
+    settings: Settings,
     raw_file: str = "",
     on_progress: OnProgress = no_progress,
 ) -> FetchReport:
@@ -56,6 +66,7 @@ def fetch_into_folder(
         feed: Name of the feed.
         source: A URL, a path or a package; None: the feed's default source.
         folder: The folder of threat content; created if missing. One process at a time may fetch into it.
+        settings: Have the keys of feeds.
         raw_file: For a feed of one file: the name under which the file itself is kept in the folder, too.
         on_progress: Called with the stages `collect` and `parse`.
 
@@ -68,10 +79,11 @@ def fetch_into_folder(
         RetryLater: It can't be reached.
     """
     observed_ms, started_s = int(time.time() * 1000), time.monotonic()
-    spec = _keeping(feed_named(feed), folder / raw_file if raw_file else None)
+    spec = _keeping(with_key(feed_named(feed), settings), folder / raw_file if raw_file else None)
     source = source or spec.default_source
     if not source:
         raise BadConfiguration(f"{feed} has no place of its own: give --source {feed}=PATH")
+    check_key(spec, source, settings)
     stored, cursor_file = FeedFolder(folder, spec), folder / STATE / f"{feed}.json"
     cursor = load_cursor(cursor_file, spec, {})
     is_whole = stored.is_whole() and (not raw_file or (folder / raw_file).is_file())
@@ -101,6 +113,12 @@ def _keeping(spec: FeedSpec, path: Path | None) -> FeedSpec:
         return parsed
 
     return dataclasses.replace(spec, collection=dataclasses.replace(collection, parse=parse))
+
+
+def dead_letters_in(folder: Path) -> Iterator[DeadLetter]:
+    """What of all feeds in a folder of threat content can't be used now, in order of feed and origin."""
+    for path in sorted((folder / EVENTS).glob(f"*/{DEAD_LETTERS.name}.jsonl")):
+        yield from _dead_letters(path)
 
 
 class FeedFolder:
@@ -133,14 +151,9 @@ class FeedFolder:
         """See `Published`. One whose bytes were not kept as a whole counts as another."""
         return {
             letter.origin: rejection_digest(letter.origin, letter.reason, letter.payload)
-            for letter in self._letters(feed)
+            for letter in _dead_letters(self._path(DEAD_LETTERS, feed))
             if letter.payload_bytes <= MAX_PAYLOAD_BYTES
         }
-
-    def _letters(self, feed: str) -> Iterator[DeadLetter]:
-        for line in _lines(self._path(DEAD_LETTERS, feed)):
-            with contextlib.suppress(BadRecord):  # it is written again
-                yield decode(line, DeadLetter)
 
     def techniques(self) -> Techniques:
         """See `Published`."""
@@ -180,9 +193,8 @@ class FeedFolder:
                 ours = (encoded for encoded, _ in plan.events if topic_of(encoded.event) == topic)
                 events = {each.event.id: each for each in (*_events(path), *ours)}
                 _write(path, [each.value for each in sorted(events.values(), key=_by_time)])
-        letters = {
-            letter.origin: letter for letter in self._letters(self._spec.name) if letter.origin in plan.unusable
-        }
+        known = _dead_letters(self._path(DEAD_LETTERS))
+        letters = {letter.origin: letter for letter in known if letter.origin in plan.unusable}
         for item in plan.dead_letters:
             message = outgoing_dead_letter(item, self._spec.name, observed_ms)
             letters[item.origin] = decode(message.value, DeadLetter)
@@ -200,6 +212,12 @@ def _events(path: Path) -> Iterator[EncodedEvent]:
             yield decode_event(line)
         except BadRecord as error:
             log.warning("%s:%d: %s: it is left out", path, number, error)
+
+
+def _dead_letters(path: Path) -> Iterator[DeadLetter]:
+    for line in _lines(path):
+        with contextlib.suppress(BadRecord):  # it is written again
+            yield decode(line, DeadLetter)
 
 
 def _lines(path: Path) -> Iterator[bytes]:

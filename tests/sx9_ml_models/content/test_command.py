@@ -68,7 +68,7 @@ def test_all_sources_make_a_complete_tree_and_again_the_same_bytes(
     assert main(arguments) == 3
     captured = capsys.readouterr()
     assert "fetch: gtfobins: failed: " in captured.err
-    assert captured.out.count(" done ") == len(FEEDS) - 1 + 2
+    assert captured.out.count(" done ") == len(FEEDS) - 1 + 3
     content, first = tmp_path / "output/threat_content", files_in(tmp_path / "output")
     check_files(tmp_path / "output")
     expected = {feed: sample.events for feed, sample in SAMPLES.items() if feed != "gtfobins"}
@@ -76,7 +76,8 @@ def test_all_sources_make_a_complete_tree_and_again_the_same_bytes(
     raw = {"mitre_attack.json", "mitre_attack_ics.json", "mitre_attack_mobile.json", "d3fend.json"}
     indexes = {"mitre_index.json", "crosswalk_index.json", "threat_content_summary.json"}
     assert {path.name for path in content.iterdir()} == raw | indexes | {"events", ".fetch"}
-    assert {"ontology/threat_ontology.json"} < set(first)
+    dsl = {f"sx9_dsl/sx9_entities.{form}" for form in ("yaml", "json", "toml")} | {"sx9_dsl/pipeline_summary.json"}
+    assert {"ontology/threat_ontology.json", *dsl} < set(first)
     assert main(arguments) == 3
     assert files_in(tmp_path / "output") == first
 
@@ -140,6 +141,18 @@ def test_slices_of_real_sources_make_the_crosswalk_that_they_say(tmp_path: Path)
     first = files_in(tmp_path / "output")
     assert main(arguments) == 0
     assert files_in(tmp_path / "output") == first
+
+
+def test_a_source_without_its_key_is_skipped_and_says_where_a_key_comes_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sigma = put(tmp_path / "sigma", SAMPLES["sigma"].files)
+    arguments = ["--otx", "--source", f"sigma={sigma}", "--no-training", "--output", str(tmp_path / "output")]
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert "SX9_FEED_KEYS" in captured.err
+    assert " otx " in captured.out
+    assert " skipped " in captured.out
 
 
 def test_mirrors_are_removed_and_the_json_stays(tmp_path: Path) -> None:

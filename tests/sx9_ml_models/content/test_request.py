@@ -33,6 +33,7 @@ def test_no_flag_of_a_source_means_all(arguments: list[str]) -> None:
         (["--nuclei", "--no-ontology", "--no-dsl"], ["nuclei-templates"], "it"),
         (["--cisa-kev", "--cleanup-repos"], ["cisa-kev"], "iodtc"),
         (["--source", "sigma_rules=/x", "--no-training"], ["sigma"], "iod"),
+        (["--source", "stix-isac=https://x/y.json", "--no-training"], ["stix-isac"], "iod"),
         (["--train-only"], [], "t"),
         (["--ontology-only"], [], "io"),
         (["--cleanup-repos"], [], "c"),
