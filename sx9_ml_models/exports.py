@@ -22,6 +22,7 @@ from schemas.topics import EVENT_TOPICS
 from streams.content.dsl.files import write_dsl
 from streams.content.events_folder import write_events
 from streams.content.ontology.files import write_ontology
+from streams.content.training_data import write_training_data
 from streams.fetchers.base.feed import RejectedItem
 from streams.fetchers.base.runner import parse_events
 from streams.fetchers.feeds.registry import feed_named
@@ -125,3 +126,12 @@ def export_content(events: Iterable[Event], output: Path) -> dict[str, Any]:
         `output`, and the number of events of each topic.
     """
     return {"output": str(output)} | write_events(output, events)
+
+
+def export_training_data(events: Iterable[Event], output: Path) -> dict[str, Any]:
+    """Write training data for other programs to a folder.
+
+    Returns:
+        `output`, and the number of records in each file.
+    """
+    return {"output": str(output)} | write_training_data(events, output)

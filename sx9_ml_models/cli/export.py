@@ -86,6 +86,31 @@ def dsl(
     _export(export_dsl, output or settings.output_dir / "sx9_dsl", source, settings, json)
 
 
+@app.command("training-data", epilog=example("sx9 export training-data --content output/threat_content"))
+def training_data(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write to (default: output/training_data).")
+    ] = None,
+    source: Sources = None,
+    content: Annotated[
+        Path | None, typer.Option(help="Read this folder of threat content instead of the topics.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write training data for other programs.
+
+    Instructions in three forms, texts with techniques, tactics and phases of HD4, and passages with spans.
+    """
+    from schemas.errors import BadConfiguration
+    from streams.settings import load_settings
+    from sx9_ml_models.exports import export_training_data
+
+    settings = load_settings()
+    if source and content:
+        raise BadConfiguration("--source and --content name two places to read from: give one of them")
+    _export(export_training_data, output or settings.output_dir / "training_data", source, settings, json, content)
+
+
 @app.command("journal", epilog=example("sx9 export journal --model gnn-threat"))
 def journal(
     model: Model = DEFAULT_MODEL,
@@ -114,12 +139,16 @@ def _export(
     sources: list[str] | None,
     settings: Settings,
     as_json: bool,
+    content: Path | None = None,
 ) -> None:
+    from streams.content.events_folder import read_events
     from sx9_ml_models import exports, render
     from sx9_ml_models.connections import topic_reader
 
     rejected = Counter[str]()
-    if sources:
+    if content is not None:
+        written = write(read_events(content, rejected), output)
+    elif sources:
         written = write(exports.events_from_sources(exports.parse_sources(sources), settings, rejected), output)
     else:
         with topic_reader(settings) as reader:

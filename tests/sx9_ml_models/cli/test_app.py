@@ -16,7 +16,8 @@ from sx9_ml_models.cli.run import RoleName
 
 WITH_EXAMPLE = (
     ["demo"], ["up"], ["fetch"], ["status"], ["windows"], ["triggers"], ["models", "list"], ["models", "show"],
-    ["retrain"], ["train"], ["run"], ["export", "content"], ["export", "ontology"], ["similar"], ["lookup"],
+    ["retrain"], ["train"], ["run"], ["export", "content"], ["export", "ontology"], ["export", "training-data"],
+    ["similar"], ["lookup"],
 )  # fmt: skip
 
 
