@@ -20,6 +20,7 @@ from schemas.scores import SEVERITY, TACTICS
 from schemas.versions import Manifest
 from trainers.bases.quiet import quiet_transformers
 from trainers.core.batching import batches_by_length
+from trainers.core.memory import own_memory
 from trainers.core.probabilities import FloatArray
 from trainers.models.distilbert import text_regression
 from trainers.models.distilbert.calibration import Predictions, calibrated_predictions, serving_calibrations
@@ -141,6 +142,7 @@ def load(folder: Path | str, device: str = "cpu") -> TextClassifier:
     folder = Path(folder)
     with quiet_transformers():
         model = DistilBertWithWords.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+    own_memory(model)
     model.to(torch.device(device)).eval()  # type: ignore[arg-type]
     max_tokens = getattr(model.config, "max_tokens", None) or _manifest_value(folder, "max_tokens")
     thresholds = saved_thresholds(model.config)

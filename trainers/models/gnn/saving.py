@@ -105,6 +105,7 @@ def load_view(folder: Path) -> View:
     """A view of the whole graph of a version, on the CPU. Its nodes have no texts, only the view's text vectors."""
     config, tensors = load_config(folder), load_file(folder / GRAPH)
     nodes = tuple(Node(id=node.id, kind=node.kind, name=node.name) for node in _load_nodes(folder))
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}  # see `trainers.core.memory`
     graph = Graph(nodes, tensors["edges"].numpy(), tensors["types"].numpy(), config.edge_types)
     return View(graph, tensors["texts"], config.shape, torch.device("cpu"))
 

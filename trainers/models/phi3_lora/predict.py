@@ -20,6 +20,7 @@ from schemas.errors import BadConfiguration
 from schemas.journal import Instruction
 from trainers.bases.quiet import quiet_transformers
 from trainers.bases.resolve import resolve
+from trainers.core.memory import own_memory
 from trainers.models.phi3_lora.adapter import default_precision, load_base
 from trainers.models.phi3_lora.chat import Chat
 from trainers.models.phi3_lora.generation import generate
@@ -90,6 +91,7 @@ def load(
     with quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = PeftModel.from_pretrained(load_base(base_folder, precision, "sdpa"), str(folder))
+    own_memory(model)
     limits = _generation_config(folder)
     chat = Chat(tokenizer, limits["max_question_tokens"])
     return Explainer(model.eval().to(on), chat, max_new_tokens or limits["max_new_tokens"], precision)

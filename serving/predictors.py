@@ -1,0 +1,73 @@
+"""A version of any model in memory, from nothing but its folder.
+
+    load("output/models/distilbert-mitre")  ──> LoadedVersion ──predict(batch)──> one prediction per element
+
+`manifest.json` in the folder says which model and version it is. Neither settings nor the environment decide
+anything, and no code is imported that trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from schemas.errors import Corrupt
+from schemas.versions import Manifest
+from trainers.models.predictor import Predictor, load_predictor
+from trainers.store import manifest as manifests
+from trainers.store.manifest import MANIFEST
+
+
+@dataclass(frozen=True)
+class LoadedVersion:
+    """A version that answers.
+
+    Attributes:
+        folder: Of the version itself, never a link that may point elsewhere later.
+        manifest: What it was made of.
+        predictor: See `trainers.models.predictor`; each model has its own types of queries and predictions.
+    """
+
+    folder: Path
+    manifest: Manifest
+    predictor: Predictor[Any, Any]
+
+    @property
+    def model(self) -> str:
+        """The name of its model."""
+        return self.manifest.model
+
+    @property
+    def version(self) -> str:
+        """Its name, such as `v0002`."""
+        return self.manifest.version
+
+    def predict(self, batch: Sequence[Any]) -> Sequence[Any]:
+        """Answer a batch: one prediction per query, in order."""
+        return self.predictor.predict(batch)
+
+
+def load(folder: Path | str, *, verify: bool = True) -> LoadedVersion:
+    """Load a version.
+
+    Args:
+        folder: Of the version, or of its model, whose champion is loaded.
+        verify: Whether the files are compared with the hashes in the manifest first; about 0.1 s for 100 MB.
+
+    Raises:
+        Corrupt: There is no manifest, or a file is missing, damaged or unreadable.
+        BadConfiguration: The version belongs to no model of today, or its base model is not found.
+    """
+    # The champion link may be replaced while the files are read: all of them are to come from one version.
+    own = (Path(folder) / MANIFEST).resolve().parent
+    manifest = manifests.verify(own) if verify else manifests.read(own)
+    try:
+        return LoadedVersion(own, manifest, load_predictor(manifest.model, own))
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise Corrupt(
+            f"{own} can't be loaded ({type(error).__name__}: {error}): train the version again, or restore it"
+        ) from error
