@@ -21,6 +21,8 @@ SECRETS_DIR = Path("/run/secrets")
 """Where containers have secrets as files. A file named like a variable, in lower case, holds its value."""
 TRAINER_PREFIX = "SX9_TRAINER_"
 """Prefix of the names that trainers/settings.py reads and checks."""
+SERVE_PREFIX = "SX9_SERVE_"
+"""Prefix of the names that serving/settings.py reads and checks."""
 
 
 class Settings(BaseSettings):
@@ -139,7 +141,7 @@ def load_settings(**overrides: object) -> Settings:
         name
         for name in os.environ
         if name.upper().startswith(PREFIX)
-        and not name.upper().startswith(TRAINER_PREFIX)
+        and not name.upper().startswith((TRAINER_PREFIX, SERVE_PREFIX))
         and name.upper() not in known
     )
     if unknown:

@@ -16,6 +16,9 @@ from pydantic.fields import FieldInfo
 
 from schemas.models import MODEL_SPECS, MODELS
 from schemas.policy import GateLimits, Policy
+from serving.settings import PREFIX as SERVE_PREFIX
+from serving.settings import SHARED as SHARED_BY_SERVER
+from serving.settings import ServeSettings
 from streams.app.policy_file import SECTIONS, load_policies
 from streams.settings import PREFIX, Settings
 from tools.config_page import recipe_rows, with_tables
@@ -64,6 +67,8 @@ def settings_in_code() -> dict[str, tuple[str, str]]:
     """Variable -> its default and its range."""
     own = {n: f for n, f in TrainerSettings.model_fields.items() if n not in SHARED}
     fields = {f"{PREFIX}{n}".upper(): f for n, f in Settings.model_fields.items()}
+    served = {n: f for n, f in ServeSettings.model_fields.items() if n not in SHARED_BY_SERVER}
+    fields |= {f"{SERVE_PREFIX}{n}".upper(): f for n, f in served.items()}
     fields |= {FOREIGN.get(n, f"{TRAINER_PREFIX}{n}".upper()): f for n, f in own.items()}
     return {name: (shown(field.default), bounds(field)) for name, field in fields.items()}
 

@@ -14,6 +14,7 @@ from types import ModuleType
 from prometheus_client import Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
+from serving import telemetry as serving_telemetry
 from streams import telemetry as streams_telemetry
 from trainers import telemetry as trainers_telemetry
 from transport import metrics as process_metrics
@@ -24,8 +25,10 @@ SECTIONS: Mapping[str, tuple[ModuleType, ...]] = {
     "Every process": (process_metrics, records),
     "Fetchers and roles": (streams_telemetry,),
     "Trainers": (trainers_telemetry,),
+    "Server": (serving_telemetry,),
 }
 LABELS: Mapping[str, str] = {
+    "agreed": "`yes` or `no`",
     "check": "a check of the gate, `task/split/metric` or `task/split/label`; at most 20 for each model",
     "closed_by": "what closed a window: `volume`, `age`, `trigger`, `manual`",
     "error": "the class of an error",
@@ -33,15 +36,18 @@ LABELS: Mapping[str, str] = {
     "file": "name of a picture or card",
     "folder": "`state` or `output`: SX9_STATE_DIR, SX9_OUTPUT_DIR",
     "kind": "kind of change of an event, such as `new` or `edited`",
+    "layer": "part of an answer: `queue`, `model`",
     "metric": "a metric of an evaluation, such as `macro_f1`",
     "model": "name of a model",
-    "outcome": "`promoted`, `refused` or `rolled-back`",
+    "outcome": "`promoted`, `refused` or `rolled-back`; of a swap `swapped` or `failed`",
     "partition": "number of a partition",
     "phase": "phase of a run, such as `training`",
     "reason": "why something was rejected, or which rule triggered; one of a fixed set",
     "role": "`journal`, `graph` or `fold`",
+    "route": "a route of the server, such as `/v1/classify`",
     "rule": "a rule of retraining, such as `drift` or `volume`",
     "split": "`old`, `recent`, `holdout` or `prequential`",
+    "status": "HTTP status",
     "statistic": "a drift statistic, such as `jensen_shannon`",
     "task": "a task of a model, such as `tactics`",
     "topic": "name of a Kafka topic",

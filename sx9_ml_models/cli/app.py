@@ -39,6 +39,8 @@ COMMANDS = {
     "similar": "List the graph nodes that are most similar to a node.",
     "ask": "Answer a question about a technique, actor, software or CVE, with sources.",
     "export": "Write the events, the threat graph, or a journal, to files.",
+    "serve": "Answer over HTTP: classify texts, predict techniques.",
+    "keys": "Make, list and revoke the API keys of the server.",
     "run": "Run a single process of the system.",
 }
 """Command -> its summary. Each has a module of the same name in this package."""

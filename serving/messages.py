@@ -1,0 +1,167 @@
+"""What requests and answers look like: the OpenAPI page is made from these, with their examples."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+REPORT = (
+    "The group sent phishing mails with a macro. The macro started PowerShell and downloaded a loader. "
+    "Files were encrypted and a note asked for a ransom."
+)
+
+
+def _encodable(text: str) -> str:
+    """The text, if it is Unicode: JSON can also hold halves of surrogate pairs."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"character {error.start} is half of a surrogate pair: send valid Unicode") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
+VersionName = Annotated[
+    Text | None,
+    Field(None, max_length=20, description="a version to ask, such as v0002; none: the one that serves"),
+]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ClassifyRequest(_Request):
+    """Texts to classify: sentences, or whole reports."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"texts": [REPORT]}]})
+    texts: list[Text] = Field(min_length=1, description="plain text")
+    sentences: bool = Field(True, description="whether each sentence is answered too")
+    version: VersionName = None
+
+
+class LabelsAnswer(BaseModel):
+    """What is said of a text or a sentence."""
+
+    tactics: list[str] = Field(description="the tactics over the threshold of the version, most probable first")
+    probabilities: dict[str, float] = Field(description="tactic -> calibrated probability, 0 to 1")
+    severity: str | None = Field(None, description="the most probable severity; none: the version knows none")
+    severity_probability: float | None = None
+
+
+class SentenceAnswer(LabelsAnswer):
+    """What is said of a sentence; `start` and `end` are its place in the text, in characters, half open."""
+
+    start: int
+    end: int
+
+
+class TextAnswer(LabelsAnswer):
+    """What is said of a text: its tactics are those of any of its passages."""
+
+    sentences: list[SentenceAnswer]
+
+
+class Source(BaseModel):
+    """Which version answered, and how long it took."""
+
+    model: str
+    version: str
+    latency_ms: dict[str, float] = Field(description="layer -> milliseconds: prepare, queue, model, total")
+
+
+class ClassifyAnswer(Source):
+    """An answer for each text, in their order."""
+
+    answers: list[TextAnswer]
+
+
+class InferRequest(_Request):
+    """A question, as RFC-9021 has it."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"query": "How do I detect PowerShell (T1059.001)?"}]}
+    )
+    query: Text = Field(min_length=1, max_length=20_000)
+    inference_type: Text = Field("auto", max_length=40, description="`auto`, or the pathway to take")
+    max_tokens: int = Field(1024, ge=1, le=4096)
+    temperature: float = Field(0.7, ge=0.0, le=2.0, description="accepted and not used: answers are not sampled")
+
+
+class InferMetadata(BaseModel):
+    """How the answer came about."""
+
+    thalamic_gate: Literal["reflexive", "full_processing"]
+    pathway: Literal["threat_analysis", "operational", "informational", "creative"]
+    priority: Literal["low", "medium", "high", "critical"]
+    latency_ms: float
+    sources_used: list[str]
+    model_versions: dict[str, str]
+    layers_ms: dict[str, float]
+    missing: list[str] = Field(description="layers that were away; the answer comes from what is left")
+
+
+class InferAnswer(BaseModel):
+    """The answer of `/v1/infer`."""
+
+    response: str
+    metadata: InferMetadata
+
+
+class PredictRequest(_Request):
+    """What was seen of an actor: techniques, or a node of the graph whose techniques are meant."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"seen": ["T1059", "T1566"], "k": 5}]}
+    )
+    seen: list[Annotated[Text, Field(max_length=100)]] = Field(default_factory=list, max_length=500)
+    actor: Text | None = Field(
+        None, max_length=200, description="id of a node, such as G0016; its techniques are seen"
+    )
+    kind: str = Field(
+        "group", max_length=40, description="what kind of source it is: group, malware, tool, campaign"
+    )
+    k: int = Field(10, ge=1, le=20)
+    version: VersionName = None
+
+
+class PredictedTechnique(BaseModel):
+    """A technique that probably comes next."""
+
+    id: str
+    name: str
+    probability: float
+    evidence: list[str] = Field(description="sources of the graph that use it and most of what was seen")
+
+
+class PredictAnswer(Source):
+    """The techniques that probably come next, most probable first."""
+
+    seen: list[str] = Field(description="those of the techniques that the graph has")
+    unknown: list[str] = Field(description="those that it does not have; they change nothing")
+    techniques: list[PredictedTechnique]
+
+
+class SimilarRequest(_Request):
+    """A node of the graph."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"id": "T1059.001", "k": 5}]})
+    id: Text = Field(max_length=200)
+    k: int = Field(10, ge=1, le=200)
+    version: VersionName = None
+
+
+class SimilarNode(BaseModel):
+    """A node, and the cosine of the angle between the embeddings, -1 to 1."""
+
+    id: str
+    kind: str
+    name: str
+    score: float
+
+
+class SimilarAnswer(Source):
+    """The nearest nodes, nearest first."""
+
+    nodes: list[SimilarNode]

@@ -1,0 +1,1 @@
+"""The routes: each module has a router, and says what goes over the wire; what is answered is decided elsewhere."""

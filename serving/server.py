@@ -1,0 +1,79 @@
+"""Builds a server from its settings and runs it until it is stopped."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import uvicorn
+
+from schemas.errors import BadConfiguration
+from schemas.events import Report
+from schemas.models import MODELS, model_spec
+from serving.app import create_app
+from serving.batching import Batcher
+from serving.context import Serving
+from serving.follower import Follower, Wanted, champions
+from serving.keys import Keys
+from serving.served import ServedModels
+from serving.settings import ServeSettings
+from trainers.store.registry import Registry
+
+log = logging.getLogger(__name__)
+
+
+def build(
+    settings: ServeSettings,
+    wanted: Wanted | None = None,
+    state: Callable[[], Mapping[str, Any]] | None = None,
+    send: Callable[[Report], None] | None = None,
+) -> Serving:
+    """A server that does not listen yet.
+
+    Args:
+        settings: Its settings.
+        wanted: Which versions should serve; None: the champions in the registry.
+        state: See `Serving`.
+        send: See `Serving`.
+
+    Raises:
+        BadConfiguration: It would listen to other machines without a key, or a model is not known.
+    """
+    keys = Keys(settings.keys_file)
+    if not settings.on_loopback and not keys.all():
+        raise BadConfiguration(
+            f"SX9_SERVE_HOST={settings.host} can be reached from other machines, and there is no key: make one "
+            "with `sx9 keys add NAME`, or listen on 127.0.0.1"
+        )
+    models = tuple(model_spec(name).name for name in settings.models.split()) or MODELS
+
+    def batcher(model: str) -> Batcher:
+        return Batcher(model, settings.batch_texts, settings.queue_texts, settings.timeout_s)
+
+    registry = Registry(settings.models_dir)
+    served = ServedModels(registry, batcher, models, settings.pinned_versions)
+    follower = Follower(served, wanted or (lambda: champions(registry, models)), settings.follow_s)
+    return Serving(settings, served, follower, keys, state=state, send=send)
+
+
+def serve(serving: Serving) -> None:
+    """Run a server until SIGTERM or SIGINT; requests that are being answered get their answers."""
+    import torch
+
+    torch.set_num_threads(serving.settings.threads or os.cpu_count() or 1)
+    settings = serving.settings
+    config = uvicorn.Config(
+        create_app(serving),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=10,
+    )
+    server = uvicorn.Server(config)
+    socket = config.bind_socket()
+    host, port = socket.getsockname()[:2]
+    log.info("serving on http://%s:%d (docs at /docs)", host, port)
+    server.run(sockets=[socket])

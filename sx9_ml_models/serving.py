@@ -1,0 +1,160 @@
+"""`sx9 serve`: the server beside Kafka, where one runs, and the state of the system for its page.
+
+versions   from model.versions.v1, else from the champion links
+state      what `sx9 status` and `sx9 triggers` show, read at most every `STATE_S`
+events     windows, triggers and versions as they are decided
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from schemas.errors import Sx9Error
+from schemas.events import Report
+from schemas.models import MODELS
+from schemas.topics import REPORTS
+from serving.context import Serving
+from serving.follower import LogOfPromotions, champions
+from serving.server import build, serve
+from serving.settings import ServeSettings
+from streams.local.services import running
+from streams.settings import Settings
+from trainers.store.registry import Registry
+from transport.kafka import RecordProducer, consumer, producer
+
+log = logging.getLogger(__name__)
+
+STATE_S = 5.0
+LAST_TRIGGERS = 20
+RETRY_S = 5.0
+
+
+def run_server(settings: Settings, serve_settings: ServeSettings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        settings: Name Kafka, or the state folder in which `sx9 up` runs it. Without a Kafka, the champions in the
+            registry serve, and there is no feedback.
+        serve_settings: Of the server.
+    """
+    with server(settings, serve_settings) as serving:
+        serve(serving)
+
+
+@contextlib.contextmanager
+def server(settings: Settings, serve_settings: ServeSettings) -> Iterator[Serving]:
+    """A server that does not listen yet, and its thread that reads the decisions."""
+    found = running(settings, neo4j=False)
+    if found is None:
+        log.warning(
+            "no Kafka runs for %s: the champions in %s serve", settings.state_dir, serve_settings.models_dir
+        )
+        yield build(serve_settings)
+        return
+    registry = Registry(serve_settings.models_dir)
+    wanted = LogOfPromotions(found.kafka_bootstrap, lambda: champions(registry, MODELS))
+    with _Feedback(found.kafka_bootstrap) as feedback:
+        serving = build(serve_settings, wanted, SystemState(settings).read, feedback.send)
+        stop = threading.Event()
+        thread = threading.Thread(
+            target=_follow, args=(found.kafka_bootstrap, serving, stop), name="decisions", daemon=True
+        )
+        thread.start()
+        try:
+            yield serving
+        finally:
+            stop.set()
+            thread.join()
+
+
+class SystemState:
+    """The state of the system, read again when it is older than `STATE_S`.
+
+    Args:
+        settings: Name Kafka and the folders.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._read_s = -STATE_S
+        self._state: dict[str, Any] = {}
+
+    def read(self) -> dict[str, Any]:
+        """What `sx9 status` shows, with the latest triggers and windows of each model.
+
+        Raises:
+            RetryLater: Kafka does not answer.
+        """
+        with self._lock:
+            if time.monotonic() - self._read_s >= STATE_S:
+                self._state = self._now()
+                self._read_s = time.monotonic()
+            return self._state
+
+    def _now(self) -> dict[str, Any]:
+        from sx9_ml_models import queries
+        from trainers.settings import load_trainer_settings
+
+        trainer = load_trainer_settings(output_dir=self._settings.output_dir)
+        endpoints = running(self._settings) or running(self._settings, neo4j=False)
+        state = queries.status(self._settings, trainer, endpoints)
+        if endpoints is not None and state["models"]:
+            with contextlib.closing(consumer(endpoints.kafka_bootstrap)) as reader:
+                for model in state["models"]:
+                    name = model["model"]
+                    model["latest_triggers"] = queries.triggers(reader, name)[-LAST_TRIGGERS:]
+                    model["latest_windows"] = queries.windows(reader, name)[-LAST_TRIGGERS:]
+        return state
+
+
+class _Feedback:
+    """Publishes feedback; the connection is made at the first one."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+        self._lock = threading.Lock()
+        self._stack = contextlib.ExitStack()
+        self._producer: RecordProducer | None = None
+
+    def __enter__(self) -> _Feedback:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def send(self, event: Report) -> None:
+        """Publish an event, and wait until the broker has it."""
+        with self._lock:
+            try:
+                if self._producer is None:
+                    made = self._stack.enter_context(contextlib.closing(producer(self._bootstrap)))
+                    self._producer = RecordProducer(made)
+                self._producer.send(REPORTS.name, event, key=event.id)
+                self._producer.flush()
+            except Sx9Error:
+                self._producer = None  # it may be in a state that it does not leave
+                raise
+
+
+def _follow(bootstrap: str, serving: Serving, stop: threading.Event) -> None:
+    """Pass the decisions on to those who listen to `/v1/events`."""
+    from sx9_ml_models.decisions import DecisionFollower, describe
+
+    while not stop.is_set():
+        try:
+            with contextlib.closing(consumer(bootstrap)) as reader:
+                follower = DecisionFollower(reader)
+                while not stop.is_set():
+                    for decision in follower.poll(500):
+                        kind = type(decision).__name__.lower().removesuffix("event")
+                        model = getattr(decision, "model", "")
+                        serving.hub.publish(kind, {"model": model, "text": describe(decision)})
+        except Sx9Error as error:
+            log.warning("events: %s", error)
+            stop.wait(RETRY_S)
