@@ -119,7 +119,7 @@ class PredictRequest(_Request):
     actor: Text | None = Field(
         None, max_length=200, description="id of a node, such as G0016; its techniques are seen"
     )
-    kind: str = Field(
+    kind: Text = Field(
         "group", max_length=40, description="what kind of source it is: group, malware, tool, campaign"
     )
     k: int = Field(10, ge=1, le=20)
