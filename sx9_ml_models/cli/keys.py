@@ -12,7 +12,7 @@ from serving.keys import Keys
 from serving.settings import load_serve_settings
 from sx9_ml_models.cli.options import Json, example, new_app
 
-app = new_app("The API keys of the server.")
+app = new_app("Make, list and revoke the API keys of the server.")
 Name = Annotated[str, typer.Argument(help="Lower-case letters, digits and -.")]
 
 

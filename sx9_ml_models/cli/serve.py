@@ -20,7 +20,7 @@ def serve(
         int | None, typer.Option(min=0, max=65535, help="Port (default: SX9_SERVE_PORT, or 18114).")
     ] = None,
 ) -> None:
-    """Answer over HTTP: classify texts, predict techniques, follow what the system does.
+    """Answer over HTTP: classify texts, predict techniques.
 
     The version of each model that serves follows promotions and rollbacks. The routes are described at /docs.
     """

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from serving.passages import Span, passages
 from serving.reports.sentences import sentences
 
-TEXTS = st.text(st.sampled_from("aZ1 .!?\n\t-*(\"’。é🦠"), max_size=300)
+TEXTS = st.text(st.sampled_from('aZ1 .!?\n\t-*("’。é🦠'), max_size=300)
 
 
 @given(TEXTS, st.integers(1, 80))
