@@ -143,10 +143,10 @@ def _model(settings: Settings) -> tuple[TextModel | None, str]:
     champion = registry.champion(MODEL)
     if champion is None:
         return None, f"{MODEL} has no champion in {registry.root} yet (`sx9 models list`)"
-    from trainers.models.predictor import load_predictor
+    from serving.predictors import load
 
     try:
-        loaded = load_predictor(MODEL, registry.folder(MODEL, champion))
+        loaded = load(registry.folder(MODEL, champion))
     except Sx9Error as error:
         return None, str(error)
     return loaded, f"{MODEL} {champion}"

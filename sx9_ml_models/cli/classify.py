@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,30 +34,32 @@ def classify(
     A technique is said where the nearest examples are near enough; each rests on examples that are shown. A
     severity is looked up where the text has a CVSS vector, a score or a known CVE, and predicted where not.
     """
-    import msgspec
-
     from serving.reports.read import read_report
     from serving.share import as_navigator_layer, as_stix
     from streams.settings import load_settings
     from sx9_ml_models import classifying, render
-    from transport.files import write_atomically
 
     texts = read_report(file, sys.stdin.buffer.read() if file == "-" else _bytes(file))
     with classifying.report_classifier(load_settings(), content) as classifier:
         reports = [classifier.classify(text) for text in texts]
-    now_ms = int(time.time() * 1000)
-    for path, document in (
-        (stix, lambda: as_stix(reports, now_ms)),
-        (navigator, lambda: as_navigator_layer(reports, Path(file).name)),
-    ):
-        if path is not None:
-            write_atomically(path, msgspec.json.format(msgspec.json.encode(document())))
-            print(f"sx9: written: {path}", file=sys.stderr)
+    if stix is not None:
+        _write(stix, as_stix(reports, int(time.time() * 1000)))
+    if navigator is not None:
+        _write(navigator, as_navigator_layer(reports, Path(file).name))
     if json:
         render.as_json([classifying.as_plain(report) for report in reports])
     else:
         for report in reports:
             classifying.show(report)
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    import msgspec
+
+    from transport.files import write_atomically
+
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(document)))
+    print(f"sx9: written: {path}", file=sys.stderr)
 
 
 def _bytes(file: str) -> bytes:
