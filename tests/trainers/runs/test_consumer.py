@@ -204,7 +204,7 @@ run_consumer(shell.settings(), {{}}, shell.bootstrap, {MODEL!r})
 
 
 def test_it_stops_within_seconds_during_a_run_and_repeats_it_later(shell: Shell) -> None:
-    shell.ask(first_and_second()[0], epochs=400)
+    shell.ask(first_and_second()[0], epochs=60)
     with shell.trainer():
         shell.until((shell.registry.root / MODEL / ".v0001.partial").exists)
         time.sleep(1.0)
