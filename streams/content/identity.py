@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 from schemas.events import Entity, Technique, Template
 from streams.content.current import public_id
+
+TECHNIQUE_ID = re.compile(r"(AML\.)?T\d{4}(\.\d{3})?")
 
 TEST_RULE_TYPES = ("atomic", "caldera", "nmap")
 """Rule types that run something, so they are tools; the others look for something."""
@@ -39,3 +44,12 @@ def hashed_content(event: Technique | Template | Entity) -> str:
 def context(event: Technique | Template | Entity) -> str:
     """Where an event is from: `feed@release`."""
     return f"{event.feed}@{event.release}"
+
+
+def technique_id_in(names: Iterable[str]) -> str:
+    """The first id of a technique of ATT&CK or ATLAS among some names; empty if there is none.
+
+    >>> technique_id_in(["PowerShell", "T1059.001"])
+    'T1059.001'
+    """
+    return next((name for name in names if TECHNIQUE_ID.fullmatch(name)), "")

@@ -17,6 +17,7 @@ from streams.content.current import Current
 from streams.content.dsl.entities import entity_type, level
 from streams.content.dsl.hd4 import PHASE_OF_TACTIC
 from streams.content.dsl.model import Fault
+from streams.content.identity import TECHNIQUE_ID
 
 STATUSES = ("experimental", "test", "stable", "deprecated")
 """Of a Sigma rule. `unsupported` rules are not active, and not converted."""
@@ -26,7 +27,6 @@ FEEDS_WITH_LEVELS = ("sigma", "nuclei-templates")
 """Feeds that give every rule a level; `unknown` is a word of Nuclei."""
 MAX_VALUE_CHARS = 200
 
-_TECHNIQUE_ID = re.compile(r"(AML\.)?T\d{4}(\.\d{3})?")
 _CVE_ID = re.compile(r"CVE-\d{4}-\d{4,}")
 _NOT_CONTENT = (
     "id",
@@ -74,7 +74,7 @@ def _schema(event: Source) -> Iterator[_Rule]:
     if not event.name.strip():
         yield "name", event.name, "required"
     if isinstance(event, Technique):
-        if not _TECHNIQUE_ID.fullmatch(event.id):
+        if not TECHNIQUE_ID.fullmatch(event.id):
             yield "id", event.id, "T and four digits, for a sub-technique a dot and three digits"
         return
     if isinstance(event, Template):

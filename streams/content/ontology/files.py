@@ -12,6 +12,7 @@ from schemas.events import Event
 from streams.content.current import current
 from streams.content.ontology import linkml
 from streams.content.ontology.cypher import cypher_of
+from streams.content.ontology.merging import merge, read_older
 from streams.content.ontology.model import Statistics, ThreatOntology
 from streams.content.ontology.surrealql import surrealql_of
 from streams.content.ontology.terms import build_terms
@@ -25,6 +26,7 @@ SURREALQL_FILE = "threat_ontology.surql"
 TURTLE_FILE = "threat_ontology.ttl"
 LINKML_FILE = "threat_ontology.linkml.yaml"
 TEMPLATES_FOLDER = "linkml_templates"
+OLDER_FILE = "ontology_raw.json"
 STATISTICS_FILE = "threat_ontology_stats.json"
 
 
@@ -47,16 +49,24 @@ class OntologySummary(msgspec.Struct, frozen=True, kw_only=True):
     left_out: int
 
 
-def write_ontology(events: Iterable[Event], folder: Path) -> OntologySummary:
+def write_ontology(events: Iterable[Event], folder: Path, older: Path | None = None) -> OntologySummary:
     """Write every file of the ontology. The same events give the same bytes.
 
     Args:
         events: In order; a later event with the same id replaces the earlier.
         folder: Created if missing; files in it are replaced as a whole.
+        older: An ontology whose terms and relations are merged in, by key; `ontology_raw.json` of the folder, if
+            there is one. The Cypher file has only what the events say.
+
+    Raises:
+        BadConfiguration: The older ontology can't be read.
     """
     read = list(events)
     content = current(read)
     ontology = build_terms(content)
+    older = older or folder / OLDER_FILE
+    if older.exists() or older.name != OLDER_FILE:
+        ontology = merge(ontology, read_older(older))
     graph = build_ontology(read)
     ontology = msgspec.structs.replace(ontology, nodes=graph.nodes, edges=graph.edges)
     definitions = {term.id: term.definition for term in ontology.terms}
