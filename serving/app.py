@@ -19,7 +19,7 @@ from schemas.errors import RetryLater, Sx9Error
 from serving.context import Serving
 from serving.errors import NotReady, Refused
 from serving.middleware import Guarded, Measured, error_body
-from serving.routes import classify, graph, health, infer, live
+from serving.routes import admin, classify, explain, feedback, graph, health, infer, live
 from transport.secrets import without_secrets
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def create_app(serving: Serving) -> FastAPI:
         redoc_url=None,
     )
     app.state.serving = serving
-    for module in (classify, health, graph, infer, live):
+    for module in (classify, explain, graph, infer, feedback, health, live, admin):
         app.include_router(module.router)
     _add_page(app)
     _add_errors(app)

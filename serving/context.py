@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from schemas.events import Report
 from schemas.models import MODELS
 from serving import telemetry
+from serving.answers.ask import Answer, Generator
 from serving.batching import Answered
 from serving.events import Hub
 from serving.follower import Follower
@@ -19,6 +20,38 @@ from serving.served import ServedModels
 from serving.settings import ServeSettings
 
 CLASSIFIER, EXPLAINER, GRAPH = MODELS
+Change = Literal["promoted", "rolled-back"]
+
+
+class ChangeChampion(Protocol):
+    """Makes another version serve; see `trainers.runs.champion.change_champion`."""
+
+    def __call__(self, model: str, version: str, action: Change, by: str, why: str) -> str:
+        """The version that served before."""
+
+
+class AnswerQuestion(Protocol):
+    """Answers a question from the threat graph; see `serving.answers.ask.ask`."""
+
+    def __call__(self, question: str, generator: Generator | None, name: str, reason_without: str) -> Answer:
+        """The answer."""
+
+
+@dataclass(frozen=True)
+class System:
+    """The system around a server: what it can do only where Kafka runs.
+
+    Attributes:
+        state: The state of the whole system, for the page.
+        send: Publishes an event, and returns when the broker has it.
+        change: Promotes a version, or rolls back to it.
+        answer: Answers a question from the threat graph.
+    """
+
+    state: Callable[[], Mapping[str, Any]]
+    send: Callable[[Report], None]
+    change: ChangeChampion
+    answer: AnswerQuestion
 
 
 @dataclass(frozen=True)
@@ -26,8 +59,7 @@ class Serving:
     """A server.
 
     Attributes:
-        state: The state of the whole system, for the page; None: there is no Kafka to read it from.
-        send: Publishes an event, and returns when the broker has it; None: there is no Kafka.
+        system: The system around it; None: there is no Kafka.
     """
 
     settings: ServeSettings
@@ -35,8 +67,7 @@ class Serving:
     follower: Follower
     keys: Keys
     hub: Hub = field(default_factory=Hub)
-    state: Callable[[], Mapping[str, Any]] | None = None
-    send: Callable[[Report], None] | None = None
+    system: System | None = None
 
     async def version(self, model: str, pinned: str | None = None) -> LoadedVersion:
         """See `ServedModels.get`."""

@@ -23,6 +23,12 @@ class TooLarge(Refused):
     status = 413
 
 
+class Invalid(Refused):
+    """The request has a form that is right and a value that is not."""
+
+    status = 422
+
+
 class NotFound(Refused):
     """The version or node that the request names is not there."""
 

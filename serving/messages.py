@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -107,6 +107,88 @@ class InferAnswer(BaseModel):
 
     response: str
     metadata: InferMetadata
+
+
+class ExplainRequest(_Request):
+    """A question about a technique, an actor, software or a CVE."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"question": "How do I detect PowerShell (T1059.001)?"}]}
+    )
+    question: Text = Field(min_length=1, max_length=2_000)
+    generate: bool = Field(False, description="whether phi3-mitre-lora writes the answer; else it is made of facts")
+    stream: bool = Field(False, description="whether the answer is a stream of server-sent events")
+    version: VersionName = None
+
+
+class AnswerSentence(BaseModel):
+    """A sentence, and the feeds with releases and ids that say so."""
+
+    text: str
+    sources: list[str]
+
+
+class LeftOut(BaseModel):
+    """A generated sentence that the evidence does not hold."""
+
+    sentence: str
+    reason: str
+
+
+class ExplainAnswer(BaseModel):
+    """An answer with its evidence; without sentences nothing is known."""
+
+    question: str
+    subject: str = Field(description="id of what the question is about; empty: that is not known")
+    intent: str
+    sentences: list[AnswerSentence]
+    by: str = Field(description="`facts`, or model and version that wrote the sentences")
+    left_out: list[LeftOut]
+    away: dict[str, str] = Field(description="layer -> why the answer comes without it")
+    evidence: dict[str, Any] | None = None
+
+
+class FeedbackRequest(_Request):
+    """What the labels of a text really are."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"text": "The macro started PowerShell.", "tactics": [], "by": "ada"}]},
+    )
+    text: Text = Field(min_length=1, max_length=20_000)
+    tactics: list[Annotated[Text, Field(max_length=60)]] = Field(
+        max_length=20, description="the right tactics; none, and no technique: what was said before is taken back"
+    )
+    techniques: list[Annotated[str, Field(pattern=r"^T\d{4}(\.\d{3})?$")]] = Field(
+        default_factory=list, max_length=20
+    )
+    by: Text = Field(
+        min_length=1, max_length=100, description="who says so; with a key, the name of the key counts"
+    )
+
+
+class FeedbackAnswer(BaseModel):
+    """The event that was written."""
+
+    id: str
+    feed: str
+    topic: str
+
+
+class ChangeRequest(_Request):
+    """A version that is to serve, and why; the reason is kept in the log."""
+
+    model: Text = Field(max_length=40)
+    version: Text = Field(max_length=20)
+    why: Text = Field(min_length=1, max_length=1_000)
+
+
+class ChangeAnswer(BaseModel):
+    """The change, and what served before."""
+
+    model: str
+    version: str
+    before: str
 
 
 class PredictRequest(_Request):

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
 
 import uvicorn
 
 from schemas.errors import BadConfiguration
-from schemas.events import Report
 from schemas.models import MODELS, model_spec
 from serving.app import create_app
 from serving.batching import Batcher
-from serving.context import Serving
+from serving.context import Serving, System
 from serving.follower import Follower, Wanted, champions
 from serving.keys import Keys
 from serving.served import ServedModels
@@ -27,16 +24,14 @@ log = logging.getLogger(__name__)
 def build(
     settings: ServeSettings,
     wanted: Wanted | None = None,
-    state: Callable[[], Mapping[str, Any]] | None = None,
-    send: Callable[[Report], None] | None = None,
+    system: System | None = None,
 ) -> Serving:
     """A server that does not listen yet.
 
     Args:
         settings: Its settings.
         wanted: Which versions should serve; None: the champions in the registry.
-        state: See `Serving`.
-        send: See `Serving`.
+        system: The system around it; None: there is no Kafka.
 
     Raises:
         BadConfiguration: It would listen to other machines without a key, or a model is not known.
@@ -55,7 +50,7 @@ def build(
     registry = Registry(settings.models_dir)
     served = ServedModels(registry, batcher, models, settings.pinned_versions)
     follower = Follower(served, wanted or (lambda: champions(registry, models)), settings.follow_s)
-    return Serving(settings, served, follower, keys, state=state, send=send)
+    return Serving(settings, served, follower, keys, system=system)
 
 
 def serve(serving: Serving) -> None:

@@ -22,8 +22,9 @@ from transport.topics import create_topics
 
 log = logging.getLogger(__name__)
 
-NAMES = ("journal", "graph", "fold", "train", "fetch")
-"""The processes that `run` knows: those of `streams.app.wiring.ROLES`, a trainer, the fetchers."""
+NAMES = ("journal", "graph", "fold", "train", "fetch", "classify")
+"""The processes that `run` knows: those of `streams.app.wiring.ROLES`, a trainer, the fetchers, the classifier
+of a topic."""
 
 
 def run(name: str, settings: Settings, model: str = MODELS[0]) -> None:
@@ -45,7 +46,12 @@ def run(name: str, settings: Settings, model: str = MODELS[0]) -> None:
         _train(settings, model)
         return
     endpoints = _endpoints(settings, neo4j=name == "graph")
-    if name == "fetch":
+    if name == "classify":
+        from serving.settings import load_serve_settings
+        from sx9_ml_models import classify_topic
+
+        classify_topic.run(endpoints.kafka_bootstrap, load_serve_settings(), settings.metrics_port)
+    elif name == "fetch":
         _fetch_repeatedly(settings, endpoints)
     else:
         from streams.app.wiring import ROLES, run_role

@@ -16,14 +16,16 @@ from typing import Any
 
 from schemas.errors import Sx9Error
 from schemas.events import Report
-from schemas.models import MODELS
+from schemas.models import MODELS, model_spec
 from schemas.topics import REPORTS
-from serving.context import Serving
+from serving.answers.ask import Answer, Generator, ask
+from serving.context import Change, Serving, System
 from serving.follower import LogOfPromotions, champions
 from serving.server import build, serve
 from serving.settings import ServeSettings
 from streams.local.services import running
 from streams.settings import Settings
+from sx9_ml_models.asking import graph
 from trainers.store.registry import Registry
 from transport.kafka import RecordProducer, consumer, producer
 
@@ -59,7 +61,13 @@ def server(settings: Settings, serve_settings: ServeSettings) -> Iterator[Servin
     registry = Registry(serve_settings.models_dir)
     wanted = LogOfPromotions(found.kafka_bootstrap, lambda: champions(registry, MODELS))
     with _Feedback(found.kafka_bootstrap) as feedback:
-        serving = build(serve_settings, wanted, SystemState(settings).read, feedback.send)
+        system = System(
+            state=SystemState(settings).read,
+            send=feedback.send,
+            change=_Changes(settings, found.kafka_bootstrap),
+            answer=_Answers(settings),
+        )
+        serving = build(serve_settings, wanted, system)
         stop = threading.Event()
         thread = threading.Thread(
             target=_follow, args=(found.kafka_bootstrap, serving, stop), name="decisions", daemon=True
@@ -140,6 +148,32 @@ class _Feedback:
             except Sx9Error:
                 self._producer = None  # it may be in a state that it does not leave
                 raise
+
+
+class _Changes:
+    """Promotes and rolls back, as `sx9 models` does."""
+
+    def __init__(self, settings: Settings, bootstrap: str) -> None:
+        self._settings, self._bootstrap = settings, bootstrap
+
+    def __call__(self, model: str, version: str, action: Change, by: str, why: str) -> str:
+        from trainers.runs.champion import change_champion
+        from trainers.settings import load_trainer_settings
+
+        folders = {"output_dir": self._settings.output_dir, "state_dir": self._settings.state_dir}
+        settings = load_trainer_settings(**folders)
+        return change_champion(settings, self._bootstrap, model_spec(model).name, version, action, by=by, why=why)
+
+
+class _Answers:
+    """Answers questions from the Neo4j that runs now."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def __call__(self, question: str, generator: Generator | None, name: str, reason_without: str) -> Answer:
+        with graph(self._settings) as driver:
+            return ask(question, driver, generator, generator_name=name, reason_without=reason_without)
 
 
 def _follow(bootstrap: str, serving: Serving, stop: threading.Event) -> None:

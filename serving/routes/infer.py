@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
 from fastapi import APIRouter
 
 from serving import inference, threat_graph
-from serving.context import CLASSIFIER, GRAPH, Serving
+from serving.answers.ask import MAX_QUESTION_CHARS, Answer
+from serving.context import CLASSIFIER, EXPLAINER, GRAPH, Serving
 from serving.errors import NotReady
 from serving.messages import InferAnswer, InferMetadata, InferRequest
 from serving.routes.classify import classified
@@ -34,6 +36,11 @@ async def infer(request: InferRequest, serving: Context) -> InferAnswer:
     facts = [_labels(labels)]
     if gate == "full_processing":
         graph_s = time.perf_counter()
+        if serving.system is not None:
+            answer = await _facts(serving, request.query)
+            facts += [sentence.text for sentence in answer.sentences]
+            sources += dict.fromkeys(source for sentence in answer.sentences for source in sentence.sources)
+            missing += [layer for layer in answer.away if layer != "generator"]
         try:
             found, graph_version = await _graph(serving, request.query)
             versions[GRAPH] = graph_version
@@ -63,6 +70,12 @@ def _labels(labels: dict[str, Any]) -> str:
     if labels["severity"]:
         said += f" Predicted severity: {labels['severity']} ({labels['severity_probability']:.2f})."
     return said
+
+
+async def _facts(serving: Serving, query: str) -> Answer:
+    assert serving.system is not None
+    question = query.strip()[:MAX_QUESTION_CHARS] or "?"
+    return await asyncio.to_thread(serving.system.answer, question, None, EXPLAINER, "`/v1/explain` has it")
 
 
 async def _graph(serving: Serving, query: str) -> tuple[list[str], str]:

@@ -24,6 +24,6 @@ async def events(serving: Context, last_event_id: str = Header("")) -> Streaming
 @router.get("/v1/state")
 async def state(serving: Context) -> Response:
     """The state of the system: feeds, windows, drift, triggers, runs and versions; and what this server serves."""
-    system = dict(await asyncio.to_thread(serving.state)) if serving.state else {"running": False}
+    system = dict(await asyncio.to_thread(serving.system.state)) if serving.system else {"running": False}
     serves = await asyncio.to_thread(lambda: [_model(serving, model) for model in serving.served.models])
     return as_json({**system, "serving": serves})

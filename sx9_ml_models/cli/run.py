@@ -20,6 +20,7 @@ class RoleName(enum.StrEnum):
     FOLD = "fold"
     TRAIN = "train"
     FETCH = "fetch"
+    CLASSIFY = "classify"
 
 
 @app.command(epilog=example("SX9_KAFKA_BOOTSTRAP=broker:9092 sx9 run train --model gnn-threat"))

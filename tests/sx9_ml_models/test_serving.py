@@ -1,0 +1,200 @@
+"""`sx9 serve` beside a real Kafka: every example of its routes, promotions from the log, feedback, events."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from kafka.admin import NewTopic
+
+from schemas.codec import decode
+from schemas.events import Report
+from schemas.models import MODELS
+from schemas.topics import REPORTS
+from serving.context import Serving
+from serving.keys import Keys
+from serving.settings import ServeSettings
+from streams.local.services import running, services
+from streams.settings import Settings, load_settings
+from sx9_ml_models.classify_topic import Output, TopicClassifier
+from sx9_ml_models.serving import server
+from tests.serving.http import WAIT_S, listening
+from tests.serving.versions import DISTILBERT, make, train
+from trainers.store.registry import Registry
+from transport.admin import admin_client
+from transport.kafka import consumer, producer, read_range
+from transport.topics import create_topics, partitions_of
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A Kafka of these tests' own, since they promote versions; and a trained version of every model."""
+    root = tmp_path_factory.mktemp("serve")
+    chosen = load_settings(state_dir=root / "state", output_dir=root / "output", kafka_bootstrap=None)
+    registry = Registry(chosen.output_dir / "models")
+    for model in MODELS:
+        train(registry, model, root / "cache")
+    make(registry, root / "cache", "v0002", {"impact": 0.9})
+    with services(chosen, neo4j=False) as endpoints:
+        create_topics(endpoints.kafka_bootstrap)
+        yield chosen
+
+
+@pytest.fixture(scope="module")
+def served(settings: Settings) -> Iterator[tuple[httpx.Client, Serving]]:
+    serve_settings = ServeSettings(output_dir=settings.output_dir, state_dir=settings.state_dir, follow_s=0.05)
+    with server(settings, serve_settings) as serving, listening(serving) as client:
+        yield client, serving
+
+
+def examples(client: httpx.Client) -> dict[str, Any]:
+    """Path -> the example of its request, of all routes that take one."""
+    api = client.get("/openapi.json").json()
+    schemas = api["components"]["schemas"]
+    found = {}
+    for path, methods in api["paths"].items():
+        content = methods.get("post", {}).get("requestBody", {}).get("content", {}).get("application/json")
+        if content:
+            found[path] = schemas[content["schema"]["$ref"].rpartition("/")[2]].get("examples")
+    return found
+
+
+def test_every_route_answers_its_example_and_every_state_is_shown(served: tuple[httpx.Client, Serving]) -> None:
+    client, _ = served
+    found = examples(client)
+    asked = {path: given[0] for path, given in found.items() if not path.startswith("/v1/admin/")}
+    asked["/v1/similar"] = {"id": "T1000"}  # the graph of this test lacks that of the example
+    assert all(found[path] for path in asked)
+    for path, body in asked.items():
+        answered = client.post(path, json=body)
+        assert answered.status_code in (200, 202), (path, answered.text)
+    for path in ("/v1/models", "/v1/health", "/v1/state", "/readyz", "/docs"):
+        assert client.get(path).status_code == 200, path
+    assert client.get("/v1/health").json()["status"] == "healthy"
+    assert [one["model"] for one in client.get("/v1/state").json()["models"]] == [*MODELS]
+
+
+def test_what_probably_comes_next_has_evidence_and_names_what_is_unknown(
+    served: tuple[httpx.Client, Serving],
+) -> None:
+    client, _ = served
+    answer = client.post("/v1/techniques/predict", json={"seen": ["T1000", "T1001", "T9999"], "k": 3}).json()
+    assert (answer["model"], answer["version"]) == ("gnn-threat", "v0001")
+    assert (answer["seen"], answer["unknown"]) == (["T1000", "T1001"], ["T9999"])
+    assert len(answer["techniques"]) == 3
+    assert not {"T1000", "T1001"} & {one["id"] for one in answer["techniques"]}
+    actor = client.post("/v1/techniques/predict", json={"actor": "group 3"}).json()
+    assert actor["seen"]
+    assert client.post("/v1/techniques/predict", json={"actor": "nobody"}).status_code == 404
+    nodes = client.post("/v1/similar", json={"id": "T1000", "k": 5}).json()["nodes"]
+    assert [one["score"] for one in nodes] == sorted((one["score"] for one in nodes), reverse=True)
+    assert len(nodes) == 5
+
+
+def test_an_answer_comes_from_what_is_left_and_says_so(served: tuple[httpx.Client, Serving]) -> None:
+    client, _ = served
+    question = {"question": "How do I detect T1000?", "generate": True}
+    answer = client.post("/v1/explain", json=question).json()
+    assert "graph" in answer["away"], "no Neo4j runs"
+    with client.stream("POST", "/v1/explain", json={**question, "stream": True}) as stream:
+        assert "event: end" in "".join(stream.iter_text())
+    inferred = client.post("/v1/infer", json={"query": "How do I detect T1000?"}).json()
+    assert inferred["metadata"]["thalamic_gate"] == "full_processing"
+    assert inferred["metadata"]["pathway"] == "operational"
+    assert inferred["metadata"]["missing"] == ["graph"]
+    assert "T1000" in inferred["response"]
+
+
+def test_a_promotion_by_an_admin_goes_through_the_log_swaps_and_is_an_event_and_a_rollback_the_same(
+    served: tuple[httpx.Client, Serving],
+) -> None:
+    client, serving = served
+    keys = Keys(serving.settings.keys_file)
+    key = keys.add("boss", "admin", 1)
+    client.headers["Authorization"] = f"Bearer {key}"
+    try:
+        with client.stream("GET", "/v1/events") as stream:
+            lines = stream.iter_lines()
+            assert next(lines) == "retry: 2000"
+            for action, version, before in (("promote", "v0002", ""), ("rollback", "v0001", "v0002")):
+                change = {"model": DISTILBERT, "version": version, "why": "checked"}
+                changed = client.post(f"/v1/admin/{action}", json=change)
+                assert (changed.status_code, changed.json().get("before")) == (200, before), changed.text
+                assert next(line for line in lines if line.startswith("event: ")) == "event: version"
+                assert version in next(line for line in lines if line.startswith("data: "))
+                deadline_s = time.monotonic() + WAIT_S
+                body = {"texts": ["x"]}
+                while client.post("/v1/classify", json=body).json()["version"] != version:
+                    assert time.monotonic() < deadline_s
+        refused = client.post("/v1/admin/promote", json={**change, "version": "v0009"})
+        assert refused.status_code == 400
+    finally:
+        del client.headers["Authorization"]
+        keys.revoke("boss")
+
+
+def test_feedback_is_an_event_of_its_own_feed(served: tuple[httpx.Client, Serving], settings: Settings) -> None:
+    client, serving = served
+    current = serving.served.current(DISTILBERT)
+    assert current is not None
+    tactic = current.manifest.labels[0]
+    body = {"text": "The macro ran.", "tactics": [tactic], "techniques": ["T1059.001"], "by": "ada"}
+    said = client.post("/v1/feedback", json=body)
+    assert said.status_code == 202, said.text
+    wrong = client.post("/v1/feedback", json=body | {"tactics": ["no-such"]})
+    assert wrong.status_code == 422
+    assert "no-such" in wrong.json()["detail"]
+    found = running(settings, neo4j=False)
+    assert found is not None
+    with contextlib.closing(consumer(found.kafka_bootstrap)) as reader:
+        events = [
+            decode(message.value, Report)
+            for partition in partitions_of(reader, [REPORTS])
+            for messages in read_range(reader, REPORTS.name, partition.partition, 0)
+            for message in messages
+        ]
+    event = next(event for event in events if event.id == said.json()["id"])
+    assert (event.feed, event.name, event.text) == ("feedback", "Feedback of ada", "The macro ran.")
+    assert [(span.kind, span.id, span.tactics) for span in event.spans] == [
+        ("tactic", "", (tactic,)), ("technique", "T1059.001", ()),
+    ]  # fmt: skip
+
+
+def test_the_texts_of_a_topic_are_answered_on_another_once_each(settings: Settings) -> None:
+    found = running(settings, neo4j=False)
+    assert found is not None
+    names = {"classify_from": "my.texts", "classify_to": "my.answers"}
+    chosen = ServeSettings(
+        output_dir=settings.output_dir, state_dir=settings.state_dir, max_text_chars=100, **names
+    )
+    with contextlib.closing(admin_client(found.kafka_bootstrap)) as admin:
+        admin.create_topics([NewTopic(name, 1, 1) for name in names.values()])
+    values = [b'{"id": "a", "text": "Files were encrypted. A note came."}', b"plain text", b"\xff", b"x" * 101]
+    with contextlib.closing(producer(found.kafka_bootstrap)) as writer:
+        for value in values:
+            writer.send("my.texts", value=value, key=b"k")
+    for expected in (len(values), 0):  # the second one starts where the first one has committed
+        with contextlib.closing(TopicClassifier(found.kafka_bootstrap, chosen)) as classifier:
+            seen = 0
+            for _ in range(20):
+                seen += classifier.step()
+                if seen >= len(values):
+                    break
+            assert seen == expected
+    with contextlib.closing(consumer(found.kafka_bootstrap)) as reader:
+        answers = [
+            decode(message.value, Output)
+            for messages in read_range(reader, "my.answers", 0, 0)
+            for message in messages
+        ]
+    assert [(one.origin, one.id, one.version != "") for one in answers] == [
+        ("my.texts/0/0", "a", True), ("my.texts/0/1", "", True), ("my.texts/0/2", "", False),
+        ("my.texts/0/3", "", False),
+    ]  # fmt: skip
+    assert len(answers[0].sentences) == 2
+    assert "not UTF-8" in answers[2].error
+    assert "101 characters; the limit is 100" in answers[3].error
