@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from schemas.errors import RetryLater, Sx9Error
+from schemas.errors import BadConfiguration, RetryLater, Sx9Error
 from serving.context import Serving
 from serving.errors import NotReady, Refused
 from serving.middleware import Guarded, Measured, error_body
@@ -91,6 +91,8 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Sx9Error)
     async def failed(_: Request, error: Sx9Error) -> Response:
+        if isinstance(error, BadConfiguration):
+            return _error(400, str(error))
         log.warning("a request failed: %s", error)
         return _error(503, str(error), NotReady.retry_after_s if isinstance(error, RetryLater) else 0)
 
