@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 from schemas.errors import Sx9Error
 from serving.answers.ask import Answer, Generator, ask
+from serving.answers.evidence import Evidence
+from serving.answers.local import evidence_from_examples
+from serving.techniques.store import EXAMPLES_FILE, ExampleStore
 from streams.local.services import running
 from streams.settings import Settings
 from transport.neo4j import neo4j_driver
@@ -20,7 +23,7 @@ RETRY_S = 5
 
 
 def answer(settings: Settings, question: str, *, generate: bool) -> Answer:
-    """Answer a question from the running Neo4j; see `serving.answers.ask.ask`.
+    """Answer a question from the running Neo4j, else from the examples that were read; see `ask`.
 
     Args:
         settings: Name Neo4j, or the state folder in which one runs, and the folder of the models.
@@ -35,7 +38,14 @@ def answer(settings: Settings, question: str, *, generate: bool) -> Answer:
         except Sx9Error as error:
             reason = str(error)
     with graph(settings) as driver:
-        return ask(question, driver, generator, generator_name=name, reason_without=reason)
+        return ask(
+            question,
+            driver,
+            generator,
+            generator_name=name,
+            reason_without=reason,
+            fallback=lambda asked: _from_examples(settings, asked),
+        )
 
 
 @contextlib.contextmanager
@@ -71,6 +81,18 @@ def as_lines(found: Answer) -> list[str]:
         lines.append(f"left out, because the graph does not say so: {len(found.left_out)} sentences")
     lines += [f"without the {layer}: {why}" for layer, why in found.away.items()]
     return lines
+
+
+def _from_examples(settings: Settings, question: str) -> Evidence | None:
+    """What the examples say that `sx9 classify` has read; None if it has read none."""
+    path = settings.state_dir / EXAMPLES_FILE
+    if not path.is_file():
+        return None
+    store = ExampleStore(path)
+    try:
+        return evidence_from_examples(question, store.examples())
+    finally:
+        store.close()
 
 
 def _generator(settings: Settings) -> tuple[Generator, str]:

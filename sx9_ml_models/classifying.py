@@ -14,7 +14,7 @@ from rich.text import Text
 from schemas.errors import BadConfiguration, Sx9Error
 from serving.classify import ClassifiedReport, ReportClassifier, TextModel
 from serving.techniques.index import TechniqueIndex, calibrate
-from serving.techniques.store import TOPICS, ExampleStore
+from serving.techniques.store import EXAMPLES_FILE, TOPICS, ExampleStore
 from streams.local.services import running
 from streams.settings import Settings
 from sx9_ml_models import render
@@ -25,8 +25,6 @@ from transport.topics import partitions_of
 log = logging.getLogger(__name__)
 
 MODEL = "distilbert-mitre"
-EXAMPLES_FILE = "techniques.sqlite"
-"""In the state folder: a cache of what the topics say about techniques."""
 SHOWN_CHARS = 90
 
 

@@ -24,6 +24,8 @@ from transport.records import decoded
 
 log = logging.getLogger(__name__)
 
+EXAMPLES_FILE = "techniques.sqlite"
+"""Its usual name in the state folder."""
 TOPICS = (TECHNIQUES, RELATIONSHIPS, TEMPLATES, REPORTS, ENTITIES)
 """Topics whose events name techniques, or severities."""
 

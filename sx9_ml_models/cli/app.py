@@ -38,6 +38,7 @@ COMMANDS = {
     "lookup": "Say what covers a technique, an actor or a CVE, and from which feed.",
     "similar": "List the graph nodes that are most similar to a node.",
     "classify": "Say which techniques, tactics and severity a report is about.",
+    "predict": "Say which techniques probably come next, with evidence.",
     "ask": "Answer a question about a technique, actor, software or CVE, with sources.",
     "export": "Write the events, the threat graph, or a journal, to files.",
     "serve": "Answer over HTTP: classify texts, predict techniques.",
