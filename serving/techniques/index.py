@@ -1,4 +1,4 @@
-"""The nearest examples that name techniques, by the words of a text. Nothing is trained: an index is its examples.
+"""The nearest examples that name techniques, by the stems of words. Nothing is trained: an index is its examples.
 
     text ──TF-IDF──> similarity to each example    ──best three of a technique──┐
                 └──> similarity to each technique: the mean of its examples  ───┴──> score ──threshold──> techniques
@@ -22,6 +22,7 @@ from sklearn.preprocessing import normalize
 from schemas.errors import BadData
 from schemas.journal import in_holdout, key_hash
 from serving.techniques.examples import TechniqueExample
+from serving.techniques.words import stems
 
 NEAREST = (1.0, 0.3, 0.2)
 """Weights of the nearest examples of a technique."""
@@ -95,7 +96,7 @@ class TechniqueIndex:
         if not examples:
             raise BadData("no example names a technique: fetch ATT&CK first (`sx9 fetch --feed attack-enterprise`)")
         self._examples = list(examples)
-        self._vectorizer = TfidfVectorizer(sublinear_tf=True, dtype=np.float32)
+        self._vectorizer = TfidfVectorizer(analyzer=stems, sublinear_tf=True, dtype=np.float32)
         try:
             self._features = self._vectorizer.fit_transform([example.text for example in examples])
         except ValueError as error:
