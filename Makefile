@@ -14,8 +14,10 @@ LOCKS := requirements/dev.txt requirements/base-models.txt
 QUIX := .tools/quix
 # LinkML and SurrealDB, which check the files of the ontology, are heavy too: they have another.
 FORMATS := .tools/formats
+# So have pySigma and stix2, which `make bench-feeds` compares with.
+FEED_PEERS := .tools/feeds
 
-.PHONY: help install demo up test check secrets bench formats lock clean
+.PHONY: help install demo up test check secrets bench bench-feeds formats lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,11 +59,15 @@ bench: $(VENV)/.bench ## compare the rates of the ingest path with those of othe
 formats: $(VENV)/.formats ## check the files of the ontology with LinkML and SurrealDB
 	$(BIN)/python -m pytest -q tests/streams/content/ontology/test_formats.py
 
+bench-feeds: $(VENV)/.bench-feeds ## parse and publish all feeds of ../shared/feeds, beside pySigma and stix2; writes output/benchmarks/feeds.json
+	$(BIN)/python -m benchmarks.feeds $(ARGS)
+
 lock: install ## write the lock files again: requirements/*.txt with uv, deploy/local/*.lock with Maven
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements/dev.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra full --constraints requirements/dev.txt pyproject.toml -o requirements/run.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/bench-quix.in -o requirements/bench-quix.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/formats.in -o requirements/formats.txt
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/bench-feeds.in -o requirements/bench-feeds.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-deps requirements/base-models.in -o requirements/base-models.txt
 	$(BIN)/python -m tools.jar_locks
 
@@ -90,4 +96,9 @@ $(VENV)/.bench: requirements/bench-quix.txt $(VENV)/.installed
 $(VENV)/.formats: requirements/formats.txt $(VENV)/.installed
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(FORMATS)
 	VIRTUAL_ENV=$(FORMATS) $(UV) pip install --quiet --require-hashes -r requirements/formats.txt
+	@touch $@
+
+$(VENV)/.bench-feeds: requirements/bench-feeds.txt $(VENV)/.installed
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(FEED_PEERS)
+	VIRTUAL_ENV=$(FEED_PEERS) $(UV) pip install --quiet --require-hashes -r requirements/bench-feeds.txt
 	@touch $@
