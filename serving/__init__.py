@@ -12,7 +12,7 @@ batching.py     the queries of many requests in one batch
 passages.py     sentences joined to passages that a model reads whole
 classification.py, threat_graph.py, inference.py   what the routes answer
 app.py, routes/ the HTTP interface; middleware.py: limits, keys, times
-keys.py         API keys
+keys.py         API keys; shadow.py: a candidate that answers unseen
 settings.py     settings; telemetry.py: metrics
 answers/        answers with evidence; reports/: texts of files; techniques/: techniques of a text
 """

@@ -18,6 +18,7 @@ from serving.keys import Keys
 from serving.predictors import LoadedVersion
 from serving.served import ServedModels
 from serving.settings import ServeSettings
+from serving.shadow import Shadow
 
 CLASSIFIER, EXPLAINER, GRAPH = MODELS
 Change = Literal["promoted", "rolled-back"]
@@ -60,6 +61,7 @@ class Serving:
 
     Attributes:
         system: The system around it; None: there is no Kafka.
+        shadow: Compares with a candidate; None: that is turned off.
     """
 
     settings: ServeSettings
@@ -68,6 +70,7 @@ class Serving:
     keys: Keys
     hub: Hub = field(default_factory=Hub)
     system: System | None = None
+    shadow: Shadow | None = None
 
     async def version(self, model: str, pinned: str | None = None) -> LoadedVersion:
         """See `ServedModels.get`."""

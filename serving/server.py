@@ -11,11 +11,12 @@ from schemas.errors import BadConfiguration
 from schemas.models import MODELS, model_spec
 from serving.app import create_app
 from serving.batching import Batcher
-from serving.context import Serving, System
+from serving.context import CLASSIFIER, Serving, System
 from serving.follower import Follower, Wanted, champions
 from serving.keys import Keys
 from serving.served import ServedModels
 from serving.settings import ServeSettings
+from serving.shadow import Shadow
 from trainers.store.registry import Registry
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,8 @@ def build(
     registry = Registry(settings.models_dir)
     served = ServedModels(registry, batcher, models, settings.pinned_versions)
     follower = Follower(served, wanted or (lambda: champions(registry, models)), settings.follow_s)
-    return Serving(settings, served, follower, keys, system=system)
+    shadow = Shadow(served, CLASSIFIER) if settings.shadow and CLASSIFIER in models else None
+    return Serving(settings, served, follower, keys, system=system, shadow=shadow)
 
 
 def serve(serving: Serving) -> None:

@@ -54,6 +54,9 @@ class ServeSettings(BaseSettings):
     threads: int = Field(0, ge=0, description="threads that compute; 0: one for each processor")
     models: str = Field("", description="models that are served, with a space between; empty: all")
 
+    shadow: bool = Field(
+        False, description="whether the newest version after the one that serves answers too, unseen"
+    )
     classify_from: str = Field("", description="topic whose texts `sx9 run classify` answers")
     classify_to: str = Field("", description="topic of its answers")
 

@@ -53,6 +53,8 @@ async def classified(
         )
     prepared_s = time.perf_counter() - started_s
     answered = await serving.ask(version, asked)
+    if serving.shadow is not None:
+        serving.shadow.look_at(version, asked, answered.predictions)
     layers_s = {"prepare": prepared_s, "queue": answered.waited_s, "model": answered.computed_s}
     predictions, answers = iter(answered.predictions), []
     for planned, size in plans:

@@ -223,3 +223,18 @@ def test_a_version_that_does_not_load_or_fails_its_self_test_leaves_the_old_one_
             assert client.post("/v1/classify", json={"texts": ["x"]}).json()["version"] == "v0001"
         registry.promote(DISTILBERT, "v0001")
         wait_for(lambda: described(client)["failed"] is None)
+
+
+def test_in_shadow_mode_the_candidate_answers_unseen_and_its_agreement_is_counted(output_dir: Path) -> None:
+    Registry(output_dir / "models").promote(DISTILBERT, "v0001")
+
+    def counted(client: httpx.Client, agreed: str) -> float:
+        name = f'sx9_serving_shadow_answers_total{{agreed="{agreed}",model="{DISTILBERT}"}}'
+        lines = (line for line in client.get("/metrics").text.splitlines() if line.startswith(name))
+        return float(next(lines, "x 0").rpartition(" ")[2])
+
+    with running(settings(output_dir, shadow=True)) as (client, _):
+        answer = client.post("/v1/classify", json={"texts": ["one", "two"], "sentences": False}).json()
+        assert answer["version"] == "v0001"
+        wait_for(lambda: counted(client, "no") == 2)
+        assert counted(client, "yes") == 0
