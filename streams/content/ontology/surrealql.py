@@ -41,5 +41,13 @@ def surrealql_of(ontology: ThreatOntology) -> Iterator[str]:
 
 def _upsert(table: str, key: str, record: dict[str, Any]) -> str:
     """The statement of a record; a field `id` becomes the id of the record of SurrealDB."""
-    properties = json.dumps({name: value for name, value in record.items() if name != "id"}, ensure_ascii=False)
-    return f"UPSERT {table}:`{key.translate(_ESCAPES)}` CONTENT {properties};\n"
+    properties = {name: _storable(value) for name, value in record.items() if name != "id"}
+    content = json.dumps(properties, ensure_ascii=False)
+    return f"UPSERT {table}:`{key.translate(_ESCAPES)}` CONTENT {content};\n"
+
+
+def _storable(value: Any) -> Any:
+    """A value with U+FFFD in place of each NUL, which SurrealDB refuses in a string."""
+    if isinstance(value, list | tuple):
+        return [_storable(each) for each in value]
+    return value.replace("\0", "\ufffd") if isinstance(value, str) else value

@@ -36,6 +36,8 @@ def test_sources_are_exported_without_kafka(tmp_path: Path) -> None:
     assert kinds == {"technique": 3, "group": 1}
     dsl = sx9(tmp_path, "export", "dsl", "--source", source)
     assert (dsl["output"], dsl["converted"]) == (str(tmp_path / "output/sx9_dsl"), {"Technique": 3})
+    (broken,) = json.loads((tmp_path / "output/sx9_dsl/validation_errors.json").read_bytes())
+    assert (broken["errors"][0]["rule"], broken["errors"][0]["kind"]) == ("missing-end", "syntax")
     content = sx9(tmp_path, "export", "content", "--source", source, "--output", str(tmp_path / "mine"))
     assert (content["output"], content[TECHNIQUES.name]) == (str(tmp_path / "mine"), 3)
     assert len(list(read_events(tmp_path / "mine"))) == 7

@@ -38,6 +38,9 @@ def test_the_three_formats_have_the_same_entities_and_two_runs_the_same_bytes(tm
     first, second = (write_dsl(world(), tmp_path / run / "sx9_dsl") for run in ("a", "b"))
     for name in first.files:
         assert (tmp_path / "a/sx9_dsl" / name).read_bytes() == (tmp_path / "b/sx9_dsl" / name).read_bytes()
+    write_dsl(reversed(world()), tmp_path / "c" / "sx9_dsl")
+    for name in first.files:  # in whatever order the feeds are read
+        assert (tmp_path / "a/sx9_dsl" / name).read_bytes() == (tmp_path / "c/sx9_dsl" / name).read_bytes()
     from_json, from_yaml, from_toml = the_three_files(tmp_path / "a/sx9_dsl")
     assert from_json == from_yaml == from_toml
     assert list(from_json) == ["entities"]

@@ -83,6 +83,13 @@ def test_the_same_events_give_the_same_bytes_and_the_graph_of_the_journal_is_in_
     assert first.terms == len(found.terms) > 5
 
 
+def test_the_order_of_the_feeds_changes_no_byte(tmp_path: Path) -> None:
+    first = write_ontology(world(), tmp_path / "a")
+    write_ontology(reversed(world()), tmp_path / "b")
+    for name in first.files:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
 def test_a_later_event_replaces_an_earlier_and_what_is_withdrawn_is_gone() -> None:
     events = world()
     gone = msgspec.structs.replace(events[2], status="withdrawn")
