@@ -17,7 +17,7 @@ FORMATS := .tools/formats
 # So have pySigma and stix2, which `make bench-feeds` compares with.
 FEED_PEERS := .tools/feeds
 
-.PHONY: help install demo up test check secrets bench bench-feeds formats lock clean
+.PHONY: help install demo up test fuzz check secrets bench bench-feeds formats lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ up: install ## start Kafka, Neo4j, the app, the trainer and the fetchers on this
 
 test: install ## run all tests, on a real Kafka and a real Neo4j
 	$(BIN)/python -m pytest $(ARGS)
+
+fuzz: install ## 10,000 mutated files of every feed: each must be an event, a dead letter or left out; takes an hour
+	FUZZ_COUNT=10000 nice -n 10 $(BIN)/python -m pytest -q tests/streams/fetchers/feeds/test_fuzz.py $(ARGS)
 
 check: install ## the checks of CI in addition to the tests: linter, format, types, generated files
 	$(BIN)/ruff check .

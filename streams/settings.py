@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import BadConfiguration
+from transport.logins import KafkaLogin, Mechanism, Protocol
 from transport.secrets import keep_secret
 
 PREFIX = "SX9_"
@@ -33,12 +34,29 @@ class Settings(BaseSettings):
     kafka_bootstrap: str | None = Field(
         None, description="host:port of your own Kafka; empty: `sx9 up` starts one on this machine"
     )
+    kafka_security_protocol: Protocol = Field(
+        "PLAINTEXT", description="of your own Kafka: with SSL there is TLS, with SASL a user and password"
+    )
+    kafka_sasl_mechanism: Mechanism = Field("SCRAM-SHA-512", description="how to log in to your own Kafka")
+    kafka_user: str = Field("", description="user of your own Kafka; with OAUTHBEARER the id of the client")
+    kafka_password: SecretStr = Field(
+        SecretStr(""), description="password of your own Kafka; with OAUTHBEARER the secret of the client"
+    )
+    kafka_token_url: str = Field("", description="token endpoint of OAUTHBEARER, `client_credentials`")
+    kafka_ca_file: Path | None = Field(
+        None, description="PEM file of the certificates to trust for Kafka; empty: those of the system"
+    )
+    kafka_cert_file: Path | None = Field(None, description="PEM file of our certificate, if Kafka asks for one")
+    kafka_key_file: Path | None = Field(None, description="PEM file of its key")
     neo4j_uri: str | None = Field(
         None, description="bolt://host:port of your own Neo4j; empty: `sx9 up` starts one on this machine"
     )
     neo4j_user: str = Field("neo4j", description="user of your own Neo4j")
     neo4j_password: SecretStr = Field(
         SecretStr(""), description="password of your own Neo4j; empty: no authentication"
+    )
+    neo4j_ca_file: Path | None = Field(
+        None, description="PEM file of the certificates to trust for Neo4j; empty: those of the system"
     )
     replication_factor: int = Field(1, ge=1, le=9, description="replicas of each topic, on your own Kafka")
     state_dir: Path = Field(Path(".sx9"), description="data of the local services, cursors, snapshots, logs")
@@ -103,6 +121,20 @@ class Settings(BaseSettings):
         pairs = (word.partition("=") for word in self.feeds.split())
         return {name: source or None for name, _, source in pairs}
 
+    @property
+    def kafka_login(self) -> KafkaLogin:
+        """How to log in to the configured Kafka."""
+        return KafkaLogin(
+            protocol=self.kafka_security_protocol,
+            mechanism=self.kafka_sasl_mechanism,
+            user=self.kafka_user,
+            password=self.kafka_password.get_secret_value(),
+            ca_file=self.kafka_ca_file,
+            cert_file=self.kafka_cert_file,
+            key_file=self.kafka_key_file,
+            token_url=self.kafka_token_url,
+        )
+
     def feed_key(self, feed: str) -> str:
         """The key of a feed; empty: it has none."""
         pairs = (word.partition("=") for word in self.feed_keys.get_secret_value().split())
@@ -161,6 +193,7 @@ def load_settings(**overrides: object) -> Settings:
 def _keep_secrets(settings: Settings) -> None:
     """Have the secrets masked in every log and message, wherever they come from."""
     keep_secret(settings.neo4j_password.get_secret_value())
+    keep_secret(settings.kafka_password.get_secret_value())
     for number, word in enumerate(settings.feed_keys.get_secret_value().split(), 1):
         name, is_pair, key = word.partition("=")
         if not (name and is_pair and key):

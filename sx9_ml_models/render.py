@@ -77,6 +77,14 @@ def triggers(rows: Sequence[Row]) -> None:
     _show(table, rows, "no trigger yet: see `sx9 triggers --declined` for the reasons")
 
 
+def acls(rows: Sequence[Row]) -> None:
+    """The access control lists of the roles."""
+    table = _table("principal", "operation", "resource", "pattern", "name")
+    for row in rows:
+        _add(table, *row.values())
+    _show(table, rows, "none")
+
+
 def declined(rows: Sequence[Row]) -> None:
     """The decisions not to retrain."""
     table = _table("journal offset", "at", "reason", "measured")

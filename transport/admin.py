@@ -11,6 +11,7 @@ from kafka.errors import ClusterAuthorizationFailedError, TopicAuthorizationFail
 from kafka.structs import OffsetAndMetadata
 
 from transport.kafka import MESSAGE_BYTES, kafka_errors
+from transport.kafka_login import client_settings
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ def admin_client(bootstrap: str) -> KafkaAdminClient:
         RetryLater: No broker answers at `bootstrap` (host:port).
     """
     with kafka_errors(f"connecting to {bootstrap}"):
-        return KafkaAdminClient(bootstrap_servers=bootstrap)
+        return KafkaAdminClient(bootstrap_servers=bootstrap, **client_settings(bootstrap))
 
 
 def committed_offsets(admin: KafkaAdminClient, group: str) -> dict[TopicPartition, int]:

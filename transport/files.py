@@ -52,6 +52,13 @@ def write_atomically(path: Path, data: bytes) -> None:
     sync(path.parent)
 
 
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, from its first byte on."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+
+
 def link_atomically(link: Path, target: str) -> None:
     """Replace a symbolic link: readers see the old target or the new one.
 

@@ -18,6 +18,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 from schemas.cloudevents import Headers
 from schemas.codec import MAX_RECORD_BYTES, encode_message
 from schemas.errors import BadConfiguration, Corrupt, RestartRequired, RetryLater
+from transport.kafka_login import client_settings
 
 MESSAGE_BYTES = 1_048_588
 """Kafka's default of `max.message.bytes`: a record of `MAX_RECORD_BYTES` fits, with its key and headers."""
@@ -100,7 +101,7 @@ def producer(bootstrap: str, **settings: Any) -> KafkaProducer:
         RetryLater: No broker answers.
     """
     with kafka_errors(f"connecting to {bootstrap}"):
-        return KafkaProducer(bootstrap_servers=bootstrap, **(PRODUCER | settings))
+        return KafkaProducer(bootstrap_servers=bootstrap, **(PRODUCER | client_settings(bootstrap) | settings))
 
 
 class RecordProducer:
@@ -182,7 +183,7 @@ def consumer(bootstrap: str, **settings: Any) -> KafkaConsumer:
         RetryLater: No broker answers.
     """
     with kafka_errors(f"connecting to {bootstrap}"):
-        return KafkaConsumer(bootstrap_servers=bootstrap, **(CONSUMER | settings))
+        return KafkaConsumer(bootstrap_servers=bootstrap, **(CONSUMER | client_settings(bootstrap) | settings))
 
 
 def end_offset(reader: KafkaConsumer, topic: str, partition: int) -> int:

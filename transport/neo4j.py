@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import BadConfiguration, RetryLater
+from transport.logins import neo4j_ca
 
 if TYPE_CHECKING:
     from neo4j import Driver
@@ -92,13 +93,27 @@ def neo4j_driver(uri: str, user: str, password: str, **settings: Any) -> Iterato
     """A driver that is closed at the end of the block.
 
     Args:
-        uri: `bolt://host:port`.
+        uri: `bolt://host:port`, or `bolt+s://` with TLS.
         user: User name; not used if the password is empty.
         password: Empty: no authentication.
         settings: Further arguments of `neo4j.GraphDatabase.driver`.
     """
     auth = (user, password) if password else None
+    address, tls = tls_settings(uri)
     with neo4j_module().GraphDatabase.driver(
-        uri, auth=auth, notifications_min_severity="OFF", **settings
+        address, auth=auth, notifications_min_severity="OFF", **(tls | settings)
     ) as driver:
         yield driver
+
+
+def tls_settings(uri: str) -> tuple[str, dict[str, Any]]:
+    """The address and the arguments with which the driver trusts the certificates that were named for a Neo4j.
+
+    The driver takes own certificates only with a scheme that does not say which are trusted.
+    """
+    ca_file = neo4j_ca(uri)
+    if ca_file is None:
+        return uri, {}
+    scheme, _, rest = uri.partition("://")
+    trust = neo4j_module().TrustCustomCAs(str(ca_file))
+    return f"{scheme.partition('+')[0]}://{rest}", {"encrypted": True, "trusted_certificates": trust}

@@ -23,6 +23,7 @@ from schemas.models import MODELS, completed
 from schemas.topics import EVENT_TOPICS, JOURNAL, TOPICS, Topic, partition_of
 from streams import telemetry
 from streams.app.agents import add_agent
+from streams.app.broker_login import broker_credentials
 from streams.app.catch_up import catch_up
 from streams.app.fold_sink import FoldSink
 from streams.app.graph_sink import GraphSink, create_constraints
@@ -173,6 +174,7 @@ def faust_app(role: Role, settings: Settings, bootstrap: str) -> faust.App:
     app = faust.App(
         group_of(role),
         broker=f"kafka://{bootstrap}",
+        broker_credentials=broker_credentials(bootstrap),
         store="memory://",
         datadir=str(datadir),
         topic_disable_leader=True,

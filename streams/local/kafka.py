@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import deploy.local
@@ -15,6 +16,8 @@ from schemas.errors import BadConfiguration, RetryLater
 from streams.local.local_service import LocalService
 from streams.local.machine import LOOPBACK
 from streams.local.probe import kafka_answers
+from transport.files import write_private
+from transport.logins import kafka_login
 
 OVERHEAD_MB = 150
 """Memory outside the heap, MB: 360 MB in total were measured with a heap of 256 MB."""
@@ -24,9 +27,15 @@ LOG_CONFIGURATION = Path(deploy.local.__path__[0]) / "kafka.log4j2.xml"
 OPTIONS = ("--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow")
 
 
+@dataclass(frozen=True)
 class LocalKafka(LocalService):
-    """Settings of a local Kafka; see `LocalService`."""
+    """Settings of a local Kafka; see `LocalService`.
 
+    Args:
+        scram: Users that it has from the beginning, as `StorageTool format --add-scram` takes them.
+    """
+
+    scram: Sequence[str] = field(default=(), repr=False, kw_only=True)
     name = "kafka"
     title = "Kafka"
     port_count = 2
@@ -45,9 +54,9 @@ class LocalKafka(LocalService):
         data = self.home / "data"
         options = [*OPTIONS, f"-Dlog4j2.configurationFile={LOG_CONFIGURATION.as_uri()}"]
         if not data.exists():
-            format_data(data, ports, [*java, *options])
+            format_data(data, ports, [*java, *options], self.scram)
         configuration = self.home / "server.properties"
-        configuration.write_text(properties(data, ports))
+        write_private(configuration, properties(data, ports, self.more))
         return [*options, "kafka.Kafka", str(configuration)]
 
     def is_ready(self, port: int) -> bool:
@@ -55,8 +64,15 @@ class LocalKafka(LocalService):
         return kafka_answers(f"{LOOPBACK}:{port}") and broker_count(f"{LOOPBACK}:{port}") > 0
 
 
-def properties(data: Path, ports: Sequence[int]) -> str:
-    """The text of `server.properties`, the broker on the first port and the controller on the second."""
+def properties(data: Path, ports: Sequence[int], more: Mapping[str, str] = {}) -> str:
+    """The text of `server.properties`, the broker on the first port and the controller on the second.
+
+    Args:
+        data: The data folder.
+        ports: The two ports.
+        more: Further settings, which override ours; `{broker}` in them is the address of the broker, and
+            `{controller}` that of the controller.
+    """
     broker, controller = (f"{LOOPBACK}:{port}" for port in ports)
     settings = {
         "process.roles": "broker,controller",
@@ -87,6 +103,8 @@ def properties(data: Path, ports: Sequence[int]) -> str:
         "group.min.session.timeout.ms": 1_000,
         "controlled.shutdown.enable": "false",
     }
+    for name, value in more.items():
+        settings[name] = value.replace("{broker}", broker).replace("{controller}", controller)
     return "".join(f"{name}={escaped(value)}\n" for name, value in settings.items())
 
 
@@ -100,7 +118,7 @@ def escaped(value: object) -> str:
     return "".join(c if c.isascii() else f"\\u{ord(c):04x}" for c in text)
 
 
-def format_data(data: Path, ports: Sequence[int], java: Sequence[str]) -> None:
+def format_data(data: Path, ports: Sequence[int], java: Sequence[str], scram: Sequence[str] = ()) -> None:
     """Create an empty data folder with a new cluster id, atomically.
 
     Raises:
@@ -114,6 +132,7 @@ def format_data(data: Path, ports: Sequence[int], java: Sequence[str]) -> None:
     configuration.write_text(properties(work / "data", ports))
     cluster_id = "k" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]  # begins with no "-"
     command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(configuration)]
+    command += [word for user in scram for word in ("--add-scram", user)]
     try:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as error:
@@ -132,9 +151,14 @@ def broker_count(bootstrap: str) -> int:
     from kafka import KafkaAdminClient
     from kafka.errors import KafkaError
 
+    from transport.kafka_login import client_settings
+
     try:
         client = KafkaAdminClient(
-            bootstrap_servers=bootstrap.split(","), bootstrap_timeout_ms=TIMEOUT_MS, request_timeout_ms=TIMEOUT_MS
+            bootstrap_servers=bootstrap.split(","),
+            bootstrap_timeout_ms=TIMEOUT_MS,
+            request_timeout_ms=TIMEOUT_MS,
+            **client_settings(bootstrap),
         )
     except KafkaError:
         return 0
@@ -151,12 +175,19 @@ def check_kafka(bootstrap: str) -> None:
 
     Raises:
         RetryLater: It doesn't.
+        BadConfiguration: Its certificate is not trusted, or it refuses the user and password.
     """
+    login = kafka_login(bootstrap)
     if not kafka_answers(bootstrap, TIMEOUT_MS / 1000):
         raise RetryLater(
-            f"no Kafka answers at SX9_KAFKA_BOOTSTRAP={bootstrap} (within {TIMEOUT_MS / 1000:.0f} s, without TLS "
-            "or login): start it or correct the address; unset it to have one started on this machine"
+            f"no Kafka answers at SX9_KAFKA_BOOTSTRAP={bootstrap} (within {TIMEOUT_MS / 1000:.0f} s, with "
+            f"SX9_KAFKA_SECURITY_PROTOCOL={login.protocol}): start it or correct the address; unset it to have one "
+            "started on this machine"
         )
+    if login.protocol != "PLAINTEXT":
+        from transport.kafka_login import check_login
+
+        check_login(bootstrap, TIMEOUT_MS)
     if broker_count(bootstrap) == 0:
         raise RetryLater(
             f"the Kafka at SX9_KAFKA_BOOTSTRAP={bootstrap} answers, but not at the address that it gives to "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,11 +18,13 @@ class LocalService:
         home: Folder of its data and configuration.
         port: Port to listen on; 0: a free one.
         heap_mb: Its heap, MB.
+        more: Further lines of its configuration: name -> value; they override ours.
     """
 
     home: Path
     port: int
     heap_mb: int
+    more: Mapping[str, str] = field(default_factory=dict, repr=False, kw_only=True)
     name: ClassVar[str]
     title: ClassVar[str]
     port_count: ClassVar[int]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ssl
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import deploy.local
@@ -10,7 +11,7 @@ from schemas.errors import BadConfiguration, RetryLater
 from streams.local.local_service import LocalService
 from streams.local.machine import LOOPBACK
 from streams.local.probe import neo4j_answers
-from transport.neo4j import neo4j_module
+from transport.neo4j import neo4j_module, tls_settings
 
 PAGE_CACHE_MB = 64
 OVERHEAD_MB = 200
@@ -44,7 +45,7 @@ class LocalNeo4j(LocalService):
             The rest of the command line, after the class path.
         """
         configuration = self.home / "neo4j.conf"
-        configuration.write_text(properties(*ports))
+        configuration.write_text(properties(ports[0], self.more))
         return [*OPTIONS, "groovy.ui.GroovyMain", str(LAUNCHER), str(self.home), str(configuration)]
 
     def is_ready(self, port: int) -> bool:
@@ -59,8 +60,13 @@ class LocalNeo4j(LocalService):
         return True
 
 
-def properties(port: int) -> str:
-    """The text of `neo4j.conf`."""
+def properties(port: int, more: Mapping[str, str] = {}) -> str:
+    """The text of `neo4j.conf`.
+
+    Args:
+        port: Of Bolt.
+        more: Further settings, which override ours.
+    """
     settings = {
         "server.bolt.enabled": "true",
         "server.bolt.listen_address": f"{LOOPBACK}:{port}",
@@ -76,7 +82,14 @@ def properties(port: int) -> str:
         # Otherwise its shutdown waits twice for 5 s.
         "internal.dbms.bolt.netty_server_shutdown_quiet_period_duration": "0s",
     }
-    return "".join(f"{name}={value}\n" for name, value in settings.items())
+    return "".join(f"{name}={value}\n" for name, value in (settings | dict(more)).items())
+
+
+def _certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    """The error of a certificate from which another error came."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def check_neo4j(uri: str, user: str, password: str) -> None:
@@ -98,10 +111,11 @@ def check_neo4j(uri: str, user: str, password: str) -> None:
             f"SX9_NEO4J_URI={uri} has none of the schemes {', '.join(SCHEMES)}: bolt://host:7687"
         )
     auth = (user, password) if password else None
+    address, tls = tls_settings(uri)
     try:
         with (
             neo4j.GraphDatabase.driver(
-                uri, auth=auth, connection_timeout=TIMEOUT_S, connection_acquisition_timeout=TIMEOUT_S
+                address, auth=auth, connection_timeout=TIMEOUT_S, connection_acquisition_timeout=TIMEOUT_S, **tls
             ) as driver,
             driver.session() as session,
         ):
@@ -114,6 +128,11 @@ def check_neo4j(uri: str, user: str, password: str) -> None:
     except (exceptions.ConfigurationError, ValueError) as error:
         raise BadConfiguration(f"SX9_NEO4J_URI={uri} can't be used ({error}): correct it") from error
     except (exceptions.DriverError, exceptions.Neo4jError, OSError) as error:
+        if (refused := _certificate_error(error)) is not None:
+            raise BadConfiguration(
+                f"the certificate of the Neo4j at {uri} is not trusted ({refused.verify_message}): it must name "
+                "the host, and SX9_NEO4J_CA_FILE the certificate that signed it"
+            ) from error
         raise RetryLater(
             f"no Neo4j answers at SX9_NEO4J_URI={uri} ({type(error).__name__}): start it or correct the address; "
             "unset it to have one started on this machine"

@@ -9,6 +9,7 @@ import socket
 from urllib.parse import urlsplit
 
 from schemas.errors import BadConfiguration
+from transport.logins import kafka_login
 
 TIMEOUT_S = 1.0
 """Longest wait for an answer, seconds. It takes 10 ms on a machine that is not busy."""
@@ -20,8 +21,9 @@ NO_VERSION = bytes(4)
 
 
 def kafka_answers(bootstrap: str, timeout_s: float = TIMEOUT_S) -> bool:
-    """Whether one of the brokers in `host:port,host:port` speaks Kafka's protocol."""
-    return any(_kafka_answers(*address(broker, 9092), timeout_s) for broker in bootstrap.split(","))
+    """Whether one of the brokers in `host:port,host:port` speaks Kafka's protocol; with TLS, can be reached."""
+    ask = _can_be_reached if kafka_login(bootstrap).has_tls else _kafka_answers
+    return any(ask(*address(broker, 9092), timeout_s) for broker in bootstrap.split(","))
 
 
 def neo4j_answers(uri: str, timeout_s: float = TIMEOUT_S) -> bool:
@@ -51,6 +53,10 @@ def address(text: str, default_port: int) -> tuple[str, int]:
     if not host:
         raise BadConfiguration(f"{text!r} is not an address (no host): write host:port")
     return host, port or default_port
+
+
+def _can_be_reached(host: str, port: int, timeout_s: float) -> bool:
+    return _exchange(host, port, b"", 0, timeout_s) is not None
 
 
 def _kafka_answers(host: str, port: int, timeout_s: float) -> bool:

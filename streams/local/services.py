@@ -29,6 +29,7 @@ from streams.local.neo4j import LocalNeo4j, check_neo4j
 from streams.local.probe import kafka_answers, neo4j_answers
 from streams.local.state import Folders, find
 from streams.settings import Settings
+from transport.logins import use_kafka_login, use_neo4j_ca
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ def running(settings: Settings, *, kafka: bool = True, neo4j: bool = True) -> En
     Returns:
         Their addresses; None if a wanted one doesn't answer. The password of a configured one is not checked.
     """
+    _use_logins(settings)
     found = {s.name: find(s.name, _folders(settings)) for s in _local_services(settings, kafka, neo4j)}
     ports = {name: port for name, port in found.items() if port is not None}
     endpoints = _endpoints(settings, ports)
@@ -125,11 +127,20 @@ def running(settings: Settings, *, kafka: bool = True, neo4j: bool = True) -> En
 
 def _checked(settings: Settings, kafka: bool, neo4j: bool) -> list[process.Service]:
     """The wanted services that are not configured; those that are configured must answer."""
+    _use_logins(settings)
     if kafka and settings.kafka_bootstrap:
         check_kafka(settings.kafka_bootstrap)
     if neo4j and settings.neo4j_uri:
         check_neo4j(settings.neo4j_uri, settings.neo4j_user, settings.neo4j_password.get_secret_value())
     return _local_services(settings, kafka, neo4j)
+
+
+def _use_logins(settings: Settings) -> None:
+    """Log in to the configured services as the settings say, from now on in this process."""
+    if settings.kafka_bootstrap:
+        use_kafka_login(settings.kafka_bootstrap, settings.kafka_login)
+    if settings.neo4j_uri and settings.neo4j_ca_file:
+        use_neo4j_ca(settings.neo4j_uri, settings.neo4j_ca_file)
 
 
 def _local_services(settings: Settings, kafka: bool, neo4j: bool) -> list[process.Service]:

@@ -43,6 +43,7 @@ COMMANDS = {
     "export": "Write the events, the threat graph, or a journal, to files.",
     "serve": "Answer over HTTP: classify texts, predict techniques.",
     "keys": "Make, list and revoke the API keys of the server.",
+    "acls": "Print what each process may do on a Kafka with access control.",
     "run": "Run a single process of the system.",
 }
 """Command -> its summary. Each has a module of the same name in this package."""

@@ -16,7 +16,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "schemas": (),
     "transport": ("schemas",),
     "streams.core": ("schemas",),
-    "streams.settings": ("schemas", "transport.secrets"),
+    "streams.settings": ("schemas", "transport.logins", "transport.secrets"),
     "streams.telemetry": ("schemas",),
     "streams.local": ("schemas", "transport", "streams.settings"),
     "streams.fetchers": ("schemas", "transport", "streams.settings", "streams.telemetry"),

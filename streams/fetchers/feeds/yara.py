@@ -51,8 +51,9 @@ def _rules(source: str) -> Iterator[tuple[str, str, str]]:
     """(name, tags, text) of each rule; what stands in a comment or a string is no rule."""
     blank = _TOKEN.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), source)
     heads = list(_RULE.finditer(blank))
-    for head, after in zip(heads, [*heads[1:], None], strict=True):
-        yield head[1], head[2] or "", source[head.start() : after.start() if after else len(source)].strip()
+    ends = [*(head.start() for head in heads[1:]), len(source)]
+    for head, end in zip(heads, ends, strict=False):  # there may be no rule
+        yield head[1], head[2] or "", source[head.start() : end].strip()
 
 
 def _template(name: str, tags: str, body: str, folder: str, path: str, release: str) -> Template:

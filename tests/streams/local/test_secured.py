@@ -1,0 +1,302 @@
+"""A real Kafka with SASL_SSL and a real Neo4j with TLS: our clients are let in, others are refused and told why."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import aiokafka
+import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
+from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
+from kafka.admin import (
+    ACL,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ResourcePattern,
+    ResourceType,
+)
+
+from schemas.errors import BadConfiguration, RetryLater, Sx9Error
+from schemas.journal import Tick
+from schemas.topics import JOURNAL
+from streams.app.wiring import faust_app
+from streams.fetchers.base.runner import fetch
+from streams.local import process
+from streams.local.kafka import LocalKafka
+from streams.local.machine import LOOPBACK, free_port
+from streams.local.neo4j import LocalNeo4j
+from streams.local.services import services
+from streams.local.state import Folders
+from streams.settings import Settings, load_settings
+from sx9_ml_models.acls import acls_of
+from tests.streams.fetchers.feeds.samples import SAMPLES, put
+from transport.admin import admin_client
+from transport.kafka import RecordProducer, consumer, producer, read_range
+from transport.logins import KafkaLogin, use_kafka_login, use_neo4j_ca
+from transport.neo4j import neo4j_driver
+from transport.topics import create_topics
+
+USER, PASSWORD = "sx9", "a-Pa55word-of-the-test"
+_SNAKE = re.compile(r"(?<=[a-z])(?=[A-Z])")
+JAAS = "org.apache.kafka.common.security"
+LISTENER = "listener.name.clients"
+
+
+class Certificates:
+    """An authority of this test's own, and files of a certificate for this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        authority = trustme.CA()
+        issued = authority.issue_cert("localhost", LOOPBACK)
+        key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
+        self.folder = folder
+        self.ca = folder / "ca.pem"
+        authority.cert_pem.write_to_path(self.ca)
+        (folder / "private.key").write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        chain = b"".join(pem.bytes() for pem in issued.cert_chain_pems)
+        (folder / "public.crt").write_bytes(chain)
+        self.both = folder / "both.pem"
+        self.both.write_bytes((folder / "private.key").read_bytes() + chain)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="module")
+def other_ca(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Certificates(tmp_path_factory.mktemp("others")).ca
+
+
+@contextlib.contextmanager
+def started(service: Any, root: Path, cache: Path) -> Iterator[process.Started]:
+    one = process.start(service, Folders(root, cache), None, 120.0, None, threading.Event())
+    try:
+        yield one
+    finally:
+        process.stop([one])
+
+
+@pytest.fixture(scope="module")
+def kafka_address(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[str]:
+    """A Kafka that asks for SASL over TLS: SCRAM with one user, or a token."""
+    root, port = tmp_path_factory.mktemp("kafka"), free_port(set())
+    address = f"{LOOPBACK}:{port}"
+    more = {
+        "listeners": "CLIENTS://{broker},CONTROLLER://{controller}",
+        "advertised.listeners": "CLIENTS://{broker}",
+        "listener.security.protocol.map": "CLIENTS:SASL_SSL,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "CLIENTS",
+        "sasl.mechanism.inter.broker.protocol": "SCRAM-SHA-512",
+        f"{LISTENER}.sasl.enabled.mechanisms": "SCRAM-SHA-512,OAUTHBEARER",
+        f"{LISTENER}.scram-sha-512.sasl.jaas.config": f"{JAAS}.scram.ScramLoginModule required "
+        f'username="{USER}" password="{PASSWORD}";',
+        f"{LISTENER}.oauthbearer.sasl.jaas.config": f"{JAAS}.oauthbearer.OAuthBearerLoginModule required "
+        'unsecuredLoginStringClaim_sub="broker";',
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(certificates.both),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(certificates.ca),
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": f"User:{USER};User:ANONYMOUS",  # the second: the controller, over the loopback interface
+    }
+    scram = tuple(f"SCRAM-SHA-512=[name={user},password={PASSWORD}]" for user in (USER, "sx9-fetch"))
+    use_kafka_login(address, KafkaLogin("SASL_SSL", "SCRAM-SHA-512", USER, PASSWORD, certificates.ca))
+    service = LocalKafka(root / "kafka", port, 256, more=more, scram=scram)
+    with started(service, root, load_settings().cache_dir):
+        yield address
+
+
+def settings_for(address: str, ca: Path, state: Path, **more: Any) -> Settings:
+    """Settings of a user whose Kafka is at an address."""
+    login = {"kafka_security_protocol": "SASL_SSL", "kafka_user": USER, "kafka_password": PASSWORD}
+    return load_settings(**{"kafka_bootstrap": address, "kafka_ca_file": ca, "state_dir": state} | login | more)
+
+
+def write(writer: RecordProducer) -> None:
+    """Write a record to a journal."""
+    writer.send(JOURNAL.name, Tick(int(time.time() * 1000)), key="gnn-threat", partition=2)
+    writer.flush()
+
+
+def written_and_read(bootstrap: str) -> int:
+    """Records that come back after one was sent, by the clients that every process uses."""
+    create_topics(bootstrap)
+    with contextlib.closing(producer(bootstrap)) as client:
+        write(RecordProducer(client))
+    with contextlib.closing(consumer(bootstrap)) as reader, contextlib.closing(admin_client(bootstrap)) as admin:
+        assert JOURNAL.name in admin.list_topics()
+        return sum(len(messages) for messages in read_range(reader, JOURNAL.name, 2, 0))
+
+
+async def seen_by_faust(settings: Settings, bootstrap: str) -> set[str]:
+    """The topics that aiokafka sees with what a role gives to Faust."""
+    app = faust_app("journal", settings, bootstrap)
+    client = aiokafka.AIOKafkaConsumer(
+        bootstrap_servers=bootstrap, **credentials_to_aiokafka_auth(app.conf.broker_credentials)
+    )
+    await client.start()
+    try:
+        return set(await client.topics())
+    finally:
+        await client.stop()
+
+
+def test_every_client_is_let_in_over_tls_with_scram(
+    kafka_address: str, certificates: Certificates, tmp_path: Path
+) -> None:
+    settings = settings_for(kafka_address, certificates.ca, tmp_path)
+    with services(settings, neo4j=False) as endpoints:
+        assert written_and_read(endpoints.kafka_bootstrap) >= 1
+        assert JOURNAL.name in asyncio.run(seen_by_faust(settings, endpoints.kafka_bootstrap))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"kafka_password": "wrong-Pa55word"}, "refuses the user 'sx9' with SCRAM-SHA-512"),
+        ({"kafka_user": "nobody"}, "refuses the user 'nobody'"),
+        ({"kafka_sasl_mechanism": "PLAIN"}, "refuses the user 'sx9' with PLAIN"),
+        ({"kafka_ca_file": None}, r"certificate of the Kafka at .* is not trusted .*SX9_KAFKA_CA_FILE"),
+        ({"kafka_security_protocol": "PLAINTEXT"}, "no Kafka answers .*SX9_KAFKA_SECURITY_PROTOCOL=PLAINTEXT"),
+        ({"kafka_user": ""}, "needs a user: set SX9_KAFKA_USER"),
+        ({"kafka_ca_file": Path("missing.pem")}, r"SX9_KAFKA_CA_FILE=missing\.pem can't be used"),
+    ],
+)
+def test_what_is_wrong_is_refused_with_the_reason_and_without_the_password(
+    kafka_address: str, certificates: Certificates, tmp_path: Path, wrong: dict[str, Any], message: str
+) -> None:
+    settings = settings_for(kafka_address, certificates.ca, tmp_path, **wrong)
+    with pytest.raises((BadConfiguration, RetryLater), match=message) as raised, services(settings, neo4j=False):
+        pass
+    assert "Pa55word" not in f"{raised.value} {raised.value.__cause__}"
+
+
+def test_a_certificate_of_another_authority_is_refused(kafka_address: str, other_ca: Path, tmp_path: Path) -> None:
+    with (
+        pytest.raises(BadConfiguration, match="is not trusted"),
+        services(settings_for(kafka_address, other_ca, tmp_path), neo4j=False),
+    ):
+        pass
+
+
+def test_a_role_with_the_acls_of_its_table_does_its_work_and_nothing_else(
+    kafka_address: str, certificates: Certificates, tmp_path: Path
+) -> None:
+    """The fetcher publishes, and can't write to a journal."""
+    use_kafka_login(kafka_address, KafkaLogin("SASL_SSL", "SCRAM-SHA-512", USER, PASSWORD, certificates.ca))
+    create_topics(kafka_address)
+    with contextlib.closing(admin_client(kafka_address)) as admin:
+        admin.create_acls([
+            ACL(
+                each.principal,
+                "*",
+                ACLOperation[_SNAKE.sub("_", each.operation).upper()],
+                ACLPermissionType.ALLOW,
+                ResourcePattern(
+                    ResourceType[each.resource.upper()], each.name, ACLResourcePatternType[each.pattern.upper()]
+                ),
+            )
+            for each in acls_of("fetch")
+        ])  # fmt: skip
+    port = kafka_address.rpartition(":")[2]
+    settings = settings_for(f"localhost:{port}", certificates.ca, tmp_path, kafka_user="sx9-fetch")
+    source = put(tmp_path / "wadcoms", SAMPLES["wadcoms"].files)
+    with services(settings, neo4j=False) as endpoints:
+        create_topics(endpoints.kafka_bootstrap)
+        assert fetch("wadcoms", str(source), settings, endpoints.kafka_bootstrap).published == 2
+        with contextlib.closing(producer(endpoints.kafka_bootstrap)) as client:
+            writer = RecordProducer(client)
+            with pytest.raises(Sx9Error, match="TopicAuthorizationFailed"):
+                write(writer)
+
+
+class TokenEndpoint(BaseHTTPRequestHandler):
+    """Gives tokens that nobody signed, which this Kafka takes, to one client."""
+
+    asked = 0
+
+    def do_POST(self) -> None:
+        wanted = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        TokenEndpoint.asked += 1
+        if self.headers["Authorization"] != f"Basic {wanted}":
+            self.send_error(401)
+            return
+        now = int(time.time())
+        parts = ({"alg": "none"}, {"sub": USER, "iat": now, "exp": now + 600})
+        token = ".".join(base64.urlsafe_b64encode(json.dumps(p).encode()).decode().rstrip("=") for p in parts)
+        body = json.dumps({"access_token": f"{token}.", "expires_in": 600}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Silence."""
+
+
+@pytest.fixture
+def token_url() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), TokenEndpoint) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/token"
+        server.shutdown()
+
+
+def test_every_client_is_let_in_with_a_token_and_a_wrong_secret_gets_none(
+    kafka_address: str, certificates: Certificates, tmp_path: Path, token_url: str
+) -> None:
+    with_token = {"kafka_sasl_mechanism": "OAUTHBEARER", "kafka_token_url": token_url}
+    settings = settings_for(kafka_address, certificates.ca, tmp_path, **with_token)
+    with services(settings, neo4j=False) as endpoints:
+        assert written_and_read(endpoints.kafka_bootstrap) >= 1
+        assert JOURNAL.name in asyncio.run(seen_by_faust(settings, endpoints.kafka_bootstrap))
+    wrong = settings_for(kafka_address, certificates.ca, tmp_path, **with_token, kafka_password="wrong-Pa55word")
+    with pytest.raises(RetryLater, match=r"gave no token .*401") as raised, services(wrong, neo4j=False):
+        pass
+    assert "Pa55word" not in str(raised.value)
+
+
+def test_neo4j_is_reached_over_tls_and_a_certificate_of_another_authority_is_refused(
+    certificates: Certificates, other_ca: Path, tmp_path: Path
+) -> None:
+    port = free_port(set())
+    uri = f"bolt+s://{LOOPBACK}:{port}"
+    more = {
+        "server.bolt.tls_level": "OPTIONAL",  # so that the start can be waited for
+        "dbms.ssl.policy.bolt.enabled": "true",
+        "dbms.ssl.policy.bolt.base_directory": str(certificates.folder),
+        "dbms.ssl.policy.bolt.private_key": "private.key",
+        "dbms.ssl.policy.bolt.public_certificate": "public.crt",
+        "dbms.ssl.policy.bolt.client_auth": "NONE",
+    }
+    with started(LocalNeo4j(tmp_path / "neo4j", port, 512, more=more), tmp_path, load_settings().cache_dir):
+        mine = {"neo4j_uri": uri, "state_dir": tmp_path / "mine"}
+        with services(load_settings(**mine, neo4j_ca_file=certificates.ca), kafka=False) as found:
+            login = (found.neo4j_uri, found.neo4j_user, found.neo4j_password)
+            with neo4j_driver(*login) as driver:
+                assert driver.get_server_info().address is not None
+                assert driver.execute_query("RETURN 1 AS one").records[0]["one"] == 1
+        use_neo4j_ca(uri, other_ca)
+        with (
+            pytest.raises(BadConfiguration, match=r"certificate of the Neo4j at .* is not trusted.*SX9_NEO4J_CA"),
+            services(load_settings(**mine, neo4j_ca_file=other_ca), kafka=False),
+        ):
+            pass
