@@ -112,7 +112,7 @@ def check_login(bootstrap: str, timeout_ms: int) -> None:
 async def _log_in(bootstrap: str, login: KafkaLogin, timeout_ms: int) -> None:
     """Log in to the first broker that can be reached, with aiokafka: kafka-python does not say what is wrong."""
     import aiokafka.conn as aio  # type: ignore[import-untyped]
-    from aiokafka import errors  # type: ignore[import-untyped]
+    from aiokafka import errors
 
     settings = client_settings(bootstrap)
     if "sasl_oauth_token_provider" in settings:
@@ -129,10 +129,7 @@ async def _log_in(bootstrap: str, login: KafkaLogin, timeout_ms: int) -> None:
             )
             connection.close()
             return
-        except (
-            aiokafka.errors.AuthenticationFailedError,
-            aiokafka.errors.UnsupportedSaslMechanismError,
-        ) as refused:
+        except refusals as refused:
             raise BadConfiguration(
                 f"the Kafka at {broker} refuses the user {login.user!r} with {login.mechanism} "
                 f"({type(refused).__name__}): check SX9_KAFKA_USER, SX9_KAFKA_PASSWORD and SX9_KAFKA_SASL_MECHANISM"
