@@ -7,20 +7,11 @@ from schemas.topics import ENTITIES
 from streams.fetchers.base.feed import FeedSpec
 from streams.fetchers.formats import fields
 from streams.fetchers.formats.fields import mappings, paragraphs, required, text, texts
-from streams.fetchers.sources.file_tree import FileTree
+from streams.fetchers.sources.file_tree import FileTree, files_below
 
 NAME = "hijacklibs"
 _TECHNIQUE = "T1574.001"
 """DLL, a sub-technique of Hijack Execution Flow: what every entry is about."""
-
-
-def is_library_path(path: str) -> bool:
-    """Whether a path of the repository is a library.
-
-    >>> is_library_path("yml/microsoft/built-in/winhttp.yml"), is_library_path(".yamllint.yml")
-    (True, False)
-    """
-    return path.endswith(".yml") and (path.startswith("yml/") or "/yml/" in path)
 
 
 def parse_library(data: bytes, path: str, release: str) -> Entity:
@@ -56,7 +47,7 @@ FEED = FeedSpec(
     name=NAME,
     default_source="https://github.com/wietze/HijackLibs.git",
     topics=(ENTITIES,),
-    collection=FileTree(includes=is_library_path, parse=parse_library, is_named_by_path=True),
+    collection=FileTree(includes=files_below("yml", ".yml"), parse=parse_library, is_named_by_path=True),
     modules=(__name__, *fields.MODULES),
     about="libraries that can be hijacked",
 )

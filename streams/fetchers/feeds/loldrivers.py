@@ -7,20 +7,11 @@ from schemas.topics import ENTITIES
 from streams.fetchers.base.feed import FeedSpec
 from streams.fetchers.formats import fields
 from streams.fetchers.formats.fields import mapping, mappings, paragraphs, required, text, texts, words
-from streams.fetchers.sources.file_tree import FileTree
+from streams.fetchers.sources.file_tree import FileTree, files_below
 
 NAME = "loldrivers"
 _HASHES = ("SHA256", "SHA1", "MD5")
 _MAX_HASHES = 256
-
-
-def is_driver_path(path: str) -> bool:
-    """Whether a path of the repository is a driver.
-
-    >>> is_driver_path("yaml/8347c4af.yaml"), is_driver_path("detections/sigma/a.yml")
-    (True, False)
-    """
-    return path.endswith(".yaml") and (path.startswith("yaml/") or "/yaml/" in path)
 
 
 def parse_driver(data: bytes, path: str, release: str) -> Entity:
@@ -59,7 +50,7 @@ FEED = FeedSpec(
     name=NAME,
     default_source="https://github.com/magicsword-io/LOLDrivers.git",
     topics=(ENTITIES,),
-    collection=FileTree(includes=is_driver_path, parse=parse_driver),
+    collection=FileTree(includes=files_below("yaml", ".yaml"), parse=parse_driver),
     modules=(__name__, *fields.MODULES),
     about="Windows drivers that attackers load",
 )

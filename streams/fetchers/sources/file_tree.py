@@ -145,6 +145,20 @@ class FileTree:
         return Batch(release, outcomes, FeedState(release=release, files=known), gone=frozenset(gone))
 
 
+def files_below(folder: str, suffix: str) -> Callable[[str], bool]:
+    """Tells whether a file with a suffix is in a folder of a repository, which may itself be in a folder.
+
+    >>> is_library = files_below("yml", ".yml")
+    >>> is_library("yml/microsoft/winhttp.yml"), is_library("HijackLibs/yml/a.yml"), is_library(".yamllint.yml")
+    (True, True, False)
+    """
+
+    def includes(path: str) -> bool:
+        return path.endswith(suffix) and f"/{folder}/" in f"/{path}"
+
+    return includes
+
+
 # collect
 
 
