@@ -24,6 +24,7 @@ TOKEN_TIMEOUT_S = 10.0
 _EARLY_S = 60.0
 """So long before its end a token is asked for anew, seconds; at most half its time."""
 _HANDSHAKE_S = 5.0
+_CLOSE_S = 1.0
 
 
 class OAuthTokens(AbstractTokenProvider):  # type: ignore[misc]
@@ -124,10 +125,13 @@ async def _log_in(bootstrap: str, login: KafkaLogin, timeout_ms: int) -> None:
     for broker in bootstrap.split(","):
         host, _, port = broker.strip().rpartition(":")
         try:
-            connection = await aio.create_conn(
+            connection = aio.AIOKafkaConnection(
                 host.strip("[]"), int(port), request_timeout_ms=timeout_ms, **settings
             )
-            connection.close()
+            try:
+                await connection.connect()
+            finally:
+                await asyncio.wait({connection.close()}, timeout=_CLOSE_S)
             return
         except refusals as refused:
             raise BadConfiguration(
