@@ -179,3 +179,21 @@ def test_train_only_without_content_names_the_folder_and_the_remedy(
     error = capsys.readouterr().err
     assert str(tmp_path / "output/threat_content") in error
     assert "--all --no-training" in error
+
+
+def test_with_a_broker_the_same_run_publishes_what_it_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kafka_bootstrap: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SX9_KAFKA_BOOTSTRAP", kafka_bootstrap)
+    place = put(tmp_path / "mine", {"mine.jsonl": '{"text": "They ran a shell.", "techniques": ["T1059"]}\n'})
+    arguments = ["--source", f"reports-fetcher={place}", "--no-training", "--no-ontology", "--no-dsl"]
+    arguments += ["--output", str(tmp_path / "output")]
+    told = []
+    for _ in range(2):
+        assert main(arguments) == 0
+        lines = capsys.readouterr().out.splitlines()
+        told.append(next(line.split() for line in lines if line.startswith(" publish") and "reports" in line))
+    assert [line[:5] for line in told] == [
+        ["publish", "reports-fetcher", "done", "1", "events"],
+        ["publish", "reports-fetcher", "done", "0", "events"],
+    ]
