@@ -19,7 +19,16 @@ from schemas.errors import BadRecord
 from schemas.events import Entity, Event, Relationship, Report, Template
 from streams.app.dead_letters import dead_letter_writer, decode_messages
 from streams.app.sink import ConsumedMessage
-from streams.core.graph_rows import NODE_LABEL, EdgeRow, GraphRows, NodeRow, batch_rows
+from streams.core.graph_rows import (
+    NAMING,
+    NODE_LABEL,
+    TECHNIQUE,
+    WITHDRAWN,
+    EdgeRow,
+    GraphRows,
+    NodeRow,
+    batch_rows,
+)
 from transport.kafka import RecordProducer
 from transport.neo4j import OutOfMemory, neo4j_errors, out_of_memory_errors
 from transport.retry import retry
@@ -67,6 +76,20 @@ MERGE (a:{NODE_LABEL} {{id: row.source}})
 MERGE (b:{NODE_LABEL} {{id: row.target}})
 MERGE (a)-[r:`%s` {{id: row.id}}]->(b)
 {_NEWER.format(it="r")}"""
+
+_MOVED = f"""UNWIND $rows AS row
+MATCH (:{NODE_LABEL} {{id: row.source}})-[r:`%s` {{id: row.id}}]->()
+WITH row.id AS id, r ORDER BY r.modified_ms DESC, r.offset DESC
+WITH id, collect(DISTINCT r)[1..] AS older
+UNWIND older AS r DELETE r"""
+"""Of an edge that has another target now only the newest revision is kept."""
+
+_DROPPED = f"""UNWIND $rows AS row
+MATCH (n:{NODE_LABEL} {{id: row.id}})-[r:REFERENCES|MENTIONS]->()
+WHERE r.status <> '{WITHDRAWN}'
+  AND (r.modified_ms < n.modified_ms OR (r.modified_ms = n.modified_ms AND r.offset < n.offset))
+SET r.status = '{WITHDRAWN}'"""
+"""What the newest revision of a node does not name any more."""
 
 _POSITIONS = """UNWIND $rows AS row
 MERGE (p:StreamPosition {topic: row.topic, partition: row.partition})
@@ -216,6 +239,9 @@ def _run_rows(transaction: ManagedTransaction, rows: GraphRows, positions: list[
         _run(transaction, _NODES % label, [_node_row(node) for node in nodes])
     for kind, edges in _grouped(rows.edges, lambda edge: edge.type):
         _run(transaction, _EDGES % kind, [_edge_row(edge) for edge in edges])
+        if kind not in NAMING:
+            _run(transaction, _MOVED % kind, [_edge_row(edge) for edge in edges])
+    _run(transaction, _DROPPED, [{"id": node.id} for node in rows.nodes if node.label != TECHNIQUE])
     _run(transaction, _POSITIONS, positions)
 
 

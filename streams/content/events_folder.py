@@ -30,7 +30,7 @@ from streams.content.source_names import FOLDERS, INDEXES, RAW_FILES
 from streams.fetchers.base import limits
 from streams.fetchers.base.feed import FeedSpec, FeedState, Outcome, RejectedItem, no_progress
 from streams.fetchers.base.feed_folder import EVENTS, STATE
-from streams.fetchers.base.labels import KnownTechnique, Techniques, with_tactics
+from streams.fetchers.base.labels import KnownTechnique, Techniques, in_current_words, known_technique
 from streams.fetchers.feeds import atomic, attack, nuclei, sigma
 from streams.fetchers.feeds.registry import FEEDS
 from streams.fetchers.formats.stix import KILL_CHAINS, Domain
@@ -84,7 +84,7 @@ def read_events(folder: Path | str, rejected: Counter[str] | None = None) -> Ite
     techniques: dict[str, KnownTechnique] = {}
     for event in _bundle_events(root, [path for path in others if _can_be_a_bundle(root, path)], reasons):
         if isinstance(event, Technique):
-            techniques[event.id] = KnownTechnique(event.tactics, event.revoked_by)
+            techniques[event.id] = known_technique(event)
         yield event
     yield from _feed_events(root, folders, techniques, reasons)
     yield from _other_events(root, others, techniques, reasons)
@@ -189,7 +189,9 @@ def _feed_events(
             log.info("%s: nothing of %s is in it: %s", folder, spec.name, error)
             continue
         outcomes = batch.outcomes or ()
-        yield from _usable(with_tactics(outcomes, techniques) if spec.labels_by_technique else outcomes, reasons)
+        yield from _usable(
+            in_current_words(outcomes, techniques) if spec.labels_by_technique else outcomes, reasons
+        )
 
 
 def _other_events(
@@ -199,7 +201,7 @@ def _other_events(
     own = {path for path in paths if nuclei.is_template_path(path)}
     if own:
         outcomes = parse_files(folder_files(root, own.__contains__), {}, _parse_by_content, nuclei.NAME).outcomes
-        yield from _usable(with_tactics(outcomes, techniques), reasons)
+        yield from _usable(in_current_words(outcomes, techniques), reasons)
 
 
 def _parse_by_content(data: bytes, path: str, release: str) -> Event | Sequence[Event]:

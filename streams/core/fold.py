@@ -151,13 +151,13 @@ def initial(model: str) -> State:
 class _Snapshot(msgspec.Struct, frozen=True):
     """A state as it is stored. `format` is increased with each change of the state's fields or their meaning."""
 
-    format: Literal[10]
+    format: Literal[11]
     state: State
 
 
 def snapshot(state: State) -> bytes:
     """The state as bytes; equal states give equal bytes."""
-    return msgspec.json.encode(_Snapshot(10, state))
+    return msgspec.json.encode(_Snapshot(11, state))
 
 
 def restore(data: bytes) -> State:
@@ -334,7 +334,10 @@ def _set_champion(state: State, version: str, end: int) -> None:
             add_labels(state.champion_labels, (label,), examples)
             add_labels(state.pending_labels, (label,), -examples)
         state.pending_examples -= each.span.examples
+    vanished = state.corrections.vanished(state.policy.taxonomy_examples)
     state.corrections.learn(end)
+    for label in vanished.keys() - state.corrections.learnt.keys() - state.corrections.now.keys():
+        state.champion_labels.pop(label, None)
     state.attempted_corrections = 0
     state.attempted_labels = []
     state.drift_armed = True
@@ -370,7 +373,9 @@ def rule_measures(state: State) -> tuple[Measure, ...]:
 
 
 def _rule_inputs(state: State) -> RuleInputs:
-    known = state.champion_labels.keys() | set(state.attempted_labels)
+    attempted = set(state.attempted_labels)
+    known = state.champion_labels.keys() | attempted
+    vanished = state.corrections.vanished(state.policy.taxonomy_examples)
     return RuleInputs(
         now_ms=state.now_ms,
         last_trigger_ms=state.last_trigger_ms,
@@ -386,6 +391,7 @@ def _rule_inputs(state: State) -> RuleInputs:
         corrections=state.corrections.count(),
         attempted_corrections=state.attempted_corrections,
         new_labels={label: n for label, n in state.pending_labels.items() if label not in known},
+        vanished_labels={label: n for label, n in vanished.items() if label in (attempted or known)},
         open_trigger=state.open_trigger.id if state.open_trigger else "",
         manual_request=state.manual_request,
     )
@@ -410,6 +416,7 @@ def _open_trigger(state: State, offset: int, reason: Reason, measures: tuple[Mea
         for label, examples in each.labels.items():
             add_labels(labels, (label,), examples)
     start = taken[0].span.start
+    vanished = state.corrections.vanished(state.policy.taxonomy_examples)
     samples = draw_samples(state.policy, state.trigger_count, start, state.train_sample, state.holdout_sample)
     trigger = Trigger(
         model=state.model,
@@ -422,7 +429,7 @@ def _open_trigger(state: State, offset: int, reason: Reason, measures: tuple[Mea
         rehearsal=samples.rehearsal,
         holdout_old=samples.holdout_old,
         holdout_recent=samples.holdout_recent,
-        labels=tuple(sorted(state.champion_labels.keys() | labels.keys())),
+        labels=tuple(sorted((state.champion_labels.keys() | labels.keys()) - vanished.keys())),
         measures=measures,
         seed=state.policy.seed,
         gate=state.policy.gate,

@@ -8,21 +8,32 @@
 
 A row has a revision: the feed's own time of modification, then the offset of the event. The sink writes a row only
 if the graph has no newer revision, so a redelivery or an older release changes nothing. Nothing is deleted: what a
-feed revokes stays, and its `status` says so. If an edge comes before one of its nodes, the sink creates a node that
-has only an id; the event of the node completes it later.
+feed revokes stays, and its `status` says so, as that of an edge to something that a template, an entity or a report
+does not name any more. Only an edge that goes to another technique now, because its own was replaced, is moved. If
+an edge comes before one of its nodes, the sink creates a node that has only an id; the event of the node completes
+it later.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from schemas.events import Entity, Event, LogSource, Relationship, Report, Technique, Template
+from schemas.events import Entity, Event, LogSource, Relationship, Report, Status, Technique, Template
 
 NODE_LABEL = "Entity"
 """A label of every node. The `id` of a node is unique within it."""
+
+TECHNIQUE = "Technique"
+"""The label of a technique."""
+
+NAMING = ("REFERENCES", "MENTIONS")
+"""Types of the edges to what a node names. Their revision is that of the node: an older one was dropped since."""
+
+WITHDRAWN: Status = "withdrawn"
+"""Status of an edge that was dropped."""
 
 Revision = tuple[int, int]
 """Time of modification in ms since 1970 UTC (0: unknown), then the offset of the event."""
@@ -106,7 +117,7 @@ def event_rows(event: Event, offset: int) -> GraphRows:
             return GraphRows((node,), _mentions(event, revision))
         case Technique():
             properties = _properties(event, ("stix_id", "tactics", "platforms", "domain"))
-            return GraphRows((NodeRow("Technique", event.id, revision, properties),))
+            return GraphRows((NodeRow(TECHNIQUE, event.id, revision, properties),))
         case Entity():
             properties = _properties(event, _ENTITY)
             node = NodeRow(node_label(event.kind), event.id, revision, properties)
@@ -129,7 +140,15 @@ def batch_rows(events: Iterable[tuple[Event, int]]) -> GraphRows:
         for edge in rows.edges:
             if edge.id not in edges or edges[edge.id].revision <= edge.revision:
                 edges[edge.id] = edge
-    return GraphRows(tuple(nodes.values()), tuple(edges.values()))
+    return GraphRows(tuple(nodes.values()), tuple(_as_named_now(edge, nodes) for edge in edges.values()))
+
+
+def _as_named_now(edge: EdgeRow, nodes: Mapping[str, NodeRow]) -> EdgeRow:
+    """An edge; withdrawn if a newer revision of its source does not name its target any more."""
+    source = nodes.get(edge.source)
+    if edge.type not in NAMING or source is None or source.revision <= edge.revision:
+        return edge
+    return msgspec.structs.replace(edge, properties=edge.properties | {"status": WITHDRAWN})
 
 
 def _properties(event: Technique | Template | Entity | Report, extra: tuple[str, ...]) -> Properties:

@@ -12,6 +12,7 @@ import heapq
 import msgspec
 
 from schemas.journal import key_hash
+from streams.core.label_counts import add_labels
 
 NOTHING = 0
 """In place of labels: not learnt, or retracted."""
@@ -28,6 +29,10 @@ class Corrections(msgspec.Struct):
         heap: Negated key hashes as a max-heap; it may still hold keys that have left.
         is_full: Whether a key was ever refused or evicted.
         corrected: How many of the entries are corrections.
+        names: Hash of labels -> the labels; it may still hold some that no entry has.
+        learnt: Label -> entries with it, as the champion learnt them.
+        now: Label -> entries with it, as they are now.
+        peak: Label -> the most entries that had it at one time, of the labels in `learnt` or `now`.
     """
 
     size: int
@@ -35,13 +40,18 @@ class Corrections(msgspec.Struct):
     heap: list[int] = []
     is_full: bool = False
     corrected: int = 0
+    names: dict[int, tuple[str, ...]] = {}
+    learnt: dict[str, int] = {}
+    now: dict[str, int] = {}
+    peak: dict[str, int] = {}
 
     def put(self, key: int, labels: tuple[str, ...], offset: int) -> None:
         """Record the latest example of a key, by its hash."""
         if entry := self.entries.get(key):
-            self._replace(key, (entry[0], _signature(labels), offset))
+            self._replace(key, (entry[0], self._signature(labels), offset))
         elif len(self.entries) < self.size or key < self._largest():
-            self.entries[key] = (NOTHING, _signature(labels), offset)
+            self.entries[key] = (NOTHING, self._signature(labels), offset)
+            self._add_now(labels)
             heapq.heappush(self.heap, -key)
             self.resize(self.size)
         else:
@@ -59,6 +69,7 @@ class Corrections(msgspec.Struct):
                 self._remove(key)
             elif offset < end:
                 self._replace(key, (now, now, offset))
+        self.peak = {label: n for label, n in self.peak.items() if label in self.now or label in self.learnt}
 
     def count(self) -> int:
         """The number of the champion's examples that no longer stand as it learnt them; see the module."""
@@ -66,6 +77,14 @@ class Corrections(msgspec.Struct):
             return self.corrected
         keys = (len(self.entries) - 1) * HASHES / max(self._largest(), 1)
         return round(self.corrected * max(1.0, keys / len(self.entries)))
+
+    def vanished(self, least: int) -> dict[str, int]:
+        """The labels that no example has any more, with how many there were.
+
+        Args:
+            least: Labels of which there never were as many are left out: they may be in use outside the sample.
+        """
+        return {label: n for label, n in self.peak.items() if n >= least and label not in self.now}
 
     def resize(self, size: int) -> None:
         """Set another size. Keys that left a smaller sample don't come back to a larger one."""
@@ -77,11 +96,39 @@ class Corrections(msgspec.Struct):
             self.heap = sorted(-key for key in self.entries)
 
     def _replace(self, key: int, entry: tuple[int, int, int]) -> None:
-        self.corrected += _is_correction(entry) - _is_correction(self.entries[key])
+        before = self.entries[key]
+        self.corrected += _is_correction(entry) - _is_correction(before)
         self.entries[key] = entry
+        self._move(self.learnt, before[0], entry[0])
+        if before[1] != entry[1]:
+            self._move(self.now, before[1], NOTHING)
+            self._add_now(self.names.get(entry[1], ()))
 
     def _remove(self, key: int) -> None:
-        self.corrected -= _is_correction(self.entries.pop(key))
+        entry = self.entries.pop(key)
+        self.corrected -= _is_correction(entry)
+        self._move(self.learnt, entry[0], NOTHING)
+        self._move(self.now, entry[1], NOTHING)
+
+    def _move(self, counts: dict[str, int], before: int, after: int) -> None:
+        if before != after:
+            add_labels(counts, self.names.get(before, ()), -1)
+            add_labels(counts, self.names.get(after, ()), 1)
+
+    def _add_now(self, labels: tuple[str, ...]) -> None:
+        add_labels(self.now, labels, 1)
+        for label in labels:
+            self.peak[label] = max(self.peak.get(label, 0), self.now[label])
+
+    def _signature(self, labels: tuple[str, ...]) -> int:
+        """A hash of labels that is never `NOTHING`; the labels are kept under it."""
+        signature = key_hash("\n".join(sorted(labels))) or 1
+        if signature not in self.names:
+            if len(self.names) > 2 * len(self.entries) + 64:
+                used = {each for entry in self.entries.values() for each in entry[:2]}
+                self.names = {each: names for each, names in self.names.items() if each in used}
+            self.names[signature] = labels
+        return signature
 
     def _largest(self) -> int:
         while -self.heap[0] not in self.entries:
@@ -92,8 +139,3 @@ class Corrections(msgspec.Struct):
 def _is_correction(entry: tuple[int, int, int]) -> bool:
     learnt, now, _ = entry
     return learnt not in (NOTHING, now)
-
-
-def _signature(labels: tuple[str, ...]) -> int:
-    """A hash of labels that is never `NOTHING`."""
-    return key_hash("\n".join(sorted(labels))) or 1

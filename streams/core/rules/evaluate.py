@@ -2,7 +2,7 @@
 
     rule        trips if
     manual      a person asked for a retrain
-    taxonomy    a label that the champion does not know has enough examples
+    taxonomy    a label that the champion does not know has enough examples, or one that it knows has none left
     drift       the labels of recent examples are far from those of the champion
     corrections enough of what the champion learnt was taken back or relabelled
     volume      there are enough training examples since the latest trigger, or for the first version

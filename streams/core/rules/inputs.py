@@ -25,6 +25,8 @@ class RuleInputs(msgspec.Struct, frozen=True, kw_only=True):
         corrections: How many of the champion's training examples no longer stand as it learnt them.
         attempted_corrections: How many of them were there at the latest trigger.
         new_labels: Label -> pending examples, for labels unknown to the champion and to the latest attempt.
+        vanished_labels: Label -> examples that had it, for labels of the champion that no example has any
+            more, unless the latest attempt was without them.
         open_trigger: Id of the trigger that waits for its verdict; empty if there is none.
         manual_request: Id of the manual request that waits for a trigger; empty if there is none.
     """
@@ -43,6 +45,7 @@ class RuleInputs(msgspec.Struct, frozen=True, kw_only=True):
     corrections: int
     attempted_corrections: int
     new_labels: Mapping[str, int]
+    vanished_labels: Mapping[str, int]
     open_trigger: str
     manual_request: str
 

@@ -1,4 +1,4 @@
-"""The rule `taxonomy`: the feeds use a label that the champion does not know."""
+"""The rule `taxonomy`: labels appeared that the champion does not know, or labels vanished that it knows."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ from schemas.policy import Policy
 from schemas.windows import Measure
 from streams.core.rules.inputs import RuleInputs
 
+VANISHED = "no longer in use: "
+"""Before the name of a label that vanished, in the detail of the measure."""
+
 
 def taxonomy(inputs: RuleInputs, policy: Policy) -> Measure:
-    """Trips if there is a champion and the most frequent new label has `policy.taxonomy_examples` examples.
+    """Trips if there is a champion and one label with `policy.taxonomy_examples` examples appeared or vanished.
 
-    Pending examples count. The detail is the label, the last in alphabetical order of several with the same count.
-    Without new labels the value is 0.
+    Pending examples of a new label count, and of a vanished one those that there were. The detail is the
+    label with most of them; of several with the same number a new one, the last in alphabetical order. Without such
+    labels the value is 0.
     """
-    label, examples = max(inputs.new_labels.items(), key=lambda item: (item[1], item[0]), default=("", 0))
+    found = [(examples, True, label) for label, examples in inputs.new_labels.items()]
+    found += [(examples, False, label) for label, examples in inputs.vanished_labels.items()]
+    examples, is_new, label = max(found, default=(0, True, ""))
     tripped = bool(inputs.champion) and examples >= policy.taxonomy_examples
-    return Measure("taxonomy", float(examples), float(policy.taxonomy_examples), tripped, label)
+    detail = label if is_new else VANISHED + label
+    return Measure("taxonomy", float(examples), float(policy.taxonomy_examples), tripped, detail)

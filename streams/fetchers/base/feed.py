@@ -180,7 +180,8 @@ class FeedSpec:
             formats. If one of them changes, the feed is read anew.
         about: What it is, in a few words.
         teaches: Models that learn from its events; none: what it says is only looked up, in the graph.
-        labels_by_technique: Whether its events name techniques, and get the tactics that ATT&CK gives these now.
+        labels_by_technique: Whether its events name techniques: they are told in the words of ATT&CK as it is
+            published now, see `labels.py`.
         key_from: Where its key comes from, if it can't be fetched without one; empty: it can.
     """
 

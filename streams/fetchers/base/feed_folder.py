@@ -29,7 +29,7 @@ from streams.fetchers.base.cursor import LastCounts, load_cursor, save_cursor
 from streams.fetchers.base.diff import Plan, plan_unchanged
 from streams.fetchers.base.entries import Entries, Entry, Key, entry_of
 from streams.fetchers.base.feed import FeedSpec, FeedState, OnProgress, no_progress
-from streams.fetchers.base.labels import KnownTechnique, Techniques
+from streams.fetchers.base.labels import Techniques, known_technique
 from streams.fetchers.base.publish import outgoing_dead_letter
 from streams.fetchers.base.runner import (
     FetchReport,
@@ -158,7 +158,7 @@ class FeedFolder:
     def techniques(self) -> Techniques:
         """See `Published`."""
         return {
-            each.event.id: KnownTechnique(each.event.tactics, each.event.revoked_by)
+            each.event.id: known_technique(each.event)
             for path in sorted((self._folder / EVENTS).glob(f"*/{TECHNIQUES.name}.jsonl"))
             for each in _events(path)
             if isinstance(each.event, Technique)

@@ -1,31 +1,47 @@
-"""The tactics of what names techniques only: taken from ATT&CK as it is published now. Pure.
+"""Tactics and techniques of what a feed says, in the words of ATT&CK as it is published now. Pure.
 
-    report, template, relationship ──with_tactics, techniques of the topic──> the same with the tactics of these
+    event, techniques of the topic ──in_current_words──> the same event, with
+        each technique that was replaced     its successor
+        no tactics of its own                the tactics of its techniques
+        tactics that ATT&CK has now          its own
+        tactics of another release           those of its techniques; if one is not known, none, and counted
 
-A report or an Atomic test says which technique it is about; which tactics that serves is ATT&CK's to say, and
-changes with its releases. So when the techniques of the topic change, the feeds that depend on them are read anew,
-and what has other tactics now is published again.
+A rule, a report or a test says which technique it is about; which tactics that serves is ATT&CK's to say, and
+changes with its releases. A feed may be ahead of the release that is known here, or behind it. Beside ATT&CK 17.1
+the tactic `stealth` of a rule teaches nothing, unless its techniques say what it is there. When the techniques of
+the topic change, the feeds that depend on them are read anew, and what is different now is published again.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
 from schemas.encoding import EncodedEvent, encode_event
-from schemas.events import Event, NodeRef, Relationship, Report, ReportSpan, Template
-from streams.fetchers.base.feed import Outcome
+from schemas.events import Entity, Event, NodeRef, Relationship, Report, ReportSpan, Status, Technique, Template
+from streams.fetchers.base.feed import LeftOut, Outcome
 
+OTHER_RELEASE = "tactics-of-another-release"
+"""Why the tactics of an event are set aside: the reason under which it is counted."""
 _MAX_SUCCESSORS = 10
+_DOMAIN = "enterprise-attack"
+"""The domain of what names no technique that is known."""
 
 
 class KnownTechnique(msgspec.Struct, frozen=True):
-    """What was last published of a technique: its tactics, and the id that replaced it."""
+    """What was last published of a technique: its tactics, the id that replaced it, its domain and status."""
 
     tactics: tuple[str, ...] = ()
     revoked_by: str = ""
+    domain: str = _DOMAIN
+    status: Status = "active"
+
+
+def known_technique(event: Technique) -> KnownTechnique:
+    """What is known of a technique from its event."""
+    return KnownTechnique(event.tactics, event.revoked_by, event.domain, event.status)
 
 
 Techniques = Mapping[str, KnownTechnique]
@@ -33,55 +49,140 @@ Techniques = Mapping[str, KnownTechnique]
 
 
 def techniques_digest(techniques: Techniques) -> str:
-    """16 hex digits that change with any tactic or replacement."""
+    """16 hex digits that change with any tactic, replacement or status."""
     state = hashlib.blake2b(digest_size=8)
     for key, known in sorted(techniques.items()):
-        state.update(f"{key} {known.revoked_by} {' '.join(known.tactics)}\n".encode())
+        state.update(f"{key} {known.revoked_by} {known.status} {' '.join(known.tactics)}\n".encode())
     return state.hexdigest()
 
 
-def tactics_of(technique: str, techniques: Techniques) -> tuple[str, ...]:
-    """The tactics of a technique, or of what replaced it; none if it is not known.
+class Release:
+    """ATT&CK as it is published now.
 
-    >>> known = {"T1": KnownTechnique((), "T2"), "T2": KnownTechnique(("impact",))}
-    >>> tactics_of("T1", known), tactics_of("T9", known)
-    (('impact',), ())
+    Args:
+        techniques: What is known of each technique.
     """
-    for _ in range(_MAX_SUCCESSORS):
-        known = techniques.get(technique, KnownTechnique())
-        if not known.revoked_by:
-            return known.tactics
-        technique = known.revoked_by
-    return ()
+
+    def __init__(self, techniques: Techniques) -> None:
+        self._techniques = techniques
+        self._tactics: dict[str, set[str]] = {}
+        for known in techniques.values():
+            if known.status == "active":
+                self._tactics.setdefault(known.domain, set()).update(known.tactics)
+
+    def successor(self, technique: str) -> str:
+        """The id of what replaced a technique, or its own; of a circle its own."""
+        found = technique
+        for _ in range(_MAX_SUCCESSORS):
+            known = self._techniques.get(found)
+            if known is None or not known.revoked_by:
+                return found
+            found = known.revoked_by
+        return technique
+
+    def tactics_of(self, technique: str) -> tuple[str, ...]:
+        """The tactics of a technique, or of what replaced it; none if it is not known.
+
+        A technique that is not active any more keeps only the tactics that its domain still has.
+
+        >>> known = {"T1": KnownTechnique((), "T2"), "T2": KnownTechnique(("impact",))}
+        >>> Release(known).tactics_of("T1"), Release(known).tactics_of("T9")
+        (('impact',), ())
+        """
+        known = self._techniques.get(self.successor(technique), KnownTechnique())
+        if known.revoked_by or known.status == "active":
+            return () if known.revoked_by else known.tactics
+        return tuple(each for each in known.tactics if each in self._tactics.get(known.domain, ()))
+
+    def tactics_of_all(self, techniques: Collection[str]) -> tuple[str, ...] | None:
+        """The tactics of some techniques, sorted; None if there is no technique, or one without tactics."""
+        found = [self.tactics_of(each) for each in techniques]
+        return tuple(sorted({tactic for each in found for tactic in each})) if found and all(found) else None
+
+    def has(self, tactics: Collection[str], techniques: Collection[str]) -> bool:
+        """Whether the domains of some techniques have all of some tactics; without techniques ATT&CK Enterprise."""
+        if not self._tactics:  # nothing of ATT&CK is published yet
+            return True
+        domains = {self._techniques[each].domain for each in techniques if each in self._techniques} or {_DOMAIN}
+        return set(tactics) <= {each for domain in domains for each in self._tactics.get(domain, ())}
+
+    def node(self, node: NodeRef) -> NodeRef:
+        """An end of a relationship: a replaced technique is its successor, and one without tactics gets them."""
+        if node.kind != "technique":
+            return node
+        found = self.successor(node.id)
+        if found != node.id and found in self._techniques:
+            status = self._techniques[found].status
+            return NodeRef(id=found, kind=node.kind, tactics=self.tactics_of(found), status=status)
+        return node if node.tactics else msgspec.structs.replace(node, tactics=self.tactics_of(node.id))
 
 
-def with_tactics(outcomes: Sequence[Outcome], techniques: Techniques) -> list[Outcome]:
-    """The outcomes of a feed whose events name techniques only, with the tactics of these."""
-    return [
-        encode_event(_labelled(outcome.event, techniques)) if isinstance(outcome, EncodedEvent) else outcome
-        for outcome in outcomes
-    ]
+def in_current_words(outcomes: Sequence[Outcome], techniques: Techniques) -> list[Outcome]:
+    """The outcomes of a feed whose events name techniques, in the words of ATT&CK as it is published now.
+
+    Args:
+        outcomes: Of the feed.
+        techniques: What is known of each technique.
+
+    Returns:
+        The outcomes, and one more of the reason `OTHER_RELEASE` for each event whose tactics are set aside.
+    """
+    release, found = Release(techniques), list[Outcome]()
+    for outcome in outcomes:
+        if not isinstance(outcome, EncodedEvent):
+            found.append(outcome)
+            continue
+        event, is_set_aside = _in_words_of(release, outcome.event)
+        found.append(outcome if event == outcome.event else encode_event(event))
+        if is_set_aside:
+            found.append(LeftOut(f"{event.feed}:{event.id}", OTHER_RELEASE))
+    return found
 
 
-def _labelled(event: Event, techniques: Techniques) -> Event:
-    if isinstance(event, Report):
-        return msgspec.structs.replace(event, spans=tuple(_span(span, techniques) for span in event.spans))
-    if isinstance(event, Template) and not event.tactics:
-        found = {tactic for each in event.techniques for tactic in tactics_of(each, techniques)}
-        return msgspec.structs.replace(event, tactics=tuple(sorted(found)))
-    if isinstance(event, Relationship):
-        source, target = (_node(end, techniques) for end in (event.source, event.target))
-        return msgspec.structs.replace(event, source=source, target=target)
-    return event
+def _in_words_of(release: Release, event: Event) -> tuple[Event, bool]:
+    """An event in the words of a release, and whether its tactics are set aside."""
+    match event:
+        case Report():
+            return _report(release, event)
+        case Template():
+            return _template(release, event)
+        case Entity():
+            return msgspec.structs.replace(event, techniques=_successors(release, event.techniques)), False
+        case Relationship():
+            source, target = release.node(event.source), release.node(event.target)
+            return msgspec.structs.replace(event, source=source, target=target), False
+    return event, False
 
 
-def _node(end: NodeRef, techniques: Techniques) -> NodeRef:
-    if end.kind != "technique" or end.tactics:
-        return end
-    return msgspec.structs.replace(end, tactics=tactics_of(end.id, techniques))
+def _template(release: Release, event: Template) -> tuple[Template, bool]:
+    techniques = _successors(release, event.techniques)
+    tactics, is_set_aside = event.tactics, False
+    if not tactics:
+        tactics = tuple(sorted({tactic for each in techniques for tactic in release.tactics_of(each)}))
+    elif not release.has(tactics, techniques):
+        known = release.tactics_of_all(techniques)
+        tactics, is_set_aside = known or (), known is None
+    return msgspec.structs.replace(event, techniques=techniques, tactics=tactics), is_set_aside
 
 
-def _span(span: ReportSpan, techniques: Techniques) -> ReportSpan:
-    if span.kind != "technique":
-        return span
-    return msgspec.structs.replace(span, tactics=tactics_of(span.id, techniques))
+def _report(release: Release, event: Report) -> tuple[Report, bool]:
+    named = [span.id for span in event.spans if span.kind == "technique"]
+    own = {tactic for span in event.spans if span.kind != "technique" for tactic in span.tactics}
+    foreign = set() if release.has(own, named) else {each for each in own if not release.has((each,), named)}
+    is_set_aside = bool(foreign) and release.tactics_of_all(named) is None
+    spans = tuple(_span(release, span, foreign, is_set_aside=is_set_aside) for span in event.spans)
+    return msgspec.structs.replace(event, spans=spans), is_set_aside
+
+
+def _span(release: Release, span: ReportSpan, foreign: Collection[str], *, is_set_aside: bool) -> ReportSpan:
+    if span.kind == "technique":
+        tactics = () if is_set_aside else release.tactics_of(span.id)
+        return msgspec.structs.replace(span, id=release.successor(span.id), tactics=tactics)
+    kept = () if is_set_aside else tuple(each for each in span.tactics if each not in foreign)
+    return msgspec.structs.replace(span, tactics=kept)
+
+
+def _successors(release: Release, techniques: tuple[str, ...]) -> tuple[str, ...]:
+    if not techniques:
+        return techniques
+    return tuple(sorted({release.successor(each) for each in techniques}))

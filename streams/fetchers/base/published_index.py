@@ -46,7 +46,8 @@ _TABLES = (
     "topics (topic TEXT PRIMARY KEY, topic_id TEXT NOT NULL, offsets BLOB NOT NULL)",
     "entries (feed TEXT, topic TEXT, id TEXT, content BLOB NOT NULL, own_content BLOB NOT NULL,"
     " modified_ms INTEGER NOT NULL, status TEXT NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (feed, topic, id))",
-    "techniques (id TEXT PRIMARY KEY, revoked_by TEXT NOT NULL, tactics BLOB NOT NULL)",
+    "techniques (id TEXT PRIMARY KEY, tactics BLOB NOT NULL, revoked_by TEXT NOT NULL,"
+    " domain TEXT NOT NULL, status TEXT NOT NULL)",
     "dead_letters (feed TEXT, origin TEXT, digest TEXT NOT NULL, PRIMARY KEY (feed, origin))",
 )
 
@@ -108,12 +109,12 @@ class PublishedIndex:
 
     def techniques(self) -> Techniques:
         """What was last published of every technique, by any feed."""
-        query = "SELECT id, revoked_by, tactics FROM techniques"
+        query = "SELECT id, tactics, revoked_by, domain, status FROM techniques"
         with _sqlite_errors(self._path):
             rows = self._connection.execute(query).fetchall()
         return {
-            key: KnownTechnique(msgspec.json.decode(tactics, type=tuple[str, ...]), revoked_by)
-            for key, revoked_by, tactics in rows
+            key: KnownTechnique(msgspec.json.decode(tactics, type=tuple[str, ...]), *others)
+            for key, tactics, *others in rows
         }
 
     def last_events(self, feed: str, keys: Sequence[Key]) -> dict[Key, Event]:
@@ -212,7 +213,7 @@ class PublishedIndex:
         rows = filter(None, map(row_of, messages))
         if messages[0].topic == TECHNIQUES.name:
             techniques = filter(None, map(technique_of, messages))
-            self._connection.executemany("INSERT OR REPLACE INTO techniques VALUES (?, ?, ?)", techniques)
+            self._connection.executemany("INSERT OR REPLACE INTO techniques VALUES (?, ?, ?, ?, ?)", techniques)
         if messages[0].topic == DEAD_LETTERS.name:
             self._connection.executemany("INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?)", rows)
         else:
@@ -255,7 +256,7 @@ def row_of(message: Any) -> tuple[Any, ...] | None:
     return feed, message.topic, key, entry.content, entry.own_content, entry.modified_ms, entry.status, place
 
 
-def technique_of(message: Any) -> tuple[str, str, bytes] | None:
+def technique_of(message: Any) -> tuple[str, bytes, str, str, str] | None:
     """The row of `techniques` of a message; None for one that holds no technique."""
     try:
         event = decode_event(message.value).event
@@ -263,7 +264,7 @@ def technique_of(message: Any) -> tuple[str, str, bytes] | None:
         return None
     if not isinstance(event, Technique):
         return None
-    return event.id, event.revoked_by, msgspec.json.encode(event.tactics)
+    return event.id, msgspec.json.encode(event.tactics), event.revoked_by, event.domain, event.status
 
 
 def _ranges(

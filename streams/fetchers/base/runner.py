@@ -39,7 +39,7 @@ from streams.fetchers.base.feed import (
     no_progress,
 )
 from streams.fetchers.base.feed_status import FeedStatus, after_failure, read_status, write_status
-from streams.fetchers.base.labels import techniques_digest, with_tactics
+from streams.fetchers.base.labels import in_current_words, techniques_digest
 from streams.fetchers.base.publish import (
     OutgoingMessage,
     message_limits,
@@ -269,13 +269,13 @@ def show_feeds(settings: Settings) -> None:
 def read_batch(
     spec: FeedSpec, source: str, state: FeedState, cache_dir: Path, on_progress: OnProgress, index: Published
 ) -> Batch:
-    """Read a source; events that name techniques get the tactics that these have by what is published now."""
+    """Read a source; events that name techniques are told in the words of the techniques on the topic now."""
     if not spec.labels_by_technique:
         return spec.read(source, state, cache_dir, on_progress)
     techniques = index.techniques()
     digest = techniques_digest(techniques)
     batch = spec.read(source, state if state.techniques == digest else FeedState(), cache_dir, on_progress)
-    outcomes = None if batch.outcomes is None else with_tactics(batch.outcomes, techniques)
+    outcomes = None if batch.outcomes is None else in_current_words(batch.outcomes, techniques)
     known = msgspec.structs.replace(batch.state, techniques=digest)
     return dataclasses.replace(batch, outcomes=outcomes, state=known)
 

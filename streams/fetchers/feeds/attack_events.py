@@ -1,13 +1,14 @@
 """From the objects of an ATT&CK bundle to events.
 
 A relationship carries both of its nodes, so a change of a technique's name, tactics or status changes its
-relationships too, although ATT&CK does not change their own `modified`. From release 18 on a detection strategy has
+relationships too, although ATT&CK does not change their own `modified`. What names a technique that was replaced by
+another goes to that one. From release 18 on a detection strategy has
 no text of its own: it and its `detects` relationships get the text of its analytics.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -22,6 +23,10 @@ from streams.fetchers.formats import stix
 from streams.fetchers.formats.stix import Domain, StixObject
 from streams.fetchers.formats.stix_selection import BundleObject, Selection, fault
 
+_STRUCTURE = (stix.REVOKED_BY, "subtechnique-of")
+"""Relationships that say what a technique is in ATT&CK; they keep their ends."""
+_MAX_SUCCESSORS = 10
+
 
 @dataclass(frozen=True)
 class _Context:
@@ -30,6 +35,8 @@ class _Context:
     Attributes:
         feed, domain, release: Of every event.
         nodes: STIX id -> node, of every object that a relationship may join.
+        successors: STIX id of a revoked technique -> node of what replaced it.
+        edges: Relationships that are active, and both of whose ends are: graph ids of the ends and the type.
         replaced_by: STIX id of a revoked object -> graph id of its replacement.
         analytics: STIX id of a detection strategy -> the text of its analytics.
     """
@@ -38,6 +45,8 @@ class _Context:
     domain: Domain
     release: str
     nodes: Mapping[str, NodeRef]
+    successors: Mapping[str, NodeRef]
+    edges: Collection[tuple[str, str, str]]
     replaced_by: Mapping[str, str]
     analytics: Mapping[str, str]
 
@@ -51,7 +60,12 @@ def outcomes(selection: Selection, feed: str, domain: Domain, release: str) -> I
     """
     nodes = dict(_nodes(selection, domain))
     found = [each.object for each in selection.objects]
-    context = _Context(feed, domain, release, nodes, dict(_replacements(found, nodes)), dict(_analytics(found)))
+    replaced_by = dict(_replacements(found, nodes))
+    context = _Context(
+        feed=feed, domain=domain, release=release, nodes=nodes,
+        successors=dict(_successors(nodes, replaced_by)),
+        edges=set(_active_edges(found, nodes)), replaced_by=replaced_by, analytics=dict(_analytics(found)),
+    )  # fmt: skip
     for each in selection.objects:
         try:
             if (event := _event(each, context)) is not None:
@@ -92,6 +106,25 @@ def _replacements(objects: Iterable[StixObject], nodes: Mapping[str, NodeRef]) -
     revocations = [f for f in objects if f.relationship_type == stix.REVOKED_BY and f.target_ref in nodes]
     for found in sorted(revocations, key=lambda f: (f.modified, f.id)):
         yield found.source_ref, nodes[found.target_ref].id
+
+
+def _successors(nodes: Mapping[str, NodeRef], replaced_by: Mapping[str, str]) -> Iterator[tuple[str, NodeRef]]:
+    """STIX id of a revoked technique -> node of the active technique that replaced it, perhaps in several steps."""
+    following = {nodes[ref].id: successor for ref, successor in replaced_by.items() if ref in nodes}
+    by_key = {node.id: node for node in nodes.values()}
+    for ref in replaced_by:
+        node, steps = nodes.get(ref), 0
+        while node is not None and node.id in following and steps < _MAX_SUCCESSORS:
+            node, steps = by_key.get(following[node.id]), steps + 1
+        if node is not None and node.kind == "technique" == nodes[ref].kind and node.status == "active":
+            yield ref, node
+
+
+def _active_edges(objects: Iterable[StixObject], nodes: Mapping[str, NodeRef]) -> Iterator[tuple[str, str, str]]:
+    for found in objects:
+        ends = [nodes.get(found.source_ref), nodes.get(found.target_ref)]
+        if found.relationship_type and found.status == "active" and all(e and e.status == "active" for e in ends):
+            yield nodes[found.source_ref].id, found.relationship_type, nodes[found.target_ref].id
 
 
 def _analytics(objects: Iterable[StixObject]) -> Iterator[tuple[str, str]]:
@@ -199,11 +232,26 @@ def _relationship(each: BundleObject, context: _Context) -> Relationship:
     return Relationship(
         **common,
         relation=found.relationship_type,
-        source=_node(found.source_ref, "source_ref", context),
-        target=_node(found.target_ref, "target_ref", context),
+        source=_end(found, "source_ref", context),
+        target=_end(found, "target_ref", context),
         text=_text(found, found.source_ref, context),
         domain=context.domain,
     )
+
+
+def _end(found: StixObject, field: str, context: _Context) -> NodeRef:
+    """One end of a relationship: in place of a revoked technique what replaced it.
+
+    A relationship of the structure of ATT&CK keeps its ends, and so does one that the successor has already: it
+    stays with what was revoked, and nothing learns from it.
+    """
+    ref = getattr(found, field)
+    node, successor = _node(ref, field, context), context.successors.get(ref)
+    if successor is None or found.relationship_type in _STRUCTURE:
+        return node
+    ends = {each: _node(getattr(found, each), each, context).id for each in ("source_ref", "target_ref")}
+    ends[field] = successor.id
+    return node if (ends["source_ref"], found.relationship_type, ends["target_ref"]) in context.edges else successor
 
 
 def _text(found: StixObject, strategy: str, context: _Context) -> str:

@@ -72,4 +72,5 @@ FEED = FeedSpec(
     modules=(__name__, *fields.MODULES),
     about="abilities of adversary emulation",
     teaches=("distilbert-mitre",),
+    labels_by_technique=True,
 )

@@ -68,4 +68,5 @@ FEED = FeedSpec(
     collection=FileTree(includes=is_detail_path, parse=parse_details, is_named_by_path=True),
     modules=(__name__, *json_items.MODULES),
     about="adversary engagement",
+    labels_by_technique=True,
 )

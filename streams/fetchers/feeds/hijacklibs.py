@@ -50,4 +50,5 @@ FEED = FeedSpec(
     collection=FileTree(includes=files_below("yml", ".yml"), parse=parse_library, is_named_by_path=True),
     modules=(__name__, *fields.MODULES),
     about="libraries that can be hijacked",
+    labels_by_technique=True,
 )

@@ -58,4 +58,5 @@ FEED = FeedSpec(
     collection=FileTree(includes=is_entry_path, parse=parse_entry),
     modules=(__name__, *fields.MODULES),
     about="Windows binaries that attackers use",
+    labels_by_technique=True,
 )

@@ -53,4 +53,5 @@ FEED = FeedSpec(
     collection=FileTree(includes=files_below("yaml", ".yaml"), parse=parse_driver),
     modules=(__name__, *fields.MODULES),
     about="Windows drivers that attackers load",
+    labels_by_technique=True,
 )

@@ -87,4 +87,5 @@ FEED = FeedSpec(
     modules=(__name__, *fields.MODULES),
     about="detection rules for logs",
     teaches=("distilbert-mitre",),
+    labels_by_technique=True,
 )

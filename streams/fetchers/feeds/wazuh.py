@@ -95,4 +95,5 @@ FEED = FeedSpec(
     modules=(__name__, *fields.MODULES),
     about="rules for logs",
     teaches=("distilbert-mitre",),
+    labels_by_technique=True,
 )

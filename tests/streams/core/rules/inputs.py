@@ -25,6 +25,7 @@ QUIET = RuleInputs(
     drift_examples=1,
     drift_armed=True,
     new_labels={},
+    vanished_labels={},
     open_trigger="",
     manual_request="",
 )

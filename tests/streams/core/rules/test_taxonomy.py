@@ -1,4 +1,4 @@
-"""The rule `taxonomy`: labels that the champion does not know."""
+"""The rule `taxonomy`: labels that the champion does not know, and labels that vanished."""
 
 from __future__ import annotations
 
@@ -18,3 +18,9 @@ def test_it_trips_at_the_number_of_examples_of_the_most_frequent_new_label() -> 
 def test_it_needs_a_champion_and_a_new_label() -> None:
     assert not taxonomy(inputs(new_labels={"a": 20}, champion=""), POLICY).tripped
     assert taxonomy(inputs(), POLICY) == Measure("taxonomy", 0.0, 20.0, False)
+
+
+def test_it_trips_at_a_label_that_vanished_and_names_it() -> None:
+    gone = inputs(vanished_labels={"defense-evasion": 25}, new_labels={"stealth": 24})
+    assert taxonomy(gone, POLICY) == Measure("taxonomy", 25.0, 20.0, True, "no longer in use: defense-evasion")
+    assert not taxonomy(inputs(vanished_labels={"defense-evasion": 19}), POLICY).tripped

@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 from schemas.encoding import EncodedEvent, encode_event
-from schemas.events import Event, Report, ReportSpan, Template
+from schemas.events import Event, NodeRef, Relationship, Report, ReportSpan, Template
 from schemas.journal import Source, held_out
 from streams.core.projections.base import project
-from streams.fetchers.base.labels import KnownTechnique, tactics_of, techniques_digest, with_tactics
+from streams.fetchers.base.feed import LeftOut
+from streams.fetchers.base.labels import OTHER_RELEASE, KnownTechnique, Release, in_current_words, techniques_digest
 from streams.fetchers.base.runner import fetch
 from streams.fetchers.feeds import attack, registry, reports
 from streams.fetchers.feeds.reports import parse_passages
@@ -22,7 +23,7 @@ from tests.streams.fetchers.stix_bundles import technique, written
 
 KNOWN = {
     "T1566": KnownTechnique(("initial-access",)),
-    "T1562.001": KnownTechnique(("defense-evasion",), "T1685"),
+    "T1562.001": KnownTechnique(("defense-evasion",), "T1685", status="revoked"),
     "T1685": KnownTechnique(("defense-impairment",)),
     "T1": KnownTechnique((), "T2"),
     "T2": KnownTechnique((), "T1"),
@@ -34,32 +35,90 @@ def report(*spans: ReportSpan, document: str = "d") -> Report:
 
 
 def labelled(event: Event) -> Event:
-    [outcome] = with_tactics([encode_event(event)], KNOWN)
+    [outcome] = in_current_words([encode_event(event)], KNOWN)
     assert isinstance(outcome, EncodedEvent)
     return outcome.event
 
 
+def set_aside(event: Event) -> tuple[Event, str]:
+    """An event in current words, and why its tactics are set aside."""
+    found, left_out = in_current_words([encode_event(event)], KNOWN)
+    assert isinstance(found, EncodedEvent)
+    assert isinstance(left_out, LeftOut)
+    return found.event, left_out.reason
+
+
 def test_a_revoked_technique_has_the_tactics_of_its_successor_and_a_circle_has_none() -> None:
-    assert tactics_of("T1562.001", KNOWN) == ("defense-impairment",)
-    assert tactics_of("T1", KNOWN) == ()
+    assert Release(KNOWN).tactics_of("T1562.001") == ("defense-impairment",)
+    assert Release(KNOWN).tactics_of("T1") == ()
 
 
 def test_a_template_with_tactics_of_its_own_keeps_them() -> None:
-    own = Template(id="t", feed="f", name="T", techniques=("T1566",), tactics=("impact",))
+    own = Template(id="t", feed="f", name="T", techniques=("T1566",), tactics=("defense-impairment",))
     none = Template(id="t", feed="f", name="T", techniques=("T1566", "T1685", "T9"))
     assert labelled(own) == own
     assert getattr(labelled(none), "tactics", ()) == ("defense-impairment", "initial-access")
 
 
+def rule(*tactics: str, techniques: tuple[str, ...] = ()) -> Template:
+    return Template(id="t", feed="f", name="T", severity="high", techniques=techniques, tactics=tactics)
+
+
+def test_a_rule_of_another_release_has_the_tactics_of_its_techniques_under_their_ids_of_now() -> None:
+    behind = labelled(rule("defense-evasion", techniques=("T1562.001",)))
+    assert behind == rule("defense-impairment", techniques=("T1685",))
+    ahead = labelled(rule("initial-foothold", "defense-impairment", techniques=("T1566",)))
+    assert ahead == rule("initial-access", techniques=("T1566",))
+
+
+def test_tactics_of_another_release_are_set_aside_if_a_technique_is_not_known_and_the_rest_is_learnt() -> None:
+    for techniques in ((), ("T1566", "T9")):
+        found, reason = set_aside(rule("initial-access", "stealth", techniques=techniques))
+        assert (found, reason) == (rule(techniques=tuple(sorted(techniques))), OTHER_RELEASE)
+        example = project("distilbert-mitre", found, Source("t", 0, 0))
+        assert example is not None
+        assert example.labels == ("severity:high",)
+
+
+def test_without_any_technique_on_the_topic_nothing_is_another_release() -> None:
+    assert in_current_words([before := encode_event(rule("stealth"))], {}) == [before]
+
+
+def test_a_technique_that_was_deprecated_before_a_tactic_was_split_gives_no_dead_label() -> None:
+    known = KNOWN | {"T3": KnownTechnique(("impact", "defense-impairment"), status="deprecated")}
+    assert Release(known).tactics_of("T3") == ("defense-impairment",)
+
+
+def test_a_tactic_of_a_passage_that_attack_has_no_more_is_told_by_its_techniques_or_set_aside() -> None:
+    dead = ReportSpan(start=0, end=4, kind="tactic", name="Defense Evasion", tactics=("defense-evasion",))
+    told = labelled(report(dead, ReportSpan(start=0, end=4, kind="technique", id="T1562.001")))
+    assert isinstance(told, Report)
+    assert [(span.id, span.tactics) for span in told.spans] == [("", ()), ("T1685", ("defense-impairment",))]
+    found, reason = set_aside(report(dead))
+    assert isinstance(found, Report)
+    assert ([span.tactics for span in found.spans], reason) == ([()], OTHER_RELEASE)
+
+
+def test_a_relationship_to_a_technique_that_was_replaced_goes_to_its_successor() -> None:
+    old, group = NodeRef(id="T1562.001", kind="technique", status="revoked"), NodeRef(id="g", kind="group")
+    found = labelled(Relationship(id="r", feed="f", relation="uses", source=group, target=old))
+    assert isinstance(found, Relationship)
+    assert (found.target.id, found.target.tactics, found.target.status) == (
+        "T1685",
+        ("defense-impairment",),
+        "active",
+    )
+
+
 def test_a_passage_teaches_the_tactics_of_its_spans_and_is_on_the_side_of_its_report() -> None:
     phishing = ReportSpan(start=0, end=4, kind="technique", id="T1566")
-    impact = ReportSpan(start=0, end=4, kind="tactic", name="Impact", tactics=("impact",))
+    impact = ReportSpan(start=0, end=4, kind="tactic", name="Impact", tactics=("defense-impairment",))
     found = labelled(report(phishing, impact, ReportSpan(start=0, end=4, kind="group", id="G0001")))
     example = project("distilbert-mitre", found, Source("t", 0, 0))
     other = project("distilbert-mitre", labelled(report(phishing)), Source("t", 0, 1))
     assert example is not None
     assert other is not None
-    assert (example.text, example.labels) == ("They sent mail.", ("impact", "initial-access"))
+    assert (example.text, example.labels) == ("They sent mail.", ("defense-impairment", "initial-access"))
     assert held_out(example) == held_out(other)
     nothing = project("distilbert-mitre", report(phishing), Source("t", 0, 0))
     assert nothing is not None

@@ -17,7 +17,7 @@ from streams.core.graph_rows import batch_rows
 from streams.core.projections.base import project_all
 from streams.fetchers.base import runner
 from streams.fetchers.base.feed import FeedState, RejectedItem, no_progress
-from streams.fetchers.base.labels import KnownTechnique, with_tactics
+from streams.fetchers.base.labels import KnownTechnique, in_current_words
 from streams.fetchers.base.runner import FetchReport, fetch
 from streams.fetchers.feeds import registry
 from streams.local.services import services
@@ -25,7 +25,7 @@ from streams.settings import Settings, load_settings
 from tests.streams.fetchers.feeds.samples import SAMPLES, Sample, put
 from transport.topics import create_topics
 
-TACTICS = {key: KnownTechnique(("execution",)) for key in ("T1003.001", "T1016", "T1546", "T1566")}
+TACTICS = {key: KnownTechnique(("discovery", "execution")) for key in ("T1003.001", "T1016", "T1546", "T1566")}
 SHARED = Path(__file__).resolve().parents[5] / "shared/feeds"
 REAL = {
     "sigma": "sigma", "cisa-kev": "kev", "atomic-red-team": "atomic-red-team", "caldera": "stockpile", "car": "car",
@@ -122,7 +122,7 @@ def test_the_models_that_a_feed_says_it_teaches_learn_from_it(name: str, tmp_pat
     if registry.FEEDS[name].labels_by_technique:
         events = [
             outcome.event
-            for outcome in with_tactics([encode_event(each) for each in events], TACTICS)
+            for outcome in in_current_words([encode_event(each) for each in events], TACTICS)
             if isinstance(outcome, EncodedEvent)
         ]
     examples = [project_all(event, Source("t", 0, 0), 0, MODELS) for event in events]
