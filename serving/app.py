@@ -25,6 +25,13 @@ from transport.secrets import without_secrets
 log = logging.getLogger(__name__)
 
 PAGE = Path(__file__).parent / "page"
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
 LOCAL_NAMES = ["localhost", "127.0.0.1", "[::1]", "testserver"]
 """Names of this machine in `Host`. On loopback no other is answered, so that no web page can reach the server by a
 name of its own that it lets point here."""
@@ -79,7 +86,7 @@ def _add_page(app: FastAPI) -> None:
 
         @app.get("/", include_in_schema=False)
         async def page() -> FileResponse:
-            return FileResponse(PAGE / "index.html")
+            return FileResponse(PAGE / "index.html", headers=PAGE_HEADERS)
 
 
 def _add_errors(app: FastAPI) -> None:

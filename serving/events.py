@@ -29,6 +29,7 @@ class Hub:
         self._kept: deque[tuple[int, bytes]] = deque(maxlen=KEPT)
         self._listeners: dict[asyncio.Queue[bytes | None], asyncio.AbstractEventLoop] = {}
         self._lock = threading.Lock()
+        self._closed = False
 
     def publish(self, kind: str, data: Any) -> None:
         """Send an event to all listeners; from any thread.
@@ -49,8 +50,9 @@ class Hub:
                     continue
 
     def close(self) -> None:
-        """End all streams."""
+        """End all streams; those that begin later end at once."""
         with self._lock:
+            self._closed = True
             for queue, loop in self._listeners.items():
                 loop.call_soon_threadsafe(_put, queue, None)
 
@@ -64,7 +66,7 @@ class Hub:
             yield b"retry: 2000\n\n"
             for message in missed:
                 yield message
-            while True:
+            while not self._closed:
                 try:
                     found = await asyncio.wait_for(queue.get(), HEARTBEAT_S)
                 except TimeoutError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 
 import uvicorn
 
@@ -55,6 +56,24 @@ def build(
     return Serving(settings, served, follower, keys, system=system, shadow=shadow)
 
 
+class Server(uvicorn.Server):
+    """Ends the streams of events before it waits for the connections: a page that is open holds up no end.
+
+    Args:
+        config: Of uvicorn.
+        serving: Whose events are streamed.
+    """
+
+    def __init__(self, config: uvicorn.Config, serving: Serving) -> None:
+        super().__init__(config)
+        self._serving = serving
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn."""
+        self._serving.hub.close()
+        await super().shutdown(sockets)
+
+
 def serve(serving: Serving) -> None:
     """Run a server until SIGTERM or SIGINT; requests that are being answered get their answers."""
     import torch
@@ -69,8 +88,8 @@ def serve(serving: Serving) -> None:
         access_log=False,
         timeout_graceful_shutdown=10,
     )
-    server = uvicorn.Server(config)
-    socket = config.bind_socket()
-    host, port = socket.getsockname()[:2]
+    server = Server(config, serving)
+    bound = config.bind_socket()
+    host, port = bound.getsockname()[:2]
     log.info("serving on http://%s:%d (docs at /docs)", host, port)
-    server.run(sockets=[socket])
+    server.run(sockets=[bound])

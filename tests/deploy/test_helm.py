@@ -69,7 +69,7 @@ def helm(*words: str, values: dict[str, Any], folder: Path) -> subprocess.Comple
         pytest.skip("helm is not on the path: install it to render the chart")
     file = folder / "values.yaml"
     file.write_text(yaml.safe_dump(values), encoding="utf-8")
-    command = [program, *words, str(CHART), "--values", str(file)]
+    command = [program, *words, str(CHART), "--values", str(file), "--kube-version", "1.30.0"]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -12,6 +12,7 @@ import uvicorn
 
 from serving.app import create_app
 from serving.context import Serving
+from serving.server import Server
 
 WAIT_S = 120
 
@@ -22,7 +23,7 @@ def listening(serving: Serving) -> Iterator[httpx.Client]:
     config = uvicorn.Config(
         create_app(serving), host=serving.settings.host, port=0, log_config=None, access_log=False
     )
-    server = uvicorn.Server(config)
+    server = Server(config, serving)
     socket = config.bind_socket()
     thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)
     thread.start()
