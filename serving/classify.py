@@ -17,7 +17,7 @@ import msgspec
 
 from schemas.taxonomy import severity_label
 from serving.reports.read import ReportText
-from serving.reports.sentences import Sentence, sentences
+from serving.reports.sentences import sentences
 from serving.severity import KnownSeverity, cves_in, stated_severity
 from serving.techniques.index import FoundTechnique, TechniqueIndex, Threshold
 
@@ -160,9 +160,13 @@ class ReportClassifier:
         texts = [part.text for part in parts]
         nearest = self._index.nearest(texts, k=3)
         tactics = [p.predicted_tactics for p in self._model.predict(texts)] if self._model else [()] * len(parts)
+        said = [
+            said_techniques(text, near, self._names, self._threshold)
+            for text, near in zip(texts, nearest, strict=True)
+        ]
         found = tuple(
-            ClassifiedSentence(part.start, part.end, part.text, self._said(part, near), each)
-            for part, near, each in zip(parts, nearest, tactics, strict=True)
+            ClassifiedSentence(part.start, part.end, part.text, of_part, each)
+            for part, of_part, each in zip(parts, said, tactics, strict=True)
         )
         counts = Counter(tactic for sentence in found for tactic in sentence.tactics)
         return ClassifiedReport(
@@ -178,16 +182,6 @@ class ReportClassifier:
             away={} if self._model else {"tactics": self._model_name},
         )
 
-    def _said(self, sentence: Sentence, near: Sequence[FoundTechnique]) -> tuple[SaidTechnique, ...]:
-        stated = dict.fromkeys(id_ for id_ in _TECHNIQUE_ID.findall(sentence.text))
-        said = [SaidTechnique(id_, self._names.get(id_, ""), "stated") for id_ in stated]
-        said += [
-            SaidTechnique(each.id, each.name, "nearest examples", each.score, each)
-            for each in near
-            if each.score >= self._threshold.score and each.id not in stated
-        ]
-        return tuple(said)
-
     def _severity(self, text: str) -> ReportSeverity:
         stated = stated_severity(text, self._severities(cves_in(text)))
         if stated:
@@ -198,6 +192,27 @@ class ReportClassifier:
         probability = prediction.severities[prediction.severity]
         severity = prediction.severity.removeprefix(severity_label(""))
         return ReportSeverity(severity, "predicted", f"{self._model_name}, probability {probability:.2f}")
+
+
+def said_techniques(
+    text: str, near: Sequence[FoundTechnique], names: Mapping[str, str], threshold: Threshold
+) -> tuple[SaidTechnique, ...]:
+    """The techniques of a sentence: those that it states, then those of its nearest examples over the threshold.
+
+    Args:
+        text: The sentence.
+        near: What its nearest examples have, best first.
+        names: Id of a technique -> its name.
+        threshold: Of the index.
+    """
+    stated = dict.fromkeys(_TECHNIQUE_ID.findall(text))
+    said = [SaidTechnique(id_, names.get(id_, ""), "stated") for id_ in stated]
+    said += [
+        SaidTechnique(each.id, each.name, "nearest examples", each.score, each)
+        for each in near
+        if each.score >= threshold.score and each.id not in stated
+    ]
+    return tuple(said)
 
 
 def _of_report(found: Sequence[ClassifiedSentence]) -> tuple[ReportTechnique, ...]:

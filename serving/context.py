@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -12,13 +12,16 @@ from schemas.models import MODELS
 from serving import telemetry
 from serving.answers.ask import Answer, Generator
 from serving.batching import Answered
+from serving.classify import SaidTechnique
 from serving.events import Hub
 from serving.follower import Follower
 from serving.keys import Keys
 from serving.predictors import LoadedVersion
 from serving.served import ServedModels
 from serving.settings import ServeSettings
+from serving.severity import StatedSeverity
 from serving.shadow import Shadow
+from serving.techniques.index import Threshold
 
 CLASSIFIER, EXPLAINER, GRAPH = MODELS
 Change = Literal["promoted", "rolled-back"]
@@ -38,6 +41,20 @@ class AnswerQuestion(Protocol):
         """The answer."""
 
 
+class Techniques(Protocol):
+    """Says techniques of sentences, and severities that texts state; see `serving.techniques.live`."""
+
+    @property
+    def threshold(self) -> Threshold | None:
+        """From which score a technique is said; None: no example is known."""
+
+    def said(self, texts: Sequence[str]) -> list[tuple[SaidTechnique, ...]]:
+        """The techniques of each sentence."""
+
+    def severity(self, text: str) -> StatedSeverity | None:
+        """The severity that a text states."""
+
+
 @dataclass(frozen=True)
 class System:
     """The system around a server: what it can do only where Kafka runs.
@@ -47,12 +64,14 @@ class System:
         send: Publishes an event, and returns when the broker has it.
         change: Promotes a version, or rolls back to it.
         answer: Answers a question from the threat graph.
+        techniques: Says the techniques of sentences.
     """
 
     state: Callable[[], Mapping[str, Any]]
     send: Callable[[Report], None]
     change: ChangeChampion
     answer: AnswerQuestion
+    techniques: Techniques
 
 
 @dataclass(frozen=True)

@@ -50,16 +50,42 @@ class LabelsAnswer(BaseModel):
     severity_probability: float | None = None
 
 
+class ExampleAnswer(BaseModel):
+    """An example that a technique rests on."""
+
+    text: str
+    feed: str
+    release: str
+    similarity: float = Field(description="cosine similarity of the words, 0 to 1")
+
+
+class TechniqueAnswer(BaseModel):
+    """A technique of a sentence."""
+
+    id: str
+    name: str
+    by: Literal["stated", "nearest examples"] = Field(description="`stated`: the sentence has its id")
+    score: float = Field(description="of the nearest examples, 0 to 3.5; 0 if the sentence states it")
+    examples: list[ExampleAnswer]
+
+
 class SentenceAnswer(LabelsAnswer):
     """What is said of a sentence; `start` and `end` are its place in the text, in characters, half open."""
 
     start: int
     end: int
+    techniques: list[TechniqueAnswer] = Field(
+        default_factory=list, description="those that the sentence states, and those of its nearest examples"
+    )
 
 
 class TextAnswer(LabelsAnswer):
     """What is said of a text: its tactics are those of any of its passages."""
 
+    severity_by: Literal["predicted", "stated", ""] = Field(
+        "", description="`stated`: looked up, by what `severity_source` says; empty: no severity is known"
+    )
+    severity_source: str = ""
     sentences: list[SentenceAnswer]
 
 
@@ -75,6 +101,11 @@ class ClassifyAnswer(Source):
     """An answer for each text, in their order."""
 
     answers: list[TextAnswer]
+    technique_precision: float | None = Field(
+        None,
+        description="share of the techniques said that were right on held-out examples; none: no technique is said "
+        "but those that are stated",
+    )
 
 
 class InferRequest(_Request):

@@ -23,17 +23,23 @@ from serving.context import Change, Serving, System
 from serving.follower import LogOfPromotions, champions
 from serving.server import build, serve
 from serving.settings import ServeSettings
+from serving.techniques.live import LiveTechniques
+from serving.techniques.store import EXAMPLES_FILE, TOPICS, ExampleStore
 from streams.local.services import running
 from streams.settings import Settings
 from sx9_ml_models.asking import graph
 from trainers.store.registry import Registry
 from transport.kafka import RecordProducer, consumer, producer
+from transport.partition_log import KafkaPartitionLog
+from transport.topics import partitions_of
 
 log = logging.getLogger(__name__)
 
 STATE_S = 5.0
 LAST_TRIGGERS = 20
 RETRY_S = 5.0
+REFRESH_S = 5.0
+"""Seconds between two looks for new examples of techniques."""
 
 
 def run_server(settings: Settings, serve_settings: ServeSettings) -> None:
@@ -61,23 +67,29 @@ def server(settings: Settings, serve_settings: ServeSettings) -> Iterator[Servin
     registry = Registry(serve_settings.models_dir)
     wanted = LogOfPromotions(found.kafka_bootstrap, lambda: champions(registry, MODELS))
     with _Feedback(found.kafka_bootstrap) as feedback:
+        techniques = LiveTechniques(ExampleStore(serve_settings.state_dir / "serve" / EXAMPLES_FILE))
         system = System(
             state=SystemState(settings).read,
             send=feedback.send,
             change=_Changes(settings, found.kafka_bootstrap),
             answer=_Answers(settings),
+            techniques=techniques,
         )
         serving = build(serve_settings, wanted, system)
         stop = threading.Event()
-        thread = threading.Thread(
-            target=_follow, args=(found.kafka_bootstrap, serving, stop), name="decisions", daemon=True
-        )
-        thread.start()
+        threads = [
+            threading.Thread(target=target, args=(found.kafka_bootstrap, source, stop), name=name, daemon=True)
+            for name, target, source in (("decisions", _follow, serving), ("techniques", _refresh, techniques))
+        ]
+        for thread in threads:
+            thread.start()
         try:
             yield serving
         finally:
             stop.set()
-            thread.join()
+            for thread in threads:
+                thread.join()
+            techniques.close()
 
 
 class SystemState:
@@ -174,6 +186,22 @@ class _Answers:
     def __call__(self, question: str, generator: Generator | None, name: str, reason_without: str) -> Answer:
         with graph(self._settings) as driver:
             return ask(question, driver, generator, generator_name=name, reason_without=reason_without)
+
+
+def _refresh(bootstrap: str, techniques: LiveTechniques, stop: threading.Event) -> None:
+    """Keep the examples of techniques up to date."""
+    while not stop.is_set():
+        try:
+            with contextlib.closing(consumer(bootstrap)) as reader:
+                topics = {topic.name: topic for topic in TOPICS}
+                partitions = partitions_of(reader, TOPICS)
+                logs = [KafkaPartitionLog(reader, topics[each.topic], each.partition) for each in partitions]
+                while not stop.is_set():
+                    techniques.refresh(logs)
+                    stop.wait(REFRESH_S)
+        except Sx9Error as error:
+            log.warning("techniques: %s", error)
+            stop.wait(RETRY_S)
 
 
 def _follow(bootstrap: str, serving: Serving, stop: threading.Event) -> None:

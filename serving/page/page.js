@@ -73,9 +73,13 @@ function marked(text, answer) {
   for (const sentence of answer.sentences) {
     parts.push(characters.slice(at, sentence.start).join(""));
     const words = characters.slice(sentence.start, sentence.end).join("");
-    if (sentence.tactics.length) {
-      const shares = sentence.tactics.map((tactic) => `${tactic} ${percent(sentence.probabilities[tactic] || 0)}`);
-      parts.push(element("mark", {}, words, " ", element("small", {}, `[${shares.join(", ")}]`)));
+    const techniques = sentence.techniques || [];
+    if (sentence.tactics.length || techniques.length) {
+      const labels = techniques.map((technique) => `${technique.id} ${technique.name}`.trim());
+      labels.push(...sentence.tactics.map((tactic) => `${tactic} ${percent(sentence.probabilities[tactic] || 0)}`));
+      const nearest = techniques.flatMap((technique) => technique.examples.slice(0, 1))
+        .map((example) => `${example.feed} ${example.release}: ${example.text}`).join("\n");
+      parts.push(element("mark", { title: nearest || null }, words, " ", element("small", {}, `[${labels.join(", ")}]`)));
     } else {
       parts.push(words);
     }
@@ -89,8 +93,8 @@ async function classify() {
   const text = byId("text").value;
   const told = await request("/v1/classify", { texts: [text] });
   const answer = told.answers[0];
-  const severity = answer.severity
-    ? `Severity, predicted: ${answer.severity} (${percent(answer.severity_probability)}).` : "";
+  const why = answer.severity_by === "stated" ? `stated by ${answer.severity_source}` : "predicted";
+  const severity = answer.severity ? `Severity: ${answer.severity}, ${why}.` : "";
   return [
     element("p", {}, element("strong", {}, answer.tactics.join(", ") || "No tactic is probable enough."), " ", severity),
     marked(text, answer),

@@ -10,6 +10,7 @@ import msgspec
 from fastapi import APIRouter, Response
 
 from serving.classification import Plan, answer, plan, queries
+from serving.classify import SaidTechnique
 from serving.context import CLASSIFIER, Serving
 from serving.errors import TooLarge
 from serving.messages import ClassifyAnswer, ClassifyRequest
@@ -28,7 +29,9 @@ async def classify(request: ClassifyRequest, serving: Context) -> Response:
     started_s = time.perf_counter()
     version = await serving.version(CLASSIFIER, request.version)
     answers, layers_s = await classified(serving, version, request.texts, request.sentences)
-    return as_json({**source(version, started_s, layers_s), "answers": answers})
+    precision = await _add_techniques(serving, request.texts, answers, layers_s)
+    answered = {"answers": answers, "technique_precision": precision}
+    return as_json({**source(version, started_s, layers_s), **answered})
 
 
 async def classified(
@@ -65,6 +68,48 @@ async def classified(
         ]
         answers.append({**msgspec.structs.asdict(whole), "sentences": placed})
     return answers, layers_s
+
+
+async def _add_techniques(
+    serving: Serving, texts: list[str], answers: list[dict[str, Any]], layers_s: dict[str, float]
+) -> float | None:
+    """Add the techniques of the sentences, and the severities that are stated; what layer it is gets its seconds.
+
+    Returns:
+        The share of techniques that were right on held-out examples; None if none are said.
+    """
+    for each in answers:
+        each["severity_by"] = "predicted" if each["severity"] else ""
+    if serving.system is None:
+        return None
+    started_s = time.perf_counter()
+    techniques = serving.system.techniques
+    sentences = [s for each in answers for s in each["sentences"]]
+    placed = [
+        text[s["start"] : s["end"]] for text, each in zip(texts, answers, strict=True) for s in each["sentences"]
+    ]
+    said, severities = await asyncio.to_thread(
+        lambda: (techniques.said(placed), [techniques.severity(text) for text in texts])
+    )
+    for sentence, found in zip(sentences, said, strict=True):
+        sentence["techniques"] = [_technique(each) for each in found]
+    for each, stated in zip(answers, severities, strict=True):
+        if stated:
+            source_text = f"{stated.by}: {stated.source}"
+            each |= {"severity": stated.severity, "severity_by": "stated", "severity_source": source_text}
+            each["severity_probability"] = None
+    layers_s["techniques"] = time.perf_counter() - started_s
+    threshold = techniques.threshold
+    return threshold.precision or None if threshold else None
+
+
+def _technique(said: SaidTechnique) -> dict[str, Any]:
+    near = said.found.examples if said.found else ()
+    examples = [
+        {"text": each.text, "feed": each.feed, "release": each.release, "similarity": round(each.similarity, 4)}
+        for each in near
+    ]
+    return {"id": said.id, "name": said.name, "by": said.by, "score": round(said.score, 4), "examples": examples}
 
 
 def _check(serving: Serving, texts: list[str]) -> None:

@@ -14,7 +14,7 @@ from kafka.admin import NewTopic
 from schemas.codec import decode
 from schemas.events import Report
 from schemas.models import MODELS
-from schemas.topics import REPORTS
+from schemas.topics import REPORTS, TECHNIQUES
 from serving.context import Serving
 from serving.keys import Keys
 from serving.settings import ServeSettings
@@ -23,10 +23,11 @@ from streams.settings import Settings, load_settings
 from sx9_ml_models.classify_topic import Output, TopicClassifier
 from sx9_ml_models.serving import server
 from tests.serving.http import WAIT_S, listening
+from tests.serving.techniques.test_techniques import technique
 from tests.serving.versions import DISTILBERT, make, train
 from trainers.store.registry import Registry
 from transport.admin import admin_client
-from transport.kafka import consumer, producer, read_range
+from transport.kafka import RecordProducer, consumer, producer, read_range
 from transport.topics import create_topics, partitions_of
 
 
@@ -198,3 +199,31 @@ def test_the_texts_of_a_topic_are_answered_on_another_once_each(settings: Settin
     assert len(answers[0].sentences) == 2
     assert "not UTF-8" in answers[2].error
     assert "101 characters; the limit is 100" in answers[3].error
+
+
+def test_techniques_of_what_came_into_the_topics_are_said_and_a_stated_severity_is_looked_up(
+    served: tuple[httpx.Client, Serving], settings: Settings
+) -> None:
+    client, _ = served
+    endpoints = running(settings, neo4j=False)
+    assert endpoints is not None
+    with contextlib.closing(producer(endpoints.kafka_bootstrap)) as writer:
+        outbox = RecordProducer(writer)
+        outbox.send(
+            TECHNIQUES.name, technique("T1003", "OS Credential Dumping", "They dump credentials."), key="T1003"
+        )
+        outbox.flush()
+    text = "They used T1003. The hole has CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H."
+
+    def said() -> dict[str, Any]:
+        (answer,) = client.post("/v1/classify", json={"texts": [text]}).json()["answers"]
+        return dict(answer)
+
+    deadline = time.monotonic() + WAIT_S
+    while not said()["sentences"][0]["techniques"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    answer = said()
+    (found,) = answer["sentences"][0]["techniques"]
+    assert (found["id"], found["name"], found["by"]) == ("T1003", "OS Credential Dumping", "stated")
+    assert (answer["severity"], answer["severity_by"]) == ("critical", "stated")
