@@ -37,13 +37,13 @@ COMMANDS = {
     "models": "List the versions of a model, show one, or choose the one that serves.",
     "lookup": "Say what covers a technique, an actor or a CVE, and from which feed.",
     "similar": "List the graph nodes that are most similar to a node.",
-    "classify": "Say which techniques, tactics and severity a report is about.",
-    "predict": "Say which techniques probably come next, with evidence.",
-    "ask": "Answer a question about a technique, actor, software or CVE, with sources.",
-    "export": "Write the events, the threat graph, or a journal, to files.",
+    "classify": "Say which techniques, tactics and severity a report is about, and which sentences say so.",
+    "predict": "Say which techniques probably come next, and who uses them beside what was seen.",
+    "ask": "Answer a question about a technique, actor, software or CVE.",
+    "export": "Write the events, the ontology, the DSL, or a journal, to files.",
     "serve": "Answer over HTTP: classify texts, predict techniques.",
     "keys": "Make, list and revoke the API keys of the server.",
-    "acls": "Print what each process may do on a Kafka with access control.",
+    "acls": "Print the access control list of each role, for a Kafka with an authorizer.",
     "run": "Run a single process of the system.",
 }
 """Command -> its summary. Each has a module of the same name in this package."""

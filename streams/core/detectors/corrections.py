@@ -32,7 +32,8 @@ class Corrections(msgspec.Struct):
         names: Hash of labels -> the labels; it may still hold some that no entry has.
         learnt: Label -> entries with it, as the champion learnt them.
         now: Label -> entries with it, as they are now.
-        peak: Label -> the most entries that had it at one time, of the labels in `learnt` or `now`.
+        peak: Label -> the most entries that had it at one time, less those that were evicted with it; of the labels
+            in `learnt` or `now`.
     """
 
     size: int
@@ -90,8 +91,7 @@ class Corrections(msgspec.Struct):
         """Set another size. Keys that left a smaller sample don't come back to a larger one."""
         self.size = size
         while len(self.entries) > size:
-            self._remove(self._largest())
-            self.is_full = True
+            self._evict(self._largest())
         if len(self.heap) > 2 * self.size + 64:
             self.heap = sorted(-key for key in self.entries)
 
@@ -109,6 +109,12 @@ class Corrections(msgspec.Struct):
         self.corrected -= _is_correction(entry)
         self._move(self.learnt, entry[0], NOTHING)
         self._move(self.now, entry[1], NOTHING)
+
+    def _evict(self, key: int) -> None:
+        """Remove a key that is still in use outside the sample: its labels have not vanished."""
+        add_labels(self.peak, self.names.get(self.entries[key][1], ()), -1)
+        self._remove(key)
+        self.is_full = True
 
     def _move(self, counts: dict[str, int], before: int, after: int) -> None:
         if before != after:

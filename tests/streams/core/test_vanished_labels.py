@@ -87,3 +87,16 @@ def test_a_label_that_fades_over_several_versions_has_vanished_as_well() -> None
     assert sample.vanished(10) == {"defense-evasion": 20}
     sample.learn(100)
     assert (sample.vanished(10), sample.peak) == ({}, {"stealth": 20})
+
+
+def test_a_label_whose_keys_left_the_sample_has_not_vanished() -> None:
+    sample = Corrections(size=20)
+    for number in range(20):
+        sample.put(1_000 + number, ("impact",), number)
+    sample.learn(20)
+    for number in range(20):  # smaller hashes take all places
+        sample.put(number, ("execution",), 20 + number)
+    assert "impact" not in sample.now
+    assert sample.vanished(10) == {}
+    sample.learn(40)
+    assert sample.peak == {"execution": 20}
