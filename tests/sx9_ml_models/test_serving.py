@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -52,6 +52,14 @@ def served(settings: Settings) -> Iterator[tuple[httpx.Client, Serving]]:
         yield client, serving
 
 
+def until(true: Callable[[], Any]) -> None:
+    """Wait for something."""
+    deadline = time.monotonic() + WAIT_S
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def examples(client: httpx.Client) -> dict[str, Any]:
     """Path -> the example of its request, of all routes that take one."""
     api = client.get("/openapi.json").json()
@@ -75,7 +83,7 @@ def test_every_route_answers_its_example_and_every_state_is_shown(served: tuple[
         assert answered.status_code in (200, 202), (path, answered.text)
     for path in ("/v1/models", "/v1/health", "/v1/state", "/readyz", "/docs"):
         assert client.get(path).status_code == 200, path
-    assert client.get("/v1/health").json()["status"] == "healthy"
+    until(lambda: client.get("/v1/health").json()["status"] == "healthy")
     assert [one["model"] for one in client.get("/v1/state").json()["models"]] == [*MODELS]
 
 
@@ -219,10 +227,7 @@ def test_techniques_of_what_came_into_the_topics_are_said_and_a_stated_severity_
         (answer,) = client.post("/v1/classify", json={"texts": [text]}).json()["answers"]
         return dict(answer)
 
-    deadline = time.monotonic() + WAIT_S
-    while not said()["sentences"][0]["techniques"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: said()["sentences"][0]["techniques"])
     answer = said()
     (found,) = answer["sentences"][0]["techniques"]
     assert (found["id"], found["name"], found["by"]) == ("T1003", "OS Credential Dumping", "stated")

@@ -94,7 +94,7 @@ def literal(value: object) -> str:
     """A value as a literal of Cypher: a string, a number, a list, or a map with identifiers as keys.
 
     >>> print(literal({"name": "O'Neil \\\\ x", "n": [1, "a"]}))
-    {name: "O'Neil \\\\\\\\ x", n: [1, "a"]}
+    {name: "O'Neil \\\\ x", n: [1, "a"]}
     """
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {literal(each)}" for key, each in value.items()) + "}"

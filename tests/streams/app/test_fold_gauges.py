@@ -36,6 +36,9 @@ def value(name: str, **labels: str) -> float | None:
 
 @pytest.fixture
 def gauges() -> FoldGauges:
+    for collector in set(REGISTRY._names_to_collectors.values()):  # series of other tests in this process
+        if "model" in getattr(collector, "_labelnames", ()):
+            collector.clear()  # type: ignore[attr-defined]
     return FoldGauges(MODEL, [])
 
 

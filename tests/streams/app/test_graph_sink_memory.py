@@ -28,7 +28,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
     settings = load_settings(state_dir=tmp_path_factory.mktemp("small"), kafka_bootstrap=None, neo4j_uri=None)
     usual = local.properties
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "properties", lambda port: usual(port) + "db.memory.transaction.max=6m\n")
+        patch.setattr(local, "properties", lambda *given: usual(*given) + "db.memory.transaction.max=6m\n")
         with (
             services(settings, kafka=False) as endpoints,
             GraphDatabase.driver(endpoints.neo4j_uri, max_transaction_retry_time=0.5) as driver,
