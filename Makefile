@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 # Extra options of `uv pip install`: TORCH="--torch-backend cpu" brings the smaller torch, where its index is reachable.
 TORCH ?=
+# Processes of `make test`. Most tests wait for a broker or a child process, so two need little more than one core each.
+TEST_PROCESSES ?= 2
 LOCKS := requirements/dev.txt requirements/base-models.txt
 # Quix Streams, which `make bench` compares with, pins other versions than ours: it has a venv of its own.
 QUIX := .tools/quix
@@ -31,7 +33,7 @@ up: install ## start Kafka, Neo4j, the app, the trainer and the fetchers on this
 	$(BIN)/sx9 up
 
 test: install ## run all tests, on a real Kafka and a real Neo4j
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 fuzz: install ## 10,000 mutated files of every feed: each must be an event, a dead letter or left out; takes an hour
 	FUZZ_COUNT=10000 nice -n 10 $(BIN)/python -m pytest -q tests/streams/fetchers/feeds/test_fuzz.py $(ARGS)

@@ -37,6 +37,18 @@ for file in Path(sys.argv[1]).iterdir():
 assert loaded.predict(texts) == answers
 print(json.dumps([loaded.model, loaded.version, len(answers), list(loaded.predict([])), sorted(sys.modules)]))
 """
+LOADS_AT_ONCE = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from torch.nn import init
+from transformers import PreTrainedModel
+from serving.predictors import load
+load(sys.argv[1])
+before = PreTrainedModel.tie_weights, dict(vars(init))
+with ThreadPoolExecutor(8) as pool:
+    list(pool.map(load, [sys.argv[1]] * 40))
+assert (PreTrainedModel.tie_weights, dict(vars(init))) == before
+"""
 TRAINING = (
     "recipe", "objective", "training", "evaluation", "sampling", "answer_loss", "scorer", "baselines", "tfidf",
     "loop", "gate", "runs", "reporting.card", "trainers.settings", "streams", "faust", "kafka",
@@ -76,3 +88,10 @@ def test_a_damaged_or_missing_file_is_named(serving_cache: Path, tmp_path: Path)
     (copied / "manifest.json").unlink()
     with pytest.raises(Corrupt, match=r"manifest\.json is missing"):
         load(copied)
+
+
+def test_versions_that_are_loaded_by_many_threads_at_once_leave_the_library_as_it_was(trained: Registry) -> None:
+    folder = trained.folder("distilbert-mitre", "v0001")
+    command = [sys.executable, "-c", LOADS_AT_ONCE, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -7,6 +7,7 @@ A predictor needs no training configuration: what it needs is in the folder of t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
@@ -15,6 +16,11 @@ from schemas.models import load, model_spec
 
 Query_contra = TypeVar("Query_contra", contravariant=True)
 Prediction_co = TypeVar("Prediction_co", covariant=True)
+
+
+_LOADING = threading.Lock()
+"""While it loads a model, transformers replaces functions of its classes and of torch. Two threads that do so at
+once can leave the replacements in place: later models would have weights that were never tied or set."""
 
 
 class Predictor(Protocol[Query_contra, Prediction_co]):
@@ -32,7 +38,7 @@ class Predictor(Protocol[Query_contra, Prediction_co]):
 
 
 def load_predictor(model: str, folder: Path | str) -> Predictor[Any, Any]:
-    """Load a version of a model.
+    """Load a version of a model; one at a time, whichever threads ask.
 
     Args:
         model: Its name.
@@ -41,4 +47,6 @@ def load_predictor(model: str, folder: Path | str) -> Predictor[Any, Any]:
     Raises:
         BadConfiguration: There is no such model.
     """
-    return cast(Predictor[Any, Any], load(model_spec(model).predictor)(folder))
+    make = load(model_spec(model).predictor)
+    with _LOADING:
+        return cast(Predictor[Any, Any], make(folder))
