@@ -143,9 +143,9 @@ def test_slices_of_real_sources_make_the_crosswalk_that_they_say(tmp_path: Path)
     filled = {name for name, entries in index.items() if entries}
     assert filled >= {"technique_to_atomic", "technique_to_sigma", "technique_to_car", "technique_to_lolbas"}
     assert {"technique_to_caldera", "cve_to_nuclei"} <= filled
-    first = files_in(tmp_path / "output")
+    first = results(tmp_path / "output")
     assert main(arguments) == 0
-    assert files_in(tmp_path / "output") == first
+    assert results(tmp_path / "output") == first
 
 
 def test_a_source_without_its_key_is_skipped_and_says_where_a_key_comes_from(
