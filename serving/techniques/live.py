@@ -27,6 +27,7 @@ REBUILD_S = 60.0
 @dataclass(frozen=True)
 class _Current:
     index: TechniqueIndex
+    names: dict[str, str]
     threshold: Threshold
 
 
@@ -66,7 +67,8 @@ class LiveTechniques:
             if not self._is_stale or self._clock() - self._made_s < REBUILD_S:
                 return
             examples = self._store.examples()
-        self._current = _Current(TechniqueIndex(examples), calibrate(examples)) if examples else None
+        index = TechniqueIndex(examples) if examples else None
+        self._current = _Current(index, index.techniques, calibrate(examples)) if index else None
         self._made_s, self._is_stale = self._clock(), False
         log.info("techniques: an index of %d examples", len(examples))
 
@@ -75,11 +77,10 @@ class LiveTechniques:
         current = self._current
         if current is None:
             return [()] * len(texts)
-        names = current.index.techniques
-        nearest = current.index.nearest(texts, k=3)
-        return [
-            said_techniques(text, near, names, current.threshold) for text, near in zip(texts, nearest, strict=True)
-        ]
+        said = []
+        for text, near in zip(texts, current.index.nearest(texts, k=3), strict=True):
+            said.append(said_techniques(text, near, current.names, current.threshold))
+        return said
 
     def severity(self, text: str) -> StatedSeverity | None:
         """The severity that a text states, or that feeds give the CVEs in it; None: neither."""

@@ -21,6 +21,7 @@ from serving.severity import KnownSeverity
 from serving.techniques.examples import Removed, TechniqueExample, technique_example
 from transport.partition_log import PartitionLog, fingerprint, last_fingerprint
 from transport.records import decoded
+from transport.sqlite import open_cache
 
 log = logging.getLogger(__name__)
 
@@ -50,16 +51,16 @@ class ExampleStore:
 
     def __init__(self, path: Path | None) -> None:
         if path is None:
-            self._db = _open(":memory:")
+            self._db = open_cache(":memory:", _TABLES, _NAMES, _FORMAT)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._db = _open(path)
+            self._db = open_cache(path, _TABLES, _NAMES, _FORMAT)
         except sqlite3.DatabaseError as error:
             log.warning("%s is made again: %s", path, error)
             for file in path.parent.glob(f"{path.name}*"):
                 file.unlink()
-            self._db = _open(path)
+            self._db = open_cache(path, _TABLES, _NAMES, _FORMAT)
 
     def close(self) -> None:
         """Close the file."""
@@ -154,17 +155,3 @@ class ExampleStore:
     def _is_another(self, each: PartitionLog) -> bool:
         next_offset, known = self._position(each)
         return bool(next_offset) and last_fingerprint(each, next_offset) != known
-
-
-def _open(path: Path | str) -> sqlite3.Connection:
-    db = sqlite3.connect(path, check_same_thread=False)
-    try:
-        if db.execute("PRAGMA user_version").fetchone()[0] not in (0, _FORMAT):
-            for name in _NAMES:
-                db.execute(f"DROP TABLE IF EXISTS {name}")
-        db.executescript(_TABLES)
-        db.execute(f"PRAGMA user_version = {_FORMAT}")
-    except BaseException:
-        db.close()
-        raise
-    return db

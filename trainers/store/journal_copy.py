@@ -42,6 +42,7 @@ from trainers import telemetry
 from trainers.core.dataset import OffsetExample, text_hash
 from transport.partition_log import PartitionLog, fingerprint, last_fingerprint
 from transport.records import ConsumerRecord, decoded
+from transport.sqlite import open_cache
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ _TABLES = """
 """
 _TABLE_NAMES = ("position", "examples", "groups", "seen", "texts", "answers", "champions")
 _FORMAT = 6
+_PRAGMAS = ("journal_mode = WAL", "synchronous = NORMAL")
 _DAMAGED = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_FORMAT))
 """Primary result codes of SQLite for a file that is not what was written: a page, the header, a missing table."""
 
@@ -229,12 +231,12 @@ class JournalCopy(JournalReader):
 
     def _connect(self) -> sqlite3.Connection:
         try:
-            return _open(self._path)
+            return open_cache(self._path, _TABLES, _TABLE_NAMES, _FORMAT, _PRAGMAS)
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode & 0xFF not in _DAMAGED:
                 raise
             self._remove(str(error))
-            return _open(self._path)
+            return open_cache(self._path, _TABLES, _TABLE_NAMES, _FORMAT, _PRAGMAS)
 
     @property
     def next_offset(self) -> int:
@@ -271,7 +273,7 @@ class JournalCopy(JournalReader):
         self._db.close()
         self._remove(why)
         with self._errors():
-            self._db = _open(self._path)
+            self._db = open_cache(self._path, _TABLES, _TABLE_NAMES, _FORMAT, _PRAGMAS)
         return self._catch_up()
 
     def _has(self, trigger: str, kind: str) -> bool:
@@ -354,20 +356,3 @@ class JournalCopy(JournalReader):
 def _digest(value: bytes) -> bytes:
     """8 bytes by which a changed value is seen."""
     return hashlib.blake2b(value, digest_size=8).digest()
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    """Open the file and create the tables; tables of another format are dropped first."""
-    db = sqlite3.connect(path, check_same_thread=False)  # catch_up runs in the training thread
-    try:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
-        if db.execute("PRAGMA user_version").fetchone()[0] not in (0, _FORMAT):
-            for name in _TABLE_NAMES:
-                db.execute(f"DROP TABLE IF EXISTS {name}")
-        db.executescript(_TABLES)
-        db.execute(f"PRAGMA user_version = {_FORMAT}")
-    except BaseException:
-        db.close()
-        raise
-    return db
