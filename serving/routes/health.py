@@ -51,7 +51,7 @@ async def health(serving: Context) -> dict[str, Any]:
 @router.get("/v1/models")
 async def models(serving: Context) -> Response:
     """The models: which version serves and since when, why another does not, and all versions."""
-    described = await asyncio.to_thread(lambda: [_model(serving, model) for model in serving.served.models])
+    described = await asyncio.to_thread(lambda: [model_state(serving, model) for model in serving.served.models])
     return as_json({"models": described, "following": serving.follower.fault or "ok"})
 
 
@@ -66,7 +66,8 @@ def _serving(serving: Serving) -> dict[str, str]:
     return {model: version.version for model, version in found.items() if version}
 
 
-def _model(serving: Serving, model: str) -> dict[str, Any]:
+def model_state(serving: Serving, model: str) -> dict[str, Any]:
+    """One model: the version in memory, why another one can not serve, and all versions."""
     current, failure = serving.served.current(model), serving.served.failures.get(model)
     try:
         versions, fault = serving.served.registry.versions(model), ""

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
 
 from serving.routes.common import Context, as_json
-from serving.routes.health import _model
+from serving.routes.health import model_state
 
 router = APIRouter(tags=["state"])
 
@@ -25,5 +25,5 @@ async def events(serving: Context, last_event_id: str = Header("")) -> Streaming
 async def state(serving: Context) -> Response:
     """The state of the system: feeds, windows, drift, triggers, runs and versions; and what this server serves."""
     system = dict(await asyncio.to_thread(serving.system.state)) if serving.system else {"running": False}
-    serves = await asyncio.to_thread(lambda: [_model(serving, model) for model in serving.served.models])
+    serves = await asyncio.to_thread(lambda: [model_state(serving, model) for model in serving.served.models])
     return as_json({**system, "serving": serves})

@@ -7,19 +7,11 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
+from tests.clock import Clock
 from transport.health import Health
 from transport.metrics import serve_metrics
 
 Get = Callable[[str], tuple[int, str]]
-
-
-class Clock:
-    """Seconds that a test sets."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -9,17 +9,9 @@ import pytest
 from schemas.events import Entity
 from serving.techniques.live import REBUILD_S, LiveTechniques
 from serving.techniques.store import ExampleStore
+from tests.clock import Clock
 from tests.serving.techniques.test_techniques import EVENTS, technique
 from tests.trainers.samples import MemoryLog
-
-
-class Clock:
-    """Seconds that a test sets."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
