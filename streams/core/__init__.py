@@ -4,6 +4,6 @@
             ├─ graph_rows.py ─> node and edge rows for Neo4j
             └─ ontology.py ───> the whole threat graph as one document
 
-The fold uses `windows.py` (the open window), `sampling.py` (bounded samples of older keys), `detectors/` (drift of
-the labels) and `rules/` (which rules trip, with their measures).
+The fold uses `state.py` (what it knows), `windows.py` (the open window), `sampling.py` (bounded samples of older
+keys), `detectors/` (drift) and `rules/` (which rules trip, with their measures).
 """

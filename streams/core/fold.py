@@ -13,11 +13,7 @@ journal, each window and trigger fits a message (`bounds.py`), and later ticks s
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
-import msgspec
-
-from schemas.errors import Corrupt
 from schemas.journal import (
     ChampionChange,
     Example,
@@ -27,7 +23,6 @@ from schemas.journal import (
     Record,
     Refused,
     Score,
-    SeenOffsets,
     Tick,
     held_out,
     in_holdout,
@@ -35,143 +30,25 @@ from schemas.journal import (
     key_hash,
     source_partition,
 )
-from schemas.models import model_spec
 from schemas.policy import Policy
 from schemas.windows import ClosedBy, Declined, Measure, Reason, Span, Trigger, Window
 from streams.core.bounds import MAX_ID_CHARS, PendingSpan, counted_labels, merge_oldest, spans_of_a_run
 from streams.core.clock import tick_time
-from streams.core.detectors.corrections import Corrections
 from streams.core.detectors.jensen_shannon import jensen_shannon
-from streams.core.detectors.label_window import LabelWindow
 from streams.core.label_counts import add_labels
 from streams.core.rules.evaluate import Decision, evaluate_rules
 from streams.core.rules.inputs import RuleInputs
-from streams.core.sampling import BottomK, StratifiedBottomK
+from streams.core.state import State, initial, restore, set_policy, snapshot
 from streams.core.trigger_samples import draw_samples
 from streams.core.windows import OpenWindow, close_window, due_to_close
+
+__all__ = ["Output", "State", "fold", "initial", "restore", "rule_measures", "snapshot", "step"]
 
 Output = Window | Trigger | Declined
 
 DAY_MS = 86_400_000
 MAX_RECENT_REQUESTS = 64
 """A manual request that is delivered again after fewer requests than this has no effect."""
-
-
-class State(msgspec.Struct, kw_only=True):
-    """What the fold knows after all records before `next_offset`. Times are in ms since 1970 UTC.
-
-    Attributes:
-        model: The model whose journal is folded.
-        next_offset: The next journal offset to fold; records before it are skipped.
-        now_ms: The time, from the ticks; 0 before the first.
-        behind_ms: The latest tick, if it was far behind `now_ms`; otherwise 0. See `streams.core.clock`.
-        policy: The rules in force.
-        has_policy: Whether `policy` comes from the journal; otherwise it is the default of the model.
-        source_offsets: `topic/partition` -> the events folded. An event that is not above them is a redelivery.
-        window: The open window.
-        pending: Closed windows that the champion was not trained on, oldest first.
-        pending_labels: Label -> training examples in the pending spans and the open window.
-        pending_examples: Training examples in the pending spans and the open window.
-        fresh_examples: Training examples that no trigger has taken yet.
-        backlog_examples: How many of them the latest trigger left pending, because a run is bounded.
-        refusals: Refusals since the latest promotion.
-        corrections: What the champion learnt, and whether it still stands.
-        attempted_corrections: How many corrections there were at the latest trigger, until a version is promoted.
-        refused: Refused version -> end of its windows, for the latest of them since the latest promotion. A person
-            can promote one; its windows are then no longer pending.
-        recent_labels: Labels of the latest `policy.drift_window` training examples.
-        drift_countdown: Training examples until the next measurement of drift.
-        drift_armed: Whether the drift rule may trip.
-        drift: The latest measurement: Jensen-Shannon distance of the recent labels from the champion's, 0 to 1.
-        train_sample: Keys of training examples, stratified by first label, with their latest journal offset.
-        holdout_sample: Keys of holdout examples, with their latest journal offset.
-        champion: Name of the champion; empty before the first.
-        champion_labels: Label -> training examples of the champion and its ancestors.
-        attempted_labels: Labels of the latest trigger, until its version is promoted.
-        trigger_count: Number of triggers so far, which is the number of the latest.
-        last_trigger_ms: Time of the latest trigger; 0 before the first.
-        day_triggers_ms: Times of the triggers of the last 24 hours, as many as the budget, oldest first.
-        open_trigger: The trigger that waits for its verdict, if there is one.
-        manual_request: Id of the manual request that waits for a trigger; empty if there is none.
-        recent_requests: Ids of the latest manual requests, oldest first.
-    """
-
-    model: str
-    next_offset: int = 0
-    now_ms: int = 0
-    behind_ms: int = 0
-    policy: Policy = msgspec.field(default_factory=Policy)
-    has_policy: bool = False
-    source_offsets: dict[str, SeenOffsets] = {}
-    window: OpenWindow = msgspec.field(default_factory=OpenWindow)
-    pending: list[PendingSpan] = []
-    pending_labels: dict[str, int] = {}
-    pending_examples: int = 0
-    fresh_examples: int = 0
-    backlog_examples: int = 0
-    refusals: int = 0
-    corrections: Corrections = msgspec.field(default_factory=lambda: Corrections(size=Policy().reservoir))
-    attempted_corrections: int = 0
-    refused: dict[str, int] = {}
-    recent_labels: LabelWindow = msgspec.field(default_factory=lambda: LabelWindow(size=Policy().drift_window))
-    drift_countdown: int = 0
-    drift_armed: bool = True
-    drift: float = 0.0
-    train_sample: StratifiedBottomK = msgspec.field(
-        default_factory=lambda: StratifiedBottomK(size=Policy().reservoir)
-    )
-    holdout_sample: BottomK = msgspec.field(default_factory=lambda: BottomK(size=Policy().reservoir))
-    champion: str = ""
-    champion_labels: dict[str, int] = {}
-    attempted_labels: list[str] = []
-    trigger_count: int = 0
-    last_trigger_ms: int = 0
-    day_triggers_ms: list[int] = []
-    open_trigger: Trigger | None = None
-    manual_request: str = ""
-    recent_requests: list[str] = []
-
-    @property
-    def pending_spans(self) -> list[Span]:
-        """The spans of `pending`."""
-        return [each.span for each in self.pending]
-
-
-def initial(model: str) -> State:
-    """The state before the first record of a model's journal, with the default policy of the model.
-
-    Raises:
-        BadConfiguration: There is no such model.
-    """
-    state = State(model=model)
-    _set_policy(state, model_spec(model).policy)
-    return state
-
-
-class _Snapshot(msgspec.Struct, frozen=True):
-    """A state as it is stored. `format` is increased with each change of the state's fields or their meaning."""
-
-    format: Literal[11]
-    state: State
-
-
-def snapshot(state: State) -> bytes:
-    """The state as bytes; equal states give equal bytes."""
-    return msgspec.json.encode(_Snapshot(11, state))
-
-
-def restore(data: bytes) -> State:
-    """The state of a snapshot.
-
-    Raises:
-        Corrupt: The bytes are not a snapshot of this version of the fold. The journal can be folded again instead.
-    """
-    try:
-        return msgspec.json.decode(data, type=_Snapshot).state
-    except msgspec.DecodeError as error:
-        raise Corrupt(
-            f"fold snapshot of {len(data)} bytes: {error}; delete it, it is made again from the journal"
-        ) from error
 
 
 def fold(
@@ -201,7 +78,7 @@ def step(state: State, offset: int, record: Record, policy: Policy | None = None
         return state, []
     state.next_offset = offset + 1
     if policy is not None and state.policy is not policy and state.policy != policy:
-        _set_policy(state, policy)
+        set_policy(state, policy)
     if isinstance(record, Example):
         return state, _decide(state, offset) if _on_example(state, offset, record) else []
     return state, _on_control_record(state, offset, record, fixed_policy=policy is not None)
@@ -217,7 +94,7 @@ def _on_control_record(state: State, offset: int, record: Record, *, fixed_polic
             state.manual_request = request
         case PolicyChange(policy=policy) if not fixed_policy:
             state.has_policy = True
-            _set_policy(state, policy)
+            set_policy(state, policy)
         case Promoted() | Refused() if state.open_trigger and record.trigger == state.open_trigger.id:
             _on_verdict(state, state.open_trigger, record)
         case ChampionChange(request=request) if request[:MAX_ID_CHARS] not in state.recent_requests:
@@ -296,14 +173,6 @@ def _on_tick(state: State, time_ms: int) -> None:
         state.window.opened_ms = min(state.window.opened_ms, state.now_ms)
         state.last_trigger_ms = min(state.last_trigger_ms, state.now_ms)
         state.day_triggers_ms = [min(at_ms, state.now_ms) for at_ms in state.day_triggers_ms]
-
-
-def _set_policy(state: State, policy: Policy) -> None:
-    state.policy = policy
-    state.train_sample.resize(policy.reservoir)
-    state.holdout_sample.resize(policy.reservoir)
-    state.corrections.resize(policy.reservoir)
-    state.recent_labels.resize(policy.drift_window)
 
 
 def _on_verdict(state: State, trigger: Trigger, verdict: Promoted | Refused) -> None:
