@@ -103,6 +103,12 @@ class Settings(BaseSettings):
         3_600.0, ge=0, description="seconds between two fetches of a feed under `sx9 up`; 0: no fetches"
     )
     fetch_jobs: int = Field(4, ge=1, le=32, description="feeds that `sx9 up` fetches side by side, at most")
+    archive_url: str | None = Field(
+        None, description="folder or fsspec URL of the archive of the topics; empty: they are not archived"
+    )
+    archive_interval_s: float = Field(
+        3_600.0, ge=60, description="seconds between two runs of the archive under `sx9 up`"
+    )
     policy_file: Path | None = Field(
         None, description="TOML file with retraining policies; empty: the policies in the journals"
     )

@@ -2,6 +2,7 @@
 
 fetch    events published, dead letters by reason, duration, failures, time of the last complete fetch
 roles    messages processed, retries, batch duration, lag
+archive  records archived, time of the last run without a fault
 fold     open window, pending examples, rules with their limits, drift, windows, triggers, the clock of the journal
 
 A gauge is set again at every start, from the topics and the files; a counter begins at 0. All of them are listed in
@@ -37,6 +38,11 @@ LAG = Gauge(
 )
 RETENTION = Gauge(
     "sx9_topic_retention_seconds", "How long Kafka keeps the records of a topic; +Inf: for ever", ["topic"]
+)
+
+ARCHIVED = Counter("sx9_archived_records_total", "Records written to the archive", ["topic"])
+ARCHIVED_AT = Gauge(
+    "sx9_archive_last_success_timestamp_seconds", "When all topics were last archived without a fault"
 )
 
 OPEN_WINDOW = Gauge("sx9_open_window_examples", "Training examples in the open window", ["model"])

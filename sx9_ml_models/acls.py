@@ -49,6 +49,7 @@ _ROLES = {
     "graph": _Role(EVENT_TOPICS, (DEAD_LETTERS,), ("sx9-graph",)),
     "fold": _Role((JOURNAL, WINDOWS, TRIGGERS), (JOURNAL, WINDOWS, TRIGGERS, DEAD_LETTERS), ("sx9-fold",)),
     "train": _Role((JOURNAL, TRIGGERS, VERSIONS), (JOURNAL, VERSIONS), ("sx9-trainer-",)),
+    "archive": _Role(TOPICS),
     "read": _Role(TOPICS),
     "operate": _Role(TOPICS, (JOURNAL, VERSIONS)),
 }

@@ -7,6 +7,7 @@ app no trainer.
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import threading
 
@@ -22,9 +23,9 @@ from transport.topics import create_topics
 
 log = logging.getLogger(__name__)
 
-NAMES = ("journal", "graph", "fold", "train", "fetch", "classify")
-"""The processes that `run` knows: those of `streams.app.wiring.ROLES`, a trainer, the fetchers, the classifier
-of a topic."""
+NAMES = ("journal", "graph", "fold", "train", "fetch", "archive", "classify")
+"""The processes that `run` knows: those of `streams.app.wiring.ROLES`, a trainer, the fetchers, the archive,
+the classifier of a topic."""
 
 
 def run(name: str, settings: Settings, model: str = MODELS[0]) -> None:
@@ -53,6 +54,8 @@ def run(name: str, settings: Settings, model: str = MODELS[0]) -> None:
         classify_topic.run(endpoints.kafka_bootstrap, load_serve_settings(), settings.metrics_port)
     elif name == "fetch":
         _fetch_repeatedly(settings, endpoints)
+    elif name == "archive":
+        _archive_repeatedly(settings, endpoints)
     else:
         from streams.app.wiring import ROLES, run_role
 
@@ -104,10 +107,27 @@ def _fetch_repeatedly(settings: Settings, endpoints: Endpoints) -> None:
         )
     sources = with_keys(settings, settings.feed_sources)
     create_topics(endpoints.kafka_bootstrap, settings.replication_factor)
-    health = Health()
-    serve_metrics("fetch", settings.metrics_port, settings.bind, {"state": settings.state_dir}, health)
     show_feeds(settings)
-    stop = threading.Event()
+    stop = _serve_until_stopped("fetch", settings)
+    every_s, bootstrap = settings.fetch_interval_s, endpoints.kafka_bootstrap
+    fetch_on_schedule(settings, sources, bootstrap, every_s, settings.fetch_jobs, stop)
+
+
+def _archive_repeatedly(settings: Settings, endpoints: Endpoints) -> None:
+    """Archive the topics at each interval, until SIGTERM."""
+    from sx9_ml_models.archiving import archive_repeatedly
+    from sx9_ml_models.connections import storage_of
+
+    storage_of(settings)
+    create_topics(endpoints.kafka_bootstrap, settings.replication_factor)
+    stop = _serve_until_stopped("archive", settings)
+    archive_repeatedly(settings, endpoints.kafka_bootstrap, settings.archive_interval_s, stop)
+
+
+def _serve_until_stopped(name: str, settings: Settings) -> threading.Event:
+    """Serve /metrics and say that the process is ready; the event is set by SIGTERM."""
+    health, stop = Health(math.inf), threading.Event()  # one feed, or the first archive, may take hours
+    serve_metrics(name, settings.metrics_port, settings.bind, {"state": settings.state_dir}, health)
 
     def stop_now(*_: object) -> None:
         health.set_not_ready("stopping")
@@ -115,5 +135,4 @@ def _fetch_repeatedly(settings: Settings, endpoints: Endpoints) -> None:
 
     signal.signal(signal.SIGTERM, stop_now)
     health.set_ready()
-    every_s, bootstrap = settings.fetch_interval_s, endpoints.kafka_bootstrap
-    fetch_on_schedule(settings, sources, bootstrap, every_s, settings.fetch_jobs, stop)
+    return stop

@@ -120,6 +120,7 @@ def system_children(
     commands: dict[str, list[str]] = {name: ["run", name] for name in ROLES}
     commands |= {f"{TRAIN}-{model}": ["run", TRAIN, "--model", model] for model in MODELS}
     commands |= {"fetch": ["run", "fetch"]} if fetch else {}
+    commands |= {"archive": ["run", "archive"]} if settings.archive_url else {}
     taken: set[int] = set()
     children = []
     for index, (name, command) in enumerate(commands.items()):

@@ -1,4 +1,4 @@
-"""Writes the JSON Schema files of the contract, one for each topic and one for the manifest.
+"""Writes the JSON Schema files of the contract, one for each topic and one for each manifest.
 
 python -m tools.json_schemas            writes schemas/json/<topic>.schema.json from the types
 python -m tools.json_schemas --check    exits with 1, naming the files, if one of them differs from the types
@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from schemas.archive import ArchiveManifest
 from schemas.topics import TOPICS
 from schemas.versions import Manifest
 
@@ -20,8 +21,8 @@ JSON_DIR = Path(__file__).parents[1] / "schemas" / "json"
 
 
 def json_schemas() -> dict[str, str]:
-    """File name -> JSON Schema text, for every topic and for the manifest."""
-    records = {topic.name: topic.record for topic in TOPICS} | {"manifest": Manifest}
+    """File name -> JSON Schema text, for every topic and for each manifest."""
+    records = {topic.name: topic.record for topic in TOPICS} | {"manifest": Manifest, "archive": ArchiveManifest}
     return {f"{name}.schema.json": _schema_text(record) for name, record in records.items()}
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -171,11 +171,34 @@ class RecordProducer:
                 raise KafkaTimeoutError(f"{len(pending)} records have no answer after {FLUSH_TIMEOUT_S:.0f} s")
 
 
-def consumer(bootstrap: str, **settings: Any) -> KafkaConsumer:
+class RangeArchive(Protocol):
+    """What a topic had before its retention deleted it: see `transport.archive.reading.Archive`."""
+
+    url: str
+
+    def covered(self, topic: str, number: int) -> tuple[int, int]:
+        """The half-open range of offsets that it has of a partition."""
+
+    def read(self, topic: str, number: int, start: int, end: int) -> Iterator[Sequence[Any]]:
+        """The records with offsets in `[start, end)`, in order, in batches."""
+
+
+class ArchivedConsumer(KafkaConsumer):  # type: ignore[misc]
+    """A consumer with an archive, from which ranges are read that the topics no longer have.
+
+    Attributes:
+        archive: None: there is none.
+    """
+
+    archive: RangeArchive | None = None
+
+
+def consumer(bootstrap: str, archive: RangeArchive | None = None, /, **settings: Any) -> KafkaConsumer:
     """A consumer that commits only explicitly; the caller closes it.
 
     Args:
         bootstrap: host:port of the broker.
+        archive: Where `read_range` and `read_ranges` find what the topics no longer have.
         settings: Further arguments of `KafkaConsumer`; they override `CONSUMER`. Without `group_id` the consumer
             belongs to no group.
 
@@ -183,7 +206,9 @@ def consumer(bootstrap: str, **settings: Any) -> KafkaConsumer:
         RetryLater: No broker answers.
     """
     with kafka_errors(f"connecting to {bootstrap}"):
-        return KafkaConsumer(bootstrap_servers=bootstrap, **(CONSUMER | client_settings(bootstrap) | settings))
+        made = ArchivedConsumer(bootstrap_servers=bootstrap, **(CONSUMER | client_settings(bootstrap) | settings))
+    made.archive = archive
+    return made
 
 
 def end_offset(reader: KafkaConsumer, topic: str, partition: int) -> int:
@@ -230,7 +255,8 @@ def read_range(
         (`.offset`, `.key`, `.value`, `.headers`, `.timestamp`).
 
     Raises:
-        Corrupt: The partition begins after `start`: retention deleted records that are needed.
+        Corrupt: The partition begins after `start`: retention deleted records that are needed, and the archive does
+            not have them, or is damaged.
         RetryLater: The broker sent nothing for `READ_TIMEOUT_S`.
     """
     end = end_offset(reader, topic, partition) if end is None else end
@@ -240,6 +266,7 @@ def read_range(
 def read_ranges(reader: KafkaConsumer, ranges: Mapping[TopicPartition, tuple[int, int]]) -> Iterator[list[Any]]:
     """Read a half-open range of offsets from each of several partitions at once; see `read_range`.
 
+    What retention has deleted is read from the archive of the reader, if it has one: first, partition by partition.
     Progress is the position of the consumer, not the messages: the offsets of transaction markers, and of messages
     that were aborted or removed by compaction, belong to the range, but no message has them.
 
@@ -251,6 +278,10 @@ def read_ranges(reader: KafkaConsumer, ranges: Mapping[TopicPartition, tuple[int
         Lists of messages in offset order, each from one partition.
     """
     remaining = {partition: (start, end) for partition, (start, end) in ranges.items() if start < end}
+    for partition, (start, end) in list(remaining.items()):
+        left = yield from _archived(reader, partition, start, end)
+        remaining[partition] = (left, end)
+    remaining = {partition: (start, end) for partition, (start, end) in remaining.items() if start < end}
     if not remaining:
         return
     with kafka_errors(f"reading {', '.join(f'{p.topic}/{p.partition}' for p in remaining)}"):
@@ -278,6 +309,27 @@ def read_ranges(reader: KafkaConsumer, ranges: Mapping[TopicPartition, tuple[int
             positions = {p: found[p] for p in remaining}
 
 
+def _archived(
+    reader: KafkaConsumer, partition: TopicPartition, start: int, end: int
+) -> Generator[list[Any], None, int]:
+    """Yield what a partition no longer has, from the archive of the reader; return where the partition goes on."""
+    archive: RangeArchive | None = getattr(reader, "archive", None)
+    while archive is not None and start < end and (first := first_offset(reader, *partition)) > start:
+        stop = min(first, end)
+        begins, ends = archive.covered(partition.topic, partition.partition)
+        if start < begins or ends < stop:
+            raise Corrupt(
+                f"{partition.topic}/{partition.partition} begins at offset {first}, but offset {start} is needed: "
+                f"older records were deleted (retention), and the archive {archive.url} has "
+                f"{f'only offsets {begins} to {ends}' if begins < ends else 'none of them'}: name the archive that "
+                "has them with SX9_ARCHIVE_URL"
+            )
+        for records in archive.read(partition.topic, partition.partition, start, stop):
+            yield list(records)
+        start = stop
+    return start
+
+
 def _assign(reader: KafkaConsumer, positions: Mapping[TopicPartition, int]) -> None:
     """Assign the partitions at their positions, unless the reader is there.
 
@@ -301,6 +353,6 @@ def _seek(reader: KafkaConsumer, ranges: Mapping[TopicPartition, tuple[int, int]
         if first > start:
             raise Corrupt(
                 f"{partition.topic}/{partition.partition} begins at offset {first}, but offset {start} is needed: "
-                "older records were deleted (retention); restore them or rebuild from a later position"
+                "older records were deleted (retention); name their archive with SX9_ARCHIVE_URL, if there is one"
             )
         reader.seek(partition, start)

@@ -44,6 +44,7 @@ COMMANDS = {
     "serve": "Answer over HTTP: classify texts, predict techniques.",
     "keys": "Make, list and revoke the API keys of the server.",
     "acls": "Print the access control list of each role, for a Kafka with an authorizer.",
+    "archive": "Copy what is new on the topics to Parquet files.",
     "run": "Run a single process of the system.",
 }
 """Command -> its summary. Each has a module of the same name in this package."""

@@ -20,6 +20,7 @@ class RoleName(enum.StrEnum):
     FOLD = "fold"
     TRAIN = "train"
     FETCH = "fetch"
+    ARCHIVE = "archive"
     CLASSIFY = "classify"
 
 

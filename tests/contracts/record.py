@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from schemas.archive import ArchivedFile, ArchiveManifest
 from schemas.codec import encode
 from schemas.events import (
     DeadLetter,
@@ -215,6 +216,15 @@ OTHERS: dict[str, list[Any]] = {
             recipe={"epochs": 3, "base": "minilm", "dropout": 0.5},
         ),
     ],
+    "archive": [
+        ArchiveManifest(topic="t", topic_id="id", partition=0),
+        ArchiveManifest(
+            topic="retrain.journal.v1", topic_id="0b5e4a4c-8f0f-4a3c-9d9e-0f6f0e4a7b11", partition=2,
+            files=(ArchivedFile(name="0-7.00.parquet", start=0, end=7, records=6, bytes=900, sha256="00ff",
+                                first_ms=1, last_ms=2),),
+            fingerprint="00ff",
+        ),
+    ],
     "version-event": [
         VersionEvent(model=MODEL, version="v0001", outcome="rolled-back"),
         VersionEvent(model=MODEL, version="v0001", outcome="rolled-back", by="ada", request="r", detail="why"),
@@ -269,6 +279,7 @@ TYPES: dict[str, Any] = {
     "window": Window,
     "trigger": Trigger,
     "version-event": VersionEvent,
+    "archive": ArchiveManifest,
     "manifest": Manifest,
 }
 """Name -> the type that reads it, the whole union where a topic has one."""

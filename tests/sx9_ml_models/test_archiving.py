@@ -1,0 +1,88 @@
+"""The commands and the archive on a real Kafka: what retention deleted is explained and exported from it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.errors import Corrupt
+from schemas.topics import JOURNAL, TOPICS, TRIGGERS, partition_of
+from streams.settings import load_settings
+from sx9_ml_models.connections import topic_reader
+from sx9_ml_models.explain.command import of_version
+from sx9_ml_models.exports import events_from_topics
+from sx9_ml_models.journals import export_journal
+from tests.sx9_ml_models.explain.test_on_kafka import MODEL, filled
+from tests.trainers.conftest import fresh_kafka, trainer_kafka
+from tests.transport.s3 import s3_bucket
+from transport.admin import admin_client
+from transport.archive.checking import check_archive
+from transport.kafka import consumer, end_offset
+from transport.storage import storage_at
+from transport.topics import partitions_of
+
+__all__ = ["filled", "fresh_kafka", "trainer_kafka"]
+
+
+def retention_deletes_all(bootstrap: str) -> int:
+    """Delete every record of every topic, as retention would; returns how many there were."""
+    with contextlib.closing(admin_client(bootstrap)) as admin, contextlib.closing(consumer(bootstrap)) as reader:
+        ends = {partition: end_offset(reader, *partition) for partition in partitions_of(reader, TOPICS)}
+        admin.delete_records({partition: end for partition, end in ends.items() if end})
+    return sum(ends.values())
+
+
+def sx9(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sx9_ml_models", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=os.environ | env, check=False)
+
+
+def seen(tmp_path: Path, name: str) -> list[Any]:
+    """What commands make of the topics."""
+    settings = load_settings()
+    with topic_reader(settings) as reader:
+        events = sorted(event.id for event in events_from_topics(reader, Counter()))
+    export_journal(MODEL, tmp_path / name, settings)
+    return [events, of_version(f"{MODEL}@v0001", None, last=10), (tmp_path / name).read_bytes()]
+
+
+def test_commands_say_the_same_after_retention_deleted_everything(
+    filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = seen(tmp_path, "before")
+    with s3_bucket() as bucket:
+        done = sx9("archive", "--to", f"{bucket}/sx9", "--json")
+        assert done.returncode == 0, done.stderr
+        archived = {
+            (each["topic"], each["partition"]): each["records"] for each in json.loads(done.stdout)["archived"]
+        }
+        assert archived[JOURNAL.name, partition_of(MODEL)] == 4
+        assert archived[TRIGGERS.name, partition_of(MODEL)] == 1
+        assert sum(archived.values()) == retention_deletes_all(filled) == 8
+        with pytest.raises(Corrupt, match="older records were deleted"):
+            seen(tmp_path, "without")
+        monkeypatch.setenv("SX9_ARCHIVE_URL", f"{bucket}/sx9")
+        assert seen(tmp_path, "after") == before
+
+        storage = storage_at(f"{bucket}/sx9")
+        assert sx9("archive", "--verify").returncode == 0
+        journal = next(each for each in check_archive(storage) if each[0] == JOURNAL.name and each.records)
+        folder = f"{journal.topic}/{journal.topic_id}/{journal.partition}"
+        (name,) = (each for each in storage.names(folder) if each.endswith(".parquet"))
+        data = bytearray(storage.read(f"{folder}/{name}"))
+        data[len(data) // 2] ^= 1
+        storage.write(f"{folder}/{name}", bytes(data))
+        checked = sx9("archive", "--verify")
+        assert checked.returncode == 1
+        assert f"{folder}/{name} has sha256 {hashlib.sha256(data).hexdigest()}" in checked.stderr
+        with pytest.raises(Corrupt, match=name):
+            seen(tmp_path, "damaged")
