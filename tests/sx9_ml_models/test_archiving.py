@@ -8,6 +8,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,11 @@ from typing import Any
 import pytest
 
 from schemas.errors import Corrupt
+from schemas.journal import Tick
 from schemas.topics import JOURNAL, TOPICS, TRIGGERS, partition_of
 from streams.settings import load_settings
+from streams.telemetry import ARCHIVED_AT
+from sx9_ml_models.archiving import archive_repeatedly
 from sx9_ml_models.connections import topic_reader
 from sx9_ml_models.explain.command import of_version
 from sx9_ml_models.exports import events_from_topics
@@ -26,7 +31,7 @@ from tests.trainers.conftest import fresh_kafka, trainer_kafka
 from tests.transport.s3 import s3_bucket
 from transport.admin import admin_client
 from transport.archive.checking import check_archive
-from transport.kafka import consumer, end_offset
+from transport.kafka import RecordProducer, consumer, end_offset, producer
 from transport.storage import storage_at
 from transport.topics import partitions_of
 
@@ -86,3 +91,34 @@ def test_commands_say_the_same_after_retention_deleted_everything(
         assert f"{folder}/{name} has sha256 {hashlib.sha256(data).hexdigest()}" in checked.stderr
         with pytest.raises(Corrupt, match=name):
             seen(tmp_path, "damaged")
+
+
+def test_the_archive_process_repeats_its_run_and_ends_when_it_is_told_to(fresh_kafka: str, tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    settings = load_settings(state_dir=tmp_path / "state", archive_url=str(archive))
+    writer = producer(fresh_kafka)
+    outbox, stop = RecordProducer(writer), threading.Event()
+
+    def send(time_ms: int) -> None:
+        outbox.send(JOURNAL.name, Tick(time_ms), key=MODEL, partition=partition_of(MODEL))
+        outbox.flush()
+
+    def archived() -> list[str]:
+        return [path.name[:41] for path in sorted((archive / JOURNAL.name).rglob("*.parquet"))]
+
+    send(1)
+    ARCHIVED_AT.set(0)
+    repeating = threading.Thread(target=archive_repeatedly, args=(settings, fresh_kafka, 0.1, stop))
+    repeating.start()
+    try:
+        for wanted in (1, 2):
+            while len(archived()) < wanted:
+                assert repeating.is_alive()
+                time.sleep(0.05)
+            send(wanted + 1)
+    finally:
+        stop.set()
+        repeating.join()
+        writer.close()
+    assert archived()[:2] == [f"{start:020d}-{start + 1:020d}" for start in (0, 1)]
+    assert ARCHIVED_AT._value.get() > 0

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import RetryLater
+from streams.settings import load_settings
 from sx9_ml_models import system
 from sx9_ml_models.system import single_instance
 from tests.streams.local.test_process import is_running
@@ -61,3 +62,10 @@ def test_an_instance_waits_until_the_children_of_a_killed_one_have_ended(
     assert is_running(watchdog)
     with single_instance(tmp_path):
         assert not is_running(watchdog)
+
+
+def test_the_topics_are_archived_where_an_archive_is_named(tmp_path: Path) -> None:
+    for url, wanted in ((None, False), (str(tmp_path / "archive"), True)):
+        settings = load_settings(state_dir=tmp_path / "state", archive_url=url)
+        children = system.system_children(settings, [], fetch=False, env={}, lock_fd=0)
+        assert ("archive" in {child.name for child in children.all}) is wanted

@@ -8,15 +8,19 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from kafka import TopicPartition
 
 from schemas.codec import decode
-from schemas.errors import BadConfiguration
+from schemas.errors import BadConfiguration, Corrupt
 from schemas.journal import Example, PolicyChange, Record, Tick, held_out
 from schemas.policy import GateLimits, Policy
 from schemas.recipes.base import recipe_values
+from schemas.topics import JOURNAL, partition_of
 from schemas.windows import Trigger
 from streams.core.fold import initial, step
 from streams.settings import load_settings
+from sx9_ml_models.archiving import archive_topics
+from sx9_ml_models.journals import open_journal
 from sx9_ml_models.rebuild import command
 from sx9_ml_models.rebuild.command import Found, conclusions, plan_of, table
 from sx9_ml_models.rebuild.exclusion import RemainingJournal, parse_exclusions
@@ -26,6 +30,8 @@ from tests.trainers.samples import MODEL, examples
 from trainers.bases.resolve import Base
 from trainers.core.progress import ProgressCallback, RunProgress
 from trainers.runs.execute_run import execute
+from transport.admin import admin_client
+from transport.kafka import producer
 from transport.partition_file import write_partition
 
 RULES = Policy(
@@ -140,3 +146,27 @@ def test_the_command_rebuilds_from_a_file_in_processes_of_their_own(world: World
     assert found.differ == []
     with pytest.raises(BadConfiguration, match="is the registry that serves"):
         command.rebuild(plan, None, world.registry.root, settings, world.settings())
+
+
+def test_after_retention_deleted_half_of_the_journal_it_is_rebuilt_from_archive_and_topic(
+    world: World, fresh_kafka: str
+) -> None:
+    partition = TopicPartition(JOURNAL.name, partition_of(MODEL))
+    with contextlib.closing(producer(fresh_kafka)) as writer:
+        for message in world.journal.messages:
+            writer.send(*partition[:1], key=MODEL.encode(), value=message.value, partition=partition.partition)
+        writer.flush()
+    archive = {"archive_url": str(world.path / "archive")}
+    folders = {"state_dir": world.path / "state", "output_dir": world.path / "output"}
+    settings = load_settings(kafka_bootstrap=fresh_kafka, **folders, **archive)
+    assert archive_topics(settings, fresh_kafka).faults == []
+    with contextlib.closing(admin_client(fresh_kafka)) as admin:
+        admin.delete_records({partition: world.journal.end() // 2})
+    with open_journal(MODEL, None, settings) as log:
+        journal = RemainingJournal(log, log.end(), (), lambda _: "")
+        found = Rebuild(Plan(model=MODEL), journal, world.path / "new", world.settings(), run=execute).versions()
+    assert len(found) > 1
+    assert [each.identical for each in found] == [True] * len(found)
+    without = load_settings(kafka_bootstrap=fresh_kafka, **folders)
+    with open_journal(MODEL, None, without) as log, pytest.raises(Corrupt, match="name their archive"):
+        list(log.read(0, log.end()))
