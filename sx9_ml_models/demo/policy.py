@@ -30,14 +30,14 @@ threads = 1                    # the trainers share two cores
 
 [phi3-mitre-lora]
 bootstrap_examples = 1000
-retrain_examples = 1500
-drift_threshold = 1.0          # a run is expensive: retrain by volume only
+retrain_examples = 100000      # a run is expensive: one is enough to see one
+drift_threshold = 1.0
 drift_rearm = 1.0
 taxonomy_examples = 100000
 cooldown_s = 94608000          # three years
-backlog_cooldown_s = 94608000
+backlog_cooldown_s = 315360000  # ten years
 champion_age_s = 94608000
-staleness_examples = 300
+staleness_examples = 100000
 window_examples = 40
 run_examples = 40
 rehearsal_examples = 16
@@ -46,7 +46,7 @@ holdout_examples = 80
 [phi3-mitre-lora.recipe]
 max_tokens = 64
 layers = 8
-eval_examples = 36
+eval_examples = 50             # the gate needs 50
 sample_answers = 3
 answer_tokens = 24
 threads = 1

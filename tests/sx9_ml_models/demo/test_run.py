@@ -39,7 +39,9 @@ Topics = dict[str, list[tuple[int, Any]]]
 QUICK = """
 import sys
 from sx9_ml_models.demo import policy
-policy.POLICY_TOML = policy.POLICY_TOML.replace("run_examples = 1500", "run_examples = 300")
+small = policy.POLICY_TOML.replace("run_examples = 2000", "run_examples = 300")
+assert small != policy.POLICY_TOML
+policy.POLICY_TOML = small
 from sx9_ml_models.cli.app import main
 main()
 """
