@@ -8,6 +8,8 @@ Headers = list[tuple[str, bytes]]
 
 _FEEDS = "/feeds/"
 EVENT_ID, EVENT_SOURCE, EVENT_TIME = "ce_id", "ce_source", "ce_time"
+FETCH_TOTALS = "ce_sx9fetch"
+"""An extension of ours: see `schemas.fetch_totals`."""
 
 
 def source_of(feed: str) -> str:

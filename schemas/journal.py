@@ -8,6 +8,9 @@
     promoted   the version of a trigger became the champion
     refused    the version of a trigger did not become the champion
     champion   a person made another version the champion
+    held       an example that is set aside: it is in quarantine
+    quarantine-verdict    a person releases or purges what is in quarantine
+    quarantine-settled    a verdict was carried out for one source partition
 
 Windows, drift scores and triggers are a pure fold over these records (`streams.core.fold`).
 """
@@ -19,6 +22,7 @@ from typing import Literal
 
 import msgspec
 
+from schemas.fetch_totals import FetchTotals
 from schemas.policy import Policy
 from schemas.scores import Evaluation
 
@@ -32,6 +36,9 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `topic_id` is the id that Kafka gave the topic: one that is deleted and made again has another, and its offsets
     begin anew. It is empty in older records, as `feed` is, the name of the feed that published the event.
+
+    `fetch` says what the fetch that published the event had in all. `held` is the journal offset of the `held`
+    record that the record was made from, if it was in quarantine; -1: it was not.
     """
 
     topic: str
@@ -40,6 +47,8 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
     timestamp_ms: int = 0
     topic_id: str = ""
     feed: str = ""
+    fetch: FetchTotals | None = None
+    held: int = -1
 
 
 SeenOffsets = dict[str, int]
@@ -49,10 +58,13 @@ SeenOffsets = dict[str, int]
 def source_partition(source: Source) -> str:
     """The topic partition of an event, under which readers remember its `SeenOffsets`.
 
-    >>> source_partition(Source("threat.techniques.v1", 3, 17))
-    'threat.techniques.v1/3'
+    What comes out of quarantine is recognized by where it was held: it is remembered apart.
+
+    >>> source_partition(Source("threat.techniques.v1", 3, 17)), source_partition(Source("t", 3, 17, held=40))
+    ('threat.techniques.v1/3', 't/3/held')
     """
-    return f"{source.topic}/{source.partition}"
+    name = f"{source.topic}/{source.partition}"
+    return name if source.held < 0 else f"{name}/held"
 
 
 def seen_offset(seen: SeenOffsets, topic_id: str) -> int:
@@ -75,9 +87,10 @@ def is_redelivery(source: Source, seen: SeenOffsets) -> bool:
     if not topic_id and source.topic_id and seen:
         seen[source.topic_id] = seen.pop("")
         topic_id = source.topic_id
-    if source.offset <= seen.get(topic_id, -1):
+    offset = source.offset if source.held < 0 else source.held
+    if offset <= seen.get(topic_id, -1):
         return True
-    seen[topic_id] = source.offset
+    seen[topic_id] = offset
     return False
 
 
@@ -217,7 +230,68 @@ class ChampionChange(msgspec.Struct, frozen=True, kw_only=True, tag="champion"):
     time_ms: int
 
 
-Record = Example | Tick | Manual | PolicyChange | Score | Promoted | Refused | ChampionChange
+HoldReason = Literal["burst", "relabelled", "near-duplicates", "following"]
+"""The rule that set an event aside; `following`: its feed is in quarantine already."""
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="held"):
+    """An example that is set aside. No model learns from it until a person releases it.
+
+    Attributes:
+        example: The example.
+        reason: Why.
+        value, limit: What the rule measured, and its limit; 0 for `following`.
+    """
+
+    example: Example
+    reason: HoldReason
+    value: float = 0.0
+    limit: float = 0.0
+
+
+class QuarantineVerdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="quarantine-verdict"):
+    """A person decides about what of a feed was set aside before this record.
+
+    Attributes:
+        feed: The feed.
+        action: `release`: they become examples, in their order. `purge`: no model ever learns from them.
+        keys: Only the examples with these entity keys; the others stay set aside. Empty: all.
+        by, why: Who, and the reason.
+        request: A unique id.
+        time_ms: When, ms since 1970 UTC; for people, the fold does not read it.
+    """
+
+    feed: str
+    action: Literal["release", "purge"]
+    by: str
+    why: str
+    request: str
+    time_ms: int
+    keys: tuple[str, ...] = ()
+
+
+class QuarantineSettled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="quarantine-settled"):
+    """A verdict was carried out for what came from one source partition.
+
+    Attributes:
+        topic, partition: The source partition.
+        feed: The feed.
+        verdict: Journal offset of the verdict.
+        released, purged: How many examples became examples, and how many were dropped for good.
+        kept: How many the verdict does not name: they were written again, after it.
+    """
+
+    topic: str
+    partition: int
+    feed: str
+    verdict: int
+    released: int = 0
+    purged: int = 0
+    kept: int = 0
+
+
+QuarantineRecord = Held | QuarantineVerdict | QuarantineSettled
+Record = Example | Tick | Manual | PolicyChange | Score | Promoted | Refused | ChampionChange | QuarantineRecord
 
 
 def key_hash(key: str) -> int:

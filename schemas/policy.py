@@ -32,6 +32,30 @@ class GateLimits(msgspec.Struct, frozen=True, kw_only=True):
     ] = 20
 
 
+class QuarantineRules(msgspec.Struct, frozen=True, kw_only=True):
+    """When what a feed sends is set aside; see `streams.core.quarantine`. The first fetch of a feed never is."""
+
+    burst_factor: Annotated[
+        float, Meta(ge=0, description="a fetch is a burst from so many times the feed's usual on; 0: never")
+    ] = 10.0
+    burst_events: Annotated[int, Meta(ge=1, description="events that a burst has at least")] = 1_000
+    burst_fetches: Annotated[
+        int, Meta(ge=1, le=20, description="earlier fetches of a feed that say what is usual, at least")
+    ] = 5
+    relabelled_share: Annotated[
+        float,
+        Meta(ge=0, le=1, description="share of a feed's entities at which relabelling is suspicious; 0: never"),
+    ] = 0.05
+    relabelled_events: Annotated[
+        int, Meta(ge=1, description="relabelled entities that are suspicious, at least")
+    ] = 50
+    alike_share: Annotated[
+        float,
+        Meta(ge=0, le=1, description="share of a fetch at which near-duplicates are suspicious; 0: never"),
+    ] = 0.5
+    alike_events: Annotated[int, Meta(ge=1, description="near-duplicates that are suspicious, at least")] = 100
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """When windows close and when a model is retrained.
 
@@ -68,6 +92,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             pending.
         seed: Seed of the rehearsal sample and of the training run.
         gate: The tolerances of the gate.
+        quarantine: When what a feed sends is set aside. Older records have none, and mean the defaults.
         recipe: Field -> value of the configuration of the recipe, as `schemas.recipes.base.recipe_values` gives
             them; a field that is missing has its default. Empty in older records.
     """
@@ -96,6 +121,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     backlog_cooldown_s: float = 0.0
     seed: int = 17
     gate: GateLimits = GateLimits()
+    quarantine: QuarantineRules = QuarantineRules()
     recipe: dict[str, Any] = {}
 
     def checked(self) -> Policy:

@@ -3,6 +3,7 @@
 fetch    events published, dead letters by reason, duration, failures, time of the last complete fetch
 roles    messages processed, retries, batch duration, lag
 archive  records archived, time of the last run without a fault
+journal  examples set aside, released, purged
 fold     open window, pending examples, rules with their limits, drift, windows, triggers, the clock of the journal
 
 A gauge is set again at every start, from the topics and the files; a counter begins at 0. All of them are listed in
@@ -64,6 +65,16 @@ COOLDOWN = Gauge("sx9_trigger_cooldown_seconds", "Least time between two decisio
 DRIFT = Gauge("sx9_drift_distance", "Latest drift statistic, 0 to 1", ["model", "statistic"])
 DRIFT_THRESHOLD = Gauge(
     "sx9_drift_threshold", "Value of the drift statistic at which the drift rule trips", ["model", "statistic"]
+)
+QUARANTINE_WAITING = Gauge(
+    "sx9_quarantine_waiting", "Examples set aside that wait for a verdict, by the rule", ["model", "feed", "reason"]
+)
+QUARANTINE_HELD = Counter("sx9_quarantine_held_total", "Examples set aside", ["model", "feed", "reason"])
+QUARANTINE_RELEASED = Counter(
+    "sx9_quarantine_released_total", "Examples that a person let out of quarantine", ["model", "feed"]
+)
+QUARANTINE_PURGED = Counter(
+    "sx9_quarantine_purged_total", "Examples in quarantine that a person dropped for good", ["model", "feed"]
 )
 OPEN_TRIGGER = Gauge("sx9_trigger_unanswered", "1 while a trigger has no verdict yet", ["model"])
 WINDOWS_CLOSED = Counter("sx9_windows_closed_total", "Windows closed", ["model", "closed_by"])

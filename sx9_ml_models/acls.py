@@ -54,7 +54,7 @@ _ROLES = {
     "operate": _Role(TOPICS, (JOURNAL, VERSIONS)),
 }
 """Role -> what it reads and writes. `read` is for `sx9 status` and other commands that change nothing, `operate`
-for `sx9 retrain` and `sx9 models promote | rollback`."""
+for `sx9 retrain`, `sx9 models promote | rollback` and `sx9 quarantine`."""
 _READ_GROUPS = frozenset(("read", "operate"))
 SET_UP = "set-up"
 ROLES = (*_ROLES, SET_UP)

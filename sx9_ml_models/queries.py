@@ -203,6 +203,9 @@ def _model(reader: KafkaConsumer, settings: Settings, trainer: TrainerSettings, 
         "drift_threshold": state.policy.drift_threshold,
         "triggers": state.trigger_count,
         "waiting": state.open_trigger.id if state.open_trigger else "",
+        "quarantined": sum(state.quarantine.waiting().values()),
+        "quarantine_released": state.quarantine.released,
+        "quarantine_purged": state.quarantine.purged,
         "now_ms": state.now_ms,
     }
 

@@ -93,6 +93,27 @@ def declined(rows: Sequence[Row]) -> None:
     _show(table, rows, "no decision yet: the journal is empty")
 
 
+def quarantine(rows: Sequence[Row]) -> None:
+    """What is set aside of the feeds."""
+    table = _table("model", "feed", "waiting", "since", "reason")
+    for row in rows:
+        measured = f" {row['value']:.0f} of {row['limit']:.0f}" if row["limit"] else ""
+        _add(table, row["model"], row["feed"], row["waiting"], day(row["since_ms"]), f"{row['reason']}{measured}")
+    _show(table, rows, "nothing is set aside")
+
+
+def held(found: Row, rows: Sequence[Row]) -> None:
+    """The examples of a feed that are set aside, and what they have in common."""
+    table = _table("entity", "labels", "text")
+    for row in rows:
+        labels = "retracted" if row["retracted"] else ", ".join(row["labels"])
+        _add(table, row["key"], labels, row["text"][:100])
+    out().print(table)
+    out().print(
+        f"{found['waiting']} examples of {found['entities']} entities wait; labels: {_labels(found['labels'], 5)}"
+    )
+
+
 def similar(rows: Sequence[Row]) -> None:
     """The most similar nodes, best first."""
     table = _table("node", "kind", "name", "similarity")

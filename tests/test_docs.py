@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from schemas.models import MODEL_SPECS, MODELS
-from schemas.policy import GateLimits, Policy
+from schemas.policy import GateLimits, Policy, QuarantineRules
 from serving.settings import PREFIX as SERVE_PREFIX
 from serving.settings import SHARED as SHARED_BY_SERVER
 from serving.settings import ServeSettings
@@ -133,13 +133,16 @@ def test_every_rule_is_documented_with_its_default_for_each_model() -> None:
     assert f"| field | {' | '.join(MODELS)} | meaning |" in CONFIGURATION
 
 
-def test_every_limit_of_the_gate_is_documented_with_its_default_and_range() -> None:
-    schema = json_schema(GateLimits)["$defs"]["GateLimits"]["properties"]
+@pytest.mark.parametrize(("section", "struct"), [("gate", GateLimits), ("quarantine", QuarantineRules)])
+def test_every_limit_of_gate_and_quarantine_is_documented_with_its_default_and_range(
+    section: str, struct: type
+) -> None:
+    schema = json_schema(struct)["$defs"][struct.__name__]["properties"]
     in_code = {
-        f"gate.{n}": (shown(each["default"]), schema_bounds(each), each["description"])
+        f"{section}.{n}": (shown(each["default"]), schema_bounds(each), each["description"])
         for n, each in schema.items()
     }
-    assert {name: cells[:3] for name, cells in rows(r"gate\.\w+").items()} == in_code
+    assert {name: cells[:3] for name, cells in rows(rf"{section}\.\w+").items()} == in_code
 
 
 def test_the_policy_file_of_the_page_loads(tmp_path: Path) -> None:

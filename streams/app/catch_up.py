@@ -13,6 +13,7 @@ from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 
+from schemas.cloudevents import EVENT_TIME, FETCH_TOTALS
 from streams.app.sink import ConsumedMessage, Sink
 from transport.kafka import end_offset, read_ranges
 
@@ -58,7 +59,7 @@ def from_kafka(record: Any) -> ConsumedMessage:
         record.offset,
         record.value or b"",
         record.timestamp,
-        _ce_time(record.headers),
+        *_attributes(record.headers),
     )
 
 
@@ -72,12 +73,11 @@ def from_faust(event: Any) -> ConsumedMessage:
         message.offset,
         message.value or b"",
         int(message.timestamp * 1000),
-        _ce_time(headers),
+        *_attributes(headers),
     )
 
 
-def _ce_time(headers: Iterable[tuple[str, bytes]]) -> bytes:
-    for name, value in headers:
-        if name == "ce_time":
-            return value
-    return b""
+def _attributes(headers: Iterable[tuple[str, bytes]]) -> tuple[bytes, bytes]:
+    """The CloudEvents time, and the totals of the fetch; each is empty if it is missing."""
+    found = dict(headers)
+    return found.get(EVENT_TIME, b""), found.get(FETCH_TOTALS, b"")

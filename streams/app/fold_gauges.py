@@ -20,7 +20,7 @@ RULE_GAUGES = (telemetry.RULE_VALUE, telemetry.RULE_LIMIT, telemetry.RULE_TRIPPE
 GAUGES = (
     telemetry.OPEN_WINDOW, telemetry.WINDOW_LIMIT, telemetry.WINDOW_AGE_LIMIT, telemetry.WINDOW_OPENED_AT,
     telemetry.CLOCK, telemetry.PENDING, telemetry.PENDING_SINCE, telemetry.OPEN_TRIGGER, telemetry.LAST_TRIGGER_AT,
-    telemetry.COOLDOWN, telemetry.DRIFT, telemetry.DRIFT_THRESHOLD, *RULE_GAUGES,
+    telemetry.COOLDOWN, telemetry.QUARANTINE_WAITING, telemetry.DRIFT, telemetry.DRIFT_THRESHOLD, *RULE_GAUGES,
 )  # fmt: skip
 """All that `FoldGauges.show` sets."""
 
@@ -43,6 +43,7 @@ class FoldGauges:
 
     def __init__(self, model: str, windows: Iterable[Window]) -> None:
         self._model = model
+        self._waiting: set[tuple[str, str]] = set()
         self._starts: list[int] = []
         self._opened_ms: list[int] = []
         for window in windows:
@@ -69,9 +70,19 @@ class FoldGauges:
         telemetry.COOLDOWN.labels(model=model).set(policy.cooldown_s)
         telemetry.DRIFT.labels(model=model, statistic="jensen_shannon").set(state.drift)
         telemetry.DRIFT_THRESHOLD.labels(model=model, statistic="jensen_shannon").set(policy.drift_threshold)
+        self._show_quarantine(state)
         for measure in rule_measures(state):
             for gauge, value in zip(RULE_GAUGES, (measure.value, measure.limit, measure.tripped), strict=True):
                 gauge.labels(model=model, rule=measure.rule).set(float(value))
+
+    def _show_quarantine(self, state: State) -> None:
+        """What waits; the series of a feed ends when nothing of it waits any more."""
+        now = state.quarantine.waiting()
+        for feed, reason in self._waiting - now.keys():
+            forget(telemetry.QUARANTINE_WAITING, model=self._model, feed=feed, reason=reason)
+        for (feed, reason), examples in now.items():
+            telemetry.QUARANTINE_WAITING.labels(model=self._model, feed=feed, reason=reason).set(examples)
+        self._waiting = set(now)
 
     def hide(self) -> None:
         """Remove all series of the model: another worker has its journal now."""

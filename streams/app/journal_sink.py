@@ -10,7 +10,7 @@ sent and does not send them again. An example that does not fit a message become
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 
@@ -18,10 +18,12 @@ from kafka import TopicPartition
 
 from schemas.errors import BadRecord
 from schemas.events import Event
+from schemas.fetch_totals import FetchTotals, totals_of_header
 from schemas.journal import SeenOffsets, Source, seen_offset
 from schemas.models import MODEL_SPECS
 from schemas.topics import EVENT_TOPICS, JOURNAL, partition_of, topics_of
 from streams.app.dead_letters import dead_letter_writer, decode_messages
+from streams.app.quarantine import QuarantineGate
 from streams.app.sink import ConsumedMessage
 from streams.core.projections.base import project_all
 from transport.kafka import RecordProducer
@@ -39,6 +41,7 @@ class JournalSink:
         seen: Model -> source partition -> the events in the journal (`streams.core.fold.State.source_offsets`).
         committed: Committed offsets of the group. They also cover events that gave no example.
         topics: Ids of the topics that are read and of the journal.
+        gate: Judges each example; None: nothing is set aside.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class JournalSink:
         seen: Mapping[str, Mapping[str, SeenOffsets]],
         committed: Mapping[TopicPartition, int],
         topics: TopicIds,
+        gate: QuarantineGate | None = None,
     ) -> None:
         self._topics = topics
         self._producer = producer
@@ -55,6 +59,9 @@ class JournalSink:
         self._committed = committed
         self._starts: dict[TopicPartition, list[tuple[str, int]]] = {}
         self._sent_ends: dict[tuple[str, int], int] = {}
+        self._gate = gate
+        self._assigned: frozenset[TopicPartition] = frozenset()
+        self._stale: set[TopicPartition] = set()
         self._lock = threading.Lock()
 
     def positions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
@@ -68,10 +75,44 @@ class JournalSink:
         """See `Sink.write`."""
         with self._lock:  # a rebalance cancels the agent, but not the thread that writes its batch
             self._topics.check()
+            if self._stale:
+                self._follow()
             for message, event in decode_messages(self._not_sent(messages), Event, self._write_dead_letter):
                 self._send(message, event)
             self._producer.flush()
             self._sent_ends.clear()
+
+    def assigned(self, partitions: Iterable[TopicPartition]) -> None:
+        """Note which partitions this worker has. Another worker may have written events of those that are new."""
+        now = frozenset(TopicPartition(each.topic, each.partition) for each in partitions)
+        self._stale |= now - self._assigned
+        self._assigned = now
+
+    def settle(self, partitions: Iterable[TopicPartition] | None = None) -> None:
+        """Carry out the verdicts of people on what was set aside.
+
+        Args:
+            partitions: Of what came from these; None: from those that are assigned to this worker.
+
+        Raises:
+            RetryLater: Kafka does not answer; call it again.
+        """
+        with self._lock:
+            own = self._assigned if partitions is None else partitions
+            if self._gate is None or not (own and (self._stale or self._gate.is_open)):
+                return
+            self._topics.check()
+            self._follow()
+            self._gate.settle({f"{each.topic}/{each.partition}" for each in own})
+
+    def _follow(self) -> None:
+        """Bring what is known of the journals up to date; after a change of partitions, also where to start."""
+        if self._gate is not None:
+            self._producer.flush()
+            self._gate.follow()
+            self._seen = self._gate.seen
+            self._starts.clear()
+        self._stale.clear()
 
     def _not_sent(self, messages: Sequence[ConsumedMessage]) -> Iterator[ConsumedMessage]:
         """The messages whose records are not on their way yet; one counts as sent when the next is asked for."""
@@ -85,15 +126,16 @@ class JournalSink:
         """Send the examples of an event to the journals that do not hold it."""
         source = Source(
             message.topic, message.partition, message.offset, message.timestamp_ms, self._topics[message.topic],
-            event.feed,
+            event.feed, _totals(message.fetch),
         )  # fmt: skip
         observed_ms = _to_ms(message.observed)
         starts = self._starts_of(message.topic_partition)
         # Some journals may hold the event already: it is read again for the journal that has the least.
         models = [model for model, start in starts if message.offset >= start]
         for model, example in project_all(event, source, observed_ms, models).items():
+            record = self._gate.judge(model, example) if self._gate else example
             try:
-                self._producer.send(JOURNAL.name, example, key=model, partition=partition_of(model))
+                self._producer.send(JOURNAL.name, record, key=model, partition=partition_of(model))
             except BadRecord as error:
                 self._write_dead_letter(message, BadRecord(error.reason, f"{model}: {error.detail}"))
 
@@ -120,3 +162,8 @@ def _to_ms(rfc3339: bytes) -> int:
         return int(datetime.fromisoformat(rfc3339.decode()).timestamp() * 1000) if rfc3339 else 0
     except ValueError:
         return 0
+
+
+@lru_cache(maxsize=1_024)
+def _totals(header: bytes) -> FetchTotals | None:
+    return totals_of_header(header) if header else None

@@ -7,6 +7,9 @@ drift_threshold = 0.2
 [distilbert-mitre.gate]
 margin = 0.03
 
+[distilbert-mitre.quarantine]
+burst_factor = 20
+
 [distilbert-mitre.recipe]
 epochs = 3
 """
@@ -24,10 +27,10 @@ import msgspec
 
 from schemas.errors import BadConfiguration
 from schemas.models import MODELS, completed, model_spec
-from schemas.policy import GateLimits, Policy
+from schemas.policy import GateLimits, Policy, QuarantineRules
 from schemas.recipes.base import OF_THE_MACHINE, decisive_fields
 
-SECTIONS = ("gate", "recipe")
+SECTIONS = ("gate", "quarantine", "recipe")
 """Fields of a policy that are tables of their own."""
 
 
@@ -85,7 +88,8 @@ def _policy(at: _Table, model: str, table: object) -> Policy:
     sections = {name: at._replace(name=f"{model}.{name}") for name in SECTIONS}
     in_recipe = dict.fromkeys(decisive_fields(config), f"it belongs into [{model}.recipe]")
     in_gate = dict.fromkeys(GateLimits.__struct_fields__, f"it belongs into [{model}.gate]")
-    at.check_names(table, Policy.__struct_fields__, in_recipe | in_gate)
+    in_quarantine = dict.fromkeys(QuarantineRules.__struct_fields__, f"it belongs into [{model}.quarantine]")
+    at.check_names(table, Policy.__struct_fields__, in_recipe | in_gate | in_quarantine)
     for name, section in sections.items():
         if not isinstance(table.get(name, {}), dict):
             raise at.error(name, f"{name} = {table[name]!r}: must be a table, [{section.name}]")
@@ -94,13 +98,15 @@ def _policy(at: _Table, model: str, table: object) -> Policy:
         "seed": f"the seed of a run is `seed` in [{model}]",
         "max_examples": f"the bound of a run is `run_examples` in [{model}]",
     }
-    sections["gate"].check_names(table.get("gate", {}), GateLimits.__struct_fields__, {})
+    for name, struct in (("gate", GateLimits), ("quarantine", QuarantineRules)):
+        sections[name].check_names(table.get(name, {}), struct.__struct_fields__, {})
     sections["recipe"].check_names(table.get("recipe", {}), decisive_fields(config), of_machine | own_seed)
     recipe = table.get("recipe", {})
     _converted(sections["recipe"], recipe, config())
     gate = _converted(sections["gate"], table.get("gate", {}), default.gate)
+    quarantine = _converted(sections["quarantine"], table.get("quarantine", {}), default.quarantine)
     rules = {name: value for name, value in table.items() if name not in SECTIONS}
-    policy = msgspec.structs.replace(_converted(at, rules, default), gate=gate)
+    policy = msgspec.structs.replace(_converted(at, rules, default), gate=gate, quarantine=quarantine)
     policy = completed(model, msgspec.structs.replace(policy, recipe=recipe))
     try:
         return policy.checked()

@@ -19,6 +19,7 @@ class ConsumedMessage(msgspec.Struct, frozen=True, gc=False):
         value: The undecoded value; empty if the message has none.
         timestamp_ms: The broker's time, ms since 1970 UTC.
         observed: The `ce_time` header, undecoded; empty if there is none.
+        fetch: The header with the totals of the fetch, undecoded; empty if there is none.
     """
 
     topic: str
@@ -27,6 +28,7 @@ class ConsumedMessage(msgspec.Struct, frozen=True, gc=False):
     value: bytes
     timestamp_ms: int
     observed: bytes = b""
+    fetch: bytes = b""
 
     @property
     def topic_partition(self) -> TopicPartition:

@@ -7,6 +7,7 @@ fold      retrain.journal.v1   ->  retrain.windows.v1, retrain.triggers.v1
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import time
@@ -18,6 +19,7 @@ import faust
 from kafka import KafkaAdminClient, KafkaConsumer
 from mode.supervisors import CrashingSupervisor
 
+from schemas.errors import RetryLater
 from schemas.journal import PolicyChange, Tick
 from schemas.models import MODELS, completed
 from schemas.topics import EVENT_TOPICS, JOURNAL, TOPICS, Topic, partition_of
@@ -29,6 +31,7 @@ from streams.app.fold_sink import FoldSink
 from streams.app.graph_sink import GraphSink, create_constraints
 from streams.app.journal_sink import JOURNALED, JournalSink
 from streams.app.policy_file import load_policies
+from streams.app.quarantine import QuarantineGate
 from streams.app.replay import state_now
 from streams.app.sink import Sink
 from streams.app.worker import (
@@ -60,6 +63,8 @@ TOPICS_OF: Mapping[Role, Sequence[Topic]] = {"journal": JOURNALED, "graph": EVEN
 LAG_INTERVAL_S = 5.0
 HEALTH_INTERVAL_S = 1.0
 """Seconds between two updates of the lag gauge."""
+QUARANTINE_INTERVAL_S = 2.0
+"""Seconds between two looks for verdicts on what is set aside."""
 
 SESSION_TIMEOUT_S = 10.0
 """Time until Kafka reassigns the partitions of a killed worker, seconds (Faust's default is a minute)."""
@@ -126,8 +131,10 @@ def run_role(role: Role, settings: Settings, endpoints: Endpoints) -> None:
             add_agent(app, role, TOPICS_OF[role], sink)
             _add_lag_timer(app, role, kafka)
             add_topics_timer(app, kafka.topics, LAG_INTERVAL_S)
-            if isinstance(sink, FoldSink):
-                _show_only_assigned(app, sink)
+            if isinstance(sink, FoldSink | JournalSink):
+                _tell_assigned(app, sink)
+            if isinstance(sink, JournalSink):
+                _add_quarantine_timer(app, sink)
             if role == "fold" and settings.tick_interval_s:
                 _add_tick_timer(app, settings.tick_interval_s, kafka.producer)
             add_health_timer(app, health, HEALTH_INTERVAL_S)
@@ -152,7 +159,11 @@ def sink_of(role: Role, settings: Settings, endpoints: Endpoints, kafka: Clients
         kafka.producer.flush()
         seen = {model: state.source_offsets for model, state in states.items()}
         committed = retry(lambda: committed_offsets(kafka.admin, group_of(role)))
-        yield JournalSink(kafka.producer, seen, committed, kafka.topics)
+        gate = QuarantineGate(kafka.producer, kafka.reader, states)
+        gate.follow()  # the policies
+        sink = JournalSink(kafka.producer, seen, committed, kafka.topics, gate)
+        sink.settle(partitions_of(kafka.reader, TOPICS_OF[role]))
+        yield sink
     elif role == "fold":
         yield FoldSink(kafka.producer, kafka.reader, settings.snapshots_dir, kafka.topics)
     else:
@@ -199,11 +210,19 @@ def _add_lag_timer(app: faust.App, role: Role, kafka: Clients) -> None:
     add_lag_timer(app, role, partitions, lambda: committed_offsets(kafka.admin, group_of(role)), LAG_INTERVAL_S)
 
 
-def _show_only_assigned(app: faust.App, sink: FoldSink) -> None:
+def _tell_assigned(app: faust.App, sink: FoldSink | JournalSink) -> None:
     async def show(_app: Any, assigned: Any, **_: Any) -> None:
         sink.assigned(assigned)
 
     app.on_partitions_assigned.connect(show)  # type: ignore[arg-type]
+
+
+def _add_quarantine_timer(app: faust.App, sink: JournalSink) -> None:
+    async def settle() -> None:
+        with contextlib.suppress(RetryLater):  # the next time, then
+            await asyncio.to_thread(sink.settle)
+
+    app.timer(QUARANTINE_INTERVAL_S)(settle)
 
 
 def _show_retention(kafka: Clients) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import msgspec
 
-from schemas.journal import Example, Manual, PolicyChange, Promoted, Record, Tick
+from schemas.journal import Example, Manual, PolicyChange, Promoted, QuarantineRecord, Record, Tick
 from schemas.policy import Policy
 from schemas.windows import Reason, Trigger
 from streams.core.fold import Output, State, initial, step
@@ -93,7 +93,7 @@ class Backtest:
         """Whether a control record counts here."""
         if isinstance(record, PolicyChange):
             return not self._own_policy
-        return isinstance(record, Manual) or self._answer_after_ms is None
+        return isinstance(record, Manual | QuarantineRecord) or self._answer_after_ms is None
 
     def _tick(self, offset: int, record: Tick) -> list[Trigger]:
         triggers = self._answer_if_due(offset, record.time_ms)

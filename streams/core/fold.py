@@ -5,9 +5,8 @@
                                                                                 v
                                               window due? ──> Window ──> rules ──> Trigger or Declined
 
-Every decision depends only on the state and the record. The same fold runs in the Faust app, in a rebuild, in a
-backtest and in the tests. The size of the state is bounded: it does not grow with the journal. Whatever is in the
-journal, each window and trigger fits a message (`bounds.py`), and later ticks set a wrong one right (`clock.py`).
+A decision depends on the state and the record alone. The state does not grow with the journal, windows and triggers
+fit a message (`bounds.py`), a wrong tick is set right (`clock.py`), and what is held waits (`quarantine.py`).
 """
 
 from __future__ import annotations
@@ -20,15 +19,14 @@ from schemas.journal import (
     Manual,
     PolicyChange,
     Promoted,
+    QuarantineRecord,
     Record,
     Refused,
     Score,
     Tick,
     held_out,
     in_holdout,
-    is_redelivery,
     key_hash,
-    source_partition,
 )
 from schemas.policy import Policy
 from schemas.windows import ClosedBy, Declined, Measure, Reason, Span, Trigger, Window
@@ -36,6 +34,7 @@ from streams.core.bounds import MAX_ID_CHARS, PendingSpan, counted_labels, merge
 from streams.core.clock import tick_time
 from streams.core.detectors.jensen_shannon import jensen_shannon
 from streams.core.label_counts import add_labels
+from streams.core.quarantine import apply
 from streams.core.rules.evaluate import Decision, evaluate_rules
 from streams.core.rules.inputs import RuleInputs
 from streams.core.state import State, initial, restore, set_policy, snapshot
@@ -81,6 +80,9 @@ def step(state: State, offset: int, record: Record, policy: Policy | None = None
         set_policy(state, policy)
     if isinstance(record, Example):
         return state, _decide(state, offset) if _on_example(state, offset, record) else []
+    if isinstance(record, QuarantineRecord):
+        apply(state.quarantine, state.source_offsets, offset, record)
+        return state, []
     return state, _on_control_record(state, offset, record, fixed_policy=policy is not None)
 
 
@@ -108,9 +110,7 @@ def _on_control_record(state: State, offset: int, record: Record, *, fixed_polic
 
 def _on_example(state: State, offset: int, example: Example) -> bool:
     """Add an example to the state. True if a decision is due."""
-    source = example.source
-    partition = source_partition(source)
-    if is_redelivery(source, state.source_offsets.setdefault(partition, {})):
+    if not apply(state.quarantine, state.source_offsets, offset, example):
         return False
     hashed_key = key_hash(example.key)
     holdout = held_out(example) if example.group else in_holdout(hashed_key)  # the same, but hashes only once

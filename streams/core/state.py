@@ -17,6 +17,7 @@ from schemas.windows import Span, Trigger
 from streams.core.bounds import PendingSpan
 from streams.core.detectors.corrections import Corrections
 from streams.core.detectors.label_window import LabelWindow
+from streams.core.quarantine import Quarantine
 from streams.core.sampling import BottomK, StratifiedBottomK
 from streams.core.windows import OpenWindow
 
@@ -32,6 +33,7 @@ class State(msgspec.Struct, kw_only=True):
         policy: The rules in force.
         has_policy: Whether `policy` comes from the journal; otherwise it is the default of the model.
         source_offsets: `topic/partition` -> the events folded. An event that is not above them is a redelivery.
+        quarantine: What is set aside, and what is usual for each feed.
         window: The open window.
         pending: Closed windows that the champion was not trained on, oldest first.
         pending_labels: Label -> training examples in the pending spans and the open window.
@@ -67,6 +69,7 @@ class State(msgspec.Struct, kw_only=True):
     policy: Policy = msgspec.field(default_factory=Policy)
     has_policy: bool = False
     source_offsets: dict[str, SeenOffsets] = {}
+    quarantine: Quarantine = msgspec.field(default_factory=Quarantine)
     window: OpenWindow = msgspec.field(default_factory=OpenWindow)
     pending: list[PendingSpan] = []
     pending_labels: dict[str, int] = {}
@@ -124,13 +127,13 @@ def set_policy(state: State, policy: Policy) -> None:
 class _Snapshot(msgspec.Struct, frozen=True):
     """A state as it is stored. `format` is increased with each change of the state's fields or their meaning."""
 
-    format: Literal[11]
+    format: Literal[12]
     state: State
 
 
 def snapshot(state: State) -> bytes:
     """The state as bytes; equal states give equal bytes."""
-    return msgspec.json.encode(_Snapshot(11, state))
+    return msgspec.json.encode(_Snapshot(12, state))
 
 
 def restore(data: bytes) -> State:

@@ -30,6 +30,7 @@ COMMANDS = {
     "windows": "List the closed training windows of a model.",
     "triggers": "List the decisions to retrain a model, with their reasons.",
     "retrain": "Request a retrain of a model.",
+    "quarantine": "List what is set aside of the feeds, show it, and release or purge it.",
     "backtest": "Try other rules of retraining on the journal.",
     "explain": "Say why a version exists, or what became of an example.",
     "rebuild": "Train the versions of a model again, and compare them.",

@@ -10,7 +10,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from schemas.errors import BadConfiguration
 from schemas.events import Event
-from schemas.journal import Example, Record, SeenOffsets, Source, held_out, is_redelivery, source_partition
+from schemas.journal import Example, Held, Record, SeenOffsets, Source, held_out, is_redelivery, source_partition
 from schemas.topics import EVENT_TOPICS, TRIGGERS, partition_of
 from schemas.versions import GateCheck, Manifest
 from schemas.windows import Measure, Span, Trigger
@@ -158,9 +158,10 @@ def _examples(journal: PartitionLog, manifest: Manifest) -> Iterator[Placed]:
         return
     seen: dict[str, SeenOffsets] = {}
     for message, record in records_between(journal, Record, manifest.spans[0].start, decided_at(manifest)):
-        if isinstance(record, Example):
-            partition = source_partition(record.source)
-            if not is_redelivery(record.source, seen.setdefault(partition, {})):
+        if isinstance(record, Example | Held):
+            source = record.example.source if isinstance(record, Held) else record.source
+            is_new = not is_redelivery(source, seen.setdefault(source_partition(source), {}))
+            if is_new and isinstance(record, Example):
                 yield message.offset, record
 
 

@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from schemas.errors import BadConfiguration
-from schemas.journal import Example, Manual, PolicyChange, Promoted, Record, Refused, Score, Tick
+from schemas.journal import (
+    Example,
+    Manual,
+    PolicyChange,
+    Promoted,
+    QuarantineRecord,
+    Record,
+    Refused,
+    Score,
+    Tick,
+)
 from schemas.windows import Trigger
 from streams.core.fold import Output, State, initial, step
 
@@ -74,7 +84,7 @@ class Refold:
     def run(self, records: Iterable[tuple[int, Record]]) -> None:
         """Fold (offset, record) of the journal. A trigger at its end is answered there."""
         for offset, record in records:
-            if isinstance(record, Example):
+            if isinstance(record, Example | QuarantineRecord):
                 self._put(offset, record)
             elif isinstance(record, Promoted | Refused):
                 if self._waiting and record.trigger == self._waiting.trigger:
@@ -94,7 +104,7 @@ class Refold:
 
     def _put(self, offset: int, record: Record) -> None:
         """Fold a record; one that is no example may have the offset of an answer that comes before it."""
-        if not isinstance(record, Example):
+        if not isinstance(record, Example | QuarantineRecord):
             self.state.next_offset = offset
         outputs: list[Output]
         self.state, outputs = step(self.state, offset, record)

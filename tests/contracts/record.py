@@ -28,22 +28,26 @@ from schemas.events import (
     Technique,
     Template,
 )
+from schemas.fetch_totals import FetchTotals
 from schemas.journal import (
     ChampionChange,
     Example,
+    Held,
     Instruction,
     Link,
     Manual,
     Node,
     PolicyChange,
     Promoted,
+    QuarantineSettled,
+    QuarantineVerdict,
     Record,
     Refused,
     Score,
     Source,
     Tick,
 )
-from schemas.policy import GateLimits, Policy
+from schemas.policy import GateLimits, Policy, QuarantineRules
 from schemas.scores import LabelScores, TaskScores
 from schemas.versions import GateCheck, Manifest, PhaseTime, VersionEvent
 from schemas.windows import Measure, Span, Trigger, Window
@@ -56,6 +60,13 @@ KEPT = FROM | {"kept_by": "attack-ics"}
 WITHDRAWN = FROM | {"status": "withdrawn"}
 GONE = FROM | {"status": "revoked", "revoked_by": "T1685"}
 SOURCE = Source("threat.relationships.v1", 3, 2**40, 1_700_000_000_000)
+HELD = Example(
+    source=Source(
+        "threat.templates.v1", 3, 7, 1_700_000_000_000, "id-1", "sigma",
+        FetchTotals(900, known=3_000, relabelled=4, alike=5), held=2**40,
+    ),
+    key="template:sigma:1", hash="00ff", text="t", labels=("severity:high",),
+)  # fmt: skip
 SPAN = Span(0, 1_000, 870, "00ff")
 
 EVALUATION = {
@@ -175,6 +186,25 @@ JOURNAL: dict[str, list[Any]] = {
                             corrections_examples=7, run_examples=2_000, backlog_cooldown_s=0.5,
                             gate=GateLimits(margin=0.1, label_margin=0.2, min_examples=5, min_support=6),
                             recipe={"epochs": 3, "base": "minilm", "dropout": 0.5})),
+        PolicyChange(Policy(quarantine=QuarantineRules(
+            burst_factor=3.5, burst_events=9, burst_fetches=2, relabelled_share=0.3, relabelled_events=7,
+            alike_share=0.2, alike_events=8,
+        ))),
+    ],
+    "held": [
+        Held(example=HELD, reason="burst", value=900.0, limit=500.0),
+        Held(example=HELD, reason="following"),
+    ],
+    "quarantine-verdict": [
+        QuarantineVerdict(feed="sigma", action="purge", by="ada", why="poisoned", request="r", time_ms=1),
+        QuarantineVerdict(
+            feed="sigma", action="release", by="ada", why="real", request="s", time_ms=2, keys=("template:sigma:1",)
+        ),
+    ],
+    "quarantine-settled": [
+        QuarantineSettled(
+            topic="threat.templates.v1", partition=3, feed="sigma", verdict=9, released=1, purged=2, kept=4
+        ),
     ],
     "score": [
         Score(trigger=f"{MODEL}@9", version="v0001", examples=3, scores={}),

@@ -63,6 +63,14 @@ ALERTS: tuple[Alert, ...] = (
         "{{ $labels.feed }} rejected {{ $value | humanize }} items in an hour: {{ $labels.reason }}.",
     ),
     Alert(
+        "QuarantineWaiting",
+        "sum by (model, feed, reason) (sx9_quarantine_waiting) > 0",
+        "5m",
+        "warning",
+        "{{ $value | humanize }} examples of {{ $labels.feed }} wait in quarantine of {{ $labels.model }}: "
+        "{{ $labels.reason }}.",
+    ),
+    Alert(
         "RoleLagging",
         "sx9:consumer_lag_messages:sum > 1000",
         "15m",

@@ -28,6 +28,7 @@ from schemas.errors import Corrupt, RetryLater
 from schemas.journal import (
     ChampionChange,
     Example,
+    Held,
     Promoted,
     Record,
     Refused,
@@ -59,7 +60,7 @@ _TABLES = """
     CREATE TABLE IF NOT EXISTS champions (offset INTEGER PRIMARY KEY, version TEXT, request TEXT);
 """
 _TABLE_NAMES = ("position", "examples", "groups", "seen", "texts", "answers", "champions")
-_FORMAT = 6
+_FORMAT = 7
 _PRAGMAS = ("journal_mode = WAL", "synchronous = NORMAL")
 _DAMAGED = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_FORMAT))
 """Primary result codes of SQLite for a file that is not what was written: a page, the header, a missing table."""
@@ -314,6 +315,8 @@ class JournalCopy(JournalReader):
         for message, record in decoded(messages, Record, self._journal.topic, self._journal.partition):
             if isinstance(record, Example):
                 self._copy_example(message, record)
+            elif isinstance(record, Held):
+                self._is_redelivery(record.example)  # an example of the same event later would repeat it
             elif isinstance(record, ChampionChange):
                 self._copy_champion(message.offset, record.version, record.request)
             elif isinstance(record, Score | Promoted | Refused):
@@ -334,14 +337,19 @@ class JournalCopy(JournalReader):
         if not request or not self._db.execute(known, (request,)).fetchone():
             self._db.execute("INSERT OR IGNORE INTO champions VALUES (?, ?, ?)", (offset, version, request))
 
-    def _copy_example(self, message: ConsumerRecord, example: Example) -> None:
-        source = example.source
-        partition = source_partition(source)
+    def _is_redelivery(self, example: Example) -> bool:
+        """See `schemas.journal.is_redelivery`; the event is added to those that were seen."""
+        partition = source_partition(example.source)
         row = self._db.execute("SELECT offsets FROM seen WHERE partition = ?", (partition,)).fetchone()
         seen: SeenOffsets = json.loads(row[0]) if row else {}
-        if is_redelivery(source, seen):
-            return
+        if is_redelivery(example.source, seen):
+            return True
         self._db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?)", (partition, json.dumps(seen)))
+        return False
+
+    def _copy_example(self, message: ConsumerRecord, example: Example) -> None:
+        if self._is_redelivery(example):
+            return
         self._db.execute(
             "INSERT INTO examples VALUES (?, ?, ?, ?)",
             (message.offset, key_hash(example.key), message.value, _digest(message.value or b"")),

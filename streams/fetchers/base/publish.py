@@ -24,6 +24,7 @@ from schemas.codec import encode
 from schemas.dead_letters import dead_letter_message
 from schemas.encoding import EncodedEvent
 from schemas.errors import BadRecord, RetryLater
+from schemas.fetch_totals import FetchTotals, totals_to_header
 from schemas.topics import DEAD_LETTERS, topic_of
 from streams.fetchers.base.feed import OnProgress, RejectedItem
 from transport import kafka as wire
@@ -57,10 +58,18 @@ def event_headers(encoded: EncodedEvent, observed_ms: int) -> cloudevents.Header
     return cloudevents.headers(encoded.content_hash, event_type, cloudevents.source_of(event.feed), observed_ms)
 
 
-def outgoing_event(encoded: EncodedEvent, observed_ms: int) -> OutgoingMessage:
-    """The message of an event; `observed_ms` is when the feed was read, ms since 1970 UTC."""
-    event = encoded.event
-    return OutgoingMessage(topic_of(event).name, event.id, encoded.value, event_headers(encoded, observed_ms))
+def outgoing_event(encoded: EncodedEvent, observed_ms: int, totals: FetchTotals | None = None) -> OutgoingMessage:
+    """The message of an event.
+
+    Args:
+        encoded: The event.
+        observed_ms: When the feed was read, ms since 1970 UTC.
+        totals: Of the fetch; None: the event is not from a fetch.
+    """
+    event, headers = encoded.event, event_headers(encoded, observed_ms)
+    if totals is not None:
+        headers.append((cloudevents.FETCH_TOTALS, totals_to_header(totals)))
+    return OutgoingMessage(topic_of(event).name, event.id, encoded.value, headers)
 
 
 def oversize(encoded: EncodedEvent, limits: Mapping[str, int]) -> BadRecord | None:

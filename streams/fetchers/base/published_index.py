@@ -45,7 +45,8 @@ _OFFSET_BITS = 48
 _TABLES = (
     "topics (topic TEXT PRIMARY KEY, topic_id TEXT NOT NULL, offsets BLOB NOT NULL)",
     "entries (feed TEXT, topic TEXT, id TEXT, content BLOB NOT NULL, own_content BLOB NOT NULL,"
-    " modified_ms INTEGER NOT NULL, status TEXT NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (feed, topic, id))",
+    " modified_ms INTEGER NOT NULL, status TEXT NOT NULL, labels TEXT NOT NULL, place INTEGER NOT NULL,"
+    " PRIMARY KEY (feed, topic, id))",
     "techniques (id TEXT PRIMARY KEY, tactics BLOB NOT NULL, revoked_by TEXT NOT NULL,"
     " domain TEXT NOT NULL, status TEXT NOT NULL)",
     "dead_letters (feed TEXT, origin TEXT, digest TEXT NOT NULL, PRIMARY KEY (feed, origin))",
@@ -95,7 +96,7 @@ class PublishedIndex:
     def entries(self, feed: str) -> Entries:
         """What a feed has published."""
         found: dict[str, dict[str, Entry]] = {}
-        query = "SELECT topic, id, content, own_content, modified_ms, status FROM entries WHERE feed = ?"
+        query = "SELECT topic, id, content, own_content, modified_ms, status, labels FROM entries WHERE feed = ?"
         with _sqlite_errors(self._path):
             for topic, key, *fields in self._connection.execute(query, (feed,)):
                 found.setdefault(topic, {})[key] = Entry(*fields)
@@ -217,7 +218,7 @@ class PublishedIndex:
         if messages[0].topic == DEAD_LETTERS.name:
             self._connection.executemany("INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?)", rows)
         else:
-            self._connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 @contextlib.contextmanager
@@ -253,7 +254,7 @@ def row_of(message: Any) -> tuple[Any, ...] | None:
         log.warning("%s/%d/%d: %s", message.topic, message.partition, message.offset, error)
         return None
     place = message.partition << _OFFSET_BITS | message.offset
-    return feed, message.topic, key, entry.content, entry.own_content, entry.modified_ms, entry.status, place
+    return feed, message.topic, key, *msgspec.structs.astuple(entry), place
 
 
 def technique_of(message: Any) -> tuple[str, bytes, str, str, str] | None:

@@ -24,6 +24,7 @@ import msgspec
 
 from schemas.encoding import EncodedEvent
 from schemas.errors import BadConfiguration, BadRecord, Sx9Error
+from schemas.fetch_totals import FetchTotals
 from schemas.topics import DEAD_LETTERS, TECHNIQUES, topic_of
 from streams import telemetry
 from streams.fetchers.base.cursor import LastCounts, load_cursor, save_cursor
@@ -39,6 +40,7 @@ from streams.fetchers.base.feed import (
     no_progress,
 )
 from streams.fetchers.base.feed_status import FeedStatus, after_failure, read_status, write_status
+from streams.fetchers.base.fetch_totals import fetch_totals
 from streams.fetchers.base.labels import in_current_words, techniques_digest
 from streams.fetchers.base.publish import (
     OutgoingMessage,
@@ -162,7 +164,8 @@ def fetch(
         batch = read_batch(spec, source, cursor.state_for(source), settings.cache_dir, report_to, index)
         limits = {} if batch.outcomes is None else message_limits(bootstrap, topics)
         plan = plan_batch(batch, spec, cursor.last_counts, index, observed_ms, limits)
-        if messages := _messages(plan, feed, observed_ms, limits):
+        totals = fetch_totals(plan.events, index.entries(feed)) if plan.events else None
+        if messages := _messages(plan, feed, observed_ms, limits, totals):
             publish(bootstrap, messages, report_to, limits)
             positions = index.catch_up(topics, report_to)
         if batch.source_error is None:
@@ -313,8 +316,10 @@ def plan_batch(
     return with_withdrawals(plan, last_events, spec.name, batch.release)
 
 
-def _messages(plan: Plan, feed: str, observed_ms: int, limits: Mapping[str, int]) -> list[OutgoingMessage]:
-    events = [outgoing_event(encoded, observed_ms) for encoded, _ in plan.events]
+def _messages(
+    plan: Plan, feed: str, observed_ms: int, limits: Mapping[str, int], totals: FetchTotals | None
+) -> list[OutgoingMessage]:
+    events = [outgoing_event(encoded, observed_ms, totals) for encoded, _ in plan.events]
     return events + [outgoing_dead_letter(item, feed, observed_ms, limits) for item in plan.dead_letters]
 
 

@@ -17,7 +17,7 @@ from sx9_ml_models.cli.run import RoleName
 WITH_EXAMPLE = (
     ["demo"], ["up"], ["fetch"], ["status"], ["windows"], ["triggers"], ["models", "list"], ["models", "show"],
     ["retrain"], ["train"], ["run"], ["export", "content"], ["export", "ontology"], ["export", "training-data"],
-    ["similar"], ["lookup"],
+    ["similar"], ["lookup"], ["quarantine", "release"],
 )  # fmt: skip
 
 
