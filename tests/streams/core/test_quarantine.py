@@ -24,6 +24,7 @@ from schemas.journal import (
     Tick,
 )
 from schemas.policy import Policy, QuarantineRules
+from streams.core.backtest import Backtest
 from streams.core.fold import State, fold, restore, snapshot, step
 from streams.core.quarantine import HISTORY, MAX_FEEDS, MAX_VERDICTS, Quarantine, apply, judged
 from tests.streams.core.records import SMALL
@@ -237,6 +238,19 @@ def test_a_replay_from_any_snapshot_decides_the_same(steps: list[Any], data: st.
     state, _ = fold(restore(snapshot(state)), records[at:])
     assert state.quarantine == log.quarantine
     assert [r for r in judged_again(records) if r] == []
+
+
+@pytest.mark.parametrize("policy", [None, SMALL], ids=["recorded rules", "other rules"])
+def test_a_backtest_holds_and_releases_what_the_log_says(policy: Policy | None) -> None:
+    log = Log()
+    burst(log)
+    log.verdict("release", [f"sigma:{n}" for n in range(5, 15)])
+    log.verdict("purge")
+    backtest = Backtest(MODEL, policy, 0)
+    for offset, record in log.numbered():
+        backtest.feed(offset, record)
+    assert backtest.state.quarantine == log.quarantine
+    assert backtest.state.pending_examples == fold(State(model=MODEL), log.numbered())[0].pending_examples > 5
 
 
 def judged_again(records: Sequence[tuple[int, Record]]) -> Iterator[str]:
