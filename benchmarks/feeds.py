@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -23,8 +24,9 @@ import msgspec
 from benchmarks.report import processor
 from streams.fetchers.base.feed import RejectedItem
 from streams.fetchers.base.runner import FetchFailure, parse_events, try_fetch
-from streams.local.services import services
+from streams.local.services import environment_of, services
 from streams.settings import Settings, load_settings
+from transport.logins import use_kafka_login
 from transport.topics import create_topics
 
 RELEASES = ("15.1", "16.1", "17.1")
@@ -107,13 +109,14 @@ def _run(run: str, arguments: argparse.Namespace, state: str, bootstrap: str) ->
     print(f"{run} run ...", file=sys.stderr)
     command = [sys.executable, "-m", "benchmarks.feeds", "--run", run, "--feeds", str(arguments.feeds)]
     command += ["--state", state, "--kafka", bootstrap]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=os.environ | environment_of(bootstrap))
     return msgspec.json.decode(done.stdout, type=Run)
 
 
 def _fetch_all(arguments: argparse.Namespace) -> Run:
     """All fetches of a run: the first reads each release of ATT&CK in its turn, the second only the last."""
     settings = load_settings(state_dir=arguments.state, cache_dir=arguments.state / "cache")
+    use_kafka_login(arguments.kafka, settings.kafka_login)
     releases = RELEASES if arguments.run == "first" else RELEASES[-1:]
     sources = [("attack-enterprise", f"attack/enterprise-attack-{release}.json") for release in releases]
     run, cpu_s = Run(0.0, 0.0, 0.0, 0, 0, {}), time.process_time()

@@ -7,12 +7,14 @@ The time is measured from the first message that reaches a sink to the end of th
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from typing import Any
 
 # Quix Streams is not installed where the types are checked.
 from quixstreams import Application  # type: ignore[import-not-found]
+from quixstreams.kafka.configuration import ConnectionConfig  # type: ignore[import-not-found]
 from quixstreams.sinks.community.neo4j import Neo4jSink  # type: ignore[import-not-found]
 
 NEWER = """WITH {it}, event, __timestamp AS at
@@ -81,11 +83,12 @@ def main(bootstrap: str, neo4j: str, group: str, topics: list[str], events: int,
     host, _, port = neo4j.rpartition("/")[2].partition(":")
 
     def sink(query: str) -> TimedSink:
-        return TimedSink(host, int(port), "", "", query, chunk_size=chunk, notifications_min_severity="OFF")
+        login = (os.environ["SX9_NEO4J_USER"], os.environ["SX9_NEO4J_PASSWORD"])
+        return TimedSink(host, int(port), *login, query, chunk_size=chunk, notifications_min_severity="OFF")
 
     app = Application(
-        broker_address=bootstrap, consumer_group=group, auto_offset_reset="earliest", loglevel="WARNING",
-        commit_every=every, auto_create_topics=False,
+        broker_address=connection(bootstrap), consumer_group=group, auto_offset_reset="earliest",
+        loglevel="WARNING", commit_every=every, auto_create_topics=False,
     )  # fmt: skip
     techniques, entities, relationships = (app.dataframe(app.topic(name)) for name in topics)
     techniques.sink(sink(TECHNIQUES))
@@ -95,6 +98,14 @@ def main(bootstrap: str, neo4j: str, group: str, topics: list[str], events: int,
         of_type.sink(sink(RELATIONSHIPS % relation.upper().replace("-", "_")))
     app.run(count=events, timeout=10)
     print(json.dumps({"events": events, "seconds": TimedSink.last - TimedSink.first}), flush=True)
+
+
+def connection(bootstrap: str) -> ConnectionConfig:
+    """How to log in to the Kafka of the benchmark."""
+    return ConnectionConfig(
+        bootstrap_servers=bootstrap, security_protocol="sasl_plaintext", sasl_mechanism="PLAIN",
+        sasl_username=os.environ["SX9_KAFKA_USER"], sasl_password=os.environ["SX9_KAFKA_PASSWORD"],
+    )  # fmt: skip
 
 
 def _label(event: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import faust
 from kafka import TopicPartition
-from neo4j import Driver, GraphDatabase
+from neo4j import Driver
 
 from benchmarks.events import copies, read_feed, sample
 from schemas.topics import EVENT_TOPICS, JOURNAL, partition_of
@@ -31,6 +31,8 @@ from streams.core.graph_rows import batch_rows
 from streams.local.services import Endpoints
 from streams.settings import Settings, load_settings
 from transport.kafka import consumer, end_offset, read_range
+from transport.logins import use_kafka_login, use_neo4j_login
+from transport.neo4j import neo4j_driver
 from transport.topics import partitions_of
 
 MODEL = "distilbert-mitre"
@@ -107,7 +109,7 @@ def driver(feed: str, events: int, neo4j: str, batch: int) -> None:
         batch: Rows per transaction.
     """
     rows = list(_rows(feed, events))
-    with GraphDatabase.driver(neo4j, notifications_min_severity="OFF") as bolt:
+    with neo4j_driver(neo4j) as bolt:
         bolt.verify_connectivity()
         start = time.monotonic()
         for statement, group in rows:
@@ -179,5 +181,16 @@ SIDES: dict[str, Callable[..., None]] = {
     side.__name__: side for side in (role, noop, graph, driver, fold, bare, read)
 }
 
+
+def log_in() -> None:
+    """Use the services that the environment names, with their passwords."""
+    settings = load_settings()
+    if settings.kafka_bootstrap:
+        use_kafka_login(settings.kafka_bootstrap, settings.kafka_login)
+    if settings.neo4j_uri:
+        use_neo4j_login(settings.neo4j_uri, settings.neo4j_user, settings.neo4j_password.get_secret_value())
+
+
 if __name__ == "__main__":
+    log_in()
     SIDES[sys.argv[1]](**json.loads(sys.argv[2]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -16,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from neo4j import GraphDatabase
+from kafka import KafkaConsumer, TopicPartition
 from rich.progress import Progress
 
 from benchmarks.events import copies, sample, send
@@ -25,10 +25,11 @@ from schemas.events import Event
 from schemas.topics import Topic
 from streams.app.graph_sink import create_constraints
 from streams.app.wiring import TOPICS_OF, Role, group_of
-from streams.local.services import Endpoints, services
+from streams.local.services import Endpoints, environment_of, services
 from streams.settings import Settings, load_settings
-from transport.admin import committed_offsets
+from transport.admin import admin_client, committed_offsets
 from transport.kafka import end_offset, read_ranges
+from transport.neo4j import neo4j_driver
 from transport.topics import create_topics, partitions_of
 
 TIMEOUT_S = 900.0
@@ -49,6 +50,7 @@ class Stage:
         progress: Where progress is shown.
         numbers: Makes names unique.
         agreed: Name -> result that all sides must have; see `must_agree`.
+        environment: Variables with which a side finds the services and their passwords.
     """
 
     folder: Path
@@ -60,6 +62,7 @@ class Stage:
     progress: Progress
     numbers: Iterator[int] = field(default_factory=itertools.count)
     agreed: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict, repr=False)
 
     def settings(self) -> Settings:
         """Settings with a new state folder."""
@@ -72,8 +75,9 @@ class Stage:
         with services(settings, neo4j=neo4j, progress=self.progress) as endpoints:
             create_topics(endpoints.kafka_bootstrap)
             if neo4j:
-                with GraphDatabase.driver(endpoints.neo4j_uri) as driver:
+                with neo4j_driver(endpoints.neo4j_uri) as driver:
                     create_constraints(driver)
+            self.environment = environment_of(endpoints.kafka_bootstrap, endpoints.neo4j_uri)
             yield endpoints
 
     def events_of(self, topics: Sequence[Topic], number: int, skip: int = 0) -> Iterator[Event]:
@@ -125,7 +129,8 @@ class Stage:
         """Run a child process until the block ends. Its log is a file in the folder."""
         log = self.folder / f"side{next(self.numbers)}.log"
         with log.open("wb") as out:
-            child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=out, cwd=HERE.parent)
+            env = os.environ | self.environment
+            child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=out, cwd=HERE.parent, env=env)
         try:
             yield Process(child, log)
         finally:
@@ -226,7 +231,7 @@ def ends_of(reader: KafkaConsumer, topics: Sequence[Topic]) -> dict[TopicPartiti
 
 def wait_for_commits(bootstrap: str, reader: KafkaConsumer, roles: Sequence[Role]) -> None:
     """Wait until every role has committed all messages of its topics."""
-    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = admin_client(bootstrap)
 
     def is_committed() -> bool:
         for role in roles:
@@ -244,14 +249,14 @@ def wait_for_commits(bootstrap: str, reader: KafkaConsumer, roles: Sequence[Role
 
 def wipe(neo4j: str) -> None:
     """Delete all nodes and edges; the constraints stay."""
-    with GraphDatabase.driver(neo4j) as driver, driver.session() as session:
+    with neo4j_driver(neo4j) as driver, driver.session() as session:
         for pattern in ("()-[x]->()", "(x)"):
             session.run(f"MATCH {pattern} CALL (x) {{ DELETE x }} IN TRANSACTIONS OF 5000 ROWS").consume()
 
 
 def count_graph(neo4j: str) -> tuple[int, int]:
     """Number of entities and number of edges in the graph."""
-    with GraphDatabase.driver(neo4j) as driver:
+    with neo4j_driver(neo4j) as driver:
         nodes = driver.execute_query("MATCH (n:Entity) RETURN count(n) AS n").records[0]["n"]
         edges = driver.execute_query("MATCH ()-[r]->() RETURN count(r) AS n").records[0]["n"]
     return nodes, edges

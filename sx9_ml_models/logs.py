@@ -11,8 +11,8 @@ from typing import Any
 from transport.secrets import without_secrets
 
 LIBRARY_LEVELS = {
-    "kafka": "WARNING", "kafka.net": "ERROR", "aiokafka": "WARNING", "faust": "WARNING", "mode": "WARNING",
-    "neo4j": "WARNING", "httpx": "WARNING",
+    "kafka": "WARNING", "kafka.net": "ERROR", "aiokafka": "WARNING", "aiokafka.conn": "ERROR", "faust": "WARNING",
+    "mode": "WARNING", "neo4j": "WARNING", "httpx": "WARNING",
 }  # fmt: skip
 """Libraries that log too much -> the lowest level that is kept."""
 

@@ -22,6 +22,7 @@ from schemas.errors import RetryLater
 from schemas.models import MODELS
 from streams.app.wiring import ROLES
 from streams.local.machine import free_port
+from streams.local.passwords import KAFKA_USER, NEO4J_USER, password_file
 from streams.local.process import Started
 from streams.local.services import Endpoints, owned_services
 from streams.local.state import make_state_folder
@@ -157,15 +158,21 @@ def up(settings: Settings, *, monitoring: bool = False) -> None:
             settings, owned.started, fetch=fetch, env={}, lock_fd=lock_fd, monitoring=monitoring
         )
         with running(children):
-            _announce(owned.endpoints, children, settings.bind)
+            _announce(owned.endpoints, children, settings)
             _follow(owned.endpoints, children)
 
 
-def _announce(endpoints: Endpoints, children: Children, bind: str) -> None:
+def _announce(endpoints: Endpoints, children: Children, settings: Settings) -> None:
     log.info("Kafka %s, Neo4j %s", endpoints.kafka_bootstrap, endpoints.neo4j_uri)
+    for user, service, address in (
+        (KAFKA_USER, "kafka", settings.kafka_bootstrap), (NEO4J_USER, "neo4j", settings.neo4j_uri),
+    ):  # fmt: skip
+        if not address:
+            path = password_file(settings.state_dir / service)
+            log.info("%s asks for a password: user %s, password in %s", service, user, path)
     for child in children.all:
         page = "" if child.name == PROMETHEUS else "metrics"
-        log.info("%s: http://%s:%d/%s, log %s", child.name, bind, child.metrics_port, page, child.log)
+        log.info("%s: http://%s:%d/%s, log %s", child.name, settings.bind, child.metrics_port, page, child.log)
     log.info("up; Ctrl-C stops it, `sx9 status` in another terminal shows its state")
 
 

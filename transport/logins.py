@@ -1,7 +1,7 @@
 """How to log in to a Kafka or a Neo4j: kept by address for a process, as in a `.netrc` file.
 
-    settings, or the password file of a local service ──use_kafka_login, use_neo4j_ca──> by address
-    every client of ours ──kafka_login, neo4j_ca──> TLS and SASL for the address that it is given
+    settings, or the password file of a local service ──use_kafka_login, use_neo4j_login, ...──> by address
+    every client of ours ──kafka_login, neo4j_login, neo4j_ca──> what is needed for the address that it is given
 
 So an address is all that is passed around in a process, and no code but this and the clients knows of passwords.
 """
@@ -112,7 +112,8 @@ def tls_context(ca_file: Path | None, setting: str) -> ssl.SSLContext:
 
 
 _kafka: dict[str, KafkaLogin] = {}
-_neo4j: dict[str, Path] = {}
+_neo4j: dict[str, tuple[str, str]] = {}
+_neo4j_ca: dict[str, Path] = {}
 
 
 def use_kafka_login(bootstrap: str, login: KafkaLogin) -> None:
@@ -137,9 +138,20 @@ def use_neo4j_ca(uri: str, ca_file: Path) -> None:
         BadConfiguration: The file can't be used.
     """
     tls_context(ca_file, "SX9_NEO4J_CA_FILE")
-    _neo4j[uri] = ca_file
+    _neo4j_ca[uri] = ca_file
 
 
 def neo4j_ca(uri: str) -> Path | None:
     """The file with the certificates that are trusted for a Neo4j; None: those of the system."""
-    return _neo4j.get(uri)
+    return _neo4j_ca.get(uri)
+
+
+def use_neo4j_login(uri: str, user: str, password: str) -> None:
+    """Log in so from now on to the Neo4j at an address, where no other password is given."""
+    keep_secret(password)
+    _neo4j[uri] = (user, password)
+
+
+def neo4j_login(uri: str) -> tuple[str, str]:
+    """User and password for the Neo4j at an address; empty if nothing was said of it."""
+    return _neo4j.get(uri, ("", ""))

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import BadConfiguration, RetryLater
-from transport.logins import neo4j_ca
+from transport.logins import neo4j_ca, neo4j_login
 
 if TYPE_CHECKING:
     from neo4j import Driver
@@ -89,16 +89,17 @@ def neo4j_errors(doing: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def neo4j_driver(uri: str, user: str, password: str, **settings: Any) -> Iterator[Driver]:
+def neo4j_driver(uri: str, user: str = "", password: str = "", **settings: Any) -> Iterator[Driver]:
     """A driver that is closed at the end of the block.
 
     Args:
         uri: `bolt://host:port`, or `bolt+s://` with TLS.
         user: User name; not used if the password is empty.
-        password: Empty: no authentication.
+        password: Empty: the login that `transport.logins` has for the address, or none.
         settings: Further arguments of `neo4j.GraphDatabase.driver`.
     """
-    auth = (user, password) if password else None
+    login = (user, password) if password else neo4j_login(uri)
+    auth = login if login[1] else None
     address, tls = tls_settings(uri)
     with neo4j_module().GraphDatabase.driver(
         address, auth=auth, notifications_min_severity="OFF", **(tls | settings)

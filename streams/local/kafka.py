@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import shutil
 import subprocess
 import tempfile
@@ -15,14 +16,18 @@ import deploy.local
 from schemas.errors import BadConfiguration, RetryLater
 from streams.local.local_service import LocalService
 from streams.local.machine import LOOPBACK
+from streams.local.passwords import KAFKA_USER, make_password, read_password
 from streams.local.probe import kafka_answers
 from transport.files import write_private
-from transport.logins import kafka_login
+from transport.logins import KafkaLogin, kafka_login, use_kafka_login
+
+log = logging.getLogger(__name__)
 
 OVERHEAD_MB = 150
 """Memory outside the heap, MB: 360 MB in total were measured with a heap of 256 MB."""
 FORMAT_TIMEOUT_S = 120
 TIMEOUT_MS = 5_000
+LISTENERS = ("CLIENTS", "CONTROLLER")
 LOG_CONFIGURATION = Path(deploy.local.__path__[0]) / "kafka.log4j2.xml"
 OPTIONS = ("--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow")
 
@@ -56,15 +61,24 @@ class LocalKafka(LocalService):
         if not data.exists():
             format_data(data, ports, [*java, *options], self.scram)
         configuration = self.home / "server.properties"
-        write_private(configuration, properties(data, ports, self.more))
+        password = make_password(self.home) if self.has_password else ""
+        write_private(configuration, properties(data, ports, self.more, password))
         return [*options, "kafka.Kafka", str(configuration)]
 
     def is_ready(self, port: int) -> bool:
         """Whether the broker has registered and answers a client."""
-        return kafka_answers(f"{LOOPBACK}:{port}") and broker_count(f"{LOOPBACK}:{port}") > 0
+        address = self.log_in(port)
+        return kafka_answers(address) and broker_count(address) > 0
+
+    def log_in(self, port: int) -> str:
+        """Its address, at which every client of this process logs in from now on."""
+        address = f"{LOOPBACK}:{port}"
+        if self.has_password and (password := read_password(self.home)):
+            use_kafka_login(address, KafkaLogin("SASL_PLAINTEXT", "PLAIN", KAFKA_USER, password))
+        return address
 
 
-def properties(data: Path, ports: Sequence[int], more: Mapping[str, str] = {}) -> str:
+def properties(data: Path, ports: Sequence[int], more: Mapping[str, str] = {}, password: str = "") -> str:
     """The text of `server.properties`, the broker on the first port and the controller on the second.
 
     Args:
@@ -72,16 +86,19 @@ def properties(data: Path, ports: Sequence[int], more: Mapping[str, str] = {}) -
         ports: The two ports.
         more: Further settings, which override ours; `{broker}` in them is the address of the broker, and
             `{controller}` that of the controller.
+        password: That both ask for; empty: none.
     """
     broker, controller = (f"{LOOPBACK}:{port}" for port in ports)
+    protocol = "SASL_PLAINTEXT" if password else "PLAINTEXT"
     settings = {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.voters": f"1@{controller}",
         "controller.listener.names": "CONTROLLER",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "listeners": f"PLAINTEXT://{broker},CONTROLLER://{controller}",
-        "advertised.listeners": f"PLAINTEXT://{broker}",
+        "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name in LISTENERS),
+        "listeners": f"CLIENTS://{broker},CONTROLLER://{controller}",
+        "advertised.listeners": f"CLIENTS://{broker}",
+        "inter.broker.listener.name": "CLIENTS",
         "log.dirs": data,
         # Messages and committed offsets are kept for ever.
         "log.retention.ms": -1,
@@ -103,9 +120,24 @@ def properties(data: Path, ports: Sequence[int], more: Mapping[str, str] = {}) -
         "group.min.session.timeout.ms": 1_000,
         "controlled.shutdown.enable": "false",
     }
+    settings |= _sasl(password) if password else {}
     for name, value in more.items():
         settings[name] = value.replace("{broker}", broker).replace("{controller}", controller)
     return "".join(f"{name}={escaped(value)}\n" for name, value in settings.items())
+
+
+def _sasl(password: str) -> dict[str, str]:
+    """The settings by which both listeners let one user in; the broker is that user for the controller."""
+    module = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+    user = f'username="{KAFKA_USER}" password="{password}" user_{KAFKA_USER}="{password}"'
+    found = {"sasl.mechanism.inter.broker.protocol": "PLAIN", "sasl.mechanism.controller.protocol": "PLAIN"}
+    for name in LISTENERS:
+        listener = f"listener.name.{name.lower()}"
+        found |= {
+            f"{listener}.sasl.enabled.mechanisms": "PLAIN",
+            f"{listener}.plain.sasl.jaas.config": f"{module} {user};",
+        }
+    return found
 
 
 def escaped(value: object) -> str:
@@ -184,6 +216,8 @@ def check_kafka(bootstrap: str) -> None:
             f"SX9_KAFKA_SECURITY_PROTOCOL={login.protocol}): start it or correct the address; unset it to have one "
             "started on this machine"
         )
+    if (login.protocol, login.mechanism) == ("SASL_PLAINTEXT", "PLAIN"):
+        log.warning("SX9_KAFKA_SECURITY_PROTOCOL=SASL_PLAINTEXT sends the password as it is: use SASL_SSL or SCRAM")
     if login.protocol != "PLAINTEXT":
         from transport.kafka_login import check_login
 

@@ -19,12 +19,14 @@ class LocalService:
         port: Port to listen on; 0: a free one.
         heap_mb: Its heap, MB.
         more: Further lines of its configuration: name -> value; they override ours.
+        has_password: Whether it asks for the password of `streams.local.passwords`.
     """
 
     home: Path
     port: int
     heap_mb: int
     more: Mapping[str, str] = field(default_factory=dict, repr=False, kw_only=True)
+    has_password: bool = field(default=True, kw_only=True)
     name: ClassVar[str]
     title: ClassVar[str]
     port_count: ClassVar[int]

@@ -1,7 +1,9 @@
-"""The local Neo4j: the community edition, embedded in a Groovy script, without authentication."""
+"""The local Neo4j: the community edition, embedded in a Groovy script."""
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +12,10 @@ import deploy.local
 from schemas.errors import BadConfiguration, RetryLater
 from streams.local.local_service import LocalService
 from streams.local.machine import LOOPBACK
+from streams.local.passwords import NEO4J_USER, make_password, password_file, read_password
 from streams.local.probe import neo4j_answers
+from transport.files import write_private
+from transport.logins import neo4j_login, use_neo4j_login
 from transport.neo4j import neo4j_module, tls_settings
 
 PAGE_CACHE_MB = 64
@@ -24,6 +29,8 @@ OPTIONS = (
     "--sun-misc-unsafe-memory-access=allow",
     *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in OPENED),
 )
+HASH_ITERATIONS = 1024
+"""How often Neo4j hashes a password that it keeps."""
 SCHEMES = ("bolt", "bolt+s", "bolt+ssc", "neo4j", "neo4j+s", "neo4j+ssc")
 
 
@@ -44,20 +51,62 @@ class LocalNeo4j(LocalService):
         Returns:
             The rest of the command line, after the class path.
         """
+        if self.has_password:
+            self._set_first_password()
         configuration = self.home / "neo4j.conf"
-        configuration.write_text(properties(ports[0], self.more))
+        asks = {"dbms.security.auth_enabled": str(self.has_password).lower()}
+        configuration.write_text(properties(ports[0], asks | dict(self.more)))
         return [*OPTIONS, "groovy.ui.GroovyMain", str(LAUNCHER), str(self.home), str(configuration)]
 
     def is_ready(self, port: int) -> bool:
-        """Whether it answers a query over Bolt."""
-        uri = f"bolt://{LOOPBACK}:{port}"
+        """Whether it answers a query over Bolt.
+
+        Raises:
+            BadConfiguration: It refuses the password that is kept beside its data.
+        """
+        uri = self.log_in(port)
         if not neo4j_answers(uri):
             return False
         try:
-            check_neo4j(uri, "", "")
+            check_neo4j(uri, *neo4j_login(uri))
         except RetryLater:
             return False
+        except BadConfiguration as error:
+            if self.has_password:
+                raise BadConfiguration(self._without_password("another one than when it was new")) from error
+            raise
         return True
+
+    def log_in(self, port: int) -> str:
+        """Its address, at which every driver of this process logs in from now on."""
+        uri = f"bolt://{LOOPBACK}:{port}"
+        if self.has_password and (password := read_password(self.home)):
+            use_neo4j_login(uri, NEO4J_USER, password)
+        return uri
+
+    def _set_first_password(self) -> None:
+        """Give our password to a Neo4j that has none yet: it reads a file at its first start with one."""
+        first = self.home / "data" / "dbms" / "auth.ini"
+        if first.exists() and not read_password(self.home):
+            raise BadConfiguration(self._without_password("missing"))
+        password = make_password(self.home)
+        if not first.exists():
+            first.parent.mkdir(parents=True, exist_ok=True)
+            write_private(first, f"{NEO4J_USER}:{hashed(password, secrets.token_bytes(32))}:\n")
+
+    def _without_password(self, what: str) -> str:
+        return (
+            f"the password of the local Neo4j, {password_file(self.home)}, is {what}: put the file back that was "
+            f"there, or remove {self.home}; `sx9 up` then makes the graph again from the topics"
+        )
+
+
+def hashed(password: str, salt: bytes) -> str:
+    """A password as Neo4j keeps it: SHA-256 of the salt and the password, hashed again and again."""
+    digest = hashlib.sha256(salt + password.encode()).digest()
+    for _ in range(HASH_ITERATIONS - 1):
+        digest = hashlib.sha256(digest).digest()
+    return f"SHA-256,{digest.hex()},{salt.hex()},{HASH_ITERATIONS}"
 
 
 def properties(port: int, more: Mapping[str, str] = {}) -> str:
@@ -71,7 +120,8 @@ def properties(port: int, more: Mapping[str, str] = {}) -> str:
         "server.bolt.enabled": "true",
         "server.bolt.listen_address": f"{LOOPBACK}:{port}",
         "server.bolt.advertised_address": f"{LOOPBACK}:{port}",
-        "dbms.security.auth_enabled": "false",
+        # A password of 32 random bytes can't be guessed; a neighbour who tries must not lock us out.
+        "dbms.security.auth_max_failed_attempts": "0",
         "dbms.usage_report.enabled": "false",
         "server.memory.pagecache.size": f"{PAGE_CACHE_MB}m",
         "server.config.strict_validation.enabled": "true",

@@ -24,12 +24,12 @@ from rich.progress import Progress
 
 from streams.local import process
 from streams.local.kafka import LocalKafka, check_kafka
-from streams.local.machine import LOOPBACK, check_memory
+from streams.local.machine import check_memory
 from streams.local.neo4j import LocalNeo4j, check_neo4j
 from streams.local.probe import kafka_answers, neo4j_answers
 from streams.local.state import Folders, find
-from streams.settings import Settings
-from transport.logins import use_kafka_login, use_neo4j_ca
+from streams.settings import PREFIX, Settings
+from transport.logins import kafka_login, neo4j_login, use_kafka_login, use_neo4j_ca
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,36 @@ def running(settings: Settings, *, kafka: bool = True, neo4j: bool = True) -> En
     return endpoints if kafka_up and neo4j_up else None
 
 
+def settings_of(kafka_bootstrap: str = "", neo4j_uri: str = "") -> dict[str, str]:
+    """The settings, by name, with which another process uses the services that this one uses.
+
+    Args:
+        kafka_bootstrap: Address of Kafka; empty: not wanted.
+        neo4j_uri: Address of Neo4j; empty: not wanted.
+
+    >>> settings_of("127.0.0.1:9092")["kafka_security_protocol"]
+    'PLAINTEXT'
+    """
+    found: dict[str, str] = {}
+    if kafka_bootstrap:
+        login = kafka_login(kafka_bootstrap)
+        found |= {"kafka_bootstrap": kafka_bootstrap, "kafka_security_protocol": login.protocol}
+        found |= {
+            "kafka_sasl_mechanism": login.mechanism,
+            "kafka_user": login.user,
+            "kafka_password": login.password,
+        }
+    if neo4j_uri:
+        user, password = neo4j_login(neo4j_uri)
+        found |= {"neo4j_uri": neo4j_uri, "neo4j_user": user, "neo4j_password": password}
+    return found
+
+
+def environment_of(kafka_bootstrap: str = "", neo4j_uri: str = "") -> dict[str, str]:
+    """The same as environment variables: never put them on a command line, which others can read."""
+    return {f"{PREFIX}{name}".upper(): value for name, value in settings_of(kafka_bootstrap, neo4j_uri).items()}
+
+
 def _checked(settings: Settings, kafka: bool, neo4j: bool) -> list[process.Service]:
     """The wanted services that are not configured; those that are configured must answer."""
     _use_logins(settings)
@@ -145,13 +175,20 @@ def _use_logins(settings: Settings) -> None:
 
 def _local_services(settings: Settings, kafka: bool, neo4j: bool) -> list[process.Service]:
     """The wanted services that are not configured."""
-    state = _folders(settings).state
     wanted: list[process.Service] = []
     if kafka and not settings.kafka_bootstrap:
-        wanted.append(LocalKafka(state / "kafka", settings.kafka_port, settings.kafka_heap_mb))
+        wanted.append(_local_kafka(settings))
     if neo4j and not settings.neo4j_uri:
-        wanted.append(LocalNeo4j(state / "neo4j", settings.neo4j_port, settings.neo4j_heap_mb))
+        wanted.append(_local_neo4j(settings))
     return wanted
+
+
+def _local_kafka(settings: Settings) -> LocalKafka:
+    return LocalKafka(_folders(settings).state / "kafka", settings.kafka_port, settings.kafka_heap_mb)
+
+
+def _local_neo4j(settings: Settings) -> LocalNeo4j:
+    return LocalNeo4j(_folders(settings).state / "neo4j", settings.neo4j_port, settings.neo4j_heap_mb)
 
 
 def _folders(settings: Settings) -> Folders:
@@ -220,8 +257,12 @@ def _signals_end_the_block() -> Iterator[None]:
 
 
 def _endpoints(settings: Settings, ports: dict[str, int]) -> Endpoints:
-    """Addresses of the local services in `ports`, and of the configured ones."""
-    kafka = f"{LOOPBACK}:{ports['kafka']}" if "kafka" in ports else settings.kafka_bootstrap or ""
-    neo4j = f"bolt://{LOOPBACK}:{ports['neo4j']}" if "neo4j" in ports else settings.neo4j_uri or ""
-    password = "" if "neo4j" in ports else settings.neo4j_password.get_secret_value()
-    return Endpoints(kafka, neo4j, settings.neo4j_user, password)
+    """Addresses of the local services in `ports`, which let this process in, and of the configured ones."""
+    kafka, neo4j = settings.kafka_bootstrap or "", settings.neo4j_uri or ""
+    user, password = settings.neo4j_user, settings.neo4j_password.get_secret_value()
+    if "kafka" in ports:
+        kafka = _local_kafka(settings).log_in(ports["kafka"])
+    if "neo4j" in ports:
+        neo4j = _local_neo4j(settings).log_in(ports["neo4j"])
+        user, password = neo4j_login(neo4j)
+    return Endpoints(kafka, neo4j, user, password)

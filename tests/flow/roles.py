@@ -1,6 +1,6 @@
 """Roles of the app as processes, which tests kill and start again.
 
-python -m tests.flow.roles ROLE ENDPOINTS SETTINGS     runs one role; both are JSON objects
+python -m tests.flow.roles ROLE SETTINGS     runs one role; the settings are a JSON object
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -20,8 +21,9 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from streams.local.services import Endpoints
+from streams.local.services import Endpoints, environment_of
 from streams.settings import load_settings
+from transport.logins import use_kafka_login
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 90.0
@@ -96,8 +98,12 @@ def role(name: str, endpoints: Endpoints, state_dir: Path, **settings: Any) -> I
     fields = {"state_dir": str(state_dir), "tick_interval_s": 0.0} | settings
     log_file = state_dir / f"{name}.{time.monotonic_ns()}.log"
     log_file.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", __name__, name, json.dumps(dataclasses.asdict(endpoints)), json.dumps(fields)]
-    with log_file.open("wb") as log, subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log) as process:
+    command = [sys.executable, "-m", __name__, name, json.dumps(fields)]
+    env = os.environ | environment_of(endpoints.kafka_bootstrap, endpoints.neo4j_uri)
+    with (
+        log_file.open("wb") as log,
+        subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log) as process,
+    ):
         try:
             yield Role(name, process, log_file)
             process.terminate()  # so that it leaves its group: Kafka waits for a member that was killed
@@ -112,5 +118,10 @@ if __name__ == "__main__":
     wiring.LAG_INTERVAL_S = 0.2
     wiring.SESSION_TIMEOUT_S = 6.0  # the least that Kafka allows
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
-    _name, _endpoints, _settings = sys.argv[1:]
-    wiring.run_role(_name, load_settings(**json.loads(_settings)), Endpoints(**json.loads(_endpoints)))  # type: ignore[arg-type]
+    _name, _fields = sys.argv[1:]
+    _settings = load_settings(**json.loads(_fields))
+    assert _settings.kafka_bootstrap
+    use_kafka_login(_settings.kafka_bootstrap, _settings.kafka_login)
+    _password = _settings.neo4j_password.get_secret_value()
+    _endpoints = Endpoints(_settings.kafka_bootstrap, _settings.neo4j_uri or "", _settings.neo4j_user, _password)
+    wiring.run_role(_name, _settings, _endpoints)  # type: ignore[arg-type]

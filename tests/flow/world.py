@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from kafka import KafkaAdminClient
-from neo4j import GraphDatabase
 
 from schemas.codec import decode
 from schemas.encoding import encode_event
@@ -25,7 +24,9 @@ from streams.fetchers.base.publish import outgoing_event, publish
 from streams.local.services import Endpoints
 from tests.flow.roles import role, until
 from tests.streams.core.records import SMALL
+from transport.admin import admin_client
 from transport.kafka import RecordProducer, consumer, end_offset, producer, read_ranges
+from transport.neo4j import neo4j_driver
 from transport.records import decoded
 from transport.topics import partitions_of
 
@@ -36,14 +37,14 @@ OBSERVED_MS = 1_600_000_000_123
 
 def clear(endpoints: Endpoints) -> None:
     """Delete topics, groups and graph."""
-    with contextlib.closing(KafkaAdminClient(bootstrap_servers=endpoints.kafka_bootstrap)) as admin:
+    with contextlib.closing(admin_client(endpoints.kafka_bootstrap)) as admin:
         names = {topic.name for topic in TOPICS}
         if there := names & set(admin.list_topics()):
             admin.delete_topics(list(there))
             until(lambda: not names & set(admin.list_topics()), "topics gone")
         groups = {group_of(name) for name in ROLES}
         until(lambda: not _left_after_deleting(admin, groups), "groups gone")
-    with GraphDatabase.driver(endpoints.neo4j_uri) as driver:
+    with neo4j_driver(endpoints.neo4j_uri) as driver:
         driver.execute_query("MATCH (n) DETACH DELETE n")
 
 
@@ -64,12 +65,13 @@ class World:
         self.state_dir = state_dir
         self.reader = consumer(self.bootstrap)
         self.writer = producer(self.bootstrap, linger_ms=0)
-        self.driver = GraphDatabase.driver(endpoints.neo4j_uri)
+        self._stack = contextlib.ExitStack()
+        self.driver = self._stack.enter_context(neo4j_driver(endpoints.neo4j_uri))
 
     def close(self) -> None:
         self.reader.close()
         self.writer.close()
-        self.driver.close()
+        self._stack.close()
 
     def role(self, name: str, **settings: Any) -> Any:
         """A running role with the small policy."""

@@ -15,6 +15,7 @@ from streams.fetchers.base import schedule
 from streams.fetchers.base.feed_status import read_all
 from streams.fetchers.base.runner import FetchFailure, FetchReport
 from streams.fetchers.feeds import registry
+from streams.local.services import settings_of
 from streams.settings import load_settings
 from sx9_ml_models import fetching, queries
 from sx9_ml_models.fetching import fetch_feeds, fetch_repeatedly, progress_bars
@@ -45,7 +46,7 @@ def test_a_feed_that_fails_does_not_stop_the_next(
     if not source:
         surprising = dataclasses.replace(registry.FEEDS["attack-ics"], collection=Surprising())
         monkeypatch.setitem(registry.FEEDS, "attack-ics", surprising)
-    settings = load_settings(state_dir=tmp_path, cache_dir=tmp_path, kafka_bootstrap=kafka_bootstrap)
+    settings = load_settings(state_dir=tmp_path, cache_dir=tmp_path, **settings_of(kafka_bootstrap))
     failure, report = fetch_feeds(settings, sources)
     assert isinstance(failure, FetchFailure)
     assert failure.feed == "attack-ics"
@@ -104,7 +105,7 @@ def test_feeds_are_fetched_side_by_side_again_and_again_and_their_status_says_ho
     monkeypatch.setattr(schedule, "FIRST_RETRY_S", 0.2)
     put(tmp_path / "kali", SAMPLES["kali-tools"].files)
     sources = {"kali-tools": str(tmp_path / "kali"), "wadcoms": str(tmp_path / "missing")}
-    settings = load_settings(state_dir=tmp_path / "state", cache_dir=tmp_path, kafka_bootstrap=kafka_bootstrap)
+    settings = load_settings(state_dir=tmp_path / "state", cache_dir=tmp_path, **settings_of(kafka_bootstrap))
     stop = threading.Event()
 
     def stop_when_told() -> None:

@@ -36,12 +36,11 @@ def trainer_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def fresh_kafka(trainer_kafka: str) -> str:
     """The same, with all topics empty and no group committed."""
-    from kafka import KafkaAdminClient  # only once the filters of tests/conftest.py are there
-
     from schemas.topics import TOPICS
+    from transport.admin import admin_client  # only once the filters of tests/conftest.py are there
     from transport.topics import create_topics
 
-    admin = KafkaAdminClient(bootstrap_servers=trainer_kafka)
+    admin = admin_client(trainer_kafka)
     there = [name for name in admin.list_topics() if name in {topic.name for topic in TOPICS}]
     if there:
         admin.delete_topics(there)

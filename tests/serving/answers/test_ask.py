@@ -20,6 +20,7 @@ from streams.local.services import Endpoints
 from streams.settings import Settings
 from tests.serving.answers.samples import PROCESS_INJECTION
 from tests.streams.app.messages import FakeProducer, FakeTopicIds, messages
+from transport.neo4j import neo4j_driver
 
 INJECTION = Technique(
     id="T1055", stix_id="attack-pattern--1", name="Process Injection", text="Adversaries may inject code.",
@@ -62,7 +63,7 @@ EVENTS: Sequence[Event] = (
 def driver(service_settings: Settings, neo4j_endpoint: Endpoints) -> Iterator[Driver]:
     if service_settings.neo4j_uri:
         pytest.skip("deletes everything: not in a configured Neo4j")
-    with GraphDatabase.driver(neo4j_endpoint.neo4j_uri) as driver:
+    with neo4j_driver(neo4j_endpoint.neo4j_uri) as driver:
         create_constraints(driver)
         driver.execute_query("MATCH (n) DETACH DELETE n")
         GraphSink(driver, FakeProducer(), FakeTopicIds()).write(messages(EVENTS, 0, "threat.test"))  # type: ignore[arg-type]

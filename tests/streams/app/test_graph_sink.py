@@ -22,6 +22,7 @@ from streams.settings import Settings
 from tests.flow.events import FIRST_MS, group, random_events, technique, template, uses
 from tests.flow.graph import expected_graph, positions, stored_graph
 from tests.streams.app.messages import FakeProducer, FakeTopicIds, message, messages
+from transport.neo4j import neo4j_driver
 
 TOPIC = "threat.test"
 
@@ -31,7 +32,7 @@ def driver(service_settings: Settings, neo4j_endpoint: Endpoints) -> Iterator[Dr
     """A driver of an empty graph."""
     if service_settings.neo4j_uri:
         pytest.skip("deletes everything: not in a configured Neo4j")
-    with GraphDatabase.driver(neo4j_endpoint.neo4j_uri) as driver:
+    with neo4j_driver(neo4j_endpoint.neo4j_uri) as driver:
         create_constraints(driver)
         driver.execute_query("MATCH (n) DETACH DELETE n")
         yield driver

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
-from neo4j import Driver, GraphDatabase
+from neo4j import Driver
 
 from schemas.events import Event
 from schemas.topics import DEAD_LETTERS
@@ -18,6 +18,7 @@ from streams.settings import load_settings
 from tests.flow.events import group, technique, template
 from tests.flow.graph import positions
 from tests.streams.app.messages import FakeProducer, FakeTopicIds, message, messages
+from transport.neo4j import neo4j_driver
 
 TOPIC, OTHER_TOPIC = "threat.test", "threat.other"
 
@@ -31,7 +32,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
         patch.setattr(local, "properties", lambda *given: usual(*given) + "db.memory.transaction.max=6m\n")
         with (
             services(settings, kafka=False) as endpoints,
-            GraphDatabase.driver(endpoints.neo4j_uri, max_transaction_retry_time=0.5) as driver,
+            neo4j_driver(endpoints.neo4j_uri, max_transaction_retry_time=0.5) as driver,
         ):
             create_constraints(driver)
             yield driver

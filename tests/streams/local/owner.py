@@ -5,6 +5,7 @@ It prints one line of JSON when they are up, and `ended` when it has stopped the
 
 from __future__ import annotations
 
+import functools
 import json
 import signal
 import sys
@@ -14,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from streams.local import process
+from streams.local import services as local
 from streams.local.services import services
 from streams.local.state import Folders
 from streams.settings import load_settings
@@ -35,8 +37,16 @@ def own_services(state: Path) -> None:
         time.sleep(600)
 
 
+def own_services_of_before(state: Path) -> None:
+    """Kafka and Neo4j as releases started them that gave them no password."""
+    local.LocalKafka = functools.partial(local.LocalKafka, has_password=False)  # type: ignore[misc,assignment]
+    local.LocalNeo4j = functools.partial(local.LocalNeo4j, has_password=False)  # type: ignore[misc,assignment]
+    own_services(state)
+
+
 if __name__ == "__main__":
     try:
-        {"web": own_web, "services": own_services}[sys.argv[2]](Path(sys.argv[1]))
+        owners = {"web": own_web, "services": own_services, "services-of-before": own_services_of_before}
+        owners[sys.argv[2]](Path(sys.argv[1]))
     finally:
         print("ended", flush=True)

@@ -119,7 +119,7 @@ def kafka_address(tmp_path_factory: pytest.TempPathFactory, certificates: Certif
     }
     scram = tuple(f"SCRAM-SHA-512=[name={user},password={PASSWORD}]" for user in (USER, "sx9-fetch"))
     use_kafka_login(address, KafkaLogin("SASL_SSL", "SCRAM-SHA-512", USER, PASSWORD, certificates.ca))
-    service = LocalKafka(root / "kafka", port, 256, more=more, scram=scram)
+    service = LocalKafka(root / "kafka", port, 256, more=more, scram=scram, has_password=False)
     with started(service, root, load_settings().cache_dir):
         yield address
 
@@ -287,7 +287,11 @@ def test_neo4j_is_reached_over_tls_and_a_certificate_of_another_authority_is_ref
         "dbms.ssl.policy.bolt.public_certificate": "public.crt",
         "dbms.ssl.policy.bolt.client_auth": "NONE",
     }
-    with started(LocalNeo4j(tmp_path / "neo4j", port, 512, more=more), tmp_path, load_settings().cache_dir):
+    with started(
+        LocalNeo4j(tmp_path / "neo4j", port, 512, more=more, has_password=False),
+        tmp_path,
+        load_settings().cache_dir,
+    ):
         mine = {"neo4j_uri": uri, "state_dir": tmp_path / "mine"}
         with services(load_settings(**mine, neo4j_ca_file=certificates.ca), kafka=False) as found:
             login = (found.neo4j_uri, found.neo4j_user, found.neo4j_password)

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import NewTopic
-from neo4j import GraphDatabase
 
 from schemas.errors import BadConfiguration, RetryLater
 from streams.local.jars import read_lock
 from streams.local.kafka import LocalKafka
 from streams.local.machine import free_port
 from streams.local.neo4j import LocalNeo4j
-from streams.local.services import Endpoints, running, services
+from streams.local.services import Endpoints, running, services, settings_of
 from streams.settings import Settings, load_settings
 from tests.streams.local.test_process import is_running, wait_gone
+from transport.admin import admin_client
+from transport.kafka import consumer, producer, read_range
+from transport.neo4j import neo4j_driver
 
 TOPIC = "test.survival"
 ROOT = Path(__file__).parents[3]
@@ -32,38 +35,29 @@ ROOT = Path(__file__).parents[3]
 def write(endpoints: Endpoints, number: int) -> None:
     """Write one record and one node; the first call creates the topic and the constraint."""
     if number == 0:
-        admin = KafkaAdminClient(bootstrap_servers=endpoints.kafka_bootstrap)
+        admin = admin_client(endpoints.kafka_bootstrap)
         admin.create_topics([NewTopic(TOPIC, num_partitions=1, replication_factor=1)])
         admin.close()
-    producer = KafkaProducer(bootstrap_servers=endpoints.kafka_bootstrap, acks="all", enable_idempotence=True)
-    producer.send(TOPIC, str(number).encode()).get(30)
-    producer.close()
-    with GraphDatabase.driver(endpoints.neo4j_uri) as driver:
+    with contextlib.closing(producer(endpoints.kafka_bootstrap)) as writer:
+        writer.send(TOPIC, str(number).encode()).get(30)
+    with neo4j_driver(endpoints.neo4j_uri) as driver:
         driver.execute_query("CREATE CONSTRAINT one IF NOT EXISTS FOR (n:Number) REQUIRE n.value IS UNIQUE")
         driver.execute_query("CREATE (:Number {value: $value})", value=number)
 
 
 def records(endpoints: Endpoints) -> list[int]:
-    consumer = KafkaConsumer(TOPIC, bootstrap_servers=endpoints.kafka_bootstrap, auto_offset_reset="earliest")
-    found: list[int] = []
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        batch = consumer.poll(timeout_ms=500)
-        found += [int(record.value) for part in batch.values() for record in part]
-        if found and not batch:
-            break
-    consumer.close()
-    return found
+    with contextlib.closing(consumer(endpoints.kafka_bootstrap)) as reader:
+        return [int(record.value) for part in read_range(reader, TOPIC, 0, 0) for record in part]
 
 
 def nodes(endpoints: Endpoints) -> list[int]:
-    with GraphDatabase.driver(endpoints.neo4j_uri) as driver:
+    with neo4j_driver(endpoints.neo4j_uri) as driver:
         rows = driver.execute_query("MATCH (n:Number) RETURN n.value AS value ORDER BY value").records
         return [row["value"] for row in rows]
 
 
 def cluster_id(endpoints: Endpoints) -> str:
-    admin = KafkaAdminClient(bootstrap_servers=endpoints.kafka_bootstrap)
+    admin = admin_client(endpoints.kafka_bootstrap)
     found = str(admin.describe_cluster()["cluster_id"])
     admin.close()
     return found
@@ -74,14 +68,33 @@ def process_ids(state: Path, *roles: str) -> list[int]:
     return [entry[role] for entry in entries for role in roles]
 
 
+LISTENERS = ((0, 1), (1, 2))
+"""Index of the port of Kafka's broker and of its controller, each with its number in DescribeCluster."""
+
+
+def answers_anyone(state: Path, index: int, kind: int) -> bool:
+    """Whether a listener of Kafka describes its cluster (DescribeCluster, version 1) to who does not log in."""
+    port = json.loads((state / "run/kafka.port").read_text())[index]
+    request = bytes.fromhex(f"0000000e 003c 0001 00000007 ffff 00 00 {kind:02x} 00")
+    with socket.create_connection(("127.0.0.1", port), 60) as connection:
+        connection.sendall(request)
+        return connection.recv(8, socket.MSG_WAITALL)[4:] == request[8:12]
+
+
+def addresses(endpoints: Endpoints) -> tuple[str, str]:
+    return endpoints.kafka_bootstrap, endpoints.neo4j_uri
+
+
 @pytest.mark.services
 def test_data_survives_kill_9_of_the_owner_then_of_java_then_a_clean_stop(state_dir: Path) -> None:
+    """It also survives the first start with a password: before, anyone on the machine is let in, then nobody."""
     settings = load_settings(state_dir=state_dir)
-    command = [sys.executable, "-m", "tests.streams.local.owner", str(state_dir), "services"]
+    command = [sys.executable, "-m", "tests.streams.local.owner", str(state_dir), "services-of-before"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
         first = Endpoints(**json.loads(owner.stdout.readline()))
         assert running(settings) == first
+        assert [answers_anyone(state_dir, *each) for each in LISTENERS] == [True, True]
         write(first, 0)
         identity = cluster_id(first)
         pids = process_ids(state_dir, "child", "watchdog")
@@ -91,7 +104,8 @@ def test_data_survives_kill_9_of_the_owner_then_of_java_then_a_clean_stop(state_
     wait_gone(*pids)
 
     with services(settings) as second:
-        assert second == first  # the ports, too
+        assert addresses(second) == addresses(first)  # the ports, too
+        assert [answers_anyone(state_dir, *each) for each in LISTENERS] == [False, False]
         assert cluster_id(second) == identity
         write(second, 1)
         javas = process_ids(state_dir, "child")
@@ -126,9 +140,7 @@ def test_finding_running_services_is_quick(service_settings: Settings, endpoints
 
 @pytest.mark.services
 def test_configured_services_are_used_and_nothing_is_started(state_dir: Path, endpoints: Endpoints) -> None:
-    settings = load_settings(
-        state_dir=state_dir, kafka_bootstrap=endpoints.kafka_bootstrap, neo4j_uri=endpoints.neo4j_uri
-    )
+    settings = load_settings(state_dir=state_dir, **settings_of(endpoints.kafka_bootstrap, endpoints.neo4j_uri))
     with services(settings) as found:
         assert found == endpoints
     assert running(settings) == endpoints
@@ -144,7 +156,7 @@ def test_only_the_wanted_services_are_checked(service_settings: Settings, kafka_
 
 @pytest.mark.services
 def test_vector_index_and_shortest_path_work(neo4j_endpoint: Endpoints) -> None:
-    with GraphDatabase.driver(neo4j_endpoint.neo4j_uri) as driver:
+    with neo4j_driver(neo4j_endpoint.neo4j_uri) as driver:
         driver.execute_query(
             "CREATE VECTOR INDEX v IF NOT EXISTS FOR (n:Vec) ON n.e "
             "OPTIONS {indexConfig: {`vector.dimensions`: 2, `vector.similarity_function`: 'cosine'}}"

@@ -17,6 +17,7 @@ from schemas.events import Template
 from schemas.topics import EVENT_TOPICS
 from streams.content.events_folder import read_events
 from streams.fetchers.feeds.registry import FEEDS
+from streams.local.services import environment_of
 from sx9_ml_models.content.command import main
 from tests.streams.fetchers.feeds.samples import SAMPLES, put
 
@@ -189,7 +190,8 @@ def test_train_only_without_content_names_the_folder_and_the_remedy(
 def test_with_a_broker_the_same_run_publishes_what_it_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kafka_bootstrap: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("SX9_KAFKA_BOOTSTRAP", kafka_bootstrap)
+    for variable, value in environment_of(kafka_bootstrap).items():
+        monkeypatch.setenv(variable, value)
     place = put(tmp_path / "mine", {"mine.jsonl": '{"text": "They ran a shell.", "techniques": ["T1059"]}\n'})
     arguments = ["--source", f"reports-fetcher={place}", "--no-training", "--no-ontology", "--no-dsl"]
     arguments += ["--output", str(tmp_path / "output")]

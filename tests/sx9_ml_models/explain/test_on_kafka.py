@@ -14,6 +14,7 @@ from schemas.topics import EVENT_TOPICS, JOURNAL, TRIGGERS, partition_of, topic_
 from schemas.versions import Manifest
 from schemas.windows import Measure, Span, Trigger
 from streams.core.projections.base import project
+from streams.local.services import environment_of
 from streams.settings import load_settings
 from sx9_ml_models.explain.command import of_version
 from sx9_ml_models.journals import export_journal, open_journal
@@ -43,7 +44,8 @@ TRIGGER = Trigger(
 @pytest.fixture
 def filled(fresh_kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Events on their topics, a journal of older records that do not name feeds, a trigger, and its version."""
-    monkeypatch.setenv("SX9_KAFKA_BOOTSTRAP", fresh_kafka)
+    for variable, value in environment_of(fresh_kafka).items():
+        monkeypatch.setenv(variable, value)
     monkeypatch.setenv("SX9_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("SX9_OUTPUT_DIR", str(tmp_path / "output"))
     writer = producer(fresh_kafka)

@@ -35,6 +35,7 @@ from trainers.store.node_embeddings import property_of, similar, write_embedding
 from trainers.store.registry import NODES as NODES_FILE
 from trainers.store.registry import Registry
 from trainers.store.version_log import VersionLog
+from transport.neo4j import neo4j_driver
 
 NODES = ["T1059", "T1059.001", "T1003", "group--1"]
 VECTORS = [[1.0, 0.0, 0.0, 0.0], [0.9, 0.1, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.9, 0.3]]
@@ -44,7 +45,7 @@ VECTORS = [[1.0, 0.0, 0.0, 0.0], [0.9, 0.1, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.
 def driver(service_settings: Settings, neo4j_endpoint: Endpoints) -> Iterator[Driver]:
     if service_settings.neo4j_uri:
         pytest.skip("deletes everything: not in a configured Neo4j")
-    with GraphDatabase.driver(neo4j_endpoint.neo4j_uri) as driver:
+    with neo4j_driver(neo4j_endpoint.neo4j_uri) as driver:
         driver.execute_query("MATCH (n) DETACH DELETE n")
         yield driver
 

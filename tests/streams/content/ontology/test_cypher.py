@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from neo4j import Driver, GraphDatabase
+from neo4j import Driver
 
 from schemas.codec import encode
 from schemas.events import Event, Relationship
@@ -18,6 +18,7 @@ from streams.local.services import Endpoints
 from streams.settings import Settings
 from tests.streams.app.messages import FakeProducer, FakeTopicIds, messages
 from tests.streams.content.ontology.events import technique, world
+from transport.neo4j import neo4j_driver
 
 STRANGE = "C:\\users\\new \\u0041 'single' \"double\" `tick` \u2028 \x7f ; \r\n;\n// {x: $y} é 漢 \U0001f600"
 
@@ -27,7 +28,7 @@ def driver(service_settings: Settings, neo4j_endpoint: Endpoints) -> Iterator[Dr
     """A driver of an empty graph."""
     if service_settings.neo4j_uri:
         pytest.skip("deletes everything: not in a configured Neo4j")
-    with GraphDatabase.driver(neo4j_endpoint.neo4j_uri) as driver:
+    with neo4j_driver(neo4j_endpoint.neo4j_uri) as driver:
         driver.execute_query("MATCH (n) DETACH DELETE n")
         yield driver
         driver.execute_query("MATCH (n) DETACH DELETE n")
