@@ -13,9 +13,10 @@ from threading import Thread
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import Gauge, make_wsgi_app
+from prometheus_client import Gauge
 
 from transport.health import Health
+from transport.metrics_page import metrics_app
 
 log = logging.getLogger(__name__)
 
@@ -68,14 +69,12 @@ class _QuietHandler(WSGIRequestHandler):
 
 
 def _app(health: Health) -> Callable[..., Iterable[bytes]]:
-    metrics = make_wsgi_app()
     checks = {"/healthz": health.trouble, "/readyz": health.not_ready}
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         check = checks.get(environ.get("PATH_INFO", ""))
         if check is None:
-            page: Iterable[bytes] = metrics(environ, start_response)
-            return page
+            return metrics_app(environ, start_response)
         reason = check()
         headers = [("Content-Type", "text/plain; charset=utf-8")]
         start_response("503 Service Unavailable" if reason else "200 OK", headers)
