@@ -1,14 +1,16 @@
 """Prometheus beside the system: the targets that it scrapes, and Prometheus itself as a child process.
 
 .sx9/monitoring/targets/sx9.json     the processes of `sx9 up`, always kept current
+.sx9/monitoring/targets/serve.json   the server, while it runs
 .sx9/monitoring/*.yml, data/         configuration, rules and samples of the Prometheus that `sx9 up` starts
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,9 +20,11 @@ from streams.local import supervisor
 from streams.settings import Settings
 from sx9_ml_models.processes import GRACE_S, Child
 from transport.files import write_atomically
+from transport.metrics import serve_metrics
 
 CONFIGURATION = Path(deploy.prometheus.__path__[0])
 NAME = "prometheus"
+SERVER = "serve"
 RETENTION = "90d"
 """How long Prometheus keeps samples: long enough to see several retrains of each model."""
 HOW_TO_GET_IT = (
@@ -40,14 +44,32 @@ def write_targets(settings: Settings, children: Sequence[Child]) -> Path:
     Returns:
         The file.
     """
-    path = _folder(settings) / "targets" / "sx9.json"
+    return _write(settings, "sx9", {child.name: child.metrics_port for child in children if child.name != NAME})
+
+
+@contextlib.contextmanager
+def scraped_server(settings: Settings) -> Iterator[None]:
+    """Serve the metrics of this process, the server, on a port of their own while the block runs, as a target.
+
+    The port of the server asks for a key where there are keys, and Prometheus has none.
+    """
+    server, thread = serve_metrics(SERVER, 0, settings.bind)
+    path = _write(settings, SERVER, {SERVER: server.server_port})
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _write(settings: Settings, name: str, ports: Mapping[str, int]) -> Path:
+    """Write a file with the ports of some processes, by their names."""
+    path = _folder(settings) / "targets" / f"{name}.json"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     host = "127.0.0.1" if settings.bind in ("", "0.0.0.0") else settings.bind
-    groups = [
-        {"targets": [f"{host}:{child.metrics_port}"], "labels": {"process": child.name}}
-        for child in children
-        if child.name != NAME
-    ]
+    groups = [{"targets": [f"{host}:{port}"], "labels": {"process": process}} for process, port in ports.items()]
     write_atomically(path, json.dumps(groups, indent=1).encode())
     return path
 

@@ -28,6 +28,7 @@ from serving.techniques.store import EXAMPLES_FILE, TOPICS, ExampleStore
 from streams.local.services import running
 from streams.settings import Settings
 from sx9_ml_models.asking import graph
+from sx9_ml_models.monitoring import scraped_server
 from trainers.store.registry import Registry
 from transport.kafka import RecordProducer, consumer, producer
 from transport.partition_log import KafkaPartitionLog
@@ -50,7 +51,7 @@ def run_server(settings: Settings, serve_settings: ServeSettings) -> None:
             registry serve, and there is no feedback.
         serve_settings: Of the server.
     """
-    with server(settings, serve_settings) as serving:
+    with server(settings, serve_settings) as serving, scraped_server(settings):
         serve(serving)
 
 

@@ -29,6 +29,7 @@ SECTIONS: Mapping[str, tuple[ModuleType, ...]] = {
 }
 LABELS: Mapping[str, str] = {
     "agreed": "`yes` or `no`",
+    "cause": "what holds a retrain back: `answer` (a trigger without one), `breaker`, `budget`",
     "check": "a check of the gate, `task/split/metric` or `task/split/label`; at most 20 for each model",
     "closed_by": "what closed a window: `volume`, `age`, `trigger`, `manual`",
     "error": "the class of an error",

@@ -46,7 +46,8 @@ def _lines(registry: CollectorRegistry) -> Iterator[str]:
         yield f"# HELP {name} {_escaped(metric.documentation)}\n# TYPE {name} {kind}\n"
         for sample in metric.samples:
             if not sample.name.endswith(_CREATED):
-                yield f"{_series(sample.name, *sample.labels.items())} {floatToGoString(sample.value)}\n"
+                value = floatToGoString(sample.value)  # type: ignore[no-untyped-call]
+                yield f"{_series(sample.name, *sample.labels.items())} {value}\n"
 
 
 @lru_cache(maxsize=_KEPT_SERIES)

@@ -6,13 +6,14 @@ import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from schemas.errors import Corrupt
 from schemas.versions import Manifest
 from serving.context import CLASSIFIER, GRAPH, Serving
 from serving.errors import NotReady
 from serving.routes.common import Context, as_json
+from transport.metrics_page import page
 
 router = APIRouter(tags=["state"])
 
@@ -58,7 +59,7 @@ async def models(serving: Context) -> Response:
 @router.get("/metrics")
 def metrics() -> Response:
     """The metrics, in the text format of Prometheus."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    return Response(page(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 def _serving(serving: Serving) -> dict[str, str]:

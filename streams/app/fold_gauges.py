@@ -11,7 +11,7 @@ from prometheus_client import Gauge
 from schemas.topics import WINDOWS, partition_of
 from schemas.windows import Window
 from streams import telemetry
-from streams.core.fold import State, rule_measures
+from streams.core.fold import State, holds, retrains_of_day, rule_measures
 from transport.kafka import read_range
 from transport.metrics import forget
 from transport.records import decoded
@@ -20,7 +20,8 @@ RULE_GAUGES = (telemetry.RULE_VALUE, telemetry.RULE_LIMIT, telemetry.RULE_TRIPPE
 GAUGES = (
     telemetry.OPEN_WINDOW, telemetry.WINDOW_LIMIT, telemetry.WINDOW_AGE_LIMIT, telemetry.WINDOW_OPENED_AT,
     telemetry.CLOCK, telemetry.PENDING, telemetry.PENDING_SINCE, telemetry.OPEN_TRIGGER, telemetry.LAST_TRIGGER_AT,
-    telemetry.COOLDOWN, telemetry.QUARANTINE_WAITING, telemetry.DRIFT, telemetry.DRIFT_THRESHOLD, *RULE_GAUGES,
+    telemetry.COOLDOWN, telemetry.RETRAIN_BUDGET, telemetry.RETRAINS_OF_DAY, telemetry.HELD_BACK,
+    telemetry.QUARANTINE_WAITING, telemetry.DRIFT, telemetry.DRIFT_THRESHOLD, *RULE_GAUGES,
 )  # fmt: skip
 """All that `FoldGauges.show` sets."""
 
@@ -71,6 +72,10 @@ class FoldGauges:
         telemetry.DRIFT.labels(model=model, statistic="jensen_shannon").set(state.drift)
         telemetry.DRIFT_THRESHOLD.labels(model=model, statistic="jensen_shannon").set(policy.drift_threshold)
         self._show_quarantine(state)
+        telemetry.RETRAIN_BUDGET.labels(model=model).set(policy.retrains_per_day)
+        telemetry.RETRAINS_OF_DAY.labels(model=model).set(retrains_of_day(state))
+        for cause, holds_back in holds(state).items():
+            telemetry.HELD_BACK.labels(model=model, cause=cause).set(float(holds_back))
         for measure in rule_measures(state):
             for gauge, value in zip(RULE_GAUGES, (measure.value, measure.limit, measure.tripped), strict=True):
                 gauge.labels(model=model, rule=measure.rule).set(float(value))

@@ -35,7 +35,7 @@ from streams.core.clock import tick_time
 from streams.core.detectors.jensen_shannon import jensen_shannon
 from streams.core.label_counts import add_labels
 from streams.core.quarantine import apply
-from streams.core.rules.evaluate import Decision, evaluate_rules
+from streams.core.rules.evaluate import Decision, breaker_left_s, evaluate_rules, is_budget_used
 from streams.core.rules.inputs import RuleInputs
 from streams.core.state import State, initial, restore, set_policy, snapshot
 from streams.core.trigger_samples import draw_samples
@@ -241,6 +241,21 @@ def rule_measures(state: State) -> tuple[Measure, ...]:
     return evaluate_rules(_rule_inputs(state), state.policy).measures
 
 
+def retrains_of_day(state: State) -> int:
+    """Decisions to retrain within the last 24 hours, up to the budget of the policy."""
+    return sum(state.now_ms - at_ms < DAY_MS for at_ms in state.day_triggers_ms)
+
+
+def holds(state: State) -> dict[str, bool]:
+    """Whether each of these holds a retrain back: a trigger without an answer, the breaker, the budget."""
+    inputs = _rule_inputs(state)
+    return {
+        "answer": bool(inputs.open_trigger),
+        "breaker": breaker_left_s(inputs, state.policy) > 0,
+        "budget": is_budget_used(inputs, state.policy),
+    }
+
+
 def _rule_inputs(state: State) -> RuleInputs:
     attempted = set(state.attempted_labels)
     known = state.champion_labels.keys() | attempted
@@ -252,7 +267,7 @@ def _rule_inputs(state: State) -> RuleInputs:
         fresh_examples=state.fresh_examples,
         backlog_examples=0 if state.refusals else state.backlog_examples,
         pending_examples=state.pending_examples,
-        triggers_today=sum(state.now_ms - at_ms < DAY_MS for at_ms in state.day_triggers_ms),
+        triggers_today=retrains_of_day(state),
         refusals=state.refusals,
         drift=state.drift,
         drift_examples=min(len(state.recent_labels), state.pending_examples),

@@ -86,7 +86,7 @@ def test_panels_do_not_overlap() -> None:
 
 
 def test_uids_and_alert_names_are_unique() -> None:
-    assert len({board["uid"] for board in BOARDS.values()}) == len(BOARDS) == 5
+    assert len({board["uid"] for board in BOARDS.values()}) == len(BOARDS) == 6
     assert len({alert.name for alert in ALERTS}) == len(ALERTS)
 
 

@@ -16,7 +16,7 @@ import pytest
 from schemas.errors import BadConfiguration
 from streams.local.machine import free_port
 from streams.settings import Settings
-from sx9_ml_models.monitoring import prometheus_child, write_targets
+from sx9_ml_models.monitoring import prometheus_child, scraped_server, write_targets
 from sx9_ml_models.processes import Child, Children, role_child, running
 from tests.deploy.queries import all_queries
 from tests.flow.roles import until
@@ -34,6 +34,15 @@ def child(name: str, port: int) -> Child:
 def test_the_targets_are_the_processes_with_their_ports(tmp_path: Path) -> None:
     file = write_targets(settings(tmp_path, bind="0.0.0.0"), [child("fold", 9001), child("prometheus", 9002)])
     assert json.loads(file.read_text()) == [{"targets": ["127.0.0.1:9001"], "labels": {"process": "fold"}}]
+
+
+def test_the_server_is_a_target_as_long_as_it_runs(tmp_path: Path) -> None:
+    file = tmp_path / "state/monitoring/targets/serve.json"
+    with scraped_server(settings(tmp_path)):
+        ((address,),) = [group["targets"] for group in json.loads(file.read_text())]
+        with urllib.request.urlopen(f"http://{address}/metrics") as answer:
+            assert b"sx9_disk_free_bytes" in answer.read()
+    assert not file.exists()
 
 
 def test_without_a_prometheus_the_error_says_how_to_get_one(

@@ -7,6 +7,8 @@ from typing import Literal
 
 HIGHER_IS_BETTER = "micro_f1|macro_f1|recall_at_20|ndcg_at_20|token_accuracy|bits_saved"
 """The metrics that the gate compares; others are only shown."""
+QUICK_ROUTES = "/v1/(classify|similar|techniques/predict)"
+"""The routes without generated text and without a stream of events."""
 RUNBOOK = "docs/operations.md"
 
 Severity = Literal["warning", "critical"]
@@ -115,6 +117,29 @@ ALERTS: tuple[Alert, ...] = (
         'The drift of {{ $labels.model }} is {{ printf "%.2f" $value }}, and there was no retrain for a day.',
     ),
     Alert(
+        "CorrectionsWithoutRetrain",
+        'sx9_rule_value{rule="corrections"} >= (sx9_rule_limit{rule="corrections"} > 0) and on (model)'
+        " time() - sx9_last_trigger_timestamp_seconds > 86400 + sx9_trigger_cooldown_seconds",
+        "1h",
+        "warning",
+        "{{ $value | humanize }} examples that {{ $labels.model }} learnt were corrected; no retrain for a day.",
+    ),
+    Alert(
+        "BreakerOpen",
+        'max by (model) (sx9_retrain_held_back{cause="breaker"}) == 1',
+        "10m",
+        "warning",
+        "The circuit breaker of {{ $labels.model }} is open: no rule starts a run.",
+    ),
+    Alert(
+        "BudgetUsedUp",
+        'max by (model) (sx9_retrain_held_back{cause="budget"}) == 1'
+        " and on (model) max by (model) (sx9_rule_tripped) == 1",
+        "6h",
+        "warning",
+        "A rule of {{ $labels.model }} asks for a retrain, and the budget of the day is used up.",
+    ),
+    Alert(
         "TriggerUnanswered",
         "sx9_trigger_unanswered == 1 and time() - sx9_last_trigger_timestamp_seconds > 3600"
         " unless on (model) sx9_training_in_progress == 1",
@@ -158,6 +183,29 @@ ALERTS: tuple[Alert, ...] = (
         "0m",
         "warning",
         "Kafka deletes the records of {{ $labels.topic }} after {{ $value | humanizeDuration }}.",
+    ),
+    Alert(
+        "ServerBehind",
+        "sx9_serving_behind == 1",
+        "5m",
+        "critical",
+        "The server answers with an older version of {{ $labels.model }} than the one that should serve.",
+    ),
+    Alert(
+        "ServerFailing",
+        'sum by (process) (rate(sx9_serving_requests_total{status=~"5.."}[10m]))'
+        " / sum by (process) (rate(sx9_serving_requests_total[10m])) > 0.05",
+        "5m",
+        "critical",
+        "{{ $value | humanizePercentage }} of the answers of {{ $labels.process }} are errors of its own.",
+    ),
+    Alert(
+        "ServerSlow",
+        "histogram_quantile(0.95, sum by (route, le)"
+        f' (rate(sx9_serving_request_duration_seconds_bucket{{route=~"{QUICK_ROUTES}"}}[10m]))) > 1',
+        "10m",
+        "warning",
+        "One of 20 answers of {{ $labels.route }} takes more than {{ $value | humanizeDuration }}.",
     ),
     Alert(
         "DiskFilling",

@@ -1,4 +1,4 @@
-"""The dashboards: overview, retraining, feeds, streams, models."""
+"""The dashboards: overview, retraining, feeds, streams, models, serving."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def dashboards() -> dict[str, Json]:
         "feeds": _dashboard("feeds", "Feeds", _feeds(), ("feed",)),
         "streams": _dashboard("streams", "Streams", _streams(), ()),
         "models": _dashboard("models", "Models", _models(), ("model",)),
+        "serving": _dashboard("serving", "Serving", _serving(), ("model",)),
     }
 
 
@@ -60,6 +61,17 @@ def _retraining() -> list[Json]:
                     query(f"sx9_drift_distance{OF_MODEL}", "{{model}} {{statistic}}"),
                     query(f"sx9_drift_threshold{OF_MODEL}", "{{model}} threshold"),
                     help_text="Distance of the labels of recent examples from those of the champion."),
+        time_series("Corrections and their limit", "short",
+                    query('sx9_rule_value{model=~"$model", rule="corrections"}', "{{model}}"),
+                    query('sx9_rule_limit{model=~"$model", rule="corrections"} > 0', "{{model}} limit"),
+                    help_text="Examples that the champion learnt and that were taken back or relabelled since."),
+        time_series("Retrains of the last day, and the budget", "short",
+                    query(f"sx9_retrains_of_day{OF_MODEL}", "{{model}}"),
+                    query(f"sx9_retrains_per_day_limit{OF_MODEL} > 0", "{{model}} budget"),
+                    help_text="At the budget only a person starts a run."),
+        table("What holds a retrain back", "short", f"sx9_retrain_held_back{OF_MODEL} == 1",
+              columns=("model", "cause"),
+              help_text="A trigger without an answer, the circuit breaker, or the budget of the day."),
         time_series("Pending examples", "short", query(f"sx9_pending_examples{OF_MODEL}", "{{model}}"),
                     help_text="Examples that came and that no champion was trained on."),
         time_series("Oldest pending example", "s", query(f"sx9:pending_age_seconds:max{OF_MODEL}", "{{model}}"),
@@ -193,6 +205,53 @@ def _models() -> list[Json]:
                           f" / sum by (model) (rate(sx9_training_duration_seconds_count{OF_MODEL}[$__range]))",
                           "{{model}}"),
                     help_text="Mean over the time range."),
+    ]  # fmt: skip
+
+
+def _serving() -> list[Json]:
+    return [
+        stat("Version that answers", "short", query(f"sx9_serving_version_info{OF_MODEL}", "{{model}} {{version}}"),
+             help_text="Of each server."),
+        stat("Behind", "short", query(f"sx9_serving_behind{OF_MODEL}", "{{model}}"), red_from=1,
+             help_text="1 while another version should serve than the one that answers: the alert ServerBehind."),
+        time_series("Requests", "ops",
+                    query("sum by (route, status) (rate(sx9_serving_requests_total[$__rate_interval]))",
+                          "{{route}} {{status}}"),
+                    help_text="Answered requests per second."),
+        time_series("Errors of the server", "percentunit",
+                    query('sum by (process) (rate(sx9_serving_requests_total{status=~"5.."}[$__rate_interval]))'
+                          " / sum by (process) (rate(sx9_serving_requests_total[$__rate_interval]))",
+                          "{{process}}"),
+                    help_text="Share of the answers with a status of 500 or more.", limit=0.05),
+        time_series("Duration of a request, 95 %", "s",
+                    query("histogram_quantile(0.95, sum by (route, le)"
+                          " (rate(sx9_serving_request_duration_seconds_bucket[$__rate_interval])))", "{{route}}"),
+                    help_text="19 of 20 answers take less."),
+        time_series("Where an answer waits, 95 %", "s",
+                    query("histogram_quantile(0.95, sum by (model, layer, le)"
+                          f" (rate(sx9_serving_layer_duration_seconds_bucket{OF_MODEL}[$__rate_interval])))",
+                          "{{model}} {{layer}}"),
+                    help_text="In the queue, and in the model."),
+        time_series("Queries that wait", "short", query(f"sx9_serving_waiting_queries{OF_MODEL}", "{{model}}"),
+                    help_text="For a batch."),
+        time_series("Queries of a batch", "short",
+                    query(f"sum by (model) (rate(sx9_serving_batch_size_sum{OF_MODEL}[$__rate_interval]))"
+                          f" / sum by (model) (rate(sx9_serving_batch_size_count{OF_MODEL}[$__rate_interval]))",
+                          "{{model}}"),
+                    help_text="Mean."),
+        time_series("Swaps", "short",
+                    query(_increase("sx9_serving_swaps_total", "model, outcome", OF_MODEL),
+                          "{{model}} {{outcome}}"),
+                    help_text="Changes of the version that answers."),
+        time_series("Agreement of the candidate", "percentunit",
+                    query("sum by (model) (increase(sx9_serving_shadow_answers_total"
+                          '{model=~"$model", agreed="yes"}[$__range]))'
+                          f" / sum by (model) (increase(sx9_serving_shadow_answers_total{OF_MODEL}[$__range]))",
+                          "{{model}}"),
+                    help_text="Share of answers that are the champion's, where a candidate answers unseen."),
+        time_series("Failures to follow", "short",
+                    query("increase(sx9_serving_following_failures_total[$__rate_interval])", "{{process}}"),
+                    help_text="Which version should serve could not be read."),
     ]  # fmt: skip
 
 

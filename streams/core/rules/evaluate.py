@@ -86,13 +86,24 @@ def blocked_reason(inputs: RuleInputs, policy: Policy, reason: Reason | None) ->
 
 def _too_soon(inputs: RuleInputs, policy: Policy, reason: Reason | None) -> str:
     """Why a rule must wait: circuit breaker, budget of a day, cool-down; empty if it need not."""
-    pause_s = policy.breaker_pause_s - inputs.since_trigger_s
-    if 0 < policy.breaker_refusals <= inputs.refusals and inputs.last_trigger_ms and pause_s > 0:
+    if pause_s := breaker_left_s(inputs, policy):
         return f"{inputs.refusals} refusals in a row: the circuit breaker is open for another {pause_s:.0f} s"
-    if 0 < policy.retrains_per_day <= inputs.triggers_today:
+    if is_budget_used(inputs, policy):
         return f"the budget of {policy.retrains_per_day} retrains a day is used up"
     cooldown_s = policy.backlog_cooldown_s if reason == "backlog" else policy.cooldown_s
     rest_s = cooldown_s - inputs.since_trigger_s
     if inputs.last_trigger_ms and rest_s > 0:
         return f"cooling down for another {rest_s:.0f} s"
     return ""
+
+
+def breaker_left_s(inputs: RuleInputs, policy: Policy) -> float:
+    """For how long the circuit breaker is still open, in seconds; 0: it is closed."""
+    if not (0 < policy.breaker_refusals <= inputs.refusals and inputs.last_trigger_ms):
+        return 0.0
+    return max(policy.breaker_pause_s - inputs.since_trigger_s, 0.0)
+
+
+def is_budget_used(inputs: RuleInputs, policy: Policy) -> bool:
+    """Whether there were as many retrains within a day as the policy allows."""
+    return 0 < policy.retrains_per_day <= inputs.triggers_today

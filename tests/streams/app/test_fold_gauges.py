@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import structs
 from prometheus_client import REGISTRY
 
-from schemas.journal import PolicyChange, Promoted, Tick
+from schemas.journal import PolicyChange, Promoted, Refused, Tick
 from schemas.windows import Trigger, Window
 from streams.app.fold_gauges import FoldGauges
 from streams.core.fold import initial, step
@@ -71,6 +72,24 @@ def test_the_oldest_pending_example_waits_since_its_window_opened_until_it_is_le
     folded([*before, promoted], gauges)
     assert value("sx9_pending_since_timestamp_seconds") == 3 * DAY_MS / 1000
     assert value("sx9_trigger_unanswered") == 0
+
+
+def test_what_holds_a_retrain_back_is_shown_as_long_as_it_does(gauges: FoldGauges) -> None:
+    policy = structs.replace(SMALL, retrains_per_day=1, breaker_refusals=1, breaker_pause_s=3_600.0)
+    before = [PolicyChange(policy), Tick(DAY_MS), *training(40)]
+    outputs = folded(before, gauges)
+
+    def held() -> list[float | None]:
+        return [value("sx9_retrain_held_back", cause=cause) for cause in ("answer", "breaker", "budget")]
+
+    assert held() == [1, 0, 1]
+    assert (value("sx9_retrains_of_day"), value("sx9_retrains_per_day_limit")) == (1, 1)
+    trigger = next(output for output in outputs if isinstance(output, Trigger))
+    refused = Refused(trigger=trigger.id, version=trigger.version, reason="worse", time_ms=0)
+    folded([*before, refused], gauges)
+    assert held() == [0, 1, 1]
+    folded([*before, refused, Tick(DAY_MS + 7_200_000)], gauges)
+    assert held() == [0, 0, 1]
 
 
 def test_the_series_of_a_journal_that_another_worker_has_are_gone(gauges: FoldGauges) -> None:
