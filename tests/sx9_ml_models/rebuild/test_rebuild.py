@@ -18,6 +18,7 @@ from schemas.recipes.base import recipe_values
 from schemas.topics import JOURNAL, partition_of
 from schemas.windows import Trigger
 from streams.core.fold import initial, step
+from streams.local.services import settings_of
 from streams.settings import load_settings
 from sx9_ml_models.archiving import archive_topics
 from sx9_ml_models.journals import open_journal
@@ -158,7 +159,7 @@ def test_after_retention_deleted_half_of_the_journal_it_is_rebuilt_from_archive_
         writer.flush()
     archive = {"archive_url": str(world.path / "archive")}
     folders = {"state_dir": world.path / "state", "output_dir": world.path / "output"}
-    settings = load_settings(kafka_bootstrap=fresh_kafka, **folders, **archive)
+    settings = load_settings(**settings_of(fresh_kafka), **folders, **archive)
     assert archive_topics(settings, fresh_kafka).faults == []
     with contextlib.closing(admin_client(fresh_kafka)) as admin:
         admin.delete_records({partition: world.journal.end() // 2})
@@ -167,6 +168,6 @@ def test_after_retention_deleted_half_of_the_journal_it_is_rebuilt_from_archive_
         found = Rebuild(Plan(model=MODEL), journal, world.path / "new", world.settings(), run=execute).versions()
     assert len(found) > 1
     assert [each.identical for each in found] == [True] * len(found)
-    without = load_settings(kafka_bootstrap=fresh_kafka, **folders)
+    without = load_settings(**settings_of(fresh_kafka), **folders)
     with open_journal(MODEL, None, without) as log, pytest.raises(Corrupt, match="name their archive"):
         list(log.read(0, log.end()))
