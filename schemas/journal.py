@@ -8,6 +8,7 @@
     promoted   the version of a trigger became the champion
     refused    the version of a trigger did not become the champion
     champion   a person made another version the champion
+    lineage    a person put versions that were trained again without some examples in place of those that served
     held       an example that is set aside: it is in quarantine
     quarantine-verdict    a person releases or purges what is in quarantine
     quarantine-settled    a verdict was carried out for one source partition
@@ -230,6 +231,41 @@ class ChampionChange(msgspec.Struct, frozen=True, kw_only=True, tag="champion"):
     time_ms: int
 
 
+class Answered(msgspec.Struct, frozen=True):
+    """An answer in a lineage that was trained again: before the record at the journal offset `offset`."""
+
+    offset: int
+    version: str
+    promoted: bool
+
+
+class LineageChange(msgspec.Struct, frozen=True, kw_only=True, tag="lineage"):
+    """A person put versions that were trained without some examples in place of those that served.
+
+    These examples count no more, from the beginning of the journal on, and neither do later ones like them.
+
+    Attributes:
+        version: The version that serves from here on.
+        exclusions: All that is left out from here on, with what earlier changes left out; see `schemas.exclusions`.
+        end: The records before this journal offset were folded again; those since then are pending.
+        numbered_from: The versions of the lineage have numbers above it.
+        answers: How the gate answered the triggers of the lineage, oldest first; at `end`, after all records.
+        by, why: Who, and the reason.
+        request: A unique id, so that a redelivery has no effect.
+        time_ms: When, ms since 1970 UTC; for people, the fold does not read it.
+    """
+
+    version: str
+    exclusions: tuple[str, ...]
+    end: int
+    numbered_from: int
+    answers: tuple[Answered, ...]
+    by: str
+    why: str
+    request: str
+    time_ms: int
+
+
 HoldReason = Literal["burst", "relabelled", "near-duplicates", "following"]
 """The rule that set an event aside; `following`: its feed is in quarantine already."""
 
@@ -291,7 +327,9 @@ class QuarantineSettled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
 
 
 QuarantineRecord = Held | QuarantineVerdict | QuarantineSettled
-Record = Example | Tick | Manual | PolicyChange | Score | Promoted | Refused | ChampionChange | QuarantineRecord
+ChampionRecord = Promoted | Refused | ChampionChange | LineageChange
+"""What decides which version serves."""
+Record = Example | Tick | Manual | PolicyChange | Score | ChampionRecord | QuarantineRecord
 
 
 def key_hash(key: str) -> int:

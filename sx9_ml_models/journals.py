@@ -9,10 +9,11 @@ from pathlib import Path
 from schemas.errors import BadConfiguration
 from schemas.journal import Record
 from schemas.topics import JOURNAL, partition_of
+from streams.core.lineage import History
 from streams.settings import Settings
 from sx9_ml_models.connections import topic_reader
 from transport.partition_file import PartitionFile, write_partition
-from transport.partition_log import KafkaPartitionLog, PartitionLog
+from transport.partition_log import KafkaPartitionLog, PartitionLog, records_between
 
 
 @contextlib.contextmanager
@@ -40,6 +41,11 @@ def export_journal(model: str, output: Path, settings: Settings) -> dict[str, ob
     """Write the journal of a model to a file. Returns `output` and the number of `records`."""
     with open_journal(model, None, settings) as journal:
         return {"output": str(output), "records": write_partition(output, journal, Record)}
+
+
+def history_of(log: PartitionLog) -> History:
+    """What reads a journal from its beginning."""
+    return lambda end: ((message.offset, record) for message, record in records_between(log, Record, 0, end))
 
 
 def _not_empty(log: PartitionLog, name: str) -> PartitionLog:

@@ -21,9 +21,10 @@ from schemas.windows import Declined, Trigger, Window
 from streams import telemetry
 from streams.app.dead_letters import dead_letter_writer, decode_messages
 from streams.app.fold_gauges import FoldGauges, closed_windows
-from streams.app.replay import fold_from, load_state, save_state
+from streams.app.replay import fold_from, history, load_state, save_state
 from streams.app.sink import ConsumedMessage
-from streams.core.fold import Output, State, step
+from streams.core.fold import Output, State
+from streams.core.lineage import follow
 from transport.kafka import RecordProducer
 from transport.partition_log import KafkaPartitionLog, last_record
 from transport.topics import TopicIds
@@ -114,7 +115,8 @@ class FoldSink:
             model = MODELS[message.partition]
             if message.offset > self.states[model].next_offset:
                 self._fill_gap(model, message.offset)
-            self.states[model], outputs = step(self.states[model], message.offset, record)
+            before = history(self._reader, model)
+            self.states[model], outputs = follow(self.states[model], message.offset, record, before)
             self._unsent += outputs
         self._send()
         for model in {MODELS[message.partition] for message in messages}:

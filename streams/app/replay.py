@@ -15,9 +15,9 @@ from kafka import KafkaConsumer
 
 from schemas.errors import Corrupt
 from schemas.journal import Record
-from schemas.policy import Policy
 from schemas.topics import JOURNAL, partition_of
-from streams.core.fold import Output, State, initial, restore, snapshot, step
+from streams.core.fold import Output, State, initial, restore, snapshot
+from streams.core.lineage import History, follow
 from transport.files import write_atomically
 from transport.kafka import read_range
 from transport.partition_log import KafkaPartitionLog, last_fingerprint
@@ -55,22 +55,20 @@ def save_state(reader: KafkaConsumer, state: State, snapshots_dir: Path) -> None
     write_atomically(snapshots_dir / f"{state.model}.fold", fingerprint + b"\n" + snapshot(state))
 
 
-def fold_from(
-    reader: KafkaConsumer, state: State, end: int | None = None, policy: Policy | None = None
-) -> Iterator[tuple[State, list[Output]]]:
+def fold_from(reader: KafkaConsumer, state: State, end: int | None = None) -> Iterator[tuple[State, list[Output]]]:
     """Fold the journal of a model, starting from a state.
 
     Args:
         reader: A consumer without a group.
         state: Where to start; it names the model.
         end: End offset in the journal, exclusive; None: its current end.
-        policy: Policy to use instead of those in the journal.
 
     Yields:
         (state, outputs) after each record that had outputs, and (state, []) at the end.
     """
+    records_before = history(reader, state.model)
     for offset, record in journal(reader, state.model, state.next_offset, end):
-        state, outputs = step(state, offset, record, policy)
+        state, outputs = follow(state, offset, record, records_before)
         if outputs:
             yield state, outputs
     yield state, []
@@ -92,6 +90,11 @@ def journal(
     for messages in read_range(reader, JOURNAL.name, partition, start, end):
         for message, record in decoded(messages, Record, JOURNAL.name, partition):
             yield message.offset, record
+
+
+def history(reader: KafkaConsumer, model: str) -> History:
+    """What reads a journal from its beginning, also while another part of it is being read."""
+    return lambda end: journal(reader, model, 0, end)
 
 
 def _fingerprint(reader: KafkaConsumer, state: State) -> str:

@@ -7,16 +7,29 @@
 Under other rules the triggers lie elsewhere, so the recorded answers answer none of them. The backtest answers each
 trigger itself, as promoted, `answer_after_ms` after it: before the first tick that is not earlier. An answer
 has the offset of that tick; so every offset in a trigger is one of the journal.
+
+What a lineage change leaves out is left out from there on; with the recorded answers, as in the fold, from the
+beginning on.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from schemas.journal import Example, Manual, PolicyChange, Promoted, QuarantineRecord, Record, Tick
+from schemas.journal import (
+    Example,
+    LineageChange,
+    Manual,
+    PolicyChange,
+    Promoted,
+    QuarantineRecord,
+    Record,
+    Tick,
+)
 from schemas.policy import Policy
 from schemas.windows import Reason, Trigger
 from streams.core.fold import Output, State, initial, step
+from streams.core.lineage import History, follow
 from streams.core.waits import Waits
 
 
@@ -49,6 +62,7 @@ class Backtest:
         policy: The rules of the whole journal; None: those that the journal recorded, each from its place on.
         answer_after_ms: How long a run takes, by the ticks, 0 or more; None: the recorded answers count, and no
             others.
+        history: Reads the journal from its beginning, where it has a lineage change.
 
     Attributes:
         state: The state of the fold.
@@ -56,11 +70,18 @@ class Backtest:
         waits: How long examples waited for the promotion of a version that learnt them.
     """
 
-    def __init__(self, model: str, policy: Policy | None, answer_after_ms: int | None) -> None:
+    def __init__(
+        self,
+        model: str,
+        policy: Policy | None,
+        answer_after_ms: int | None,
+        history: History = lambda _end: (),
+    ) -> None:
         self.state: State = initial(model)
         self.retrains: list[Retrain] = []
         self.waits = Waits()
         self._answer_after_ms = answer_after_ms
+        self._history = history
         self._own_policy = policy is not None
         if policy is not None:
             self._put(0, PolicyChange(policy))
@@ -85,7 +106,9 @@ class Backtest:
             return self._triggers(outputs) if outputs else []
         if isinstance(record, Tick):
             return self._tick(offset, record)
-        if self._passes(record):
+        if isinstance(record, LineageChange) and self._answer_after_ms is not None:
+            state.exclusions = record.exclusions
+        elif self._passes(record):
             return self._control(offset, record, self.state.now_ms)
         return []
 
@@ -127,7 +150,7 @@ class Backtest:
     def _put(self, offset: int, record: Record) -> list[Output]:
         """Fold a record at an offset that another record may have."""
         self.state.next_offset = offset
-        self.state, outputs = step(self.state, offset, record)
+        self.state, outputs = follow(self.state, offset, record, self._history)
         return outputs
 
     def _triggers(self, outputs: list[Output]) -> list[Trigger]:

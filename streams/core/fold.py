@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from schemas.exclusions import is_excluded
 from schemas.journal import (
     ChampionChange,
     Example,
+    LineageChange,
     Manual,
     PolicyChange,
     Promoted,
@@ -90,27 +92,37 @@ def _on_control_record(state: State, offset: int, record: Record, *, fixed_polic
     match record:
         case Tick(time_ms=time_ms):
             _on_tick(state, time_ms)
-        case Manual(request=request) if request[:MAX_ID_CHARS] not in state.recent_requests:
-            request = request[:MAX_ID_CHARS]
-            state.recent_requests = [*state.recent_requests, request][-MAX_RECENT_REQUESTS:]
-            state.manual_request = request
+        case Manual(request=request) if _is_new(state, request):
+            state.manual_request = request[:MAX_ID_CHARS]
         case PolicyChange(policy=policy) if not fixed_policy:
             state.has_policy = True
             set_policy(state, policy)
         case Promoted() | Refused() if state.open_trigger and record.trigger == state.open_trigger.id:
             _on_verdict(state, state.open_trigger, record)
-        case ChampionChange(request=request) if request[:MAX_ID_CHARS] not in state.recent_requests:
-            state.recent_requests = [*state.recent_requests, request[:MAX_ID_CHARS]][-MAX_RECENT_REQUESTS:]
+        case ChampionChange(request=request) if _is_new(state, request):
             _on_champion_change(state, record)
+        case LineageChange(request=request) if _is_new(state, request):
+            if state.exclusions != record.exclusions:
+                raise ValueError("a lineage change needs the records before it: see streams.core.lineage.follow")
         case Score() | _:
             return []
     _measure_drift(state)  # examples may have come since the latest measurement, and the champion may have changed
     return _decide(state, offset)
 
 
+def _is_new(state: State, request: str) -> bool:
+    """Whether a request was not seen before; from here on it was."""
+    if request[:MAX_ID_CHARS] in state.recent_requests:
+        return False
+    state.recent_requests = [*state.recent_requests, request[:MAX_ID_CHARS]][-MAX_RECENT_REQUESTS:]
+    return True
+
+
 def _on_example(state: State, offset: int, example: Example) -> bool:
     """Add an example to the state. True if a decision is due."""
     if not apply(state.quarantine, state.source_offsets, offset, example):
+        return False
+    if state.exclusions and is_excluded(example, state.exclusions):
         return False
     hashed_key = key_hash(example.key)
     holdout = held_out(example) if example.group else in_holdout(hashed_key)  # the same, but hashes only once

@@ -60,6 +60,8 @@ class State(msgspec.Struct, kw_only=True):
         open_trigger: The trigger that waits for its verdict, if there is one.
         manual_request: Id of the manual request that waits for a trigger; empty if there is none.
         recent_requests: Ids of the latest manual requests, oldest first.
+        exclusions: What is left out of the journal, by the latest lineage change.
+        lineage_from: The versions of the present lineage have numbers above it; 0 before a lineage change.
     """
 
     model: str
@@ -97,6 +99,8 @@ class State(msgspec.Struct, kw_only=True):
     open_trigger: Trigger | None = None
     manual_request: str = ""
     recent_requests: list[str] = []
+    exclusions: tuple[str, ...] = ()
+    lineage_from: int = 0
 
     @property
     def pending_spans(self) -> list[Span]:
@@ -127,13 +131,13 @@ def set_policy(state: State, policy: Policy) -> None:
 class _Snapshot(msgspec.Struct, frozen=True):
     """A state as it is stored. `format` is increased with each change of the state's fields or their meaning."""
 
-    format: Literal[12]
+    format: Literal[13]
     state: State
 
 
 def snapshot(state: State) -> bytes:
     """The state as bytes; equal states give equal bytes."""
-    return msgspec.json.encode(_Snapshot(12, state))
+    return msgspec.json.encode(_Snapshot(13, state))
 
 
 def restore(data: bytes) -> State:

@@ -18,6 +18,7 @@ from schemas.policy import Policy
 from schemas.versions import Manifest
 from streams.app.policy_file import load_policies
 from streams.core.backtest import Backtest, Retrain
+from sx9_ml_models.journals import history_of
 from transport.partition_log import PartitionLog
 from transport.records import decoded
 
@@ -122,7 +123,7 @@ def compare(
     """
     answer_after_ms = round(answer_after_s * 1000)
     backtests = {
-        RECORDED: Backtest(model, None, None),
+        RECORDED: Backtest(model, None, None, history_of(log)),
         RECORDED_RULES: Backtest(model, None, answer_after_ms),
     } | {name: Backtest(model, policy, answer_after_ms) for name, policy in policies.items()}
     records = feed(log, list(backtests.values()), on_progress)

@@ -32,14 +32,24 @@ def rebuild(
             help="Take this out: feed=NAME, entity=ID or source=TOPIC[/PARTITION[/OFFSET]]. May be repeated.",
         ),
     ] = None,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="With --exclude: put the new versions in place of those that serve.")
+    ] = False,
+    why: Annotated[str, typer.Option(help="With --promote: the reason; it is kept in the log.")] = "",
+    by: Annotated[
+        str | None, typer.Option(help="With --promote: who decides (default: the user of this command).")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train the versions of a model again, and compare them.
 
     From the journal alone, into a folder of their own: what serves is not touched. Without --exclude, the version
     and its ancestors are trained as they were, and their weights are compared. With it, the rules decide again on
-    what is left. If it is interrupted, the same call continues.
+    what is left; with --promote, the last version that passed the gate then serves, and nothing that was excluded
+    is learnt again. If it is interrupted, the same call continues.
     """
+    import getpass
+
     from streams.settings import load_settings
     from sx9_ml_models import render
     from sx9_ml_models.rebuild import command
@@ -48,11 +58,14 @@ def rebuild(
     settings, trainer = load_settings(), load_trainer_settings()
     plan = command.plan_of(target, until, exclude or [])
     folder = output or settings.output_dir / "rebuild" / plan.model
+    if promote:
+        command.check_promote(plan, journal, why)
     found = command.rebuild(plan, journal, folder, settings, trainer)
+    done = command.promote(found, folder, settings, trainer, by or getpass.getuser(), why) if promote else ""
     if json:
-        render.as_json(command.as_plain(found, folder))
+        render.as_json(command.as_plain(found, folder) | ({"promotion": done} if done else {}))
         return
     render.rows(command.COLUMNS, command.table(found.versions))
-    render.lines(*command.conclusions(found, folder))
+    render.lines(*command.conclusions(found, folder), *([done] if done else []))
     if found.differ:
         raise typer.Exit(1)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from schemas.journal import LineageChange
 from schemas.models import model_spec
 from schemas.topics import JOURNAL, partition_of
 from streams.settings import load_settings
@@ -16,13 +18,15 @@ from sx9_ml_models.connections import topic_reader
 from sx9_ml_models.explain.example import ExampleStory, example_story, index_of
 from sx9_ml_models.explain.version import (
     VersionStory,
+    left_out,
     parse_target,
     trigger_in_journal,
     trigger_on_topic,
     version_story,
 )
-from sx9_ml_models.journals import open_journal
+from sx9_ml_models.journals import history_of, open_journal
 from trainers.settings import load_trainer_settings
+from trainers.store.journal_copy import JournalReader
 from trainers.store.registry import Registry
 from transport.partition_log import KafkaPartitionLog
 
@@ -47,10 +51,19 @@ def of_version(target: str, file: Path | None, last: int) -> VersionStory:
     manifest, _ = queries.version(trainer, model_spec(model).name, version)
     if file is not None:
         with open_journal(model, file, settings) as journal:
-            return version_story(manifest, journal, trigger_in_journal(journal, manifest), None, last)
+            changes = (each for each in history_of(journal)(journal.end()) if isinstance(each[1], LineageChange))
+            lineage = max(changes, default=None, key=itemgetter(0))
+            trigger = trigger_in_journal(journal, manifest)
+            return version_story(manifest, journal, trigger, None, last, left_out(manifest, lineage))
     with topic_reader(settings) as reader:
         log = KafkaPartitionLog(reader, JOURNAL, partition_of(model))
-        return version_story(manifest, log, trigger_on_topic(reader, manifest), reader, last)
+        copy = trainer.trainer_dir / f"{model}.sqlite"
+        lineage = None
+        if copy.is_file():
+            with contextlib.closing(JournalReader(copy)) as copied:
+                lineage = copied.lineage()
+        trigger = trigger_on_topic(reader, manifest)
+        return version_story(manifest, log, trigger, reader, last, left_out(manifest, lineage))
 
 
 def of_example(model: str, name: str, file: Path | None) -> ExampleStory:

@@ -102,9 +102,11 @@ def example_story(model: str, name: str, copy: JournalReader, manifests: Iterabl
     placed = _found(name, copy)
     if not placed:
         tried = name if ":" in name else ", ".join(f"{kind}:{name}" for kind in KINDS)
+        lineage = copy.lineage()
+        out = f"; {', '.join(lineage[1].exclusions)} was taken out by {lineage[1].by}" if lineage else ""
         raise BadConfiguration(
-            f"the journal of {model} has no example {name!r} (looked for {tried}): check the id, or choose another "
-            "--model"
+            f"the journal of {model} has no example {name!r} (looked for {tried}){out}: check the id, or choose "
+            "another --model"
         )
     by_key: dict[str, list[Placed]] = {}
     for each in placed:

@@ -10,12 +10,25 @@ from kafka import KafkaConsumer, TopicPartition
 
 from schemas.errors import BadConfiguration
 from schemas.events import Event
-from schemas.journal import Example, Held, Record, SeenOffsets, Source, held_out, is_redelivery, source_partition
+from schemas.exclusions import is_excluded
+from schemas.journal import (
+    Example,
+    Held,
+    LineageChange,
+    Record,
+    SeenOffsets,
+    Source,
+    held_out,
+    is_redelivery,
+    source_partition,
+)
 from schemas.topics import EVENT_TOPICS, TRIGGERS, partition_of
 from schemas.versions import GateCheck, Manifest
 from schemas.windows import Measure, Span, Trigger
-from streams.core.fold import initial, step
+from streams.core.fold import initial
+from streams.core.lineage import follow
 from sx9_ml_models.explain.links import link_of, page_of
+from sx9_ml_models.journals import history_of
 from transport.kafka import read_ranges
 from transport.partition_log import KafkaPartitionLog, PartitionLog, records_between
 from transport.records import decoded
@@ -73,7 +86,12 @@ class VersionStory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def version_story(
-    manifest: Manifest, journal: PartitionLog, trigger: Trigger | None, reader: KafkaConsumer | None, last: int
+    manifest: Manifest,
+    journal: PartitionLog,
+    trigger: Trigger | None,
+    reader: KafkaConsumer | None,
+    last: int,
+    exclusions: tuple[str, ...] = (),
 ) -> VersionStory:
     """Why a version exists.
 
@@ -83,8 +101,9 @@ def version_story(
         trigger: The trigger that it answers, if it was found.
         reader: A consumer without a group, for the events; None: only what the journal says about them.
         last: The number of events to name.
+        exclusions: What was left out when it was trained.
     """
-    known = list(_examples(journal, manifest))
+    known = [each for each in _examples(journal, manifest) if not is_excluded(each[1], exclusions)]
     latest = {example.key: offset for offset, example in known}
     placed = [each for each in known if any(span.start <= each[0] < span.end for span in manifest.spans)]
     current = [each for each in placed if latest[each[1].key] == each[0] and not each[1].retracted]
@@ -118,20 +137,30 @@ def trigger_on_topic(reader: KafkaConsumer, manifest: Manifest) -> Trigger | Non
     """The trigger of a version, on its topic; None if it is not there."""
     log = KafkaPartitionLog(reader, TRIGGERS, partition_of(manifest.model))
     for _, trigger in records_between(log, TRIGGERS.record, 0, log.end()):
-        if trigger.id == manifest.trigger:
+        if (trigger.id, trigger.version) == (manifest.trigger, manifest.version):
             return trigger  # type: ignore[no-any-return]
     return None
 
 
 def trigger_in_journal(journal: PartitionLog, manifest: Manifest) -> Trigger | None:
     """The trigger of a version, decided again by the fold; None if the journal does not lead to it."""
-    state = initial(manifest.model)
-    for message, record in records_between(journal, Record, 0, decided_at(manifest)):
-        state, outputs = step(state, message.offset, record)
-        for output in outputs:
-            if isinstance(output, Trigger) and output.id == manifest.trigger:
-                return output
+    state, history = initial(manifest.model), history_of(journal)
+    found: list[Trigger] = []
+    for offset, record in history(journal.end()):
+        state, outputs = follow(state, offset, record, history, found.extend)
+        found += [output for output in outputs if isinstance(output, Trigger)]
+        for trigger in found:
+            if trigger.version == manifest.version:
+                return trigger
+        found.clear()
     return None
+
+
+def left_out(manifest: Manifest, lineage: tuple[int, LineageChange] | None) -> tuple[str, ...]:
+    """What was left out when a version was trained, by the latest lineage change."""
+    if lineage and manifest.version[1:].isdecimal() and int(manifest.version[1:]) > lineage[1].numbered_from:
+        return lineage[1].exclusions
+    return ()
 
 
 def parse_target(target: str) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,17 +16,22 @@ from kafka import KafkaConsumer
 
 from schemas.errors import BadConfiguration
 from schemas.events import Event
-from schemas.journal import Source
+from schemas.exclusions import FeedOf, parse_exclusions
+from schemas.journal import Example, LineageChange, Source
 from schemas.models import model_spec
 from schemas.topics import EVENT_TOPICS
 from streams.settings import Settings
-from sx9_ml_models.connections import topic_reader
-from sx9_ml_models.journals import open_journal
-from sx9_ml_models.rebuild.exclusion import FeedOf, RemainingJournal, end_at, parse_exclusions
-from sx9_ml_models.rebuild.run import Plan, Rebuild, Rebuilt
+from sx9_ml_models.connections import kafka_with_topics, topic_reader
+from sx9_ml_models.journals import history_of, open_journal
+from sx9_ml_models.rebuild.remaining import RemainingJournal
+from sx9_ml_models.rebuild.run import PLAN, Rebuild, Rebuilt, keep_plan
+from sx9_ml_models.rebuild.scope import Plan, Scope, scope_of
 from trainers.core.progress import ProgressCallback
 from trainers.runs.progress import progress_bars
+from trainers.runs.run_process import Run, run_in_process
+from trainers.runs.takeover import take_over
 from trainers.settings import TrainerSettings
+from trainers.store.registry import Registry
 from transport.kafka import end_offset, read_ranges
 from transport.records import decoded
 from transport.topics import partitions_of
@@ -38,11 +44,12 @@ SHOWN_DIGITS = 16
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of a rebuild: its versions, and how many examples were taken out."""
+    """The result of a rebuild: its versions, how many examples were taken out, and what can take over."""
 
     plan: Plan
     versions: tuple[Rebuilt, ...]
     excluded: int
+    change: LineageChange | None = None
 
     @property
     def differ(self) -> list[str]:
@@ -67,7 +74,14 @@ def plan_of(target: str, until: datetime | None, exclude: Sequence[str]) -> Plan
     return Plan(model=model_spec(model).name, version=version, until_ms=until_ms, exclusions=exclusions)
 
 
-def rebuild(plan: Plan, file: Path | None, folder: Path, settings: Settings, trainer: TrainerSettings) -> Found:
+def rebuild(
+    plan: Plan,
+    file: Path | None,
+    folder: Path,
+    settings: Settings,
+    trainer: TrainerSettings,
+    run: Run = run_in_process,
+) -> Found:
     """Rebuild a lineage, with progress bars on a terminal.
 
     Args:
@@ -75,19 +89,89 @@ def rebuild(plan: Plan, file: Path | None, folder: Path, settings: Settings, tra
         file: A file of the journal; None: read it from Kafka.
         folder: Of the rebuild.
         settings, trainer: Name Kafka and the recorded versions.
+        run: Trains the version of a request.
 
     Raises:
         BadConfiguration, RetryLater, Corrupt: See `Rebuild.versions`.
     """
     if folder.resolve() == trainer.models_dir.resolve():
         raise BadConfiguration(f"--output {folder} is the registry that serves: choose another folder")
-    with open_journal(plan.model, file, settings) as log_, feeds_of(plan, file, settings) as feed_of:
-        end = end_at(log_, plan.until_ms) if plan.until_ms else log_.end()
-        journal = RemainingJournal(log_, end, parse_exclusions(plan.exclusions), feed_of)
-        versions = Rebuild(plan, journal, folder, trainer, progress_of=_progress).versions()
-        if plan.exclusions and not journal.excluded:
-            sum(1 for _ in journal.records())  # all was copied before: count what is left out
-    return Found(plan=plan, versions=tuple(versions), excluded=len(journal.excluded))
+    keep_plan(folder / PLAN, plan)
+    with open_journal(plan.model, file, settings) as log_:
+        scope = scope_of(plan, log_, folder)
+        with feeds_of(scope.exclusions, file, settings) as feed_of:
+            journal = RemainingJournal(log_, scope.end, parse_exclusions(scope.exclusions), feed_of)
+            lineage = Rebuild(plan, scope, journal, folder, trainer, run, _progress)
+            versions = lineage.versions()
+            if plan.exclusions and not journal.excluded:
+                sum(1 for _ in journal.records())  # all was copied before: count what is left out
+    change = change_of(scope, lineage) if plan.exclusions else None
+    return Found(plan=plan, versions=tuple(versions), excluded=len(journal.excluded), change=change)
+
+
+def change_of(scope: Scope, lineage: Rebuild) -> LineageChange | None:
+    """The journal record with which the versions of a rebuild take over; None if the gate refused all of them."""
+    promoted = [answer.version for answer in lineage.answered if answer.promoted]
+    if not promoted:
+        return None
+    return LineageChange(
+        version=promoted[-1],
+        exclusions=scope.exclusions,
+        end=scope.end,
+        numbered_from=scope.numbered_from,
+        answers=tuple(lineage.answered),
+        by="",
+        why="",
+        request=f"lineage-{scope.numbered_from}-{scope.end}",
+        time_ms=0,
+    )
+
+
+def check_promote(plan: Plan, file: Path | None, why: str) -> None:
+    """Whether what a rebuild leads to could take over, before anything is trained.
+
+    Raises:
+        BadConfiguration: It could not; the message has the remedy.
+    """
+    if not plan.exclusions:
+        raise BadConfiguration(
+            "--promote: without --exclude the versions are those that were recorded: use `sx9 models promote`"
+        )
+    if file is not None:
+        raise BadConfiguration("--promote changes the journal on Kafka: leave out --journal")
+    if not why.strip():
+        raise BadConfiguration("--promote: give the reason with --why, it is kept in the log")
+
+
+def promote(found: Found, folder: Path, settings: Settings, trainer: TrainerSettings, by: str, why: str) -> str:
+    """Put the versions of a rebuild in place of those that serve; see `trainers.runs.takeover`.
+
+    Returns:
+        What happened, in a sentence.
+
+    Raises:
+        BadConfiguration: The gate refused all versions, nothing was excluded, or the journal does not say what is
+            excluded.
+    """
+    model, change = found.plan.model, found.change
+    if change is None:
+        raise BadConfiguration(f"the gate refused every version without {' and '.join(found.plan.exclusions)}")
+    if not found.excluded:
+        raise BadConfiguration(f"nothing matches {' and '.join(found.plan.exclusions)}: check the spelling")
+    if any(name.startswith("feed=") for name in change.exclusions):
+        with open_journal(model, None, settings) as journal:
+            for offset, record in history_of(journal)(change.end):
+                if isinstance(record, Example) and not record.source.feed:
+                    raise BadConfiguration(
+                        f"the journal record at offset {offset} is from an older version and does not name its "
+                        "feed, so the fold could not leave it out: exclude source=TOPIC/PARTITION/OFFSET instead"
+                    )
+    now_ms = int(time.time() * 1000)
+    change = msgspec.structs.replace(change, by=by, why=why, time_ms=now_ms)
+    with kafka_with_topics(settings) as endpoints:
+        before = take_over(trainer, endpoints.kafka_bootstrap, model, change, Registry(folder))
+    serving = Registry(trainer.models_dir).champion(model)
+    return f"{model} {serving} serves (before: {before or 'none'}); the next run starts from it"
 
 
 def table(versions: Sequence[Rebuilt]) -> list[tuple[str, ...]]:
@@ -144,9 +228,9 @@ def _progress(version: str, after_s: float) -> Iterator[ProgressCallback]:
 
 
 @contextlib.contextmanager
-def feeds_of(plan: Plan, file: Path | None, settings: Settings) -> Iterator[FeedOf]:
+def feeds_of(exclusions: Sequence[str], file: Path | None, settings: Settings) -> Iterator[FeedOf]:
     """The feed of each event: as the journal says it, or, for older records, as the event on its topic does."""
-    if not any(exclusion.startswith("feed=") for exclusion in plan.exclusions):
+    if not any(exclusion.startswith("feed=") for exclusion in exclusions):
         yield lambda _source: ""
         return
     if file is not None:

@@ -2,6 +2,7 @@
 
     journal ──> without what is excluded ──> copy ──┐
                                     └──> triggers ──┴──> one run each ──> registry of the rebuild ──> comparison
+                                                                                     └──> --promote: `takeover`
 
 Each version is one run, as a trainer makes it: a process with checkpoints. So a rebuild that was stopped or killed
 continues where it was, and ends with the same weights. Nothing outside its own folder is written.
@@ -20,12 +21,14 @@ import msgspec
 
 from schemas.codec import decode, encode
 from schemas.errors import BadConfiguration, BadRecord, RetryLater
-from schemas.journal import Promoted, Refused
+from schemas.journal import Answered, Promoted, Refused
 from schemas.recipes.base import recipe_values
 from schemas.versions import Manifest
 from schemas.windows import Trigger
-from sx9_ml_models.rebuild.exclusion import RemainingJournal
-from sx9_ml_models.rebuild.lineage import Answer, Refold, recorded_lineage
+from streams.core.lineage import Answer, Refold
+from sx9_ml_models.rebuild.lineage import recorded_lineage
+from sx9_ml_models.rebuild.remaining import RemainingJournal
+from sx9_ml_models.rebuild.scope import Plan, Scope
 from trainers.core import gate
 from trainers.core.progress import ProgressCallback
 from trainers.runs.failures import RunFailed
@@ -41,22 +44,6 @@ PLAN, COPY = "rebuild.json", "journal.sqlite"
 WEIGHTS = ".safetensors"
 _RENAMED = {"child_rate": "warm_start_lr_scale"}
 """Former name of a field of a recipe -> its name."""
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is rebuilt; a folder holds one rebuild.
-
-    Attributes:
-        model: The model.
-        version: The version, of which the ancestors are rebuilt too; empty: the champion of the journal.
-        until_ms: Records after this time don't count, ms since 1970 UTC; 0: all do.
-        exclusions: What is taken out.
-    """
-
-    model: str
-    version: str = ""
-    until_ms: int = 0
-    exclusions: tuple[str, ...] = ()
 
 
 class Rebuilt(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,11 +92,16 @@ class Rebuild:
 
     Args:
         plan: What to rebuild.
+        scope: Of the plan; its exclusions are those of the journal too.
         journal: What is left of the journal.
         folder: Of this rebuild; the versions are under `folder/<model>`.
         settings: Name the registry with the recorded versions, and the folder of base models.
         run: Trains the version of a request.
         progress_of: Shows the progress of a version.
+
+    Attributes:
+        registry: The versions.
+        answered: With exclusions: how the gate answered each trigger, once `versions` has returned.
 
     Raises:
         BadConfiguration: The folder holds another rebuild.
@@ -118,6 +110,7 @@ class Rebuild:
     def __init__(
         self,
         plan: Plan,
+        scope: Scope,
         journal: RemainingJournal,
         folder: Path,
         settings: TrainerSettings,
@@ -125,6 +118,8 @@ class Rebuild:
         progress_of: ProgressOf = silent,
     ) -> None:
         self._plan = plan
+        self._scope = scope
+        self.answered: list[Answered] = []
         self._journal = journal
         self._folder = folder
         self._settings = settings
@@ -133,7 +128,7 @@ class Rebuild:
         self.registry = Registry(folder)
         self._recorded = {m.version: m for m in Registry(settings.models_dir).versions(plan.model)}
         self._rebuilt: list[Rebuilt] = []
-        _keep_plan(folder / PLAN, plan)
+        keep_plan(folder / PLAN, plan)
 
     def versions(self) -> list[Rebuilt]:
         """Train what is not there yet, and compare every version with the recorded one.
@@ -142,16 +137,24 @@ class Rebuild:
             BadConfiguration: The journal has no such version, or the machine is not suitable.
             RetryLater: A run failed; the next call continues.
         """
-        copy = JournalCopy(self._folder / f".{self._plan.model}" / COPY, self._journal)
+        model, scope = self._plan.model, self._scope
+        copy = JournalCopy(self._folder / f".{model}" / COPY, self._journal)
         with contextlib.closing(copy), lock(self._folder / ".lock", "rebuilding", timeout_s=LOCK_TIMEOUT_S):
-            copy.catch_up()
-            if self._plan.exclusions:
-                refold = Refold(self._plan.model, lambda trigger: self._answered(trigger, copy), copy.is_answered)
-                refold.run(self._journal.records())
+            if scope.exclusions:
+                copy.catch_up()
+                refold = Refold(
+                    model, lambda trigger: self._answered(trigger, copy), copy.is_answered,
+                    scope.exclusions, scope.numbered_from,
+                )  # fmt: skip
+                refold.run(self._journal.records(), self._journal.end())
+                self.answered = refold.answered
             else:
-                lineage = recorded_lineage(self._plan.model, self._journal.records(), self._plan.version)
-                for at, trigger in enumerate(lineage):
-                    self._answered(trigger, copy, lineage[at + 1 :])
+                history, end = self._journal.records, self._journal.end()
+                triggers, end = recorded_lineage(model, history, end, self._plan.version)
+                self._journal.cut(end)
+                copy.catch_up()
+                for at, trigger in enumerate(triggers):
+                    self._answered(trigger, copy, triggers[at + 1 :])
         promoted = [each.version for each in self._rebuilt if each.promoted]
         if promoted:
             self.registry.promote(self._plan.model, promoted[-1])
@@ -234,7 +237,7 @@ class Rebuild:
         )
 
 
-def _keep_plan(path: Path, plan: Plan) -> None:
+def keep_plan(path: Path, plan: Plan) -> None:
     """Write the plan beside the versions, or compare it with the one that is there."""
     try:
         there = decode(path.read_bytes(), Plan)

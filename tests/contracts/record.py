@@ -30,10 +30,12 @@ from schemas.events import (
 )
 from schemas.fetch_totals import FetchTotals
 from schemas.journal import (
+    Answered,
     ChampionChange,
     Example,
     Held,
     Instruction,
+    LineageChange,
     Link,
     Manual,
     Node,
@@ -216,6 +218,12 @@ JOURNAL: dict[str, list[Any]] = {
     "champion": [
         ChampionChange(version="v0001", action="rolled-back", by="ada", why="poisoned", request="r", time_ms=1),
         ChampionChange(version="v0002", action="promoted", by="ada", why="checked", request="s", time_ms=2),
+    ],
+    "lineage": [
+        LineageChange(
+            version="v1001", exclusions=("feed=odd",), end=9, numbered_from=1_000, by="ada", why="poisoned",
+            answers=(Answered(5, "v1001", True), Answered(9, "v1002", False)), request="r", time_ms=1,
+        )
     ],
 }  # fmt: skip
 OTHERS: dict[str, list[Any]] = {

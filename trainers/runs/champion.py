@@ -1,4 +1,4 @@
-"""A person makes a version the champion: a journal record, an announcement, and the champion link, in this order.
+"""A person chooses what serves: a journal record, an announcement, and the champion link, in this order.
 
     journal record ──> version event ──> champion link
 
@@ -56,7 +56,8 @@ def change_champion(
         known = ", ".join(manifest.version for manifest in registry.versions(model)) or "none yet"
         raise BadConfiguration(f"{model} has no version {version!r} in {registry.root}; there are: {known}")
     registry.verified(model, version)
-    with registry.champion_lock(model), _topics(settings, bootstrap, model) as (journal, version_log, outbox):
+    with registry.champion_lock(model), champion_topics(settings, bootstrap, model) as topics:
+        journal, version_log, outbox = topics
         journal.catch_up()
         version_log.catch_up()
         serving = journal.serving()
@@ -65,6 +66,7 @@ def change_champion(
             request = serving.request if serving else ""
         else:
             _check_action(version, action, before)
+            _check_lineage(version, journal)
             request = f"{action}-{version}-{journal.next_offset}"
             now_ms = int(time.time() * 1000)
             change = ChampionChange(version=version, action=action, by=by, why=why, request=request, time_ms=now_ms)
@@ -75,11 +77,26 @@ def change_champion(
                 model=model, version=version, outcome=action, detail=why, by=by, request=request,
                 time_ms=int(time.time() * 1000),
             )  # fmt: skip
-            if event.id not in version_log.ids:
-                outbox.send(VERSIONS.name, event, key=model)
-                outbox.flush()
+            announce(event, version_log, outbox)
         registry.promote(model, version)
     return before
+
+
+def announce(event: VersionEvent, version_log: VersionLog, outbox: RecordProducer) -> None:
+    """Send a version event, unless its topic has it."""
+    if event.id not in version_log.ids:
+        outbox.send(VERSIONS.name, event, key=event.model)
+        outbox.flush()
+
+
+def _check_lineage(version: str, journal: JournalCopy) -> None:
+    lineage = journal.lineage()
+    if lineage and int(version[1:]) <= lineage[1].numbered_from:
+        change = lineage[1]
+        raise BadConfiguration(
+            f"{version} may have learnt what {change.by} took out ({', '.join(change.exclusions)}: {change.why}): "
+            f"choose a version after v{change.numbered_from:04d}"
+        )
 
 
 def _check_action(version: str, action: Action, before: str) -> None:
@@ -93,7 +110,7 @@ def _check_action(version: str, action: Action, before: str) -> None:
 
 
 @contextlib.contextmanager
-def _topics(
+def champion_topics(
     settings: TrainerSettings, bootstrap: str, model: str
 ) -> Iterator[tuple[JournalCopy, VersionLog, RecordProducer]]:
     """A copy of the journal beside that of the trainer, the version events, and a producer."""

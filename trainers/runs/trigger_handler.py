@@ -153,7 +153,7 @@ class TriggerHandler:
         if self._journal.is_answered(trigger.id):
             log.info("%s: trigger %s is already answered", self._model, trigger.id)
         else:
-            result = self._version_or_refusal(trigger, on_progress)  # 2, 3
+            result = self._left_behind(trigger) or self._version_or_refusal(trigger, on_progress)  # 2, 3
             on_progress(RunProgress("answering", 0, 1))
             self._answer(trigger, result, confirm_assignment)  # 4, 5, 6
         self.show_state()
@@ -165,6 +165,14 @@ class TriggerHandler:
         if serving and serving.request and self._registry.has(self._model, serving.version):
             with self._registry.champion_lock(self._model):
                 self._registry.promote(self._model, serving.version)
+
+    def _left_behind(self, trigger: Trigger) -> str:
+        """Why a trigger needs no run: it is from before a lineage change, and may name what that left out."""
+        lineage = self._journal.lineage()
+        if lineage is None or lineage[0] <= trigger.offset:
+            return ""
+        change = lineage[1]
+        return f"{change.by} put {change.version} in place of its lineage: {change.why}"
 
     # ---- 2
 

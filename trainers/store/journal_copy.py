@@ -6,7 +6,8 @@
 With the copy, a retrain reads only the new records from Kafka. The file is a cache: if it is deleted, damaged or
 belongs to another journal, it is rebuilt from the topic. Each example has a digest, so that a changed byte is seen
 as well as a page that SQLite can't read. Redeliveries of an event are skipped, by the same rule as in the fold
-(`schemas.journal.is_redelivery`).
+(`schemas.journal.is_redelivery`). What a lineage change leaves out is removed, and later examples like it are not
+copied.
 
 `JournalCopy` keeps the file up to date; only a trainer has one. `JournalReader` reads it, also in another process
 while the copy is open.
@@ -25,10 +26,12 @@ from typing import NamedTuple
 
 from schemas.codec import decode
 from schemas.errors import Corrupt, RetryLater
+from schemas.exclusions import is_excluded
 from schemas.journal import (
     ChampionChange,
     Example,
     Held,
+    LineageChange,
     Promoted,
     Record,
     Refused,
@@ -58,9 +61,10 @@ _TABLES = """
     CREATE TABLE IF NOT EXISTS texts (hash INTEGER PRIMARY KEY, first INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS answers (trigger_id TEXT, kind TEXT, PRIMARY KEY (trigger_id, kind)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS champions (offset INTEGER PRIMARY KEY, version TEXT, request TEXT);
+    CREATE TABLE IF NOT EXISTS lineages (offset INTEGER PRIMARY KEY, value BLOB);
 """
-_TABLE_NAMES = ("position", "examples", "groups", "seen", "texts", "answers", "champions")
-_FORMAT = 7
+_TABLE_NAMES = ("position", "examples", "groups", "seen", "texts", "answers", "champions", "lineages")
+_FORMAT = 8
 _PRAGMAS = ("journal_mode = WAL", "synchronous = NORMAL")
 _DAMAGED = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_FORMAT))
 """Primary result codes of SQLite for a file that is not what was written: a page, the header, a missing table."""
@@ -185,6 +189,12 @@ class JournalReader:
         with self._errors():
             row = self._db.execute(query).fetchone()
         return Serving(*row) if row else None
+
+    def lineage(self) -> tuple[int, LineageChange] | None:
+        """The latest lineage change and its journal offset; None if there is none."""
+        with self._errors():
+            row = self._db.execute("SELECT offset, value FROM lineages ORDER BY offset DESC LIMIT 1").fetchone()
+        return (row[0], decode(row[1], LineageChange)) if row else None
 
     def is_scored(self, trigger: str) -> bool:
         """Whether the journal has the score of the champion on the new examples of a trigger, by its id."""
@@ -312,13 +322,17 @@ class JournalCopy(JournalReader):
                 self._db.execute(f"DELETE FROM {name}")
 
     def _copy(self, messages: Sequence[ConsumerRecord]) -> None:
+        left_out = self._left_out()
         for message, record in decoded(messages, Record, self._journal.topic, self._journal.partition):
             if isinstance(record, Example):
-                self._copy_example(message, record)
+                self._copy_example(message, record, left_out)
             elif isinstance(record, Held):
                 self._is_redelivery(record.example)  # an example of the same event later would repeat it
             elif isinstance(record, ChampionChange):
                 self._copy_champion(message.offset, record.version, record.request)
+            elif isinstance(record, LineageChange):
+                self._copy_lineage(message, record)
+                left_out = self._left_out()
             elif isinstance(record, Score | Promoted | Refused):
                 if isinstance(record, Promoted) and not self._has_answer(record.trigger):
                     self._copy_champion(message.offset, record.version, "")
@@ -337,6 +351,33 @@ class JournalCopy(JournalReader):
         if not request or not self._db.execute(known, (request,)).fetchone():
             self._db.execute("INSERT OR IGNORE INTO champions VALUES (?, ?, ?)", (offset, version, request))
 
+    def _left_out(self) -> tuple[str, ...]:
+        """The exclusions of the latest lineage change."""
+        lineage = self.lineage()
+        return lineage[1].exclusions if lineage else ()
+
+    def _copy_lineage(self, message: ConsumerRecord, change: LineageChange) -> None:
+        """Note a lineage change, and remove what it leaves out."""
+        if self._db.execute("SELECT 1 FROM champions WHERE request = ?", (change.request,)).fetchone():
+            return
+        self._copy_champion(message.offset, change.version, change.request)
+        self._db.execute("INSERT INTO lineages VALUES (?, ?)", (message.offset, message.value))
+        self._db.execute("DELETE FROM texts")
+        excluded = []
+        for offset, value in self._db.execute("SELECT offset, value FROM examples ORDER BY offset"):
+            example: Example = decode(value, Example)
+            if is_excluded(example, change.exclusions):
+                excluded.append((offset,))
+            else:
+                self._copy_text(offset, example)
+        self._db.executemany("DELETE FROM examples WHERE offset = ?", excluded)
+        self._db.execute("DELETE FROM groups WHERE offset NOT IN (SELECT offset FROM examples)")
+
+    def _copy_text(self, offset: int, example: Example) -> None:
+        """Note where a training text came first."""
+        if example.text and not held_out(example):
+            self._db.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (text_hash(example.text), offset))
+
     def _is_redelivery(self, example: Example) -> bool:
         """See `schemas.journal.is_redelivery`; the event is added to those that were seen."""
         partition = source_partition(example.source)
@@ -347,8 +388,8 @@ class JournalCopy(JournalReader):
         self._db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?)", (partition, json.dumps(seen)))
         return False
 
-    def _copy_example(self, message: ConsumerRecord, example: Example) -> None:
-        if self._is_redelivery(example):
+    def _copy_example(self, message: ConsumerRecord, example: Example, left_out: tuple[str, ...]) -> None:
+        if self._is_redelivery(example) or (left_out and is_excluded(example, left_out)):
             return
         self._db.execute(
             "INSERT INTO examples VALUES (?, ?, ?, ?)",
@@ -356,9 +397,7 @@ class JournalCopy(JournalReader):
         )
         if example.group:
             self._db.execute("INSERT INTO groups VALUES (?, ?)", (key_hash(example.group), message.offset))
-        if example.text and not held_out(example):
-            text = (text_hash(example.text), message.offset)
-            self._db.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", text)
+        self._copy_text(message.offset, example)
 
 
 def _digest(value: bytes) -> bytes:

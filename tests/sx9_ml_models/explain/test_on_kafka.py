@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
+from sx9_ml_models.rebuild.exclusion import RemainingJournal, parse_exclusions
 
 from schemas.events import Event, Technique, Template
 from schemas.journal import Example, Record, Source, Tick
@@ -19,7 +20,6 @@ from streams.settings import load_settings
 from sx9_ml_models.explain.command import of_version
 from sx9_ml_models.journals import export_journal, open_journal
 from sx9_ml_models.rebuild.command import feeds_of, plan_of
-from sx9_ml_models.rebuild.exclusion import RemainingJournal, parse_exclusions
 from trainers.store import manifest as manifests
 from transport.kafka import RecordProducer, consumer, end_offset, producer, read_ranges
 from transport.partition_file import PartitionFile

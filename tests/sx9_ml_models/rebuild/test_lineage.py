@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import BadConfiguration
+from schemas.exclusions import Exclusion, parse_exclusions
 from schemas.journal import Example, Link, Promoted, Record, Refused, Source
 from schemas.windows import Trigger
 from streams.core.fold import fold, initial
+from streams.core.lineage import Answer, Refold
 from sx9_ml_models.rebuild.command import plan_of
-from sx9_ml_models.rebuild.exclusion import Exclusion, RemainingJournal, end_at, parse_exclusions
-from sx9_ml_models.rebuild.lineage import Answer, Refold, recorded_lineage
-from sx9_ml_models.rebuild.run import Plan, Rebuild
+from sx9_ml_models.rebuild.lineage import recorded_lineage
+from sx9_ml_models.rebuild.remaining import RemainingJournal, end_at
+from sx9_ml_models.rebuild.run import Rebuild
+from sx9_ml_models.rebuild.scope import Plan, Scope
 from tests.streams.core.records import DAY_MS, SMALL, START_MS
 from tests.streams.core.test_backtest import HOUR_MS, MODEL, lived, triggers_of
 from tests.trainers.samples import MemoryLog
@@ -37,7 +40,7 @@ def refolded(journal: RemainingJournal, answered: Callable[[str], bool], refuse:
         return Refused(**answer, reason="worse") if trigger.number == refuse else Promoted(**answer)  # type: ignore[arg-type]
 
     refold = Refold(MODEL, train, answered)
-    refold.run(journal.records())
+    refold.run(journal.records(), journal.end())
     return refold
 
 
@@ -73,13 +76,17 @@ def test_what_is_excluded_is_in_no_window_and_in_no_sample() -> None:
 def test_the_lineage_of_a_version_is_its_ancestors_without_those_that_were_refused() -> None:
     records = lived(SMALL, 5 * HOUR_MS, refuse=2)
     everything = triggers_of(records)
-    lineage = recorded_lineage(MODEL, enumerate(records), "v0004")
+
+    def history(end: int) -> list[tuple[int, Record]]:
+        return list(enumerate(records[:end]))
+
+    lineage, _ = recorded_lineage(MODEL, history, len(records), "v0004")
     assert [trigger.version for trigger in lineage] == ["v0001", "v0003", "v0004"]
     assert lineage == [everything[0], everything[2], everything[3]]
     state, _ = fold(initial(MODEL), enumerate(records))
-    assert recorded_lineage(MODEL, enumerate(records), "")[-1].version == state.champion
+    assert recorded_lineage(MODEL, history, len(records), "").triggers[-1].version == state.champion
     with pytest.raises(BadConfiguration, match="no trigger of v0099; it has v0001"):
-        recorded_lineage(MODEL, enumerate(records), "v0099")
+        recorded_lineage(MODEL, history, len(records), "v0099")
 
 
 def test_until_ends_the_journal_before_the_first_later_tick() -> None:
@@ -132,7 +139,9 @@ def test_a_plan_names_a_version_or_an_exclusion() -> None:
 
 def test_a_folder_holds_one_rebuild(tmp_path: Path) -> None:
     settings = load_trainer_settings(output_dir=tmp_path / "output")
-    Rebuild(Plan(model=MODEL), remaining([]), tmp_path / "new", settings)
-    Rebuild(Plan(model=MODEL), remaining([]), tmp_path / "new", settings)
+    Rebuild(Plan(model=MODEL), Scope(end=0), remaining([]), tmp_path / "new", settings)
+    Rebuild(Plan(model=MODEL), Scope(end=0), remaining([]), tmp_path / "new", settings)
     with pytest.raises(BadConfiguration, match="holds another rebuild"):
-        Rebuild(Plan(model=MODEL, exclusions=("feed=odd",)), remaining([]), tmp_path / "new", settings)
+        Rebuild(
+            Plan(model=MODEL, exclusions=("feed=odd",)), Scope(end=0), remaining([]), tmp_path / "new", settings
+        )

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from schemas.errors import Corrupt, RetryLater
-from schemas.journal import Example, Promoted, Score, Tick
+from schemas.journal import Example, LineageChange, Promoted, Score, Tick
 from tests.trainers.samples import MemoryLog, Record_, example, examples, held_out
 from trainers.core.dataset import text_hash
 from trainers.store.journal_copy import JournalCopy, JournalReader, UnusableCopy
@@ -52,6 +52,32 @@ def test_only_new_records_are_read(tmp_path: Path) -> None:
     assert log.reads == [(29, 30), (30, 35)], "one record to recognise the journal, then the new ones"
     assert len(keys(second)) == 35
     assert second.catch_up() == 0
+
+
+def test_after_a_lineage_change_it_is_the_copy_of_a_journal_without_what_was_left_out(tmp_path: Path) -> None:
+    source = "source=threat.relationships.v1/0/"
+    change = LineageChange(
+        version="v1001", exclusions=(f"{source}3", f"{source}60"), end=40, numbered_from=1_000, answers=(),
+        by="ada", why="bad", request="r", time_ms=1,
+    )  # fmt: skip
+    same_text = msgspec.structs.replace(examples(1, first=20)[0], text=examples(4)[3].text, group="technique:T1")
+    journal = [*examples(20), same_text, *examples(20, first=21), change, *examples(30, first=41)]
+    copy = JournalCopy(tmp_path / "journal.sqlite", MemoryLog(journal))
+    copy.catch_up()
+    kept = [at for at in range(len(journal)) if at not in (3, 41, 61)]
+    assert [at for at, _ in copy.examples_between(0, 100)] == kept
+    assert copy.examples_of("relationship:3") == []
+    assert copy.examples_of("technique:T1") == [(20, same_text)]
+    assert copy.lineage() == (41, change)
+    assert copy.serving() == ("v1001", "r", 41)
+    assert [bool(copy.trained_texts([same_text], before)) for before in (20, 21)] == [
+        False,
+        not held_out(same_text),
+    ]
+    copy.close()
+    again = JournalCopy(tmp_path / "journal.sqlite", MemoryLog([*journal, change, examples(1, first=60)[0]]))
+    assert again.catch_up() == 2
+    assert [at for at, _ in again.examples_between(0, 100)] == kept
 
 
 def test_a_redelivery_of_an_event_is_skipped(tmp_path: Path) -> None:

@@ -1,0 +1,94 @@
+"""What a rebuild is asked for, and the part of the journal that it is made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from schemas.codec import decode, encode
+from schemas.errors import BadConfiguration, BadRecord
+from streams.core.fold import initial
+from streams.core.lineage import follow, numbered_from
+from sx9_ml_models.journals import history_of
+from sx9_ml_models.rebuild.remaining import end_at
+from transport.files import write_atomically
+from transport.partition_log import PartitionLog, last_fingerprint
+
+SCOPE = "journal.json"
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is rebuilt; a folder holds one rebuild.
+
+    Attributes:
+        model: The model.
+        version: The version, of which the ancestors are rebuilt too; empty: the champion of the journal.
+        until_ms: Records after this time don't count, ms since 1970 UTC; 0: all do.
+        exclusions: What is taken out.
+    """
+
+    model: str
+    version: str = ""
+    until_ms: int = 0
+    exclusions: tuple[str, ...] = ()
+
+
+class Scope(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a journal that a rebuild is made of. Without some examples there are other versions, so it stays
+    the same when the journal grows.
+
+    Attributes:
+        end: Journal offset at which it ends.
+        fingerprint: Of the record before `end`, see `transport.partition_log`.
+        exclusions: What is taken out, with what earlier lineage changes took out.
+        numbered_from: The versions have numbers above it, so that they can serve beside the recorded ones.
+    """
+
+    end: int
+    fingerprint: str = ""
+    exclusions: tuple[str, ...] = ()
+    numbered_from: int = 0
+
+
+def scope_of(plan: Plan, log: PartitionLog, folder: Path) -> Scope:
+    """The scope of a plan: that of the folder, if a rebuild without some examples was begun there.
+
+    Args:
+        plan: What to rebuild.
+        log: The journal.
+        folder: Of the rebuild.
+
+    Raises:
+        BadConfiguration: The folder holds a rebuild from another journal.
+    """
+    if plan.exclusions and (there := _read(folder / SCOPE)):
+        if last_fingerprint(log, there.end) != there.fingerprint:
+            raise BadConfiguration(
+                f"{folder} holds a rebuild from another journal: delete it, or choose another folder with --output"
+            )
+        return there
+    end = end_at(log, plan.until_ms) if plan.until_ms else log.end()
+    if not plan.exclusions:
+        return Scope(end=end)
+    history, state = history_of(log), initial(plan.model)
+    for offset, record in history(end):
+        state, _ = follow(state, offset, record, history)
+    scope = Scope(
+        end=end,
+        fingerprint=last_fingerprint(log, end),
+        exclusions=tuple(sorted({*state.exclusions, *plan.exclusions})),
+        numbered_from=numbered_from(state.trigger_count),
+    )
+    write_atomically(folder / SCOPE, encode(scope))
+    return scope
+
+
+def _read(path: Path) -> Scope | None:
+    try:
+        found: Scope = decode(path.read_bytes(), Scope)
+    except FileNotFoundError:
+        return None
+    except BadRecord as error:
+        raise BadConfiguration(f"{path}: {error}; choose another folder with --output") from error
+    return found
