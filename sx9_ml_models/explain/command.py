@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +50,10 @@ def of_version(target: str, file: Path | None, last: int) -> VersionStory:
     manifest, _ = queries.version(trainer, model_spec(model).name, version)
     if file is not None:
         with open_journal(model, file, settings) as journal:
-            changes = (each for each in history_of(journal)(journal.end()) if isinstance(each[1], LineageChange))
-            lineage = max(changes, default=None, key=itemgetter(0))
+            lineage = None
+            for offset, record in history_of(journal)(journal.end()):
+                if isinstance(record, LineageChange):
+                    lineage = offset, record
             trigger = trigger_in_journal(journal, manifest)
             return version_story(manifest, journal, trigger, None, last, left_out(manifest, lineage))
     with topic_reader(settings) as reader:

@@ -115,9 +115,10 @@ def test_after_it_each_example_that_is_left_is_trained_on_once_as_new_and_no_oth
             assert (waiting.parent, waiting.number > 1_000) == (state.champion, True)
         records.append(queue.pop(0))
         state, _ = step(state, len(records) - 1, records[-1])
-    trained = [at for span in spans for at in range(span.start, span.end) if at in trainable(records)]
+    left = trainable(records)
+    trained = [at for span in spans for at in range(span.start, span.end) if at in left]
     assert len(trained) == len(set(trained)) == sum(span.examples for span in spans)
-    assert len(trainable(records) - set(trained)) == state.pending_examples
+    assert len(left - set(trained)) == state.pending_examples
     assert len(spans) > len(promoted)
 
 

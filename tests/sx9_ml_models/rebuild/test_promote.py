@@ -149,7 +149,6 @@ def test_a_poisoned_feed_is_taken_out_of_what_serves_and_never_learnt_again(
     assert sum(span.examples for span in learnt.spans) == len(fresh)
     assert {f"relationship:{number}" for number in range(300, 340)} & {example.key for example in fresh}
     again = rebuild_of(world, "again").versions()
-    assert again[-1].version == state.champion or again[-1].version == asked.version
     assert {each.version for each in again} >= {change.version}
     assert [each.identical for each in again] == [True] * len(again)
     with pytest.raises(BadConfiguration, match=f"v0001 may have learnt what ada took out .feed={POISONED}"):
