@@ -15,13 +15,14 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from schemas.ids import TECHNIQUE
 from schemas.taxonomy import severity_label
 from serving.reports.read import ReportText
 from serving.reports.sentences import sentences
 from serving.severity import KnownSeverity, cves_in, stated_severity
 from serving.techniques.index import FoundTechnique, TechniqueIndex, Threshold
 
-_TECHNIQUE_ID = re.compile(r"(?<![\w.])T\d{4}(?:\.\d{3})?(?![\w]|\.\d)")
+_TECHNIQUE_ID = re.compile(rf"(?<![\w.]){TECHNIQUE}(?![\w]|\.\d)")
 SEVERITY_CHARS = 4_000
 """What of a text the prediction of its severity reads; the model truncates it further."""
 

@@ -14,13 +14,14 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from schemas.ids import ID_IN_TEXT
+
 Gate = Literal["reflexive", "full_processing"]
 Pathway = Literal["threat_analysis", "operational", "informational", "creative"]
 Priority = Literal["low", "medium", "high", "critical"]
 PATHWAYS: tuple[Pathway, ...] = ("threat_analysis", "operational", "informational", "creative")
 
 LONG_WORDS = 30
-IDS = re.compile(r"\b(?:T\d{4}(?:\.\d{3})?|[GSM]\d{4}|C\d{4}|CVE-\d{4}-\d{4,7})\b", re.IGNORECASE)
 _ASKS = re.compile(
     r"\?|^\s*(?:how|what|which|why|who|when|where|explain|describe|list|show|is|are|can|does)\b", re.I
 )
@@ -38,7 +39,7 @@ def gate(query: str) -> Gate:
     ('full_processing', 'reflexive')
     """
     long = len(query.split()) > LONG_WORDS
-    return "full_processing" if long or IDS.search(query) or _ASKS.search(query) else "reflexive"
+    return "full_processing" if long or ID_IN_TEXT.search(query) or _ASKS.search(query) else "reflexive"
 
 
 def pathway(query: str, wanted: str = "auto") -> Pathway:
@@ -58,7 +59,7 @@ def pathway(query: str, wanted: str = "auto") -> Pathway:
         return "creative"
     if _ACTS.search(query):
         return "operational"
-    if IDS.search(query) or len(query.split()) > LONG_WORDS:
+    if ID_IN_TEXT.search(query) or len(query.split()) > LONG_WORDS:
         return "threat_analysis"
     return "informational"
 

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from schemas.ids import TECHNIQUE
+
 REPORT = (
     "The group sent phishing mails with a macro. The macro started PowerShell and downloaded a loader. "
     "Files were encrypted and a note asked for a ransom."
@@ -190,9 +192,7 @@ class FeedbackRequest(_Request):
     tactics: list[Annotated[Text, Field(max_length=60)]] = Field(
         max_length=20, description="the right tactics; none, and no technique: what was said before is taken back"
     )
-    techniques: list[Annotated[str, Field(pattern=r"^T\d{4}(\.\d{3})?$")]] = Field(
-        default_factory=list, max_length=20
-    )
+    techniques: list[Annotated[str, Field(pattern=f"^{TECHNIQUE}$")]] = Field(default_factory=list, max_length=20)
     by: Text = Field(
         min_length=1, max_length=100, description="who says so; with a key, the name of the key counts"
     )

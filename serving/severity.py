@@ -13,7 +13,9 @@ from types import MappingProxyType
 
 import msgspec
 
-_CVE = re.compile(r"\bCVE-\d{4}-\d{4,19}\b", re.IGNORECASE)
+from schemas.ids import CVE
+
+_CVE = re.compile(rf"\b{CVE}\b", re.IGNORECASE)
 _VECTOR = re.compile(r"\bCVSS:(3\.[01])((?:/[A-Z]{1,3}:[A-Z])+)")
 _SCORE = re.compile(
     r"\bCVSS(?:[\s:]*v?\s?(?P<version>[234](?:\.[01])?)\b(?!\s*/\s*10))?(?:\s+base)?(?:\s+score)?(?:\s+(?:of|is|was))?"

@@ -224,6 +224,19 @@ def end_offset(reader: KafkaConsumer, topic: str, partition: int) -> int:
         return int(reader.end_offsets([topic_partition])[topic_partition])
 
 
+def end_offsets(reader: KafkaConsumer, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    """The end offset of each of several partitions, in one request where that is possible; see `end_offset`.
+
+    Raises:
+        RetryLater: The broker does not answer.
+    """
+    with kafka_errors("reading end offsets"):
+        try:
+            return dict(reader.end_offsets(list(partitions)))
+        except KeyError:  # kafka-python 3.0: it does not know the leader of one of them yet
+            return {partition: end_offset(reader, *partition) for partition in partitions}
+
+
 def first_offset(reader: KafkaConsumer, topic: str, partition: int) -> int:
     """The offset of the first message that a partition still has.
 

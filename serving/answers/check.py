@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from schemas.ids import ID_IN_TEXT
 from serving.answers.evidence import Evidence
 from serving.answers.facts import AnswerSentence
-from serving.answers.graph import ID
 from serving.reports.sentences import sentences
 
 MIN_SHARED_WORDS = 0.5
@@ -69,8 +69,8 @@ def check(text: str, evidence: Evidence) -> Checked:
 
 def _unknown(sentence: str, evidence: Evidence, everything: str) -> str:
     """What the sentence names and the evidence does not; empty if nothing."""
-    known_ids = {found.upper() for found in ID.findall(everything)}
-    if ids := [found for found in ID.findall(sentence) if found.upper() not in known_ids]:
+    known_ids = {found.upper() for found in ID_IN_TEXT.findall(everything)}
+    if ids := [found for found in ID_IN_TEXT.findall(sentence) if found.upper() not in known_ids]:
         return f"it names {', '.join(ids)}"
     if wrong := _wrong_tactics(sentence.lower(), evidence, everything):
         return f"it names the tactic {', '.join(wrong)}"

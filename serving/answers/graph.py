@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import BadConfiguration
+from schemas.ids import ID_IN_TEXT
 from serving.answers.evidence import Evidence, Fact, Role
 from streams.core.projections.text import clean_text
 from trainers.store import node_embeddings
@@ -20,11 +21,6 @@ MAX_NEIGHBOURS = 12
 MAX_NAME_WORDS = 7
 """Longest name that is looked for in a question, in words."""
 
-ID = re.compile(
-    r"\b(?:CVE-\d{4}-\d{4,19}|AML\.T\d{4}(?:\.\d{3})?|TA\d{4}|DET\d{4}|AN\d{4}|D[SC]\d{4}|[TGSMC]\d{4}(?:\.\d{3})?)\b",
-    re.IGNORECASE,
-)
-"""Ids of ATT&CK, ATLAS and CVE."""
 _NOT_NAMES = frozenset(
     (
         "about",
@@ -117,7 +113,7 @@ def find_subject(driver: Driver, question: str) -> str | None:
         RetryLater: Neo4j does not answer.
     """
     with neo4j_errors("looking for what the question is about"):
-        ids = [found.upper() for found in ID.findall(question)]
+        ids = [found.upper() for found in ID_IN_TEXT.findall(question)]
         if ids:
             rows = driver.execute_query(_BY_ID, ids=ids).records
             best = min(rows, key=lambda row: (ids.index(row["called"]), row["status"] != "active"), default=None)

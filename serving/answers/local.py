@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from schemas.ids import ID_IN_TEXT
 from serving.answers.evidence import Evidence, Fact, Role
-from serving.answers.graph import ID
 from serving.techniques.examples import TechniqueExample
 
 MAX_FACTS = 12
@@ -57,7 +57,7 @@ def evidence_from_examples(question: str, examples: Iterable[TechniqueExample]) 
 
 
 def _subject(question: str, techniques: list[TechniqueExample]) -> TechniqueExample | None:
-    ids = [found.upper() for found in ID.findall(question)]
+    ids = [found.upper() for found in ID_IN_TEXT.findall(question)]
     if ids:
         return next((each for each in techniques if each.techniques[0] in ids), None)
     named = [e for e in techniques if re.search(rf"\b{re.escape(e.subject)}\b", question, re.IGNORECASE)]

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from schemas.ids import ID_IN_TEXT
 from serving import inference, threat_graph
 from serving.answers.ask import MAX_QUESTION_CHARS, Answer
 from serving.context import CLASSIFIER, EXPLAINER, GRAPH, Serving
@@ -83,7 +84,7 @@ async def _graph(serving: Serving, query: str) -> tuple[list[str], str]:
     version = await serving.version(GRAPH)
     names = {node.id: node.name for node in version.predictor.view.graph.nodes}  # type: ignore[attr-defined]
     facts = []
-    for name in dict.fromkeys(match.upper() for match in inference.IDS.findall(query)):
+    for name in dict.fromkeys(match.upper() for match in ID_IN_TEXT.findall(query)):
         if name not in names:
             facts.append(f"{name} is not in the graph.")
             continue

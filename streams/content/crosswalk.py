@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from schemas.events import Entity, Event, Relationship, Report, Technique, Template
+from schemas.successors import chain
 
 COUNTED = {"technique_to_atomic": "atomic-red-team"}
 """Key of the crosswalk -> feed, for techniques with the number of items."""
@@ -31,7 +32,6 @@ LISTED = {
 LISTED_BY_CVE = {"cve_to_nuclei": "nuclei-templates", "cve_to_exploitdb": "exploitdb"}
 """The same for CVEs."""
 COVERING_RELATIONS = ("mitigates", "detects")
-_MAX_SUCCESSORS = 10
 
 
 class Item(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -114,13 +114,11 @@ class Crosswalk:
 
     def successors(self, technique: str) -> list[str]:
         """An id and those that replaced it, one after the other; the last one is that of today."""
-        chain = [technique]
-        while len(chain) <= _MAX_SUCCESSORS:
-            known = self._techniques.get(chain[-1])
-            if known is None or not known.revoked_by or known.revoked_by in chain:
-                break
-            chain.append(known.revoked_by)
-        return chain
+        return chain(technique, self._revoked_by)
+
+    def _revoked_by(self, technique: str) -> str:
+        known = self._techniques.get(technique)
+        return known.revoked_by if known else ""
 
     # the files
 

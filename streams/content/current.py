@@ -13,12 +13,11 @@ from typing import TypeVar
 import msgspec
 
 from schemas.events import Entity, Event, Relationship, Report, Technique, Template
+from schemas.successors import chain
 from schemas.topics import topic_of
 
 _E = TypeVar("_E", bound=Event)
 
-_MAX_SUCCESSORS = 20
-"""Longest chain of revocations that is followed."""
 _LOWER_WORDS = frozenset(("and", "of", "the", "to"))
 
 
@@ -44,11 +43,7 @@ class Current(msgspec.Struct, frozen=True):
 
     def valid_id(self, id_: str) -> str:
         """The id itself, or that of its last successor."""
-        for _ in range(_MAX_SUCCESSORS):
-            if id_ not in self.successors:
-                break
-            id_ = self.successors[id_]
-        return id_
+        return chain(id_, self.successors.get)[-1]
 
     def valid_techniques(self, ids: Iterable[str]) -> tuple[str, ...]:
         """The known techniques among some ids, after their revocations, each once."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from schemas.events import Entity, Technique, Template
+from schemas.ids import is_technique
 from streams.content.current import public_id
-
-TECHNIQUE_ID = re.compile(r"(AML\.)?T\d{4}(\.\d{3})?")
 
 TEST_RULE_TYPES = ("atomic", "caldera", "nmap")
 """Rule types that run something, so they are tools; the others look for something."""
@@ -52,4 +50,4 @@ def technique_id_in(names: Iterable[str]) -> str:
     >>> technique_id_in(["PowerShell", "T1059.001"])
     'T1059.001'
     """
-    return next((name for name in names if TECHNIQUE_ID.fullmatch(name)), "")
+    return next((name for name in names if is_technique(name)), "")

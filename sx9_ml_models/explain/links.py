@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from schemas.events import Entity, Event, Relationship, Template
+from schemas.ids import is_cve
 
 _PAGES = {"T": "techniques", "G": "groups", "S": "software", "M": "mitigations", "C": "campaigns", "TA": "tactics"}
 _ATTACK_ID = re.compile(r"(TA|[TGSMC])\d{4}(\.\d{3})?")
-_CVE = re.compile(r"CVE-\d{4}-\d{4,}")
 
 
 def link_of(event: Event) -> str:
@@ -32,4 +32,4 @@ def page_of(name: str) -> str:
     """
     if found := _ATTACK_ID.fullmatch(name):
         return f"https://attack.mitre.org/{_PAGES[found[1]]}/{name.replace('.', '/')}/"
-    return f"https://nvd.nist.gov/vuln/detail/{name}" if _CVE.fullmatch(name) else ""
+    return f"https://nvd.nist.gov/vuln/detail/{name}" if is_cve(name) else ""

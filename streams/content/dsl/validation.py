@@ -7,17 +7,16 @@ tactics; those of a rule are the words of Sigma, which Nuclei and others share.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator
 
 import msgspec
 
 from schemas.events import Entity, Technique, Template
+from schemas.ids import is_cve, is_technique
 from streams.content.current import Current
 from streams.content.dsl.entities import entity_type, level
 from streams.content.dsl.hd4 import PHASE_OF_TACTIC
 from streams.content.dsl.model import Fault
-from streams.content.identity import TECHNIQUE_ID
 
 STATUSES = ("experimental", "test", "stable", "deprecated")
 """Of a Sigma rule. `unsupported` rules are not active, and not converted."""
@@ -27,7 +26,6 @@ FEEDS_WITH_LEVELS = ("sigma", "nuclei-templates")
 """Feeds that give every rule a level; `unknown` is a word of Nuclei."""
 MAX_VALUE_CHARS = 200
 
-_CVE_ID = re.compile(r"CVE-\d{4}-\d{4,}")
 _NOT_CONTENT = (
     "id",
     "feed",
@@ -74,7 +72,7 @@ def _schema(event: Source) -> Iterator[_Rule]:
     if not event.name.strip():
         yield "name", event.name, "required"
     if isinstance(event, Technique):
-        if not TECHNIQUE_ID.fullmatch(event.id):
+        if not is_technique(event.id):
             yield "id", event.id, "T and four digits, for a sub-technique a dot and three digits"
         return
     if isinstance(event, Template):
@@ -89,7 +87,7 @@ def _schema(event: Source) -> Iterator[_Rule]:
         if event.feed == "sigma" and event.log_source == type(event.log_source)():
             yield "logsource", "", "required: a category, a product or a service"
     for cve in event.cves:
-        if not _CVE_ID.fullmatch(cve):
+        if not is_cve(cve):
             yield "cves", cve, "CVE, a year and at least four digits"
 
 

@@ -20,8 +20,8 @@ from transport.files import write_atomically
 log = logging.getLogger(__name__)
 
 _CONTRACT = (
-    "schemas.events", "schemas.encoding", "schemas.limits", "streams.fetchers.base.limits",
-    "streams.fetchers.base.withdrawals", "streams.fetchers.base.labels",
+    "schemas.events", "schemas.encoding", "schemas.ids", "schemas.limits", "schemas.successors",
+    "streams.fetchers.base.limits", "streams.fetchers.base.withdrawals", "streams.fetchers.base.labels",
 )  # fmt: skip
 """What the events of every feed depend on; and what is withdrawn."""
 

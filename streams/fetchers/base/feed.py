@@ -108,6 +108,7 @@ class FeedState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         digest: Hash of the whole content.
         files: Path -> what is remembered of the file, for feeds of many files.
         techniques: Digest of the techniques whose tactics the events have.
+        set_aside: Origins of the events whose own tactics are set aside, see `labels.py`.
     """
 
     source: str = ""
@@ -117,6 +118,7 @@ class FeedState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     digest: str = ""
     files: dict[str, KnownFile] = {}
     techniques: str = ""
+    set_aside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -15,17 +15,17 @@ the topic change, the feeds that depend on them are read anew, and what is diffe
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
 from schemas.encoding import EncodedEvent, encode_event
 from schemas.events import Entity, Event, NodeRef, Relationship, Report, ReportSpan, Status, Technique, Template
-from streams.fetchers.base.feed import LeftOut, Outcome
+from schemas.successors import chain
+from streams.fetchers.base.feed import LeftOut, Outcome, UnchangedFile
 
 OTHER_RELEASE = "tactics-of-another-release"
 """Why the tactics of an event are set aside: the reason under which it is counted."""
-_MAX_SUCCESSORS = 10
 _DOMAIN = "enterprise-attack"
 """The domain of what names no technique that is known."""
 
@@ -72,13 +72,11 @@ class Release:
 
     def successor(self, technique: str) -> str:
         """The id of what replaced a technique, or its own; of a circle its own."""
-        found = technique
-        for _ in range(_MAX_SUCCESSORS):
-            known = self._techniques.get(found)
-            if known is None or not known.revoked_by:
-                return found
-            found = known.revoked_by
-        return technique
+        return chain(technique, self._revoked_by)[-1]
+
+    def _revoked_by(self, technique: str) -> str:
+        known = self._techniques.get(technique)
+        return known.revoked_by if known else ""
 
     def tactics_of(self, technique: str) -> tuple[str, ...]:
         """The tactics of a technique, or of what replaced it; none if it is not known.
@@ -117,26 +115,38 @@ class Release:
         return node if node.tactics else msgspec.structs.replace(node, tactics=self.tactics_of(node.id))
 
 
-def in_current_words(outcomes: Sequence[Outcome], techniques: Techniques) -> list[Outcome]:
+def in_current_words(
+    outcomes: Sequence[Outcome], techniques: Techniques, set_aside_before: Sequence[str] = ()
+) -> list[Outcome]:
     """The outcomes of a feed whose events name techniques, in the words of ATT&CK as it is published now.
 
     Args:
         outcomes: Of the feed.
         techniques: What is known of each technique.
+        set_aside_before: Origins of the events whose tactics were set aside when their files were read.
 
     Returns:
-        The outcomes, and one more of the reason `OTHER_RELEASE` for each event whose tactics are set aside.
+        The outcomes, and one more of the reason `OTHER_RELEASE` for each event whose tactics are set aside, also
+        where its file did not change.
     """
     release, found = Release(techniques), list[Outcome]()
+    before = {origin.partition(":")[2]: origin for origin in set_aside_before}
     for outcome in outcomes:
         if not isinstance(outcome, EncodedEvent):
             found.append(outcome)
+            if isinstance(outcome, UnchangedFile) and not outcome.reason and outcome.id in before:
+                found.append(LeftOut(before[outcome.id], OTHER_RELEASE))
             continue
         event, is_set_aside = _in_words_of(release, outcome.event)
         found.append(outcome if event == outcome.event else encode_event(event))
         if is_set_aside:
             found.append(LeftOut(f"{event.feed}:{event.id}", OTHER_RELEASE))
     return found
+
+
+def set_aside(outcomes: Iterable[Outcome]) -> tuple[str, ...]:
+    """The origins of the events whose tactics are set aside."""
+    return tuple(each.origin for each in outcomes if isinstance(each, LeftOut) and each.reason == OTHER_RELEASE)
 
 
 def _in_words_of(release: Release, event: Event) -> tuple[Event, bool]:

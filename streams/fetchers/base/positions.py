@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from kafka import KafkaConsumer
+from kafka import KafkaConsumer, TopicPartition
 
 from schemas.errors import BadConfiguration
 from transport import kafka as wire
@@ -47,10 +47,12 @@ def end_positions(bootstrap: str, reader: KafkaConsumer, topics: Sequence[str]) 
         partitions = {topic: len(described.get(topic, {}).get("partitions", ())) for topic in topics}
         if missing := [topic for topic, count in partitions.items() if not count]:
             raise BadConfiguration(f"no topic {', '.join(missing)} on {bootstrap}: `sx9 up` makes the topics")
+    ends = wire.end_offsets(
+        reader, [TopicPartition(topic, n) for topic in topics for n in range(partitions[topic])]
+    )
     return {
         topic: TopicPosition(
-            str(described[topic]["topic_id"]),
-            tuple(wire.end_offset(reader, topic, number) for number in range(count)),
+            str(described[topic]["topic_id"]), tuple(ends[TopicPartition(topic, n)] for n in range(count))
         )
         for topic, count in partitions.items()
     }

@@ -41,7 +41,7 @@ from streams.fetchers.base.feed import (
 )
 from streams.fetchers.base.feed_status import FeedStatus, after_failure, read_status, write_status
 from streams.fetchers.base.fetch_totals import fetch_totals
-from streams.fetchers.base.labels import in_current_words, techniques_digest
+from streams.fetchers.base.labels import in_current_words, set_aside, techniques_digest
 from streams.fetchers.base.publish import (
     OutgoingMessage,
     message_limits,
@@ -277,9 +277,13 @@ def read_batch(
         return spec.read(source, state, cache_dir, on_progress)
     techniques = index.techniques()
     digest = techniques_digest(techniques)
-    batch = spec.read(source, state if state.techniques == digest else FeedState(), cache_dir, on_progress)
-    outcomes = None if batch.outcomes is None else in_current_words(batch.outcomes, techniques)
-    known = msgspec.structs.replace(batch.state, techniques=digest)
+    state = state if state.techniques == digest else FeedState()
+    batch = spec.read(source, state, cache_dir, on_progress)
+    if batch.outcomes is None:
+        known = msgspec.structs.replace(batch.state, techniques=digest, set_aside=state.set_aside)
+        return dataclasses.replace(batch, state=known)
+    outcomes = in_current_words(batch.outcomes, techniques, state.set_aside)
+    known = msgspec.structs.replace(batch.state, techniques=digest, set_aside=set_aside(outcomes))
     return dataclasses.replace(batch, outcomes=outcomes, state=known)
 
 

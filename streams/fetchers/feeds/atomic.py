@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from schemas.events import Template
+from schemas.ids import TECHNIQUE
 from schemas.topics import TEMPLATES
 from streams.fetchers.base.feed import FeedSpec
 from streams.fetchers.formats import fields
@@ -13,7 +14,7 @@ from streams.fetchers.formats.fields import Fields, mapping, mappings, paragraph
 from streams.fetchers.sources.file_tree import FileTree
 
 NAME = "atomic-red-team"
-_PATH = re.compile(r"(?:.*/)?(T\d{4}(?:\.\d{3})?)/\1\.ya?ml")
+_PATH = re.compile(rf"(?:.*/)?({TECHNIQUE})/\1\.ya?ml")
 
 
 def is_test_path(path: str) -> bool:

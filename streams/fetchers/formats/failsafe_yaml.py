@@ -18,6 +18,7 @@ from streams.fetchers.base import limits
 Value = str | None | list[Any] | dict[str, Any]
 
 _NULLS = frozenset(("", "~", "null", "Null", "NULL"))
+_NULL_CHARS = max(map(len, _NULLS))
 _OTHER_ENCODINGS = (b"\xff\xfe", b"\xfe\xff")
 _NO_KEY = object()
 
@@ -32,14 +33,8 @@ def documents(data: bytes) -> Iterator[Value]:
         BadRecord: `bad-yaml`: not YAML, not UTF-8, or beyond a budget of `streams.fetchers.base.limits`.
     """
     _check_text(data)
-    builder = _Builder()
     try:
-        for event in yaml.parse(data, Loader=yaml.CSafeLoader):
-            if type(event) is yaml.DocumentEndEvent:
-                yield builder.root
-                builder.start_document()
-            else:
-                builder.take(event)
+        yield from _Builder().values(iter(yaml.CSafeLoader(data).get_event, None))
     except yaml.YAMLError as error:
         raise BadRecord("bad-yaml", " ".join(str(error).split())) from error
 
@@ -53,61 +48,62 @@ def _check_text(data: bytes) -> None:
 
 
 class _Builder:
-    """Values from events: the stack holds what is open, and for each mapping the key that waits for its value."""
+    """Values from events, one at a time.
+
+    `parent` is the innermost open collection, `key` the key in it that waits for its value, and `outer` has the
+    collections around it with theirs. The outermost is a list of the one value of the document.
+    """
 
     def __init__(self) -> None:
         self.nodes = self.chars = self.aliases = 0
-        self.start_document()
-
-    def start_document(self) -> None:
-        self.root: Value = None
-        self.open: list[Any] = []
-        self.keys: list[Any] = []
+        self.parent: Any = []
+        self.key: Any = _NO_KEY
+        self.outer: list[tuple[Any, Any]] = []
         self.anchors: dict[str, Value] = {}
 
-    def take(self, event: Any) -> None:
-        kind = type(event)
-        if kind is yaml.ScalarEvent:
-            plain = event.implicit[0] and event.value in _NULLS
-            self.put(None if plain else event.value, event.anchor)
-        elif kind is yaml.SequenceStartEvent:
-            self.enter([], event.anchor)
-        elif kind is yaml.MappingStartEvent:
-            self.enter({}, event.anchor)
-        elif kind is yaml.SequenceEndEvent or kind is yaml.MappingEndEvent:
-            self.open.pop()
-            self.keys.pop()
-        elif kind is yaml.AliasEvent:
-            self.put_alias(event.anchor)
+    def values(self, events: Iterator[Any]) -> Iterator[Value]:
+        """The values of the documents, each when its end comes."""
+        for event in events:
+            kind = type(event)
+            if kind is yaml.ScalarEvent:
+                value = event.value
+                self.chars += len(value)
+                if len(value) <= _NULL_CHARS and value in _NULLS and event.implicit[0]:
+                    value = None
+                self.put(value, event.anchor)
+            elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+                self.parent, self.key = self.outer.pop()
+            elif kind is yaml.MappingStartEvent:
+                self.enter({}, event.anchor)
+            elif kind is yaml.SequenceStartEvent:
+                self.enter([], event.anchor)
+            elif kind is yaml.AliasEvent:
+                self.put_alias(event.anchor)
+            elif kind is yaml.DocumentEndEvent:
+                yield self.parent.pop()
+                self.anchors.clear()
 
     def put(self, value: Value, anchor: str | None = None) -> None:
-        self.count(value)
+        self.nodes += 1
+        if self.nodes > limits.MAX_YAML_NODES or self.chars > limits.MAX_YAML_CHARS:
+            raise self.too_much()
         if anchor is not None:
             self.anchors[anchor] = value
-        if not self.open:
-            self.root = value
-            return
-        parent = self.open[-1]
-        if type(parent) is list:
-            parent.append(value)
-        else:
-            self.put_in_mapping(parent, value)
-
-    def put_in_mapping(self, parent: dict[str, Any], value: Value) -> None:
-        key = self.keys[-1]
-        if key is not _NO_KEY:
-            parent[key] = value
-            self.keys[-1] = _NO_KEY
+        if self.key is not _NO_KEY:
+            self.parent[self.key] = value
+            self.key = _NO_KEY
+        elif type(self.parent) is list:
+            self.parent.append(value)
         elif isinstance(value, list | dict):
             raise BadRecord("bad-yaml", "the key of a mapping is a collection")
         else:
-            self.keys[-1] = value or ""
+            self.key = value or ""
 
     def enter(self, collection: list[Any] | dict[str, Any], anchor: str | None) -> None:
         self.put(collection, anchor)
-        self.open.append(collection)
-        self.keys.append(_NO_KEY)
-        if len(self.open) > limits.MAX_YAML_DEPTH:
+        self.outer.append((self.parent, self.key))
+        self.parent, self.key = collection, _NO_KEY
+        if len(self.outer) > limits.MAX_YAML_DEPTH:
             raise _beyond(limits.MAX_YAML_DEPTH, "levels of nesting")
 
     def put_alias(self, anchor: str) -> None:
@@ -116,23 +112,29 @@ class _Builder:
             raise _beyond(limits.MAX_YAML_ALIASES, "aliases")
         if anchor not in self.anchors:
             raise BadRecord("bad-yaml", f"alias *{anchor} of nothing")
-        self.put(self.anchors[anchor])
+        value = self.anchors[anchor]
+        self.count_contents(value)
+        self.put(value)
 
-    def count(self, value: Value) -> None:
-        """Count what is in a value, and in what it refers to: whoever reads it goes over all of that."""
+    def count_contents(self, value: Value) -> None:
+        """Count what is in a value that is referred to again: whoever reads it goes over all of that."""
         waiting: list[Value] = [value]
+        self.nodes -= 1  # the value itself is counted where it is put
         while waiting:
             one = waiting.pop()
             self.nodes += 1
             self.chars += len(one) if isinstance(one, str) else 0
-            if self.nodes > limits.MAX_YAML_NODES:
-                raise _beyond(limits.MAX_YAML_NODES, "nodes, with those behind each alias")
-            if self.chars > limits.MAX_YAML_CHARS:
-                raise _beyond(limits.MAX_YAML_CHARS, "characters, with those behind each alias")
+            if self.nodes > limits.MAX_YAML_NODES or self.chars > limits.MAX_YAML_CHARS:
+                raise self.too_much()
             if isinstance(one, list):
                 waiting += one
             elif isinstance(one, dict):
                 waiting += (*one, *one.values())
+
+    def too_much(self) -> BadRecord:
+        if self.nodes > limits.MAX_YAML_NODES:
+            return _beyond(limits.MAX_YAML_NODES, "nodes, with those behind each alias")
+        return _beyond(limits.MAX_YAML_CHARS, "characters, with those behind each alias")
 
 
 def _beyond(limit: int, what: str) -> BadRecord:

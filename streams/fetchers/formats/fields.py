@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from schemas.errors import BadRecord
+from schemas.ids import CVE, TECHNIQUE
 from streams.fetchers.formats.failsafe_yaml import documents
 
 Fields = Mapping[str, Any]
@@ -18,8 +19,8 @@ Fields = Mapping[str, Any]
 MODULES = (__name__, "streams.fetchers.formats.failsafe_yaml")
 """What a feed that reads YAML names in its `modules`."""
 
-_CVE = re.compile(r"CVE-\d{4}-\d{4,19}")
-_TECHNIQUE = re.compile(r"(?<![A-Z0-9])T\d{4}(?:\.\d{3})?(?![A-Z0-9])")
+_CVE = re.compile(CVE)
+_TECHNIQUE = re.compile(rf"(?<![A-Z0-9]){TECHNIQUE}(?![A-Z0-9])")
 _ID_CHARS = 280
 _FRONT_MATTER = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*---\s*\n(.*?)^(?:---|\.\.\.)\s*$", re.DOTALL | re.MULTILINE)
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from schemas import ids
 from schemas.errors import BadRecord
 from schemas.events import Status
 from schemas.text import meaningful, means_something
@@ -44,8 +45,8 @@ NOT_EVENTS = frozenset(("identity", "marking-definition", COLLECTION))
 """Objects about the bundle itself."""
 
 _ATTACK_SOURCES = ("mitre-attack", "mitre-ics-attack", "mitre-mobile-attack")
-_TECHNIQUE_ID = re.compile(r"T\d{4}(\.\d{3})?")
-_CVE = re.compile(r"CVE-\d{4}-\d{4,19}")
+_TECHNIQUE_ID = re.compile(ids.TECHNIQUE)
+_CVE = re.compile(ids.CVE)
 _STIX_ID = re.compile(r"(?P<type>[a-z0-9-]{3,60})--[A-Za-z0-9-]{1,100}")
 _ID_FIELD = re.compile(rb'"id"\s{0,9}:\s{0,9}"(?P<id>[a-z0-9-]{3,60}--[A-Za-z0-9-]{1,100})"')
 _RELEASE = re.compile(r"[\w.-]{1,40}", re.ASCII)

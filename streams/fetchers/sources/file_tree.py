@@ -14,7 +14,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,8 +143,11 @@ class FileTree:
         outcomes, known = parse_files(
             counted, state.files, self.parse, feed, release, is_named_by_path=self.is_named_by_path
         )
+        now = FeedState(release=release, files=known)
+        if state.files and state.files == known and all(type(outcome) is UnchangedFile for outcome in outcomes):
+            return Batch(release, None, now)
         gone = _ids(state.files) - _ids(known)
-        return Batch(release, outcomes, FeedState(release=release, files=known), gone=frozenset(gone))
+        return Batch(release, outcomes, now, gone=frozenset(gone))
 
 
 def files_below(folder: str, suffix: str) -> Callable[[str], bool]:
@@ -172,12 +177,12 @@ def folder_files(root: Path, includes: Callable[[str], bool]) -> Iterator[TreeFi
     Raises:
         BadRecord: `too-many-files`: see `walk`. `too-large`: they have over `limits.MAX_TREE_BYTES` together.
     """
-    paths = [path for path in walk(root) if includes(path)]
-    _check_total(sum(_size(root / path) for path in paths))
-    for path in paths:
+    found = [(path, _status(f"{root}/{path}")) for path in walk(root) if includes(path)]
+    _check_total(sum(status.st_size for _, status in found if status and status.st_size <= limits.MAX_FILE_BYTES))
+    for path, status in found:
         if _is_hidden(path):
             yield _left_out(path, HIDDEN)
-        elif (root / path).is_symlink():
+        elif status and stat.S_ISLNK(status.st_mode):
             yield _link(path, (root / path).readlink().as_posix())
         else:
             yield _regular_file(root, path)
@@ -219,13 +224,12 @@ def _check_total(size: int) -> None:
         raise BadRecord("too-large", f"the files have {size} bytes together; the limit is {limits.MAX_TREE_BYTES}")
 
 
-def _size(path: Path) -> int:
-    """The size of a file, as far as it would be read; 0 if it is gone."""
+def _status(path: str) -> os.stat_result | None:
+    """What the system says of a file or link; None if it is gone."""
     try:
-        found = path.lstat().st_size
+        return os.lstat(path)
     except OSError:
-        return 0
-    return found if found <= limits.MAX_FILE_BYTES else 0
+        return None
 
 
 def _is_hidden(path: str) -> bool:
@@ -234,7 +238,7 @@ def _is_hidden(path: str) -> bool:
 
 def _regular_file(root: Path, path: str) -> TreeFile:
     try:
-        data = read_without_links(root / path, limits.MAX_FILE_BYTES)
+        data = read_without_links(f"{root}/{path}", limits.MAX_FILE_BYTES)
     except BadRecord as error:
         return _unusable(path, error)
     return TreeFile(path, hashlib.blake2b(data, digest_size=16).hexdigest(), lambda: data)

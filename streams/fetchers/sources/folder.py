@@ -45,7 +45,7 @@ def read_pages(path: Path) -> list[bytes]:
     return [read_file(each, limits.MAX_RESOURCE_BYTES) for each in paths]
 
 
-def read_without_links(path: Path, max_bytes: int) -> bytes:
+def read_without_links(path: Path | str, max_bytes: int) -> bytes:
     """The bytes of a file found in a folder; a link is not followed.
 
     Args:
@@ -59,18 +59,20 @@ def read_without_links(path: Path, max_bytes: int) -> bytes:
         return _read(path, max_bytes, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     except OSError as error:
         reason = "not-a-file" if error.errno == errno.ELOOP else "unreadable"
-        raise BadRecord(reason, f"{path.name}: {error.strerror}") from error
+        raise BadRecord(reason, f"{Path(path).name}: {error.strerror}") from error
 
 
-def _read(path: Path, max_bytes: int, flags: int) -> bytes:
+def _read(path: Path | str, max_bytes: int, flags: int) -> bytes:
     descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise BadRecord("not-a-file", f"{path.name} is not a regular file")
-        data = file.read(max_bytes + 1)
+            raise BadRecord("not-a-file", f"{Path(path).name} is not a regular file")
+        data = file.read(min(found.st_size, max_bytes) + 1)  # so many bytes are reserved, however few come
+        if len(data) > found.st_size:  # it has grown since
+            data += file.read(max_bytes + 1 - len(data))
     if len(data) > max_bytes:
-        raise BadRecord("too-large", f"{path.name} has {found.st_size} bytes; the limit is {max_bytes}")
+        raise BadRecord("too-large", f"{Path(path).name} has {found.st_size} bytes; the limit is {max_bytes}")
     return data
 
 
@@ -90,9 +92,10 @@ def _walk(root: Path) -> Iterator[str]:
         if count > limits.MAX_TREE_ENTRIES:
             limit = f"{limits.MAX_TREE_ENTRIES} files, links and folders, the limit"
             raise BadRecord("too-many-files", f"{root} has over {limit}")
-        links = [name for name in folders if (Path(folder) / name).is_symlink()]
-        for name in [*links, *files]:
-            yield (Path(folder) / name).relative_to(root).as_posix()
+        inside = Path(folder).relative_to(root).as_posix()
+        prefix = "" if inside == "." else f"{inside}/"
+        links = [name for name in folders if Path(folder, name).is_symlink()]
+        yield from (f"{prefix}{name}" for name in [*links, *files])
 
 
 def leads_out(path: str, link: str = "") -> bool:

@@ -6,14 +6,13 @@ are the labels of techniques. Relations get the names of STIX, because those of 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 import msgspec
 
+from schemas.ids import is_technique
 from schemas.journal import Link, Node
 
-_TECHNIQUE_ID = re.compile(r"(AML\.)?T\d{4}(\.\d{3})?")
 _KINDS = {"actor": "group", "detection": "data-component"}
 """Category of a term -> kind of its node, where these differ."""
 _RELATIONS = {"implements": "uses", "is_a": "subtechnique-of"}
@@ -89,7 +88,7 @@ def graph_of_terms(terms: Iterable[Term], relations: Iterable[Relation]) -> Term
 def _id(term: Term) -> str:
     if term.category == "technique":
         for name in (term.id, *term.aliases, *term.rfc_sources):
-            if _TECHNIQUE_ID.fullmatch(name):
+            if is_technique(name):
                 return name
     return term.id or term.canonical_name
 

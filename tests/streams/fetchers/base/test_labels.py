@@ -12,7 +12,8 @@ from schemas.encoding import EncodedEvent, encode_event
 from schemas.events import Event, NodeRef, Relationship, Report, ReportSpan, Template
 from schemas.journal import Source, held_out
 from streams.core.projections.base import project
-from streams.fetchers.base.feed import LeftOut
+from streams.fetchers.base import labels
+from streams.fetchers.base.feed import LeftOut, UnchangedFile
 from streams.fetchers.base.labels import OTHER_RELEASE, KnownTechnique, Release, in_current_words, techniques_digest
 from streams.fetchers.base.runner import fetch
 from streams.fetchers.feeds import attack, registry, reports
@@ -78,6 +79,14 @@ def test_tactics_of_another_release_are_set_aside_if_a_technique_is_not_known_an
         example = project("distilbert-mitre", found, Source("t", 0, 0))
         assert example is not None
         assert example.labels == ("severity:high",)
+
+
+def test_what_is_set_aside_is_counted_again_while_its_file_does_not_change() -> None:
+    first = in_current_words([encode_event(rule("stealth"))], KNOWN)
+    before = labels.set_aside(first)
+    again = in_current_words([UnchangedFile("t"), UnchangedFile("other")], KNOWN, before)
+    assert (before, labels.set_aside(again), len(again)) == (("f:t",), before, 3)
+    assert labels.set_aside(in_current_words([UnchangedFile("other")], KNOWN, before)) == ()
 
 
 def test_without_any_technique_on_the_topic_nothing_is_another_release() -> None:
