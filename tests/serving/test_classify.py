@@ -21,6 +21,7 @@ class Prediction(msgspec.Struct):
     """A prediction of a version."""
 
     predicted_tactics: tuple[str, ...] = ("credential-access",)
+    tactics: dict[str, float] = msgspec.field(default_factory=lambda: {"impact": 0.1, "credential-access": 0.9})
     severity: str | None = "severity:high"
     severities: dict[str, float] | None = msgspec.field(default_factory=lambda: {"severity:high": 0.7})
 

@@ -10,27 +10,29 @@ the file is loaded into it, `SAME_AS` leads there.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from schemas.events import Entity, Relationship, Technique, Template
+from schemas.ids import is_cve
 from schemas.text import meaningful
 from streams.content.attack_paths import followed_by
 from streams.content.current import Current, all_events, public_id, tactic_name
 from streams.content.identity import TEST_RULE_TYPES, TOOL_KINDS
-from streams.content.ontology.cypher_rows import Row, Value, batches
-from streams.content.ontology.terms import platform_id, tactic_id
+from streams.content.ontology.reports import ExtractedReport, mentions
+from streams.content.ontology.terms import TACTIC_KEY, platform_id, tactic_id
 from streams.content.ontology.vocabulary import category_of, relation_to_technique
 from streams.core.graph_rows import edge_type, node_label
 
+ROWS = 200
+"""Rows of one statement."""
 SHARED = "Entity"
 """Label of the nodes that are the same in our own graph."""
-KEY, SOURCE, TARGET = "row_key", "row_source", "row_target"
-"""Names of columns that are no properties."""
-INDEX_S = 600
-"""Longest wait for the indexes, where the file is loaded into a large graph, seconds."""
+Value = str | int | float | tuple[str, ...]
 
 _LABEL_OF_KIND = {
     "group": "ThreatActor",
@@ -64,32 +66,48 @@ class Edge(msgspec.Struct, frozen=True):
     source: tuple[str, str]
     type: str
     target: tuple[str, str]
-    properties: dict[str, int] = {}
+    properties: Mapping[str, Value] = {}
 
 
-def cypher_of(content: Current, definitions: Mapping[str, str]) -> Iterator[str]:
+def cypher_of(
+    content: Current, definitions: Mapping[str, str], reports: Sequence[ExtractedReport] = ()
+) -> Iterator[str]:
     """The statements, each with its semicolon and a line end; strings contain no line end.
 
     Args:
         content: What is valid.
         definitions: Id of a technique, template or entity -> its description, without markup.
+        reports: What reports in free text say.
     """
     nodes: dict[tuple[str, str], Node] = {}
-    for node in (*_nodes(content, definitions), *_named(content)):
+    for node in (*_nodes(content, definitions), *_named(content), *_of_reports(reports)):
         nodes.setdefault((node.label, node.key), node)
-    edges = {(edge.source, edge.type, edge.target): edge for edge in _edges(content)}
+    every = (*_edges(content), *(edge for report in reports for edge in _of_report(report)))
+    edges = {(edge.source, edge.type, edge.target): edge for edge in every}
     labels = sorted({label for label, _ in nodes})
     yield "// Threat ontology. Load it with: cypher-shell -f threat_ontology.cypher\n"
     for label in labels:
         yield f"CREATE CONSTRAINT IF NOT EXISTS FOR (n:{label}) REQUIRE n.{_key_of(label)} IS UNIQUE;\n"
         if label != SHARED:
             yield f"CREATE INDEX IF NOT EXISTS FOR (n:{label}) ON (n.id);\n"
-    yield f"CALL db.awaitIndexes({INDEX_S});\n"
     yield from _node_statements(nodes.values())
     yield from _edge_statements(edge for edge in edges.values() if edge.source in nodes and edge.target in nodes)
     for label in labels:
         if label != SHARED:
             yield f"MATCH (n:{label}) MATCH (e:{SHARED} {{id: n.key}}) MERGE (n)-[:SAME_AS]->(e);\n"
+
+
+def literal(value: object) -> str:
+    """A value as a literal of Cypher: a string, a number, a list, or a map with identifiers as keys.
+
+    >>> print(literal({"name": "O'Neil \\\\ x", "n": [1, "a"]}))
+    {name: "O'Neil \\\\ x", n: [1, "a"]}
+    """
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {literal(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(literal, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 # ---- nodes
@@ -235,30 +253,50 @@ def _both_ways(source: tuple[str, str], relation: str, target: tuple[str, str]) 
         yield Edge(target, _BOTH_WAYS[relation], source)
 
 
+def _of_reports(reports: Sequence[ExtractedReport]) -> Iterator[Node]:
+    for report in reports:
+        yield Node("Report", report.id, (), {"id": report.id, "name": report.name})
+        for cve in filter(is_cve, mentions(report)):
+            yield Node(SHARED, cve, ("Vulnerability",), {"name": cve})
+
+
+def _of_report(report: ExtractedReport) -> Iterator[Edge]:
+    for target, spans in mentions(report).items():
+        label = "Tactic" if target.startswith(TACTIC_KEY) else SHARED
+        properties: dict[str, Value] = {
+            "confidence": max(span.confidence for span in spans),
+            "sentences": tuple(span.text for span in spans),
+        }
+        yield Edge(("Report", report.id), "MENTIONS", (label, target), properties)
+
+
 # ---- statements
 
 
 def _node_statements(nodes: Iterable[Node]) -> Iterator[str]:
-    groups: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[Row]] = defaultdict(list)
+    groups: dict[tuple[str, tuple[str, ...]], list[dict[str, Any]]] = defaultdict(list)
     for node in nodes:
-        names = tuple(node.properties)
-        groups[node.label, node.others, names].append({KEY: node.key, **node.properties})
-    for (label, others, names), rows in sorted(groups.items()):
+        groups[node.label, node.others].append({"key": node.key, "properties": node.properties})
+    for (label, others), rows in sorted(groups.items()):
         labels = f" SET n:{':'.join(others)}" if others else ""
-        for some in batches(rows):
-            merge = f"MERGE (n:{label} {{{_key_of(label)}: {some.value(KEY)}}})"
-            yield f"{some.head()} {merge}{some.assignments('n', names)}{labels};\n"
+        for some in _batches(rows):
+            merge = f"MERGE (n:{label} {{{_key_of(label)}: row.key}}) SET n += row.properties{labels}"
+            yield f"UNWIND {literal(some)} AS row {merge};\n"
 
 
 def _edge_statements(edges: Iterable[Edge]) -> Iterator[str]:
-    groups: dict[tuple[str, str, str, tuple[str, ...]], list[Row]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for edge in edges:
-        row = {SOURCE: edge.source[1], TARGET: edge.target[1]} | edge.properties
-        groups[edge.source[0], edge.type, edge.target[0], tuple(edge.properties)].append(row)
-    for (source, type_, target, names), rows in sorted(groups.items()):
-        for some in batches(rows):
+        row = {"s": edge.source[1], "t": edge.target[1], "p": edge.properties}
+        groups[edge.source[0], edge.type, edge.target[0]].append(row)
+    for (source, type_, target), rows in sorted(groups.items()):
+        for some in _batches(rows):
             yield (
-                f"{some.head()} MATCH (a:{source} {{{_key_of(source)}: {some.value(SOURCE)}}}) "
-                f"MATCH (b:{target} {{{_key_of(target)}: {some.value(TARGET)}}}) "
-                f"MERGE (a)-[r:{type_}]->(b){some.assignments('r', names)};\n"
+                f"UNWIND {literal(some)} AS row "
+                f"MATCH (a:{source} {{{_key_of(source)}: row.s}}) MATCH (b:{target} {{{_key_of(target)}: row.t}}) "
+                f"MERGE (a)-[r:{type_}]->(b) SET r += row.p;\n"
             )
+
+
+def _batches(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    yield from (rows[start : start + ROWS] for start in range(0, len(rows), ROWS))

@@ -1,4 +1,4 @@
-"""`write_ontology`: every file of the ontology, in one folder; and `read_ontology` of its JSON."""
+"""`write_ontology`: every file of the ontology, in one folder."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 import msgspec
 
-from schemas.errors import BadConfiguration
 from schemas.events import Event
 from streams.content.current import current
 from streams.content.ontology import linkml
 from streams.content.ontology.cypher import cypher_of
 from streams.content.ontology.merging import merge, read_older
 from streams.content.ontology.model import Statistics, ThreatOntology
+from streams.content.ontology.reports import ExtractedReport, add_reports, valid_reports
 from streams.content.ontology.surrealql import surrealql_of
 from streams.content.ontology.terms import build_terms
 from streams.content.ontology.turtle import turtle_of
@@ -49,21 +49,30 @@ class OntologySummary(msgspec.Struct, frozen=True, kw_only=True):
     left_out: int
 
 
-def write_ontology(events: Iterable[Event], folder: Path, older: Path | None = None) -> OntologySummary:
+def write_ontology(
+    events: Iterable[Event],
+    folder: Path,
+    older: Path | None = None,
+    reports: Iterable[ExtractedReport] = (),
+) -> OntologySummary:
     """Write every file of the ontology. The same events give the same bytes.
 
     Args:
         events: In order; a later event with the same id replaces the earlier.
         folder: Created if missing; files in it are replaced as a whole.
         older: An ontology whose terms and relations are merged in, by key; `ontology_raw.json` of the folder, if
-            there is one. The Cypher file has only what the events say.
+            there is one. The Cypher file has nothing of it.
+        reports: What reports in free text say.
 
     Raises:
         BadConfiguration: The older ontology can't be read.
     """
     read = list(events)
     content = current(read)
+    extracted = tuple(valid_reports(reports, content))
     ontology = build_terms(content)
+    if extracted:
+        ontology = add_reports(ontology, extracted)
     older = older or folder / OLDER_FILE
     if older.exists() or older.name != OLDER_FILE:
         ontology = merge(ontology, read_older(older))
@@ -73,7 +82,7 @@ def write_ontology(events: Iterable[Event], folder: Path, older: Path | None = N
     files = {
         FILE: _json(ontology),
         STATISTICS_FILE: _json(ontology.statistics),
-        CYPHER_FILE: "".join(cypher_of(content, definitions)).encode(),
+        CYPHER_FILE: "".join(cypher_of(content, definitions, extracted)).encode(),
         SURREALQL_FILE: "".join(surrealql_of(ontology)).encode(),
         TURTLE_FILE: "".join(turtle_of(ontology)).encode(),
         LINKML_FILE: linkml.schema().encode(),
@@ -89,20 +98,6 @@ def write_ontology(events: Iterable[Event], folder: Path, older: Path | None = N
         edges=len(graph.edges),
         left_out=ontology.statistics.left_out,
     )
-
-
-def read_ontology(path: Path) -> ThreatOntology:
-    """Read a `threat_ontology.json`, of this form or of the older one without ids, nodes and edges.
-
-    Raises:
-        BadConfiguration: It can't be read, or has another structure; the message says where.
-    """
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=ThreatOntology)
-    except (OSError, msgspec.DecodeError) as error:
-        raise BadConfiguration(
-            f"{path} is not a threat ontology: {error}; write one with `sx9 export ontology`"
-        ) from error
 
 
 def _json(document: ThreatOntology | Statistics) -> bytes:

@@ -76,6 +76,17 @@ CLASSES: dict[str, tuple[str, dict[str, Slot]]] = {
             "delta_angle": _NUMBER,
             "source_id": {"range": "Term"} | _REQUIRED,
             "target_id": {"range": "Term"} | _REQUIRED,
+            "spans": {"range": "SourceSpan"} | _LIST,
+        },
+    ),
+    "SourceSpan": (
+        "The place of a statement in a report: characters from start to before end.",
+        {
+            "start": _INTEGER | _REQUIRED,
+            "end": _INTEGER | _REQUIRED,
+            "text": _REQUIRED,
+            "confidence": _NUMBER | _REQUIRED,
+            "by": _REQUIRED,
         },
     ),
     "Node": (

@@ -41,6 +41,24 @@ class Term(msgspec.Struct, frozen=True, kw_only=True):
     related_terms: tuple[str, ...] = ()
 
 
+class SourceSpan(msgspec.Struct, frozen=True):
+    """The place of a statement in a report.
+
+    Attributes:
+        start, end: Characters of the report's text, half open.
+        text: What is there: a sentence.
+        confidence: How sure the statement is, 0 to 1: 1 if the text has the id itself, otherwise the share of such
+            statements that are right where that was measured, or a calibrated probability.
+        by: Who says so: `stated`, `nearest examples`, a model and its version.
+    """
+
+    start: int
+    end: int
+    text: str
+    confidence: float
+    by: str
+
+
 class Relation(msgspec.Struct, frozen=True, kw_only=True):
     """A statement about two terms.
 
@@ -48,8 +66,9 @@ class Relation(msgspec.Struct, frozen=True, kw_only=True):
         source, target: Names of the two.
         source_id, target_id: Their keys.
         relation_type: One of `vocabulary.RELATION_TYPES`.
-        weight: How sure it is: 1 where a feed states it.
+        weight: How sure it is: 1 where a feed states it, the highest confidence of the places where a report does.
         delta_angle: 1 minus the Jaccard index of the words of the two: 0 for the same words, 1 for no common one.
+        spans: Of a report: where it says so. Other relations have no such field.
     """
 
     source: str
@@ -59,6 +78,7 @@ class Relation(msgspec.Struct, frozen=True, kw_only=True):
     delta_angle: float = 0.0
     source_id: str = ""
     target_id: str = ""
+    spans: tuple[SourceSpan, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):

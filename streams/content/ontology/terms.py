@@ -26,6 +26,8 @@ MAX_RELATED_TERMS = 10
 MAX_TOP_TERMS = 20
 """Terms in `Statistics.top_terms`."""
 
+TACTIC_KEY = "tactic:"
+"""What the key of a tactic begins with."""
 _WORD = re.compile(r"[a-z0-9]{2,}")
 
 Statement = tuple[str, str, str]
@@ -97,7 +99,7 @@ def delta_angle(one: frozenset[str], other: frozenset[str]) -> float:
 
 def tactic_id(name: str) -> str:
     """The key of the term of a tactic, which several domains and feeds have under the same name."""
-    return f"tactic:{tactic_short_name(name)}"
+    return f"{TACTIC_KEY}{tactic_short_name(name)}"
 
 
 def platform_id(name: str) -> str:
@@ -128,9 +130,9 @@ def _terms(content: Current) -> Iterator[Term]:
     for key, entity in tactics.items():
         yield _tactic(key, entity)
     for cve in vulnerabilities.keys() - content.entities.keys():
-        yield _named(cve, cve, "vulnerability")
+        yield named_term(cve, cve, "vulnerability")
     for key, name in platforms.items():
-        yield _named(key, name, "platform")
+        yield named_term(key, name, "platform")
 
 
 def _term(event: Technique | Template | Entity) -> Term:
@@ -148,7 +150,7 @@ def _term(event: Technique | Template | Entity) -> Term:
     )
 
 
-def _named(key: str, name: str, category: str) -> Term:
+def named_term(key: str, name: str, category: str) -> Term:
     """The term of a thing that events name, and that has no event of its own."""
     return Term(id=key, sch_id=semantic_part(f"{key}{name}", category), canonical_name=name, category=category)
 

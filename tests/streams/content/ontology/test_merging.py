@@ -6,12 +6,14 @@ import json
 import logging
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from schemas.errors import BadConfiguration
 from streams.content.current import current
-from streams.content.ontology.files import FILE, read_ontology, write_ontology
+from streams.content.ontology.files import FILE, write_ontology
 from streams.content.ontology.merging import merge, read_older
+from streams.content.ontology.model import ThreatOntology
 from streams.content.ontology.terms import build_terms
 from tests.streams.content.ontology.events import world
 
@@ -46,7 +48,7 @@ def test_a_term_of_both_is_one_and_one_of_the_older_alone_is_kept(
     alone = build_terms(current(world()))
     with caplog.at_level(logging.WARNING):
         write_ontology(world(), tmp_path)
-    found = read_ontology(tmp_path / FILE)
+    found = msgspec.json.decode((tmp_path / FILE).read_bytes(), type=ThreatOntology)
     terms = {term.id: term for term in found.terms}
     assert set(terms) - {term.id for term in alone.terms} == {"hash:murmur3", "security:zero trust"}
     assert terms["T1059"].canonical_name == "Command and Scripting Interpreter"
