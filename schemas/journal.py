@@ -4,7 +4,7 @@
     tick       the current time
     manual     a request to retrain
     policy     the rules of retraining for the records that follow
-    score      scores of the champion on new examples
+    score      scores and losses of the champion on new examples
     promoted   the version of a trigger became the champion
     refused    the version of a trigger did not become the champion
     champion   a person made another version the champion
@@ -181,10 +181,32 @@ class PolicyChange(msgspec.Struct, frozen=True, tag="policy"):
     policy: Policy
 
 
+class ExampleScore(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a version does on one example.
+
+    Attributes:
+        offset: Journal offset of the example.
+        losses: Task -> loss, 0 or more: smaller is better.
+        projection: A fixed random projection of the embedding, or for `gnn-threat` numbers of the ends of a link.
+    """
+
+    offset: int
+    losses: dict[str, float] = {}
+    projection: tuple[float, ...] = ()
+
+
 class Score(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="score"):
     """Scores of the champion on new examples before any version is trained on them (prequential evaluation).
 
-    `scores` is read from older records and no longer written; see `evaluation`.
+    Attributes:
+        trigger: The trigger whose new examples were scored by its run; empty: `each` has the examples.
+        version: The champion.
+        examples: Number of examples.
+        scores: Read from older records and no longer written; see `evaluation`.
+        time_ms: When, ms since 1970 UTC; for people, the fold does not read it.
+        evaluation: The scores on all of them, of a trigger.
+        each: The examples, in order of offset; the same example and version give the same.
+        reference: `each` are not new but of the holdout, from before: what new ones are compared with.
     """
 
     trigger: str
@@ -193,6 +215,8 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     scores: dict[str, float] = {}
     time_ms: int = 0
     evaluation: Evaluation = {}
+    each: tuple[ExampleScore, ...] = ()
+    reference: bool = False
 
 
 class Promoted(msgspec.Struct, frozen=True, kw_only=True, tag="promoted"):

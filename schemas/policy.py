@@ -17,6 +17,10 @@ MAX_SAMPLE = 10_000
 """Largest number of examples in each sample of a trigger, so that the trigger fits a message."""
 
 
+MAX_INPUT_WINDOW = 2_000
+"""Largest number of projections that the fold keeps."""
+
+
 class GateLimits(msgspec.Struct, frozen=True, kw_only=True):
     """The tolerances of the gate; see `trainers.core.gate`."""
 
@@ -77,6 +81,17 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         drift_every: Number of examples between two measurements.
         drift_threshold, drift_rearm: Jensen-Shannon distance (0 to 1) at which the drift rule fires, and below
             which it must fall before the rule can fire again (hysteresis).
+        drift_in_a_row: Number of measurements in a row that must reach the threshold; 1 in older records.
+        score_every: The champion scores one new example in this many, chosen by the hash of the key. 0: none, as in
+            older records; then there is no drift of inputs or performance.
+        input_drift_window: Number of most recent scored examples that are compared with the champion's holdout.
+        input_drift_threshold: Discrepancy (0 to 1) at which the input drift rule fires. 0: no such rule, as in
+            older records.
+        input_drift_in_a_row: Number of measurements in a row that must reach it.
+        performance_drift_threshold: Statistic of the Page-Hinkley test, in standard deviations of the champion's
+            losses, at which the performance drift rule fires. 0: no such rule, as in older records.
+        performance_drift_delta: Rise of the mean loss that the test tolerates, in standard deviations.
+        performance_drift_in_a_row: Number of measurements in a row that must reach the threshold.
         taxonomy_examples: Number of examples of a label unknown to the champion at which the taxonomy rule
             fires.
         corrections_examples: Corrections rule: number of the champion's training examples that were retracted or
@@ -112,6 +127,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     drift_every: int = 50
     drift_threshold: float = 0.25
     drift_rearm: float = 0.15
+    drift_in_a_row: int = 1
+    score_every: int = 0
+    input_drift_window: int = 200
+    input_drift_threshold: float = 0.0
+    input_drift_in_a_row: int = 3
+    performance_drift_threshold: float = 0.0
+    performance_drift_delta: float = 0.25
+    performance_drift_in_a_row: int = 1
     taxonomy_examples: int = 20
     corrections_examples: int = 0
     reservoir: int = 4_096
@@ -132,6 +155,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         """
         for name in (
             "window_examples", "bootstrap_examples", "retrain_examples", "drift_window", "drift_every", "reservoir",
+            "drift_in_a_row", "input_drift_in_a_row", "performance_drift_in_a_row",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise BadConfiguration(f"policy {name}={getattr(self, name)}: must be at least 1")
@@ -139,7 +163,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             "window_age_s", "champion_age_s", "staleness_examples", "cooldown_s", "drift_min_support",
             "retrains_per_day", "breaker_refusals", "breaker_pause_s",
             "taxonomy_examples", "corrections_examples", "rehearsal_examples", "holdout_examples", "run_examples",
-            "backlog_cooldown_s",
+            "backlog_cooldown_s", "score_every", "performance_drift_threshold", "performance_drift_delta",
         ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise BadConfiguration(f"policy {name}={getattr(self, name)}: must not be negative")
@@ -150,6 +174,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             raise BadConfiguration(
                 f"policy drift_rearm={self.drift_rearm}, drift_threshold={self.drift_threshold}: "
                 "must be 0 <= drift_rearm <= drift_threshold <= 1"
+            )
+        if not 0.0 <= self.input_drift_threshold <= 1.0:
+            raise BadConfiguration(
+                f"policy input_drift_threshold={self.input_drift_threshold}: must be 0 to 1; 0 turns the rule off"
+            )
+        if not 2 <= self.input_drift_window <= MAX_INPUT_WINDOW:
+            raise BadConfiguration(
+                f"policy input_drift_window={self.input_drift_window}: must be 2 to {MAX_INPUT_WINDOW}"
             )
         for small, large, why in _AT_MOST:
             if getattr(self, small) > getattr(self, large) and (large, self.run_examples) != ("run_examples", 0):

@@ -14,7 +14,10 @@ import msgspec
 from schemas.policy import GateLimits
 
 ClosedBy = Literal["volume", "age", "manual", "trigger"]
-Reason = Literal["volume", "drift", "taxonomy", "staleness", "manual", "backlog", "corrections"]
+Reason = Literal[
+    "volume", "drift", "input_drift", "performance_drift", "taxonomy", "staleness", "manual", "backlog",
+    "corrections",
+]  # fmt: skip
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

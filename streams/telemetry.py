@@ -62,14 +62,18 @@ RULE_LIMIT = Gauge("sx9_rule_limit", "Limit at which a rule of retraining trips"
 RULE_TRIPPED = Gauge("sx9_rule_tripped", "1 while a rule asks for a retrain", ["model", "rule"])
 LAST_TRIGGER_AT = Gauge("sx9_last_trigger_timestamp_seconds", "Time of the latest decision to retrain", ["model"])
 COOLDOWN = Gauge("sx9_trigger_cooldown_seconds", "Least time between two decisions to retrain", ["model"])
+DRIFT = Gauge(
+    "sx9_drift_distance",
+    "Latest drift statistic: jensen_shannon and mmd are 0 to 1, page_hinkley is in standard deviations of a loss",
+    ["model", "statistic"],
+)
 RETRAIN_BUDGET = Gauge("sx9_retrains_per_day_limit", "Retrains that a day may have; 0: no such budget", ["model"])
 RETRAINS_OF_DAY = Gauge(
     "sx9_retrains_of_day", "Decisions to retrain within the last 24 hours, up to the budget", ["model"]
 )
 HELD_BACK = Gauge("sx9_retrain_held_back", "1 while a cause holds every rule back", ["model", "cause"])
-DRIFT = Gauge("sx9_drift_distance", "Latest drift statistic, 0 to 1", ["model", "statistic"])
 DRIFT_THRESHOLD = Gauge(
-    "sx9_drift_threshold", "Value of the drift statistic at which the drift rule trips", ["model", "statistic"]
+    "sx9_drift_threshold", "Value of the drift statistic at which its rule trips", ["model", "statistic"]
 )
 QUARANTINE_WAITING = Gauge(
     "sx9_quarantine_waiting", "Examples set aside that wait for a verdict, by the rule", ["model", "feed", "reason"]

@@ -49,7 +49,7 @@ LABELS: Mapping[str, str] = {
     "rule": "a rule of retraining, such as `drift` or `volume`",
     "split": "`old`, `recent`, `holdout` or `prequential`",
     "status": "HTTP status",
-    "statistic": "a drift statistic, such as `jensen_shannon`",
+    "statistic": "a drift statistic: `jensen_shannon` of labels, `mmd` of inputs, `page_hinkley` of losses",
     "task": "a task of a model, such as `tactics`",
     "topic": "name of a Kafka topic",
     "version": "name of the version that serves; one for each model",

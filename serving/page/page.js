@@ -136,6 +136,10 @@ function modelCard(model, served) {
   }
   const latest = (model.latest_triggers || []).at(-1);
   if (model.drift !== undefined) card.append(measure("Label drift", model.drift, model.drift_threshold));
+  if (model.input_drift_threshold) card.append(measure("Input drift", model.input_drift, model.input_drift_threshold));
+  if (model.performance_drift_threshold) {
+    card.append(measure("Performance drift", model.performance_drift, model.performance_drift_threshold));
+  }
   if (model.examples_since_trigger !== undefined) {
     card.append(element("p", { class: "measure" },
       `${short(model.examples_since_trigger)} new examples since the last trigger, ${short(model.open_window_examples)} in the open window`));

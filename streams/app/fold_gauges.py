@@ -69,8 +69,9 @@ class FoldGauges:
         telemetry.OPEN_TRIGGER.labels(model=model).set(float(state.open_trigger is not None))
         _set_time(telemetry.LAST_TRIGGER_AT, model, state.last_trigger_ms)
         telemetry.COOLDOWN.labels(model=model).set(policy.cooldown_s)
-        telemetry.DRIFT.labels(model=model, statistic="jensen_shannon").set(state.drift)
-        telemetry.DRIFT_THRESHOLD.labels(model=model, statistic="jensen_shannon").set(policy.drift_threshold)
+        self._show_drift("jensen_shannon", state.drift, policy.drift_threshold)
+        self._show_drift("mmd", state.prequential.input_drift, policy.input_drift_threshold)
+        self._show_drift("page_hinkley", state.prequential.performance_drift, policy.performance_drift_threshold)
         self._show_quarantine(state)
         telemetry.RETRAIN_BUDGET.labels(model=model).set(policy.retrains_per_day)
         telemetry.RETRAINS_OF_DAY.labels(model=model).set(retrains_of_day(state))
@@ -93,6 +94,14 @@ class FoldGauges:
         """Remove all series of the model: another worker has its journal now."""
         for gauge in GAUGES:
             forget(gauge, model=self._model)
+
+    def _show_drift(self, statistic: str, value: float, threshold: float) -> None:
+        """Show a statistic beside its threshold; neither while its rule is turned off."""
+        for gauge, number in ((telemetry.DRIFT, value), (telemetry.DRIFT_THRESHOLD, threshold)):
+            if threshold > 0:
+                gauge.labels(model=self._model, statistic=statistic).set(number)
+            else:
+                forget(gauge, model=self._model, statistic=statistic)
 
     def _pending_since_ms(self, state: State) -> int:
         """When the oldest window with pending examples was opened; 0 if no example is pending."""

@@ -1,7 +1,7 @@
 """The fold: `(state, record) -> (state, outputs)` over the journal of one model.
 
     example ──> redelivery? ──> open window, label counts, samples of keys ─────┐
-    tick, manual, promoted, refused, policy ────────────────────────────────────┤
+    tick, manual, score, promoted, refused, policy ─────────────────────────────┤
                                                                                 v
                                               window due? ──> Window ──> rules ──> Trigger or Declined
 
@@ -34,8 +34,8 @@ from schemas.policy import Policy
 from schemas.windows import ClosedBy, Declined, Measure, Reason, Span, Trigger, Window
 from streams.core.bounds import MAX_ID_CHARS, PendingSpan, counted_labels, merge_oldest, spans_of_a_run
 from streams.core.clock import tick_time
-from streams.core.detectors.jensen_shannon import jensen_shannon
 from streams.core.label_counts import add_labels
+from streams.core.prequential import new_prequential
 from streams.core.quarantine import apply
 from streams.core.rules.evaluate import Decision, breaker_left_s, evaluate_rules, is_budget_used
 from streams.core.rules.inputs import RuleInputs
@@ -104,7 +104,9 @@ def _on_control_record(state: State, offset: int, record: Record, *, fixed_polic
         case LineageChange(request=request) if _is_new(state, request):
             if state.exclusions != record.exclusions:
                 raise ValueError("a lineage change needs the records before it: see streams.core.lineage.follow")
-        case Score() | _:
+        case Score(version=version, each=each) if each and version == state.champion:
+            state.prequential.take(record, state.policy)
+        case _:
             return []
     _measure_drift(state)  # examples may have come since the latest measurement, and the champion may have changed
     return _decide(state, offset)
@@ -137,7 +139,7 @@ def _on_example(state: State, offset: int, example: Example) -> bool:
     state.pending_examples += 1
     state.fresh_examples += 1
     add_labels(state.pending_labels, labels, 1)
-    state.recent_labels.add(labels)
+    state.label_drift.update(labels)
     return _measure_drift_if_due(state) or state.window.examples >= state.policy.window_examples
 
 
@@ -163,14 +165,20 @@ def _measure_drift_if_due(state: State) -> bool:
     if state.drift_countdown > 0:
         return False
     state.drift_countdown = state.policy.drift_every
-    return _measure_drift(state)
+    return _measure_drift(state, counts=True)
 
 
-def _measure_drift(state: State) -> bool:
-    """Measure drift. False if there is no champion to compare with."""
+def _measure_drift(state: State, *, counts: bool = False) -> bool:
+    """Measure the drift of labels. False if there is no champion to compare with.
+
+    Args:
+        counts: Whether it is a further measurement: at a control record no example need have come since the latest.
+    """
     if not state.champion_labels:
         return False
-    state.drift = jensen_shannon(state.recent_labels.counts, state.champion_labels)
+    state.drift = state.label_drift.statistic
+    over = state.drift >= state.policy.drift_threshold
+    state.drift_over = max(state.drift_over + counts, 1) if over else 0
     if state.drift < state.policy.drift_rearm:
         state.drift_armed = True
     return True
@@ -208,6 +216,7 @@ def _on_champion_change(state: State, change: ChampionChange) -> None:
 def _set_champion(state: State, version: str, end: int) -> None:
     """Make a version the champion. What is pending before the journal offset `end` is what it learnt."""
     state.champion = version[:MAX_ID_CHARS]
+    state.prequential = new_prequential(state.policy)
     learnt = [each for each in state.pending if each.span.end <= end]
     state.pending = state.pending[len(learnt) :]
     for each in learnt:
@@ -222,6 +231,7 @@ def _set_champion(state: State, version: str, end: int) -> None:
     state.attempted_corrections = 0
     state.attempted_labels = []
     state.drift_armed = True
+    state.drift_over = 0
     state.refusals = 0
     state.refused = {name: until for name, until in state.refused.items() if until > end}
 
@@ -271,6 +281,7 @@ def holds(state: State) -> dict[str, bool]:
 def _rule_inputs(state: State) -> RuleInputs:
     attempted = set(state.attempted_labels)
     known = state.champion_labels.keys() | attempted
+    scored = state.prequential
     vanished = state.corrections.vanished(state.policy.taxonomy_examples)
     return RuleInputs(
         now_ms=state.now_ms,
@@ -282,8 +293,16 @@ def _rule_inputs(state: State) -> RuleInputs:
         triggers_today=retrains_of_day(state),
         refusals=state.refusals,
         drift=state.drift,
-        drift_examples=min(len(state.recent_labels), state.pending_examples),
+        drift_examples=min(state.label_drift.support, state.pending_examples),
         drift_armed=state.drift_armed,
+        drift_in_a_row=state.drift_over,
+        input_drift=scored.input_drift,
+        input_drift_examples=scored.inputs.support,
+        input_drift_in_a_row=scored.inputs_over,
+        input_drift_armed=scored.inputs_armed,
+        performance_drift=scored.performance_drift,
+        performance_drift_examples=scored.performance.support,
+        performance_drift_in_a_row=scored.performance_over,
         corrections=state.corrections.count(),
         attempted_corrections=state.attempted_corrections,
         new_labels={label: n for label, n in state.pending_labels.items() if label not in known},
@@ -341,4 +360,8 @@ def _open_trigger(state: State, offset: int, reason: Reason, measures: tuple[Mea
     state.manual_request = ""
     if reason == "drift":
         state.drift_armed = False
+    elif reason == "input_drift":
+        state.prequential.tripped_inputs()
+    elif reason == "performance_drift":
+        state.prequential.tripped_performance()
     return trigger

@@ -23,6 +23,7 @@ from schemas.journal import (
     QuarantineRecord,
     Record,
     Refused,
+    Score,
 )
 from schemas.windows import Trigger
 from streams.core.bounds import MAX_ID_CHARS
@@ -209,7 +210,12 @@ def _begin(model: str, exclusions: tuple[str, ...], number: int) -> State:
 
 
 def _put(state: State, offset: int, record: Record) -> tuple[State, list[Output]]:
-    """Fold a record; one that is no example may have the offset of an answer that comes before it."""
+    """Fold a record; one that is no example may have the offset of an answer that comes before it.
+
+    Scores are left out: they are of the champions of the journal, and here there are others.
+    """
+    if isinstance(record, Score):
+        return state, []
     if not isinstance(record, Example | QuarantineRecord):
         state.next_offset = offset
     return step(state, offset, record)

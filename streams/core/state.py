@@ -16,7 +16,9 @@ from schemas.policy import Policy
 from schemas.windows import Span, Trigger
 from streams.core.bounds import PendingSpan
 from streams.core.detectors.corrections import Corrections
+from streams.core.detectors.label_drift import LabelDrift
 from streams.core.detectors.label_window import LabelWindow
+from streams.core.prequential import Prequential, new_prequential
 from streams.core.quarantine import Quarantine
 from streams.core.sampling import BottomK, StratifiedBottomK
 from streams.core.windows import OpenWindow
@@ -45,14 +47,16 @@ class State(msgspec.Struct, kw_only=True):
         attempted_corrections: How many corrections there were at the latest trigger, until a version is promoted.
         refused: Refused version -> end of its windows, for the latest of them since the latest promotion. A person
             can promote one; its windows are then no longer pending.
-        recent_labels: Labels of the latest `policy.drift_window` training examples.
+        label_drift: Labels of the latest `policy.drift_window` training examples, and of those of the champion and
+            its ancestors.
         drift_countdown: Training examples until the next measurement of drift.
         drift_armed: Whether the drift rule may trip.
         drift: The latest measurement: Jensen-Shannon distance of the recent labels from the champion's, 0 to 1.
+        drift_over: How many of the latest measurements in a row reached the threshold.
+        prequential: What the champion's scores on new examples say.
         train_sample: Keys of training examples, stratified by first label, with their latest journal offset.
         holdout_sample: Keys of holdout examples, with their latest journal offset.
         champion: Name of the champion; empty before the first.
-        champion_labels: Label -> training examples of the champion and its ancestors.
         attempted_labels: Labels of the latest trigger, until its version is promoted.
         trigger_count: Number of triggers so far, which is the number of the latest.
         last_trigger_ms: Time of the latest trigger; 0 before the first.
@@ -82,16 +86,19 @@ class State(msgspec.Struct, kw_only=True):
     corrections: Corrections = msgspec.field(default_factory=lambda: Corrections(size=Policy().reservoir))
     attempted_corrections: int = 0
     refused: dict[str, int] = {}
-    recent_labels: LabelWindow = msgspec.field(default_factory=lambda: LabelWindow(size=Policy().drift_window))
+    label_drift: LabelDrift = msgspec.field(
+        default_factory=lambda: LabelDrift(LabelWindow(size=Policy().drift_window))
+    )
     drift_countdown: int = 0
     drift_armed: bool = True
     drift: float = 0.0
+    drift_over: int = 0
+    prequential: Prequential = msgspec.field(default_factory=lambda: new_prequential(Policy()))
     train_sample: StratifiedBottomK = msgspec.field(
         default_factory=lambda: StratifiedBottomK(size=Policy().reservoir)
     )
     holdout_sample: BottomK = msgspec.field(default_factory=lambda: BottomK(size=Policy().reservoir))
     champion: str = ""
-    champion_labels: dict[str, int] = {}
     attempted_labels: list[str] = []
     trigger_count: int = 0
     last_trigger_ms: int = 0
@@ -101,6 +108,11 @@ class State(msgspec.Struct, kw_only=True):
     recent_requests: list[str] = []
     exclusions: tuple[str, ...] = ()
     lineage_from: int = 0
+
+    @property
+    def champion_labels(self) -> dict[str, int]:
+        """Label -> training examples of the champion and its ancestors."""
+        return self.label_drift.reference
 
     @property
     def pending_spans(self) -> list[Span]:
@@ -125,19 +137,20 @@ def set_policy(state: State, policy: Policy) -> None:
     state.train_sample.resize(policy.reservoir)
     state.holdout_sample.resize(policy.reservoir)
     state.corrections.resize(policy.reservoir)
-    state.recent_labels.resize(policy.drift_window)
+    state.label_drift.window.resize(policy.drift_window)
+    state.prequential.set_policy(policy)
 
 
 class _Snapshot(msgspec.Struct, frozen=True):
     """A state as it is stored. `format` is increased with each change of the state's fields or their meaning."""
 
-    format: Literal[13]
+    format: Literal[14]
     state: State
 
 
 def snapshot(state: State) -> bytes:
     """The state as bytes; equal states give equal bytes."""
-    return msgspec.json.encode(_Snapshot(13, state))
+    return msgspec.json.encode(_Snapshot(14, state))
 
 
 def restore(data: bytes) -> State:

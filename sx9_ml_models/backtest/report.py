@@ -17,7 +17,7 @@ from transport.files import write_atomically
 DAY_S, HOUR_S, MINUTE_S = 86_400.0, 3_600.0, 60.0
 COLORS: dict[Reason, str] = {
     "volume": "tab:blue", "drift": "tab:orange", "taxonomy": "tab:green", "staleness": "tab:gray",
-    "manual": "tab:red", "backlog": "tab:purple",
+    "manual": "tab:red", "backlog": "tab:purple", "input_drift": "tab:olive", "performance_drift": "tab:brown",
 }  # fmt: skip
 COLUMNS = (
     "policy", "retrains", "reasons", "new examples", "processor time", "median wait", "95 % waited less than",

@@ -114,7 +114,8 @@ ALERTS: tuple[Alert, ...] = (
         " time() - sx9_last_trigger_timestamp_seconds > 86400 + sx9_trigger_cooldown_seconds",
         "1h",
         "warning",
-        'The drift of {{ $labels.model }} is {{ printf "%.2f" $value }}, and there was no retrain for a day.',
+        'The drift of {{ $labels.model }} ({{ $labels.statistic }}) is {{ printf "%.2f" $value }}, and there was no'
+        " retrain for a day.",
     ),
     Alert(
         "CorrectionsWithoutRetrain",

@@ -20,6 +20,8 @@ COLOURS = {
     "volume": "tab:blue",
     "staleness": "tab:gray",
     "drift": "tab:orange",
+    "input_drift": "tab:olive",
+    "performance_drift": "tab:brown",
     "taxonomy": "tab:purple",
     "manual": "tab:green",
 }

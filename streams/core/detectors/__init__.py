@@ -1,6 +1,9 @@
-"""Detection of drift: how far the labels of recent examples are from those of the champion.
+"""Detection of drift, three kinds. Each detector has one statistic; `detector.py` says what they have in common.
 
-    labels of each example ── label_window.py ──> counts ── jensen_shannon.py ──> distance
+    labels of each example ────────> label_drift.py         Jensen-Shannon distance from the champion's labels
+    projections of its embedding ──> input_drift.py         maximum mean discrepancy from the champion's holdout
+    the champion's losses ─────────> performance_drift.py   Page-Hinkley test
 
-The rule that compares the distance with a threshold is `streams.core.rules.drift`.
+`corrections.py` counts what the champion learnt and no longer stands. The rules that compare a statistic with its
+threshold are in `streams.core.rules`.
 """

@@ -1,13 +1,15 @@
 """The decision to retrain, with the measures of all rules.
 
-    rule        trips if
-    manual      a person asked for a retrain
-    taxonomy    a label that the champion does not know has enough examples, or one that it knows has none left
-    drift       the labels of recent examples are far from those of the champion
-    corrections enough of what the champion learnt was taken back or relabelled
-    volume      there are enough training examples since the latest trigger, or for the first version
-    staleness   the latest trigger is old, and there are new examples
-    backlog     the latest trigger left examples pending, because a run is bounded
+    rule               trips if
+    manual             a person asked for a retrain
+    taxonomy           a label that the champion does not know has enough examples, or one it knows has none left
+    drift              the labels of recent examples are far from those of the champion
+    performance_drift  the champion's losses on new examples have risen
+    input_drift        the champion sees new examples as other than its own
+    corrections        enough of what the champion learnt was taken back or relabelled
+    volume             there are enough training examples since the latest trigger, or for the first version
+    staleness          the latest trigger is old, and there are new examples
+    backlog            the latest trigger left examples pending, because a run is bounded
 
 The reason is the first rule of this table that tripped and may decide now. No rule may while a trigger waits for
 its verdict or there are no pending examples. Within the cool-down, beyond the budget of a day, and while the
@@ -25,8 +27,10 @@ from schemas.windows import Measure, Reason
 from streams.core.rules.backlog import backlog
 from streams.core.rules.corrections import corrections
 from streams.core.rules.drift import drift
+from streams.core.rules.input_drift import input_drift
 from streams.core.rules.inputs import RuleInputs
 from streams.core.rules.manual import manual
+from streams.core.rules.performance_drift import performance_drift
 from streams.core.rules.staleness import staleness
 from streams.core.rules.taxonomy import taxonomy
 from streams.core.rules.volume import volume
@@ -35,6 +39,8 @@ RULES: Mapping[Reason, Callable[[RuleInputs, Policy], Measure]] = {
     "manual": manual,
     "taxonomy": taxonomy,
     "drift": drift,
+    "performance_drift": performance_drift,
+    "input_drift": input_drift,
     "corrections": corrections,
     "volume": volume,
     "staleness": staleness,

@@ -22,6 +22,14 @@ class RuleInputs(msgspec.Struct, frozen=True, kw_only=True):
         drift: Jensen-Shannon distance of the labels of recent examples from those of the champion, 0 to 1.
         drift_examples: How many of these recent examples the champion was not trained on.
         drift_armed: Whether the drift rule may trip.
+        drift_in_a_row: How many measurements in a row reached the threshold.
+        input_drift: Discrepancy of recent projections from those of the champion's holdout, 0 to 1.
+        input_drift_examples: How many recent ones it rests on.
+        input_drift_in_a_row: How many measurements in a row reached the threshold.
+        input_drift_armed: Whether the input drift rule may trip.
+        performance_drift: Statistic of the Page-Hinkley test of the champion's losses, in standard deviations.
+        performance_drift_examples: How many examples it rests on.
+        performance_drift_in_a_row: How many measurements in a row reached the threshold.
         corrections: How many of the champion's training examples no longer stand as it learnt them.
         attempted_corrections: How many of them were there at the latest trigger.
         new_labels: Label -> pending examples, for labels unknown to the champion and to the latest attempt.
@@ -42,6 +50,14 @@ class RuleInputs(msgspec.Struct, frozen=True, kw_only=True):
     drift: float
     drift_examples: int
     drift_armed: bool
+    drift_in_a_row: int
+    input_drift: float
+    input_drift_examples: int
+    input_drift_in_a_row: int
+    input_drift_armed: bool
+    performance_drift: float
+    performance_drift_examples: int
+    performance_drift_in_a_row: int
     corrections: int
     attempted_corrections: int
     new_labels: Mapping[str, int]

@@ -347,7 +347,12 @@ def test_the_state_does_not_grow_with_the_journal() -> None:
 
 
 @pytest.mark.parametrize(
-    "bytes_", [snapshot(fresh())[:-2], msgspec.json.encode(fresh()), snapshot(fresh()).replace(b":13", b":12", 1)]
+    "bytes_",
+    [
+        snapshot(fresh())[:-2],
+        msgspec.json.encode(fresh()),
+        snapshot(fresh()).replace(b'"format":', b'"format":9', 1),
+    ],
 )
 def test_a_snapshot_that_is_damaged_or_of_another_format_is_refused(bytes_: bytes) -> None:
     assert restore(snapshot(fresh())) == fresh()

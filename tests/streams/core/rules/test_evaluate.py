@@ -15,6 +15,8 @@ TRIPS: dict[Reason, dict[str, Any]] = {
     "manual": {"manual_request": "r1"},
     "taxonomy": {"new_labels": {"reconnaissance": 20}},
     "drift": {"drift": 0.25, "drift_examples": 200},
+    "input_drift": {"input_drift": 0.3, "input_drift_in_a_row": 3},
+    "performance_drift": {"performance_drift": 50.0, "performance_drift_in_a_row": 1},
     "corrections": {"corrections": 30, "attempted_corrections": 10},
     "volume": {"fresh_examples": 1_000},
     "staleness": {"last_trigger_ms": 70 * DAY_MS, "fresh_examples": 50},
@@ -22,7 +24,7 @@ TRIPS: dict[Reason, dict[str, Any]] = {
 }
 
 
-POLICY = Policy(corrections_examples=20)
+POLICY = Policy(corrections_examples=20, input_drift_threshold=0.3, performance_drift_threshold=50.0)
 
 
 def test_every_reason_has_a_rule_which_gives_its_measure() -> None:
