@@ -35,6 +35,8 @@ class ModelSpec:
         projection: `(event, clean) -> Projection | None`, see `streams.core.projections.base.Project`.
         recipe: The module that trains it, see `trainers.models.recipe`.
         predictor: `(folder) -> Predictor`: loads a version, see `trainers.models.predictor`.
+        scorer: `(folder, cache_dir) -> Scorer`: loads a version that scores single examples, see
+            `trainers.models.scorer`.
         config: The frozen struct that configures the recipe, see `schemas.recipes`.
         variable: What stands for the recipe in the names of environment variables: `SX9_TRAINER_<variable>_EPOCHS`.
     """
@@ -46,6 +48,7 @@ class ModelSpec:
     projection: str
     recipe: str
     predictor: str
+    scorer: str
     config: type[RecipeConfig]
     variable: str
 
@@ -56,6 +59,9 @@ MODEL_SPECS: tuple[ModelSpec, ...] = (
         partition=0,
         learns_from=(Technique, Relationship, Template, Report),
         policy=Policy(
+            score_every=1,
+            input_drift_threshold=0.3,
+            performance_drift_threshold=50.0,
             retrains_per_day=48,
             breaker_refusals=3,
             corrections_examples=200,
@@ -65,6 +71,7 @@ MODEL_SPECS: tuple[ModelSpec, ...] = (
         projection="streams.core.projections.tactics:project",
         recipe="trainers.models.distilbert.recipe",
         predictor="trainers.models.distilbert.predict:load",
+        scorer="trainers.models.distilbert.score:load",
         config=DistilbertConfig,
         variable="DISTILBERT",
     ),
@@ -81,6 +88,10 @@ MODEL_SPECS: tuple[ModelSpec, ...] = (
             drift_min_support=300,
             rehearsal_examples=200,
             holdout_examples=200,
+            score_every=4,
+            input_drift_window=100,
+            input_drift_threshold=0.3,
+            performance_drift_threshold=50.0,
             retrains_per_day=8,
             breaker_refusals=3,
             corrections_examples=100,
@@ -90,6 +101,7 @@ MODEL_SPECS: tuple[ModelSpec, ...] = (
         projection="streams.core.projections.instructions:project",
         recipe="trainers.models.phi3_lora.recipe",
         predictor="trainers.models.phi3_lora.predict:load",
+        scorer="trainers.models.phi3_lora.score:load",
         config=Phi3LoraConfig,
         variable="PHI3_LORA",
     ),
@@ -115,6 +127,9 @@ MODEL_SPECS: tuple[ModelSpec, ...] = (
             reservoir=16_384,
             rehearsal_examples=2_000,
             holdout_examples=2_000,
+            score_every=10,
+            input_drift_threshold=0.4,
+            performance_drift_threshold=50.0,
             retrains_per_day=12,
             breaker_refusals=3,
             corrections_examples=400,
@@ -124,6 +139,7 @@ MODEL_SPECS: tuple[ModelSpec, ...] = (
         projection="streams.core.projections.graph:project",
         recipe="trainers.models.gnn.recipe",
         predictor="trainers.models.gnn.predict:load",
+        scorer="trainers.models.gnn.score:load",
         config=GnnConfig,
         variable="GNN",
     ),

@@ -64,6 +64,11 @@ class TrainerSettings(BaseSettings):
 
     max_attempts: int = Field(3, ge=1, description="failed runs after which a trigger is refused")
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0: a free port, which is logged")
+    score_interval_s: float = Field(
+        10.0,
+        ge=0,
+        description="seconds without a new example until the champion scores those that wait; 0: only before a run",
+    )
     max_poll_interval_ms: int = Field(
         300_000,
         ge=1_000,

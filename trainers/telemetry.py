@@ -1,6 +1,7 @@
 """The Prometheus metrics of a trainer, in one table. Base units, unit suffixes, few and bounded labels.
 
 | about    | metrics |
+| scoring  | new examples scored by the champion, failures
 | runs     | the run in progress, duration, triggers answered by outcome, failures by type, faults of the machine
 |          | in a row, damaged copies of the journal, embeddings not in Neo4j, MLflow failures, pictures not made |
 | versions | evaluation scores, failed checks of the gate, refusals in a row, the latest answers, the version that
@@ -44,6 +45,13 @@ TRACKING_FAILURES = Counter(
 )
 LEFT_OUT = Counter("sx9_files_left_out_total", "Pictures and cards that could not be made", ["model", "file"])
 FAILURES = Counter("sx9_training_failures_total", "Runs that failed", ["model", "error"])
+EXAMPLES_SCORED = Counter(
+    "sx9_examples_scored_total", "New examples that the champion scored, for the drift of inputs and performance",
+    ["model"],
+)  # fmt: skip
+SCORING_FAILURES = Counter(
+    "sx9_scoring_failures_total", "Failures to score new examples; they are tried again", ["model", "error"]
+)
 FAULTS = Gauge(
     "sx9_training_faults",
     "Faults of this machine in a row at the trigger in work, such as a full disk; 0 once it is answered",

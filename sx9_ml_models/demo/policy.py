@@ -20,6 +20,7 @@ staleness_examples = 300
 run_examples = 2000
 backlog_cooldown_s = 60566400  # 701 days; what a run leaves waits for the next
 rehearsal_examples = 300
+score_every = 0                # the trainers need the two cores
 
 [distilbert-mitre.recipe]
 max_tokens = 32
@@ -42,6 +43,7 @@ window_examples = 40
 run_examples = 40
 rehearsal_examples = 16
 holdout_examples = 80
+score_every = 0
 
 [phi3-mitre-lora.recipe]
 max_tokens = 64
@@ -60,6 +62,7 @@ taxonomy_examples = 100000
 cooldown_s = 15552000          # 180 days
 champion_age_s = 94608000      # three years
 staleness_examples = 1000
+score_every = 0
 
 [gnn-threat.recipe]
 max_tokens = 64

@@ -11,6 +11,9 @@ failures          what a failed run means for its trigger
 embeddings        node embeddings of the champion, to Neo4j
 run_process       starts, follows and ends the process of a run
 execute_run       the process of a run: dataset, base model, training
+scoring           the champion scores new examples, for the journal
+execute_scores    the process that does
+child             what both processes have in common
 batch             one training call on given examples, without Kafka
 train_version     what both share: recipe, gate, card, manifest
 checkpoints       the checkpoint of a run, in a folder

@@ -1,7 +1,8 @@
 """A trainer: a Kafka consumer that handles the triggers of one model, one at a time.
 
     retrain.triggers.v1 ──poll──> steps 1 to 7 in a thread (trigger_handler) ──> 8 commit the offset
-                           └──────< polls in the meantime, so that a long run keeps its partition
+                           ├──────< polls in the meantime, so that a long run keeps its partition
+                           └── nothing to train ──> the champion scores new examples (scoring)
 
 Each model has its own consumer group, so no model waits for another. A run is a process of its own (`run_process`):
 the trainer that waits for the next trigger imports no torch. A trainer that loses its partition cancels its run;
@@ -30,10 +31,11 @@ from schemas.models import model_spec
 from schemas.topics import JOURNAL, TRIGGERS, VERSIONS, partition_of
 from schemas.windows import Trigger
 from trainers import telemetry
-from trainers.core.progress import Cancelled
+from trainers.core.progress import Cancelled, RunProgress
 from trainers.runs.assignment import Assignment
 from trainers.runs.embeddings import EmbeddingsWriter, FindNeo4j
 from trainers.runs.progress import progress_bars
+from trainers.runs.scoring import Scoring
 from trainers.runs.trigger_handler import TriggerHandler
 from trainers.settings import TrainerSettings
 from trainers.store.journal_copy import JournalCopy
@@ -173,6 +175,37 @@ def _consume(
                 _seek(group_consumer, partition, message.offset)
         if not messages:
             embeddings.retry()
+            if partition in group_consumer.assignment() and handler.scoring.is_due():
+                _score_while_polling(group_consumer, partition, handler.scoring, stop, health)
+
+
+def _score_while_polling(
+    group_consumer: KafkaConsumer,
+    partition: TopicPartition,
+    scoring: Scoring,
+    stop: threading.Event,
+    health: Health,
+) -> None:
+    """Score new examples in a thread, until that is done or there is a trigger, and poll in the meantime."""
+    cancel = threading.Event()
+
+    def on_progress(_progress: RunProgress) -> None:
+        if cancel.is_set():
+            raise Cancelled
+
+    with ThreadPoolExecutor(1, "scoring") as pool, contextlib.suppress(Cancelled):
+        future = pool.submit(scoring.score, on_progress)
+        try:
+            while not future.done():
+                health.beat()
+                messages = _poll(group_consumer, partition, BUSY_POLL_MS)
+                if messages:
+                    _seek(group_consumer, partition, messages[0].offset)
+                if messages or stop.is_set() or partition not in group_consumer.assignment():
+                    cancel.set()
+        finally:
+            cancel.set()
+        future.result()
 
 
 def _decoded(message: Any) -> Trigger | None:

@@ -24,11 +24,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from schemas.codec import decode
+from schemas.journal import ExampleScore
 from schemas.windows import Trigger
 from trainers.core.progress import Cancelled, ProgressCallback, RunProgress
 from trainers.runs.failures import Failure, RunFailed
@@ -41,6 +42,18 @@ STOP_TIMEOUT_S = 5.0
 """From SIGTERM to SIGKILL, seconds."""
 POLL_S = 0.2
 """How often a run without news is checked for its cancellation, seconds."""
+
+
+class Request(Protocol):
+    """What every request to a child has: the least level of its log lines, and what it is about, for the log."""
+
+    @property
+    def log_level(self) -> int:
+        """As in `logging`."""
+
+    @property
+    def title(self) -> str:
+        """What it is about."""
 
 
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +75,11 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     journal_copy: str
     log_level: int = logging.INFO
 
+    @property
+    def title(self) -> str:
+        """What it is about, for the log."""
+        return f"the run of {self.trigger.id}"
+
 
 class StepDone(msgspec.Struct, frozen=True, tag="step"):
     """A step of the run."""
@@ -77,6 +95,13 @@ class LogLine(msgspec.Struct, frozen=True, tag="log"):
     message: str
 
 
+class Scored(msgspec.Struct, frozen=True, tag="scored"):
+    """Examples that were scored, of a process that scores (`execute_scores`)."""
+
+    each: tuple[ExampleScore, ...]
+    reference: bool
+
+
 class Ended(msgspec.Struct, frozen=True, omit_defaults=True, tag="ended"):
     """The last line: the version is in the registry, unless the run failed or was cancelled."""
 
@@ -84,7 +109,7 @@ class Ended(msgspec.Struct, frozen=True, omit_defaults=True, tag="ended"):
     cancelled: bool = False
 
 
-Message = StepDone | LogLine | Ended
+Message = StepDone | LogLine | Scored | Ended
 Run = Callable[[RunRequest, ProgressCallback], None]
 """Trains the version of a request and writes it to the registry, here or in another process."""
 
@@ -100,8 +125,28 @@ def run_in_process(request: RunRequest, on_progress: ProgressCallback) -> None:
         RunFailed: The run failed, or the process was killed; see `trainers.runs.failures`.
         Cancelled: The process got SIGTERM.
     """
+    follow(MODULE, request, on_progress)
+
+
+def follow(
+    module: str,
+    request: Request,
+    on_progress: ProgressCallback,
+    on_scored: Callable[[Scored], None] = lambda _scored: None,
+) -> None:
+    """Start a module with a request, and follow it to its end; see `run_in_process`.
+
+    Args:
+        module: What the process runs.
+        request: Its request.
+        on_progress: As for `run_in_process`.
+        on_scored: Called with examples that were scored.
+
+    Raises:
+        RunFailed, Cancelled: As by `run_in_process`.
+    """
     ended: Ended | None = None
-    with _process(request) as (process, lines):
+    with _process(module, request) as (process, lines):
         progress = RunProgress("starting", 0, 1)
         while ended is None:
             try:
@@ -116,6 +161,8 @@ def run_in_process(request: RunRequest, on_progress: ProgressCallback) -> None:
                     on_progress(progress)
                 case LogLine(level=level, logger=logger, message=message):
                     logging.getLogger(logger).log(level, "%s", message)
+                case Scored() as scored:
+                    on_scored(scored)
                 case Ended() as ended:
                     pass
         if ended is None:
@@ -127,10 +174,10 @@ def run_in_process(request: RunRequest, on_progress: ProgressCallback) -> None:
 
 
 @contextlib.contextmanager
-def _process(request: RunRequest) -> Iterator[tuple[subprocess.Popen[bytes], queue.Queue[bytes | None]]]:
+def _process(module: str, request: Request) -> Iterator[tuple[subprocess.Popen[bytes], queue.Queue[bytes | None]]]:
     """The process of a run, and a queue of its lines that ends with None. It has ended when the block ends."""
     process = subprocess.Popen(
-        [sys.executable, "-m", MODULE],
+        [sys.executable, "-m", module],
         env={name: value for name, value in os.environ.items() if name not in OF_A_LAUNCHER},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

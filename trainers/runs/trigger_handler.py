@@ -1,6 +1,7 @@
 """One trigger in, one answer out: a new version that serves from then on, or a refusal with its reason.
 
-    1 read     the journal and the version events; nothing to do if the trigger is answered there
+    1 read     the journal and the version events; nothing to do if the trigger is answered there. The champion
+               scores the new examples of the trigger that it has not scored yet (`scoring`)
     2 find     the version in the registry; a complete one is not trained again
     3 train    dataset, recipe, gate, the folder of the version: in a process of its own (`run_process`)
     4 promote  move the champion link if all checks of the gate passed; write node embeddings to Neo4j
@@ -45,6 +46,7 @@ from trainers.runs.attempts import Attempts, AttemptsFile
 from trainers.runs.embeddings import EmbeddingsWriter
 from trainers.runs.failures import Failure, failure_of, retry_pause_s
 from trainers.runs.run_process import Run, RunRequest, run_in_process
+from trainers.runs.scoring import Scoring
 from trainers.settings import TrainerSettings
 from trainers.store import manifest as manifests
 from trainers.store.journal_copy import JournalCopy, UnusableCopy
@@ -78,6 +80,9 @@ class TriggerHandler:
         producer: Sends version events and journal records.
         embeddings: Writes node embeddings.
         run: Trains the version of a request and writes it to the registry.
+
+    Attributes:
+        scoring: Scores new examples.
     """
 
     def __init__(
@@ -101,6 +106,7 @@ class TriggerHandler:
         self._producer = producer
         self._embeddings = embeddings
         self._run = run
+        self.scoring = Scoring(model, settings, registry, journal, producer)
         self._attempts = AttemptsFile(settings.trainer_dir / f"{model}.attempts.json")
         self._mlflow = mlflow_mirror(settings.mlflow_tracking_uri, registry)
 
@@ -153,6 +159,8 @@ class TriggerHandler:
         if self._journal.is_answered(trigger.id):
             log.info("%s: trigger %s is already answered", self._model, trigger.id)
         else:
+            if trigger.parent and trigger.spans:
+                self.scoring.score(on_progress, trigger.spans[-1].end)
             result = self._left_behind(trigger) or self._version_or_refusal(trigger, on_progress)  # 2, 3
             on_progress(RunProgress("answering", 0, 1))
             self._answer(trigger, result, confirm_assignment)  # 4, 5, 6

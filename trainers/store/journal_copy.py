@@ -22,7 +22,7 @@ import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from schemas.codec import decode
 from schemas.errors import Corrupt, RetryLater
@@ -32,6 +32,7 @@ from schemas.journal import (
     Example,
     Held,
     LineageChange,
+    PolicyChange,
     Promoted,
     Record,
     Refused,
@@ -62,9 +63,15 @@ _TABLES = """
     CREATE TABLE IF NOT EXISTS answers (trigger_id TEXT, kind TEXT, PRIMARY KEY (trigger_id, kind)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS champions (offset INTEGER PRIMARY KEY, version TEXT, request TEXT);
     CREATE TABLE IF NOT EXISTS lineages (offset INTEGER PRIMARY KEY, value BLOB);
+    CREATE TABLE IF NOT EXISTS scores (
+        version TEXT, reference INTEGER, last INTEGER, offset INTEGER, PRIMARY KEY (version, reference)
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS policy (one INTEGER PRIMARY KEY CHECK (one = 1), score_every INTEGER);
 """
-_TABLE_NAMES = ("position", "examples", "groups", "seen", "texts", "answers", "champions", "lineages")
-_FORMAT = 8
+_TABLE_NAMES = (
+    "position", "examples", "groups", "seen", "texts", "answers", "champions", "lineages", "scores", "policy",
+)  # fmt: skip
+_FORMAT = 9
 _PRAGMAS = ("journal_mode = WAL", "synchronous = NORMAL")
 _DAMAGED = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_FORMAT))
 """Primary result codes of SQLite for a file that is not what was written: a page, the header, a missing table."""
@@ -112,7 +119,7 @@ class JournalReader:
         query = "SELECT offset, value, digest FROM examples WHERE offset >= ? AND offset < ? ORDER BY offset"
         with self._errors():
             rows = self._db.execute(query, (start, end))
-            return [(offset, self._example(offset, value, digest)) for offset, value, digest in rows]
+            return [(offset, self.example(offset, value, digest)) for offset, value, digest in rows]
 
     def current_examples(self, end: int) -> list[OffsetExample]:
         """The latest example of each key with an offset below `end`, except retractions, in order.
@@ -125,7 +132,7 @@ class JournalReader:
             "ORDER BY offset"
         )
         with self._errors():
-            found = [(offset, self._example(offset, *row)) for offset, *row in self._db.execute(query, (end,))]
+            found = [(offset, self.example(offset, *row)) for offset, *row in self._db.execute(query, (end,))]
         return [each for each in found if not each[1].retracted]
 
     def latest_examples(self, keys: Iterable[str], start: int, end: int) -> dict[str, Example]:
@@ -140,7 +147,7 @@ class JournalReader:
         with self._errors():
             for key in keys:
                 if row := self._db.execute(query, (key_hash(key), start, end)).fetchone():
-                    found[key] = self._example(*row)
+                    found[key] = self.example(*row)
         return found
 
     def examples_at(self, offsets: Iterable[int]) -> dict[int, Example]:
@@ -158,7 +165,7 @@ class JournalReader:
                         f"journal offset {offset} is named by a trigger but holds no example: this is not the "
                         "journal that the trigger was made from; point SX9_KAFKA_BOOTSTRAP at the one that is"
                     )
-                found[offset] = self._example(offset, *row)
+                found[offset] = self.example(offset, *row)
         return found
 
     def examples_of(self, name: str) -> list[OffsetExample]:
@@ -169,7 +176,7 @@ class JournalReader:
         )
         with self._errors():
             rows = self._db.execute(query, (key_hash(name),))
-            found = [(offset, self._example(offset, value, digest)) for offset, value, digest in rows]
+            found = [(offset, self.example(offset, value, digest)) for offset, value, digest in rows]
         return [(offset, example) for offset, example in found if name in (example.key, example.group)]
 
     def trained_texts(self, examples: Iterable[Example], before: int) -> frozenset[int]:
@@ -200,13 +207,18 @@ class JournalReader:
         """Whether the journal has the score of the champion on the new examples of a trigger, by its id."""
         return self._has(trigger, "score")
 
+    def rows(self, query: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query, read one by one."""
+        with self._errors():
+            yield from self._db.execute(query, parameters)
+
     def _has(self, trigger: str, kind: str) -> bool:
         query = "SELECT 1 FROM answers WHERE trigger_id = ? AND kind = ?"
         with self._errors():
             return self._db.execute(query, (trigger, kind)).fetchone() is not None
 
-    def _example(self, offset: int, value: bytes, digest: bytes) -> Example:
-        """Decode an example, after its bytes were verified."""
+    def example(self, offset: int, value: bytes, digest: bytes) -> Example:
+        """Decode an example of a row, after its bytes were verified."""
         if not isinstance(value, bytes) or _digest(value) != digest:
             raise UnusableCopy(
                 f"{self._path}: the example at journal offset {offset} differs from what was written"
@@ -333,6 +345,11 @@ class JournalCopy(JournalReader):
             elif isinstance(record, LineageChange):
                 self._copy_lineage(message, record)
                 left_out = self._left_out()
+            elif isinstance(record, PolicyChange):
+                self._db.execute("INSERT OR REPLACE INTO policy VALUES (1, ?)", (record.policy.score_every,))
+            elif isinstance(record, Score) and record.each:
+                row = (record.version, int(record.reference), record.each[-1].offset, message.offset)
+                self._db.execute("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)", row)
             elif isinstance(record, Score | Promoted | Refused):
                 if isinstance(record, Promoted) and not self._has_answer(record.trigger):
                     self._copy_champion(message.offset, record.version, "")

@@ -28,6 +28,7 @@ from trainers.core.report import Report
 from trainers.models.phi3_lora.predict import load as load_explainer
 from trainers.models.predictor import load_predictor
 from trainers.models.recipe import recipe
+from trainers.models.scorer import load_scorer
 from trainers.runs import train_version as versions
 from trainers.runs.checkpoints import FolderCheckpointer
 from trainers.runs.train_version import TrainingRequest, train_version
@@ -297,10 +298,23 @@ def test_nothing_to_train_on_is_a_clear_error(lab: Lab) -> None:
         )  # fmt: skip
 
 
-def test_its_predictor_loads_a_version_and_answers_no_queries_with_nothing(lab: Lab) -> None:
+def test_its_predictor_and_its_scorer_load_a_version(lab: Lab, models_cache: Path) -> None:
     lab.run("version", lab.journal)
     predictor = load_predictor(lab.model, lab.path / "version")
     assert list(predictor.predict([])) == []
+
+    scorer = load_scorer(lab.model, lab.path / "version", models_cache)
+    numbered = list(enumerate(lab.window[:12]))
+    scores = [scorer.score(each) for each in numbered]
+    assert [score.offset for score in scores if score] == list(range(12))
+    assert len({len(score.projection) for score in scores if score}) == 1
+    losses = [loss for score in scores if score for loss in score.losses.values()]
+    assert losses
+    assert all(0 <= loss < 20 for loss in losses)
+    assert len({score.projection for score in scores if score}) > 1
+    assert [scorer.score(each) for each in reversed(numbered)] == scores[::-1]
+    empty = msgspec.structs.replace(numbered[0][1], text="", instructions=(), node=None, link=None)
+    assert scorer.score((0, empty)) is None
 
 
 def test_the_code_in_its_card_runs_in_the_folder_of_a_version(

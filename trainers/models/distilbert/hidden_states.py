@@ -79,9 +79,17 @@ class TrainableLayers(nn.Module):
         Returns:
             (batch, labels), float32.
         """
+        return self.classify(self.encode(hidden, mask))
+
+    def encode(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """The hidden state of [CLS] after all layers, (batch, dim); arguments as for `forward`."""
         for layer in self.layers:
             hidden = layer(hidden, attention_mask=mask[:, None, None, :])
-        pooled = torch.relu(self.pre_classifier(hidden[:, 0]))
+        return hidden[:, 0]
+
+    def classify(self, encoded: torch.Tensor) -> torch.Tensor:
+        """The logits, (batch, labels), float32, from the result of `encode`."""
+        pooled = torch.relu(self.pre_classifier(encoded))
         logits: torch.Tensor = self.classifier(self.dropout(pooled)).float()
         return logits
 

@@ -106,6 +106,23 @@ class TextClassifier:
         logits += self._regression_logits(tokens)
         return calibrated_predictions(logits, self.labels, self._calibrations)
 
+    def predict_with_embedding(self, text: str) -> tuple[FloatArray, FloatArray]:
+        """Classify one text.
+
+        Args:
+            text: As for `predict`.
+
+        Returns:
+            (labels,), its calibrated probabilities; (dim,), its embedding: the hidden state that the head reads.
+        """
+        tokens = truncate(tokenize(self._tokenizer, [text], self.max_tokens), self.max_tokens)
+        with torch.inference_mode():
+            encoded = self._layers.encode(*self._embeddings(tokens))
+            logits = self._layers.classify(encoded).cpu().numpy().astype(np.float64)
+        logits += self._regression_logits(tokens)
+        probabilities = calibrated_predictions(logits, self.labels, self._calibrations).probabilities[0]
+        return probabilities, encoded[0].double().cpu().numpy()
+
     def _encoder_logits(self, tokens: TokenIds) -> FloatArray:
         logits = np.zeros((len(tokens), len(self.labels)))
         with torch.inference_mode():

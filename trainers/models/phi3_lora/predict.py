@@ -81,20 +81,39 @@ def load(
     Raises:
         BadConfiguration: The folder has no adapter, or its base model is not found.
     """
-    folder = Path(folder)
+    on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model, chat, precision = load_adapter(Path(folder), base, Path(cache_dir), on, "sdpa")
+    limit = _generation_config(Path(folder))["max_new_tokens"]
+    return Explainer(model, chat, max_new_tokens or limit, precision)
+
+
+def load_adapter(
+    folder: Path, base: Path | str | None, cache_dir: Path, device: torch.device, attention: str
+) -> tuple[PeftModel, Chat, str]:
+    """Load a version, in evaluation mode.
+
+    Args:
+        folder, base, cache_dir: As for `load`.
+        device: Where it computes.
+        attention: Name of an attention implementation of `transformers`.
+
+    Returns:
+        The model, what encodes its instructions, and its precision.
+
+    Raises:
+        BadConfiguration: As for `load`.
+    """
     for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
         if not (folder / name).is_file():
             raise BadConfiguration(f"{folder} has no {name}: give the folder of a version of phi3-mitre-lora")
-    base_folder = _base_folder(folder, base, Path(cache_dir))
-    on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    precision = default_precision(on)
+    base_folder = _base_folder(folder, base, cache_dir)
+    precision = default_precision(device)
     with quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = PeftModel.from_pretrained(load_base(base_folder, precision, "sdpa"), str(folder))
+        model = PeftModel.from_pretrained(load_base(base_folder, precision, attention), str(folder))
     own_memory(model)
-    limits = _generation_config(folder)
-    chat = Chat(tokenizer, limits["max_question_tokens"])
-    return Explainer(model.eval().to(on), chat, max_new_tokens or limits["max_new_tokens"], precision)
+    chat = Chat(tokenizer, _generation_config(folder)["max_question_tokens"])
+    return model.eval().to(device), chat, precision
 
 
 def _base_folder(folder: Path, base: Path | str | None, cache_dir: Path) -> Path:

@@ -89,6 +89,11 @@ class LanguageModelScorer(nn.Module):
                 on_progress(RunProgress(phase, step, len(batches)))
         return [found[i] for i in range(len(examples))]
 
+    def hidden_states_and_likelihoods(self, row: PackedRow) -> tuple[torch.Tensor, list[AnswerLogLikelihood]]:
+        """The hidden states of a row, see `hidden_states`, and how well the model predicts each of its answers."""
+        hidden = self.hidden_states(row)
+        return hidden, answer_log_likelihoods(hidden, self._output_weight, row.answer_ids, row.answer_lengths)
+
     def scores(self, examples: Sequence[PromptAnswer], phase: str, on_progress: ProgressCallback) -> TaskScores:
         """Metrics of the model on some examples; see `answer_scores`."""
         return answer_scores(self.log_likelihoods(examples, phase, on_progress), self.vocabulary_size)
