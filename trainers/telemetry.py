@@ -14,6 +14,7 @@ of them are listed in `docs/metrics.md`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -62,6 +63,16 @@ EMBEDDINGS_PENDING = Gauge(
 )
 JOURNAL_COPIES_REBUILT = Counter(
     "sx9_journal_copies_rebuilt_total", "Local copies of the journal that were damaged and made again"
+)
+NEIGHBOURS_KEPT = Gauge(
+    "sx9_embedding_neighbours_kept_ratio",
+    "Share of the ten nearest neighbours of a node that it kept from the parent to the latest version",
+    ["model"],
+)
+EMBEDDING_DISTANCE = Gauge(
+    "sx9_embedding_distance",
+    "Mean distance of the embeddings of a node in the latest version and in its parent, after rotation, 0 to 2",
+    ["model"],
 )
 SCORE = Gauge("sx9_evaluation_score", "Scores of the latest version", ["model", "task", "split", "metric"])
 PARENT_SCORE = Gauge(
@@ -116,6 +127,15 @@ def show_champion(model: str, version: str, promoted_ms: int, newest_event_ms: i
     if newest_event_ms:
         NEWEST_EVENT_AT.labels(model=model).set(newest_event_ms / 1000)
         FRESHNESS.labels(model=model).set((promoted_ms - newest_event_ms) / 1000)
+
+
+def show_movement(model: str, report: Mapping[str, Any]) -> None:
+    """Set the gauges of the embeddings of the latest version, by its report; none for a model without nodes."""
+    moved = report.get("embedding_movement")
+    for gauge, name in ((NEIGHBOURS_KEPT, "neighbours_kept"), (EMBEDDING_DISTANCE, "distance")):
+        forget(gauge, model=model)
+        if moved:
+            gauge.labels(model=model).set(moved[name])
 
 
 def show_answers(model: str, latest_ms: Mapping[Outcome, int], refusals: int) -> None:

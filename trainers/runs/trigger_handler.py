@@ -127,6 +127,7 @@ class TriggerHandler:
             if self._registry.has(self._model, event.version):
                 manifest = manifests.read(self._registry.folder(self._model, event.version))
                 telemetry.show_gate(self._model, manifest.gate)
+                telemetry.show_movement(self._model, manifest.report)
         if event := versions.promoted.get(self._model):
             telemetry.show_champion(event.model, event.version, event.time_ms, event.newest_event_ms)
         answers = [of_model.get(self._model) for of_model in (versions.promoted, versions.refused)]

@@ -28,6 +28,18 @@ def predicted_links(examples: Iterable[OffsetExample]) -> list[Link]:
     return [example.link for _, example in examples if example.link and is_predicted(example.link)]
 
 
+def retired_tactics(known: Iterable[str], data: Dataset) -> frozenset[str]:
+    """The known tactics that no current technique has any more.
+
+    The context has all current examples. Without it, and without rehearsal, this can't be known, and no tactic is
+    retired; a rehearsal is stratified by label, so it has all that are in use.
+    """
+    if not data.context and not data.rehearsal:
+        return frozenset()
+    current = data.context + data.train + data.old + data.recent
+    return frozenset(known) - {name for _, names in techniques_with_tactics(current) for name in names}
+
+
 def techniques_with_tactics(examples: Iterable[OffsetExample]) -> list[tuple[str, tuple[str, ...]]]:
     """Id and tactics of each technique among some examples."""
     return [(example.node.id, example.labels) for _, example in examples if example.node and example.labels]

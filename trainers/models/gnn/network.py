@@ -20,7 +20,9 @@ source is scored, its own links are left out of everything except "techniques sh
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
+import msgspec
 import torch
 from torch import nn
 
@@ -251,6 +253,22 @@ def _times_matrix_of(relations: torch.Tensor, matrices: torch.Tensor, vectors: t
     for i in range(len(matrices)):
         products = torch.where((relations == i)[:, None], vectors @ matrices[i], products)
     return products
+
+
+def keep_tactics(network: ThreatGnn, tactics: Sequence[str]) -> None:
+    """Drop all tactics but some, in place.
+
+    Args:
+        network: The network.
+        tactics: Those to keep, in the order that they have.
+    """
+    known = network.shape.tactics
+    if len(tactics) == len(known):
+        return
+    columns = [known.index(name) for name in tactics]
+    network.shape = msgspec.structs.replace(network.shape, tactics=tuple(tactics))
+    network.tactics = nn.Parameter(network.tactics.detach()[columns].clone())
+    network.tactics_bias = nn.Parameter(network.tactics_bias.detach()[columns].clone())
 
 
 def expand(parent: ThreatGnn, child: ThreatGnn) -> None:

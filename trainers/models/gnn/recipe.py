@@ -2,7 +2,8 @@
 
     1 graph     nodes and training-side edges of all examples; texts embedded, those of the parent reused
     2 network   the parent, expanded by new kinds, relations and labels; or a new network
-    3 champion  the parent is scored on the window, which it has not seen, and on the holdout
+    3 champion  the parent is scored on the window, which it has not seen, and on the holdout; then the columns of
+                tactics that no technique has any more are dropped
     4 train     a part of each source's techniques is hidden and ranked among all; tactics are trained as well
     5 evaluate  the candidate and simple baselines on the holdout
     6 save      network, embeddings of all nodes, graph, picture
@@ -15,7 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 
@@ -37,11 +40,13 @@ from trainers.models.gnn.examples import (
     graph_examples,
     holdout_links,
     predicted_links,
+    retired_tactics,
     techniques_with_tactics,
 )
 from trainers.models.gnn.graph import Graph, build_graph, link_rows, row_label
+from trainers.models.gnn.movement import movement_from
 from trainers.models.gnn.neighbourhood import GraphViews
-from trainers.models.gnn.network import ThreatGnn, expand
+from trainers.models.gnn.network import ThreatGnn, expand, keep_tactics
 from trainers.models.gnn.saving import MODEL, VersionConfig, load_network, save_version
 from trainers.models.gnn.shape import Shape, extend_shape, first_shape
 from trainers.models.gnn.text_features import embed_node_texts
@@ -108,6 +113,7 @@ def run(
     phases.start("score parent")  # 3 champion
     evaluator = Evaluator(network, views, data, unseen, config.threshold, on_progress)
     champion = _score_parent(evaluator) if parent else {}
+    retired = _retire_tactics(network, data)
 
     phases.start("fit")  # 4 train
     evaluate = _evaluation_of(evaluator, phases)
@@ -117,17 +123,31 @@ def run(
 
     phases.start("evaluate")  # 5 evaluate
     candidate = evaluator.on_holdout("scoring the candidate")
-    trivial_baseline, baselines = evaluate_baselines(views, data, unseen, shape.tactics)
+    trivial_baseline, baselines = evaluate_baselines(views, data, unseen, network.shape.tactics)
 
     phases.start("write")  # 6 save
-    settings = VersionConfig(shape, graph.type_names, config.threshold, config.max_tokens, encoder)
+    settings = VersionConfig(network.shape, graph.type_names, config.threshold, config.max_tokens, encoder)
     tactics = dict(techniques_with_tactics(data.train))
-    _save(folder, network, views, settings, text_hashes, tactics, phases)
+    embeddings = _save(folder, network, views, settings, text_hashes, tactics, phases)
     return Report(
-        labels=(*shape.tactics, *shape.labels), history=history,
+        labels=(*network.shape.tactics, *network.shape.labels), history=history,
         candidate=candidate, champion=champion, trivial_baseline=trivial_baseline, baselines=baselines,
-        details={"nodes": len(graph.nodes), "edges": int(graph.edges.shape[1]), "rows": len(views.rows)},
+        details=_details(views, retired, embeddings, parent),
     )  # fmt: skip
+
+
+def _details(
+    views: GraphViews, retired: frozenset[str], embeddings: torch.Tensor, parent: Path | None
+) -> dict[str, Any]:
+    """The size of the graph, the tactics that were dropped, and how far the embeddings moved from the parent's."""
+    nodes = views.graph.nodes
+    moved = movement_from(parent, [node.id for node in nodes], embeddings) if parent else None
+    size = {"nodes": len(nodes), "edges": int(views.graph.edges.shape[1]), "rows": len(views.rows)}
+    return {
+        **size,
+        "retired_labels": sorted(retired),
+        **({"embedding_movement": msgspec.to_builtins(moved)} if moved else {}),
+    }
 
 
 def _graph(data: Dataset, unseen: frozenset[Link]) -> Graph:
@@ -165,14 +185,22 @@ def _evaluation_of(evaluator: Evaluator, phases: Phases) -> Callable[[], dict[st
 def _save(
     folder: Path, network: ThreatGnn, views: GraphViews, settings: VersionConfig, text_hashes: Sequence[str],
     tactics: Mapping[str, Sequence[str]], phases: Phases,
-) -> None:  # fmt: skip
-    """Write the version with the embeddings of all nodes, and the plot of them."""
+) -> torch.Tensor:  # fmt: skip
+    """Write the version with the embeddings of all nodes, and the plot of them. Returns the embeddings."""
     embeddings = _embeddings(network, views)
     save_version(folder, network, settings, views.graph, views.texts, text_hashes, embeddings)
     nodes = views.graph.nodes
     kinds = [node.kind for node in nodes]
     with phases.optional("draw", PICTURE):
         plot_embeddings(embeddings.numpy(), kinds, [tactics.get(node.id, ()) for node in nodes], folder)
+    return embeddings
+
+
+def _retire_tactics(network: ThreatGnn, data: Dataset) -> frozenset[str]:
+    """Drop the tactics that no technique has any more, and return them."""
+    retired = retired_tactics(network.shape.tactics, data)
+    keep_tactics(network, [name for name in network.shape.tactics if name not in retired])
+    return retired
 
 
 def _shape(

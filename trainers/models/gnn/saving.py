@@ -116,5 +116,10 @@ def load_text_vectors(folder: Path) -> dict[str, torch.Tensor]:
     return {node.text: vector for node, vector in zip(_load_nodes(folder), texts, strict=True) if node.text}
 
 
+def load_node_ids(folder: Path) -> list[str]:
+    """Id of every node of a version, in the order of its embeddings."""
+    return [node.id for node in _load_nodes(folder)]
+
+
 def _load_nodes(folder: Path) -> list[SavedNode]:
     return msgspec.json.decode((folder / NODES).read_bytes(), type=list[SavedNode])

@@ -12,7 +12,9 @@ from trainers.models.gnn.graph import Graph
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """What the tensors of a network are indexed by. Each tuple of a parent is a prefix of its child's.
+    """What the tensors of a network are indexed by.
+
+    Each tuple of a parent is a prefix of its child's, until the child drops tactics that no technique has any more.
 
     Attributes:
         text: Numbers in a text vector.

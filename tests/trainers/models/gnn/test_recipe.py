@@ -89,6 +89,31 @@ def test_a_child_embeds_only_texts_that_its_parent_did_not(
     assert asked == ["group 3. a new text"]
 
 
+def test_a_tactic_that_no_technique_has_any_more_leaves_the_head_and_the_space_is_compared_with_the_parents(
+    models_cache: Path, tmp_path: Path
+) -> None:
+    first = trained(models_cache, tmp_path / "first", small_graph())
+    assert "embedding_movement" not in first.details
+    journal, dead = graph(240), LABELS[0]
+    news = [
+        msgspec.structs.replace(one, labels=(LABELS[1],), hash="new")
+        for one in journal
+        if one.node and dead in one.labels
+    ]
+    data = later(journal, news)
+    assert dead not in {label for _, one in data.context + data.train for label in one.labels}
+    second = trained(models_cache, tmp_path / "second", data, tmp_path / "first")
+    assert dead in first.labels
+    assert second.labels == tuple(label for label in first.labels if label != dead)
+    assert second.details["retired_labels"] == [dead]
+    network = load(tmp_path / "second").network
+    assert len(network.tactics) == len(network.tactics_bias) == len(network.shape.tactics)
+    moved = second.details["embedding_movement"]
+    assert moved["nodes"] == 64
+    assert 0.2 < moved["neighbours_kept"] <= 1
+    assert 0 < moved["distance"] < 1
+
+
 def test_every_node_has_an_embedding_of_length_1(models_cache: Path, tmp_path: Path) -> None:
     trained(models_cache, tmp_path / "v", small_graph())
     vectors = load_file(tmp_path / "v" / EMBEDDINGS)["embeddings"]
