@@ -1,7 +1,7 @@
 """How far the embedding space moved from a version to the next: neighbours that were kept, and distance.
 
-A search for similar nodes depends on neighbours alone, so turning the whole space moves nothing there. So the distance
-too is measured after the best rotation (orthogonal Procrustes problem, Schönemann 1966).
+A search for similar nodes depends on neighbours alone, so turning the whole space moves nothing there. So the
+distance too is measured after the best rotation (orthogonal Procrustes problem, Schönemann 1966).
 """
 
 from __future__ import annotations
