@@ -19,7 +19,7 @@ FORMATS := .tools/formats
 # So have pySigma and stix2, which `make bench-feeds` compares with.
 FEED_PEERS := .tools/feeds
 
-.PHONY: help install demo up test fuzz check secrets bench bench-feeds formats lock clean
+.PHONY: help install demo up test fuzz check sbom audit secrets bench bench-feeds formats lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,12 @@ check: install ## the checks of CI in addition to the tests: linter, format, typ
 	$(BIN)/python -m tools.config_page --check
 	$(BIN)/python -m tools.metrics_page --check
 	$(BIN)/python -m tools.monitoring --check
+
+sbom: install ## write output/sbom.cdx.json: all packages and jars of an installation, with hashes, as CycloneDX
+	$(BIN)/python -m tools.bill_of_materials $(ARGS)
+
+audit: install ## ask OSV whether a locked package or jar has a known vulnerability; needs the network
+	$(BIN)/python -m tools.audit
 
 SECRETS := deploy/docker/secrets
 RANDOM_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(24))'
