@@ -24,7 +24,10 @@ RAW_FILES = {
 }
 """Feed of one file -> the name of this file in a folder of threat content."""
 
-INDEXES = ("mitre_index.json", "crosswalk_index.json", "threat_content_summary.json")
+INDEXES = (
+    "mitre_index.json", "crosswalk_index.json", "threat_content_summary.json", "kali_tools_inventory.json",
+    "exploitdb_index.json",
+)  # fmt: skip
 """Files that are made from the events in a folder of threat content."""
 
 FOLDERS: dict[str, tuple[str, ...]] = {

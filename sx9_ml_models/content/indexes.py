@@ -13,6 +13,8 @@ import msgspec
 
 from schemas.events import Event
 from streams.content.crosswalk import Crosswalk
+from streams.content.current import current
+from streams.content.inventories import exploitdb_index, kali_tools_inventory
 from streams.content.source_names import INDEXES, source_name
 from streams.fetchers.base.cursor import Cursor
 from streams.fetchers.base.feed_folder import EVENTS, STATE
@@ -31,7 +33,9 @@ def write_indexes(content: Path, events: Iterable[Event]) -> dict[str, int]:
     Returns:
         What there is -> how much of it.
     """
-    crosswalk = Crosswalk(events)
+    read = list(events)
+    crosswalk = Crosswalk(read)
+    entities = current(read).entities.values()
     mitre, covered = crosswalk.mitre_index(), crosswalk.crosswalk_index()
     sizes = {name: len(entries) for name, entries in covered.items()}
     summary: dict[str, Any] = {
@@ -41,7 +45,8 @@ def write_indexes(content: Path, events: Iterable[Event]) -> dict[str, int]:
         "events_digest": _digest(content),
     }
     summary = {FETCHED_AT: _fetched_at(content / INDEXES[2], summary)} | summary
-    for name, document in zip(INDEXES, (mitre, covered, summary), strict=True):
+    inventories = kali_tools_inventory(entities), exploitdb_index(entities)
+    for name, document in zip(INDEXES, (mitre, covered, summary, *inventories), strict=True):
         write_atomically(content / name, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
     return {"techniques": len(mitre["techniques"]), "groups": len(mitre["groups"])} | sizes
 

@@ -26,6 +26,7 @@ from streams.content.source_names import FOLDERS, RAW_FILES
 from streams.fetchers.base.feed_folder import MIRRORS, OWN, dead_letters_in, fetch_into_folder
 from streams.fetchers.base.runner import FetchFailure, FetchReport, missing_key, try_fetch
 from streams.fetchers.feeds.registry import feed_named
+from streams.fetchers.sources.http import downloaded_once
 from streams.settings import Settings
 from sx9_ml_models.content.indexes import write_indexes
 from sx9_ml_models.exports import export_ontology
@@ -100,11 +101,17 @@ def fetch_all(feeds: dict[str, str | None], content: Path, settings: Settings) -
             print(f"fetch: {missing}", file=sys.stderr)
             yield StageResult("fetch", feed, "skipped", missing, 0.0)
             continue
-        fetched = attempt("fetch", feed, partial(_fetch, feed, source, content, settings))
-        yield fetched
-        if settings.kafka_bootstrap and not fetched.failed:
-            own = settings.model_copy(update={"cache_dir": content / OWN})
-            yield attempt("publish", feed, partial(_publish, feed, source, own, settings.kafka_bootstrap))
+        with downloaded_once():
+            results = list(_fetch_and_publish(feed, source, content, settings))
+        yield from results
+
+
+def _fetch_and_publish(feed: str, source: str | None, content: Path, settings: Settings) -> Iterator[StageResult]:
+    fetched = attempt("fetch", feed, partial(_fetch, feed, source, content, settings))
+    yield fetched
+    if settings.kafka_bootstrap and not fetched.failed:
+        own = settings.model_copy(update={"cache_dir": content / OWN})
+        yield attempt("publish", feed, partial(_publish, feed, source, own, settings.kafka_bootstrap))
 
 
 def _fetch(feed: str, source: str | None, content: Path, settings: Settings) -> str:

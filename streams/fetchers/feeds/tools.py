@@ -34,6 +34,7 @@ def _is_package_path(path: str) -> bool:
 def _parse_package(data: bytes, path: str, release: str) -> Entity:
     """The package on a page: all of it is in the front matter."""
     page, folder = front_matter(data), path.split("/")[-2]
+    metapackages = _names(page, "Metapackages")
     return Entity(
         id=f"{KALI}:{folder}",
         feed=KALI,
@@ -42,12 +43,17 @@ def _parse_package(data: bytes, path: str, release: str) -> Entity:
         name=required(page, "Title", 500),
         text=_description(page),
         external_id=folder,
-        category=", ".join(words(page, "Metapackages"))[:500],
-        tags=words(page, "Metapackages"),
-        platforms=words(page, "Architectures"),
+        category=", ".join(metapackages)[:500],
+        tags=metapackages,
+        platforms=_names(page, "Architectures"),
         references=(*texts(page, "Homepage"), *texts(page, "Repository")),
         path=path,
     )
+
+
+def _names(page: Fields, key: str) -> tuple[str, ...]:
+    """Names of packages or architectures, with spaces or commas between them."""
+    return tuple(dict.fromkeys(name for each in words(page, key) for name in each.split()))
 
 
 def _description(page: Fields) -> str:

@@ -13,7 +13,8 @@ import contextlib
 import random
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
@@ -48,6 +49,10 @@ class Download(NamedTuple):
     etag: str = ""
     last_modified: str = ""
     added_last: str = ""
+
+
+_KEPT: ContextVar[dict[tuple[object, ...], Download] | None] = ContextVar("downloads", default=None)
+"""(address, headers) -> what was downloaded, within `downloaded_once`."""
 
 
 class _Busy(RetryLater):
@@ -88,6 +93,19 @@ def without_credentials(source: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
+@contextlib.contextmanager
+def downloaded_once() -> Iterator[None]:
+    """Within it each address is downloaded once: whoever asks for it again gets the same bytes.
+
+    For a source that is read twice, one time after the other. The bytes are in memory until the end.
+    """
+    token = _KEPT.set({})
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+
+
 def download(
     url: str,
     *,
@@ -120,6 +138,9 @@ def download(
         RetryLater: The server can't be reached or is busy, `limits.HTTP_ATTEMPTS` times, needs over
             `limits.HTTP_TOTAL_S`, or asks to wait longer than is waited here.
     """
+    kept, key = _KEPT.get(), (url, *sorted(headers.items()))
+    if kept is not None and key in kept:
+        return kept[key]
     conditions = {"If-None-Match": etag, "If-Modified-Since": last_modified}
     sent = {name: value for name, value in conditions.items() if value} | {"Accept-Encoding": _GZIP[0]}
     last_error, attempt = "", 0
@@ -131,7 +152,10 @@ def download(
             while attempt == 0 or (attempt < limits.HTTP_ATTEMPTS and not connections.is_over):
                 attempt += 1
                 try:
-                    return _get(client, connections, url, max_bytes, on_progress, headers)
+                    found = _get(client, connections, url, max_bytes, on_progress, headers)
+                    if kept is not None and found is not None:
+                        kept[key] = found
+                    return found
                 except (httpx.InvalidURL, httpx.UnsupportedProtocol):
                     raise
                 except (httpx.RequestError, zlib.error, RetryLater) as error:

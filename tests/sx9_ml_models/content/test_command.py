@@ -81,6 +81,15 @@ def test_all_sources_make_a_complete_tree_and_again_the_same_bytes(
     assert Counter(event.feed for event in read_events(content)) == expected
     raw = {"mitre_attack.json", "mitre_attack_ics.json", "mitre_attack_mobile.json", "d3fend.json"}
     indexes = {"mitre_index.json", "crosswalk_index.json", "threat_content_summary.json"}
+    indexes |= {"kali_tools_inventory.json", "exploitdb_index.json"}
+    kali = json.loads((content / "kali_tools_inventory.json").read_bytes())
+    assert [tool["package"] for tool in kali["tools"]] == ["one", "two"]
+    assert kali["categories"]["kali-linux-default"] == ["one", "two"]
+    exploits = json.loads((content / "exploitdb_index.json").read_bytes())
+    assert [(each["id"], each["file"], each["verified"]) for each in exploits["exploits"]] == [
+        ("1", "exploits/a.py", True), ("2", "exploits/b.py", False),
+    ]  # fmt: skip
+    assert exploits["cves"] == {"CVE-2020-10001": ["1"]}
     assert {path.name for path in content.iterdir()} == raw | indexes | {"events", ".fetch"}
     dsl = {f"sx9_dsl/sx9_entities.{form}" for form in ("yaml", "json", "toml")} | {"sx9_dsl/pipeline_summary.json"}
     assert {"ontology/threat_ontology.json", *dsl} < set(first)

