@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
+from kafka import TopicPartition
 
 from schemas.codec import decode
 from schemas.journal import Example, ExampleScore, PolicyChange, Promoted, Record, Score
 from schemas.models import model_spec
 from schemas.topics import JOURNAL, partition_of
 from streams.core.fold import State, fold
-from tests.trainers.runs.test_consumer import Shell
+from tests.trainers.runs.test_consumer import PARTITION, Shell
 from tests.trainers.runs.test_trigger_handler import World
 from tests.trainers.samples import (
     MODEL,
@@ -31,11 +34,13 @@ from tests.trainers.samples import (
 from trainers import telemetry
 from trainers.bases.resolve import Base
 from trainers.core.progress import Cancelled, ProgressCallback, RunProgress, no_progress
+from trainers.runs.consumer import _score_while_polling
 from trainers.runs.execute_scores import ScoreRequest, execute
 from trainers.runs.scoring import Run, Scoring
 from trainers.settings import load_trainer_settings
 from trainers.store.journal_copy import JournalCopy
 from trainers.store.registry import Registry
+from transport.health import Health
 
 OLD, NEW = 200, 150
 POLICY = msgspec.structs.replace(model_spec(MODEL).policy, score_every=1)
@@ -190,6 +195,39 @@ def test_it_ends_at_once_when_it_is_cancelled(trainer: Trainer) -> None:
         scoring.score(cancel)
     assert trainer.scored(reference=True)
     assert len(trainer.scored()) == 64, "a record is written when it is full"
+
+
+class Group:
+    """A consumer that gets a trigger at its third poll."""
+
+    def __init__(self) -> None:
+        self.polls, self.sought = 0, list[int]()
+
+    def assignment(self) -> set[TopicPartition]:
+        return {PARTITION}
+
+    def poll(self, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+        self.polls += 1
+        return {PARTITION: [SimpleNamespace(offset=7)]} if self.polls == 3 else {}
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        self.sought.append(offset)
+
+
+def test_a_trigger_ends_the_scoring_and_is_polled_again() -> None:
+    ended: list[bool] = []
+
+    class Endless:
+        def score(self, on_progress: ProgressCallback) -> None:
+            try:
+                while True:
+                    on_progress(RunProgress("scoring new examples", 1, 2))
+            finally:
+                ended.append(True)
+
+    group, endless = Group(), Endless()
+    _score_while_polling(group, PARTITION, endless, threading.Event(), Health())  # type: ignore[arg-type]
+    assert (ended, group.sought) == ([True], [7])
 
 
 def test_an_idle_trainer_scores_in_a_process_of_its_own_what_comes(
