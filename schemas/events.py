@@ -150,13 +150,17 @@ class Entity(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="entity"
 
 
 class NodeRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One end of a relationship: `id` is its key in the graph, `kind` a kind of Entity or `technique`."""
+    """One end of a relationship: `id` is its key in the graph, `kind` a kind of Entity or `technique`.
+
+    `external_id` is what people call what mitigates or detects a technique (`M1040`); of other kinds it is empty.
+    """
 
     id: str
     kind: str
     name: str = ""
     tactics: tuple[str, ...] = ()
     status: Status = "active"
+    external_id: str = ""
 
 
 class Relationship(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="relationship"):

@@ -51,7 +51,9 @@ _STRINGS: Mapping[type, Mapping[str, int]] = {
     ReportSpan: {"kind": MAX_WORD_CHARS, "id": MAX_ID_CHARS, "name": MAX_NAME_CHARS},
     LogSource: dict.fromkeys(("category", "product", "service"), MAX_WORD_CHARS),
     Relationship: _EVENT | {"relation": MAX_WORD_CHARS, "domain": MAX_WORD_CHARS},
-    NodeRef: {"id": MAX_ID_CHARS, "kind": MAX_WORD_CHARS, "name": MAX_NAME_CHARS},
+    NodeRef: {
+        "id": MAX_ID_CHARS, "kind": MAX_WORD_CHARS, "name": MAX_NAME_CHARS, "external_id": MAX_WORD_CHARS,
+    },
 }  # fmt: skip
 """Type -> field -> characters, at most."""
 _FAST = {kind: (attrgetter(*limits), tuple(limits.values())) for kind, limits in _STRINGS.items()}

@@ -1,13 +1,14 @@
 """Answers about the techniques that are new in ATT&CK 17.1, by adapters trained on 15.1, against the untuned base.
 
-Every instruction is about one technique. No instruction about a technique of the test set is trained on. The
-settings are those of the environment (`SX9_TRAINER_PHI3_LORA_*`), but answers have up to 384 tokens, and all are
-scored.
+Every instruction is about one technique, and has what the release says of it as its context. No instruction about a
+technique of the test set is trained on. The settings are those of the environment (`SX9_TRAINER_PHI3_LORA_*`), but
+answers have up to 384 tokens, and all are scored.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,21 @@ OVERRIDES = {"max_tokens": 384, "eval_examples": 100_000, "sample_answers": 40, 
 
 def run(setup: Setup, progress: Progress) -> list[Row]:
     """Train one adapter per seed."""
+    known, test = material(setup)
+    examples = model_spec(MODEL).policy.run_examples
+    return _rows([trained(known, test, examples, seed, progress, OVERRIDES) for seed in setup.seeds])
+
+
+def material(setup: Setup) -> tuple[list[Example], tuple[OffsetExample, ...]]:
+    """The examples of 15.1, and those of the techniques that 17.1 has and 15.1 has not.
+
+    Raises:
+        Skipped: The feeds are not there.
+    """
     old, new = (setup.feed(f"attack/enterprise-attack-{release}.json") for release in ("15.1", "17.1"))
     known = _examples(old)
     groups = {example.group for example in known}
-    test = tuple(enumerate((e for e in _examples(new) if e.group not in groups), len(known)))
-    reports = [_report(known, test, seed, progress) for seed in setup.seeds]
-    return _rows(reports)
+    return known, tuple(enumerate((e for e in _examples(new) if e.group not in groups), len(known)))
 
 
 def _examples(bundle: Path) -> list[Example]:
@@ -56,12 +66,30 @@ def _examples(bundle: Path) -> list[Example]:
     return [example for example in projected if example and not example.retracted]
 
 
-def _report(known: list[Example], test: tuple[OffsetExample, ...], seed: int, progress: Progress) -> Report:
+def trained(
+    known: list[Example],
+    test: tuple[OffsetExample, ...],
+    examples: int,
+    seed: int,
+    progress: Progress,
+    overrides: Mapping[str, Any],
+) -> Report:
+    """Train a first version.
+
+    Args:
+        known: What may be trained on, and what contexts are made of.
+        test: What is evaluated on.
+        examples: How many examples to train on.
+        seed: Of the sample and of the training.
+        progress: Shows the steps.
+        overrides: Values of the recipe's configuration.
+    """
     from trainers.models.phi3_lora import recipe as phi3_lora
 
-    config: Any = msgspec.structs.replace(Phi3LoraConfig(**load_machine_fields(MODEL)), seed=seed, **OVERRIDES)
+    config: Any = msgspec.structs.replace(Phi3LoraConfig(**load_machine_fields(MODEL)), seed=seed, **overrides)
     base = resolve(config.base, load_trainer_settings().cache_dir, phi3_lora.BASE_ARCHITECTURE)
-    fresh = split(known, model_spec(MODEL).policy.run_examples, seed).fresh
+    parts = split(known, examples, seed)
+    data = Dataset(fresh=parts.fresh, recent=test, context=parts.context)
     labels = tuple(sorted({label for example in known for label in example.labels}))
     task = progress.add_task(f"phi3, seed {seed}")
 
@@ -69,9 +97,7 @@ def _report(known: list[Example], test: tuple[OffsetExample, ...], seed: int, pr
         progress.update(task, description=f"phi3, seed {seed}: {step.phase}", completed=step.step, total=step.steps)
 
     with tempfile.TemporaryDirectory() as folder:
-        return phi3_lora.run(
-            Dataset(fresh=fresh, recent=test), labels, base.folder, None, config, Path(folder), on_progress
-        )
+        return phi3_lora.run(data, labels, base.folder, None, config, Path(folder), on_progress)
 
 
 def _rows(reports: list[Report]) -> list[Row]:

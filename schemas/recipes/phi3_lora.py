@@ -6,6 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from schemas.context import MAX_CONTEXT_CHARS
 from schemas.recipes.base import Count, Positive, Precision, RecipeConfig, Share
 
 
@@ -27,9 +28,19 @@ class Phi3LoraConfig(RecipeConfig, frozen=True, kw_only=True):
         Meta(
             ge=8,
             le=1024,
-            description="maximum number of tokens of a question and of an answer; longer ones are truncated",
+            description="maximum number of tokens of a question without its context, and of an answer; longer "
+            "ones are truncated",
         ),
     ] = 256
+    context_chars: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=4_000,
+            description="maximum number of characters of what is known of a technique, in the question about it; "
+            "0: questions without context",
+        ),
+    ] = MAX_CONTEXT_CHARS
     rank: Annotated[int, Meta(ge=1, le=512, description="rank of the adapter; a child keeps its parent's")] = 16
     alpha: Annotated[
         Positive, Meta(description="the adapter's output is scaled by alpha / rank; a child keeps its parent's")

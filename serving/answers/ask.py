@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from schemas.context import Question, says_no_answer
 from schemas.errors import BadConfiguration, RetryLater, Sx9Error
 from schemas.journal import Instruction
 from serving.answers.check import Checked, check
-from serving.answers.evidence import Evidence, context
-from serving.answers.facts import ROLES, AnswerSentence, Intent, fact_sentences, intent_of
+from serving.answers.evidence import Evidence, prompt_context
+from serving.answers.facts import AnswerSentence, Intent, fact_sentences, intent_of
 from serving.answers.graph import fetch_evidence, find_subject
 
 if TYPE_CHECKING:
@@ -21,17 +22,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_QUESTION_CHARS = 2_000
-MAX_CONTEXT_CHARS = 900
-"""Evidence in the prompt: the adapters are trained with questions of at most 256 tokens."""
-
 GRAPH, GENERATOR = "graph", "generator"
 
-_PROMPTS: dict[Intent, str] = {
+_ASKED: Mapping[Intent, Question] = {"explain": "explain", "detect": "detect", "mitigate": "mitigate"}
+"""What the generator answers; the other questions are answered by facts."""
+_PROMPTS: Mapping[Question, str] = {
     "explain": "What is {name} ({id})?",
     "detect": "How can I detect {name} ({id})?",
     "mitigate": "How can {name} ({id}) be mitigated?",
 }
-"""Questions as the generator learnt them; the others are answered by facts."""
+"""Questions as the generator learnt them."""
 
 
 class Generator(Protocol):
@@ -106,8 +106,10 @@ def ask(
     checked = Checked((), ())
     if generator is None:
         away[GENERATOR] = reason_without
-    elif intent in _PROMPTS and evidence.kind == "Technique":
-        checked = _generated(generator, intent, evidence, away)
+    elif evidence.kind == "Technique" and intent in _ASKED:
+        checked = _generated(generator, _ASKED[intent], evidence, away)
+    else:
+        away[GENERATOR] = "it answers what a technique is, how to detect it and how to mitigate it"
     return Answer(
         question=question,
         subject=evidence.id,
@@ -138,11 +140,11 @@ def _evidence(
     return fallback(question) if fallback else None
 
 
-def _generated(generator: Generator, intent: Intent, evidence: Evidence, away: dict[str, str]) -> Checked:
+def _generated(generator: Generator, asked: Question, evidence: Evidence, away: dict[str, str]) -> Checked:
     """What the generator says and the evidence holds; `away` says so if that is nothing."""
     prompt = Instruction(
-        instruction=_PROMPTS[intent].format(name=evidence.name, id=evidence.id),
-        input=context(evidence, ROLES[intent], MAX_CONTEXT_CHARS),
+        instruction=_PROMPTS[asked].format(name=evidence.name, id=evidence.id),
+        input=prompt_context(evidence, asked),
         output="",
     )
     try:
@@ -150,6 +152,9 @@ def _generated(generator: Generator, intent: Intent, evidence: Evidence, away: d
     except (Sx9Error, RuntimeError) as error:  # torch raises RuntimeError, for want of memory among others
         log.warning("answering without the generator: %s", error)
         away[GENERATOR] = str(error)
+        return Checked((), ())
+    if says_no_answer(text):
+        away[GENERATOR] = "it finds no answer in what it was given"
         return Checked((), ())
     checked = check(text, evidence)
     if not checked.sentences:

@@ -1,37 +1,28 @@
 """What a model says, checked against what it was given: a sentence that says more is left out.
 
-id         every id of ATT&CK or CVE in the sentence is in the evidence
-tactic     every tactic that it names is one of the subject
-name       every name in it, words in capitals that do not begin the sentence, is in the evidence
-words      most of its words are in one piece of the evidence, which becomes its source
+id, tactic, name   what the sentence names is in the evidence (`schemas.grounding`)
+words              most of its words are in what it names, or in one piece of the evidence, which become its sources
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
-from schemas.ids import ID_IN_TEXT
+from schemas.grounding import ungrounded
 from serving.answers.evidence import Evidence
 from serving.answers.facts import AnswerSentence
 from serving.reports.sentences import sentences
 
 MIN_SHARED_WORDS = 0.5
-"""Share of the longer words of a sentence that must be in its source."""
+"""Share of the longer words of a sentence that must be in its sources."""
 
-_TACTICS = (
-    "reconnaissance", "resource development", "initial access", "execution", "persistence", "privilege escalation",
-    "defense evasion", "stealth", "defense impairment", "credential access", "discovery", "lateral movement",
-    "collection", "command and control", "exfiltration", "impact", "inhibit response function",
-    "impair process control",
-)  # fmt: skip
-"""Of all releases and domains of ATT&CK, as they are written in a sentence."""
-_ABOUT_TACTICS = re.compile(r"\b(tactics?|serves)\b", re.IGNORECASE)
-_NAME = re.compile(r"(?<![.!?:]\s)(?<!^)\b[A-Z][\w.-]*(?:\s+(?:[A-Z0-9][\w.-]*))*")
 _WORD = re.compile(r"[a-z0-9][a-z0-9.-]{3,}")
-_ALWAYS = frozenset(("att&ck", "mitre", "att", "ck", "it", "ics", "cve", "the", "mobile"))
+_OF_ANY_SENTENCE = frozenset(("detected", "mitigated", "serves", "tactic", "tactics", "which", "with", "technique"))
+"""Words that say nothing that could be wrong: they are not looked for in the sources."""
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -39,6 +30,14 @@ class Checked(msgspec.Struct, frozen=True):
 
     sentences: tuple[AnswerSentence, ...]
     left_out: tuple[tuple[str, str], ...]
+
+
+class _Piece(NamedTuple):
+    """A part of the evidence: what it says, what it is called, and its source."""
+
+    text: str
+    called: tuple[str, ...]
+    source: str
 
 
 def check(text: str, evidence: Evidence) -> Checked:
@@ -49,66 +48,49 @@ def check(text: str, evidence: Evidence) -> Checked:
         evidence: All that it may say.
 
     Returns:
-        Each sentence that holds has the source whose words it shares most.
+        Each sentence that holds has as its sources the neighbours that it names and, where it names none, the piece
+        of the evidence whose words it shares most.
     """
     pieces = _pieces(evidence)
-    everything = " ".join(piece for piece, _ in pieces).lower()
+    everything = " ".join(piece.text for piece in pieces)
     kept: list[AnswerSentence] = []
     left_out: list[tuple[str, str]] = []
     for sentence in sentences(text):
-        reason = _unknown(sentence.text, evidence, everything)
-        source, shared = _source(sentence.text, pieces)
+        reason = ungrounded(sentence.text, everything, evidence.tactics)
+        found, shared = _sources(sentence.text, pieces)
         if not reason and shared < MIN_SHARED_WORDS:
-            reason = f"only {shared:.0%} of its words are in one source"
+            reason = f"only {shared:.0%} of its words are in what it names"
         if reason:
             left_out.append((sentence.text, reason))
         else:
-            kept.append(AnswerSentence(sentence.text, (source,)))
+            kept.append(AnswerSentence(sentence.text, found))
     return Checked(tuple(kept), tuple(left_out))
 
 
-def _unknown(sentence: str, evidence: Evidence, everything: str) -> str:
-    """What the sentence names and the evidence does not; empty if nothing."""
-    known_ids = {found.upper() for found in ID_IN_TEXT.findall(everything)}
-    if ids := [found for found in ID_IN_TEXT.findall(sentence) if found.upper() not in known_ids]:
-        return f"it names {', '.join(ids)}"
-    if wrong := _wrong_tactics(sentence.lower(), evidence, everything):
-        return f"it names the tactic {', '.join(wrong)}"
-    names = [found.strip(".-") for found in _NAME.findall(sentence)]
-    if unknown := [name for name in names if name.lower() not in _ALWAYS and name.lower() not in everything]:
-        return f"it names {', '.join(unknown)}"
-    return ""
-
-
-def _wrong_tactics(sentence: str, evidence: Evidence, everything: str) -> list[str]:
-    """Tactics that the sentence names and the subject has not.
-
-    A sentence about tactics may name those of the subject alone. Elsewhere `execution` is a word like any other,
-    and one of several words counts unless the evidence has it somewhere.
-    """
-    own = {tactic.replace("-", " ") for tactic in evidence.tactics}
-    named = [tactic for tactic in _TACTICS if tactic not in own and re.search(rf"\b{tactic}\b", sentence)]
-    if _ABOUT_TACTICS.search(sentence):
-        return named
-    return [tactic for tactic in named if " " in tactic and tactic not in everything]
-
-
-def _pieces(evidence: Evidence) -> Sequence[tuple[str, str]]:
-    """(text, source) of the subject and of each neighbour."""
+def _pieces(evidence: Evidence) -> Sequence[_Piece]:
+    """The subject, then each neighbour."""
     own = " ".join((evidence.name, evidence.id, evidence.text, *evidence.aliases, *evidence.platforms))
     tactics = " ".join(tactic.replace("-", " ") for tactic in evidence.tactics)
     subject = f"{evidence.name} ({evidence.id})"
-    pieces = [(f"{own} {tactics} tactic tactics serves technique sub-technique", evidence.source)]
-    pieces += [(f"{subject} {f.name} ({f.id}) {f.kind} {f.text} {f.role}", f.source) for f in evidence.facts]
+    pieces = [_Piece(f"{own} {tactics} sub-technique", (), evidence.source)]
+    pieces += [
+        _Piece(f"{subject} {tactics} {f.name} ({f.id}) {f.kind} {f.text} {f.role}", (f.id, f.name), f.source)
+        for f in evidence.facts
+    ]
     return pieces
 
 
-def _source(sentence: str, pieces: Iterable[tuple[str, str]]) -> tuple[str, float]:
-    """The source that shares most of the longer words of a sentence, and the share."""
-    words = set(_WORD.findall(sentence.lower()))
-    best, share = "", 0.0
-    for text, source in pieces:
-        shared = len(words & set(_WORD.findall(text.lower()))) / len(words) if words else 0.0
-        if shared > share:
-            best, share = source, shared
-    return best, share
+def _sources(sentence: str, pieces: Sequence[_Piece]) -> tuple[tuple[str, ...], float]:
+    """The sources of a sentence, and the share of its longer words that they have."""
+    words = _words(sentence) - _OF_ANY_SENTENCE
+    lower = sentence.lower()
+    named = [p for p in pieces if any(re.search(rf"\b{re.escape(c.lower())}\b", lower) for c in p.called if c)]
+    best = max(pieces, key=lambda piece: len(words & _words(piece.text)))
+    chosen = named or [best]
+    known = set().union(*(_words(piece.text) for piece in chosen))
+    share = len(words & known) / len(words) if words else 0.0
+    return tuple(dict.fromkeys(piece.source for piece in chosen)), share
+
+
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(text.lower()))

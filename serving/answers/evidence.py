@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
+
+from schemas.context import Context, Line, Question, as_text, fitted
+from schemas.ids import ID_IN_TEXT
+from schemas.prose import enumerate_words
 
 Role = Literal["mitigation", "detection", "rule", "user", "technique", "parent", "report", "other"]
 """What a neighbour is to the subject: a `user` uses it; a `technique` is one that the subject uses or covers."""
@@ -68,25 +71,22 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return [fact for fact in self.facts if fact.role in roles]
 
 
-def context(evidence: Evidence, roles: Iterable[Role], max_chars: int) -> str:
-    """The evidence as lines of text, for a prompt.
+def prompt_context(evidence: Evidence, question: Question) -> str:
+    """The evidence as the context of a question in a prompt, in the form that `phi3-mitre-lora` is trained with.
 
     Args:
-        evidence: Of the subject.
-        roles: Neighbours that matter for the question, most important first.
-        max_chars: Limit; lines that do not fit are left out.
-
-    Returns:
-        The subject, then one line for each neighbour.
+        evidence: Of a technique.
+        question: What is asked; what answers it comes first where not everything fits.
     """
-    tactics = f" Tactics: {', '.join(evidence.tactics)}." if evidence.tactics else ""
-    lines = [f"{evidence.name} ({evidence.id}).{tactics}"]
-    lines += [f"{f.role}: {f.name} ({f.id}). {f.text}" for role in roles for f in evidence.of(role)]
-    kept: list[str] = []
-    for line in lines:
-        room = max_chars - sum(len(each) + 1 for each in kept)
-        if len(line) > room:
-            kept.append(line[: max(room, 0)].rsplit(" ", 1)[0])
-            break
-        kept.append(line)
-    return "\n".join(kept)
+    lines = [Line(role="platforms", text=enumerate_words(evidence.platforms))] if evidence.platforms else []
+    if evidence.text:
+        lines.append(Line(role="description", text=evidence.text))
+    for role in ("detection", "mitigation"):
+        lines += [Line(role=role, name=fact.name, id=_id(fact), text=fact.text) for fact in evidence.of(role)]
+    known = Context(name=evidence.name, id=evidence.id, tactics=evidence.tactics, lines=tuple(lines))
+    return as_text([fitted(known, question)])
+
+
+def _id(fact: Fact) -> str:
+    """What people call a neighbour; nothing where it has only the id of its node."""
+    return fact.id if ID_IN_TEXT.fullmatch(fact.id) else ""

@@ -8,8 +8,8 @@ from typing import Literal
 
 import msgspec
 
+from schemas.prose import describe_tactics, enumerate_words, truncate
 from serving.answers.evidence import Evidence, Fact, Role
-from streams.core.projections.instructions import describe_tactics, enumerate_words, truncate
 
 Intent = Literal["explain", "detect", "mitigate", "users", "techniques"]
 """What a question wants to know."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import BadConfiguration
-from schemas.ids import ID_IN_TEXT
+from schemas.grounding import ids
 from serving.answers.evidence import Evidence, Fact, Role
 from streams.core.projections.text import clean_text
 from trainers.store import node_embeddings
@@ -113,10 +113,10 @@ def find_subject(driver: Driver, question: str) -> str | None:
         RetryLater: Neo4j does not answer.
     """
     with neo4j_errors("looking for what the question is about"):
-        ids = [found.upper() for found in ID_IN_TEXT.findall(question)]
-        if ids:
-            rows = driver.execute_query(_BY_ID, ids=ids).records
-            best = min(rows, key=lambda row: (ids.index(row["called"]), row["status"] != "active"), default=None)
+        named = ids(question)
+        if named:
+            rows = driver.execute_query(_BY_ID, ids=named).records
+            best = min(rows, key=lambda row: (named.index(row["called"]), row["status"] != "active"), default=None)
             return best["id"] if best else None
         names = _phrases(question)
         if not names:

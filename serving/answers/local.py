@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from schemas.ids import ID_IN_TEXT
+from schemas.grounding import ids
 from serving.answers.evidence import Evidence, Fact, Role
 from serving.techniques.examples import TechniqueExample
 
@@ -57,8 +57,7 @@ def evidence_from_examples(question: str, examples: Iterable[TechniqueExample]) 
 
 
 def _subject(question: str, techniques: list[TechniqueExample]) -> TechniqueExample | None:
-    ids = [found.upper() for found in ID_IN_TEXT.findall(question)]
-    if ids:
-        return next((each for each in techniques if each.techniques[0] in ids), None)
+    if asked := ids(question):
+        return next((each for each in techniques if each.techniques[0] in asked), None)
     named = [e for e in techniques if re.search(rf"\b{re.escape(e.subject)}\b", question, re.IGNORECASE)]
     return max((e for e in named if len(e.subject) > 3), key=lambda e: len(e.subject), default=None)

@@ -19,12 +19,12 @@ from typing import Any
 
 from schemas.events import Entity, Event, Relationship, Report, Technique, Template
 from schemas.journal import Example, Source
+from schemas.prose import describe_tactics, enumerate_words
 from schemas.taxonomy import is_severity
 from schemas.topics import topic_of
 from streams.content.current import Current, current
 from streams.content.dsl.hd4 import PHASE_OF_TACTIC, phase_of_tactics
 from streams.core.projections.base import project_all
-from streams.core.projections.instructions import describe_tactics, enumerate_words
 from streams.core.projections.text import clean_text
 from transport.files import write_atomically
 

@@ -47,6 +47,7 @@ score_every = 0
 
 [phi3-mitre-lora.recipe]
 max_tokens = 64
+context_chars = 240
 layers = 8
 eval_examples = 50             # the gate needs 50
 sample_answers = 3

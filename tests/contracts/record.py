@@ -150,6 +150,11 @@ EVENTS: dict[str, list[Any]] = {
             id="relationship--3", relation="mitigates", source=NodeRef(id="a", kind="mitigation"),
             target=NodeRef(id="T1", kind="technique"), **KEPT,
         ),
+        Relationship(
+            id="relationship--4", feed="f", relation="mitigates",
+            source=NodeRef(id="a", kind="mitigation", name="Audit", external_id="M1047"),
+            target=NodeRef(id="T1", kind="technique"),
+        ),
     ],
 }  # fmt: skip
 JOURNAL: dict[str, list[Any]] = {

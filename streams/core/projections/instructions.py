@@ -1,75 +1,75 @@
-"""What `phi3-mitre-lora` learns from an event: instructions and their answers.
+"""What `phi3-mitre-lora` learns from an event: instructions, what is known, and the answers.
 
     event                       instructions
     technique                   its explanation, and its detection guidance if the event has any
     mitigates relationship      what mitigates the technique, and how
     detects relationship        what detects it (a data component, a detection strategy), and how
 
-Each instruction has many wordings. The hash of the key selects one, so an edited answer keeps its instruction.
-Answers are plain prose that names the technique, its tactics, and what mitigates or detects it. All examples of a
-technique are in one group, so that they are all in the holdout or all in the training set.
+The `input` of an instruction is what its event says of the technique (`schemas.context`), and the answer says
+nothing else. The trainer adds what other events said before: see `trainers.models.phi3_lora.contexts`.
+
+Each instruction has many wordings. The hash of the key selects one, so an edited answer keeps its instruction. All
+examples of a technique are in one group, so that they are all in the holdout or all in the training set.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+from schemas.context import Context, Line, Question, Role, answer, as_text
 from schemas.events import Event, Relationship, Technique
 from schemas.journal import Instruction, key_hash
+from schemas.prose import enumerate_words, truncate
 from schemas.taxonomy import tactic_labels
 from schemas.text import meaningful, means_something
 from streams.core.projections.base import Projection, any_end_inactive
 from streams.core.projections.text import CleanText
 
-MAX_ANSWER_CHARS = 1_500
-"""Limit for the text of the feed in an answer, in characters."""
+MAX_TEXT_CHARS = 1_500
+"""Limit for the text of the feed in a context, in characters."""
 
-Prompt = tuple[str, str]
-"""Templates of an instruction and its input, with the fields `{name}`, `{id}` and `{by}`."""
-
-EXPLAIN_PROMPTS: Sequence[Prompt] = (
-    ("What is {name} ({id})?", ""),
-    ("Explain the ATT&CK technique {id}, {name}.", ""),
-    ("Explain this ATT&CK technique.", "{id} {name}"),
-    ("How does {name} work?", ""),
-    ("What do adversaries do when they use {name}?", ""),
-    ("Describe {id} ({name}) and say which tactics it serves.", ""),
-    ("Which tactics does {name} serve, and how?", ""),
-    ("An alert mentions {id}. What does it mean?", ""),
-    ("Summarize the technique for an incident report.", "{name} ({id})"),
-)
-DETECT_PROMPTS: Sequence[Prompt] = (
-    ("How can I detect {name} ({id})?", ""),
-    ("How do defenders notice {name}?", ""),
-    ("Give detection guidance for this ATT&CK technique.", "{id} {name}"),
-    ("What are signs of {name} ({id})?", ""),
-    ("We want to hunt for {id}, {name}. What do we look for?", ""),
-)
-DETECT_BY_PROMPTS: Sequence[Prompt] = (
-    ("Which data helps to detect {name} ({id})?", ""),
-    ("How can I detect {name} ({id})?", ""),
-    ("What should we monitor to find {name}?", ""),
-    ("Give detection guidance for this ATT&CK technique.", "{id} {name}"),
-    ("What should a SOC watch to catch {id}, {name}?", ""),
-    ("How does {by} help to detect {name} ({id})?", ""),
-    ("How do I use this to detect {name} ({id})?", "{by}"),
-)
-MITIGATE_PROMPTS: Sequence[Prompt] = (
-    ("How can {name} ({id}) be mitigated?", ""),
-    ("How do we protect ourselves against {name}?", ""),
-    ("Name a mitigation for this ATT&CK technique and explain it.", "{id} {name}"),
-    ("What stops adversaries from using {name} ({id})?", ""),
-    ("Which mitigation does ATT&CK list for {id}, {name}?", ""),
-    ("What can we harden against {name}?", ""),
-    ("How does {by} help against {name} ({id})?", ""),
-    ("How do I apply this against {name} ({id})?", "{by}"),
-)
+PROMPTS: Mapping[Question, Sequence[str]] = {
+    "explain": (
+        "What is {name} ({id})?",
+        "Explain the ATT&CK technique {id}, {name}.",
+        "What is {id}?",
+        "How does {name} work?",
+        "What do adversaries do when they use {name}?",
+        "Describe {id} ({name}) and say which tactics it serves.",
+        "Which tactics does {name} serve, and how?",
+        "An alert mentions {id}. What does it mean?",
+        "Summarize {name} ({id}) for an incident report.",
+    ),
+    "detect": (
+        "How can I detect {name} ({id})?",
+        "How do defenders notice {name}?",
+        "Give detection guidance for {id}, {name}.",
+        "What are signs of {name} ({id})?",
+        "We want to hunt for {id}, {name}. What do we look for?",
+        "Which data helps to detect {name} ({id})?",
+        "What should we monitor to find {name}?",
+        "What should a SOC watch to catch {id}?",
+    ),
+    "mitigate": (
+        "How can {name} ({id}) be mitigated?",
+        "How do we protect ourselves against {name}?",
+        "Name mitigations for {id}, {name}, and explain one.",
+        "What stops adversaries from using {name} ({id})?",
+        "Which mitigations does ATT&CK list for {id}, {name}?",
+        "What can we harden against {name}?",
+        "How can {id} be mitigated?",
+    ),
+}
+"""Templates of the instructions, with the fields `{name}` and `{id}`."""
 
 _QUERIES = re.compile(r"\bAnalytic \d+\b")
 """Where the search queries begin in a detection text of ATT&CK; the prose is before them."""
-_DOMAINS = {"ics-attack": "ATT&CK for ICS", "mobile-attack": "ATT&CK for Mobile", "atlas": "MITRE ATLAS"}
-_DETECTED_BY = {"data-component": "data from {by}", "detection-strategy": "the detection strategy {by}"}
+_OF_RELATION: Mapping[str, tuple[Question, Role]] = {
+    "mitigates": ("mitigate", "mitigation"),
+    "detects": ("detect", "detection"),
+}
+"""Type of a relationship to a technique -> the question that it answers, and what its source is."""
 
 
 def project(event: Event, clean: CleanText) -> Projection | None:
@@ -99,116 +99,47 @@ def _technique(event: Technique, clean: CleanText) -> Projection:
 
 
 def _relationship(event: Relationship, clean: CleanText) -> Projection:
-    key = f"relationship:{event.id}"
-    labels = tactic_labels(event.target.tactics)
+    key, target, source = f"relationship:{event.id}", event.target, event.source
+    labels = tactic_labels(target.tactics)
     retracted = any_end_inactive(event) or not labels
+    question, role = _OF_RELATION[event.relation]
+    line = Line(role=role, name=source.name or source.id, id=source.external_id, text=_prose(event.text, clean))
+    known = Context(name=target.name or target.id, id=target.id, tactics=target.tactics, lines=(line,))
     return Projection(
         key=key,
-        group=f"technique:{event.target.id}",
-        instructions=() if retracted else (_OF_RELATION[event.relation](key, event, clean),),
+        group=f"technique:{target.id}",
+        instructions=() if retracted else (_instruction(question, key, known),),
         labels=labels,
         retracted=retracted,
     )
 
 
 def _explanation_and_detection(key: str, technique: Technique, clean: CleanText) -> tuple[Instruction, ...]:
-    explanation = _instruction(
-        EXPLAIN_PROMPTS, key, technique, answer=_answer(clean, _definition(technique), technique.text)
-    )
-    if not means_something(technique.detection):
-        return (explanation,)
-    lead = (
-        f"{technique.name} ({technique.id}), which serves {describe_tactics(technique.tactics)}, "
-        "can be detected as follows."
-    )
-    answer = _answer(clean, lead, technique.detection)
-    return explanation, _instruction(DETECT_PROMPTS, key, technique, answer=answer)
+    def known(*lines: Line) -> Context:
+        name = technique.name or technique.id
+        return Context(name=name, id=technique.id, tactics=technique.tactics, lines=lines)
 
-
-def _definition(technique: Technique) -> str:
-    kind = "sub-technique" if "." in technique.id else "technique"
-    domain = _DOMAINS.get(technique.domain, "ATT&CK")
-    tactics = describe_tactics(technique.tactics)
-    definition = f"{technique.name} ({technique.id}) is a {kind} of {domain} that serves {tactics}."
     platforms = [platform for platform in meaningful(technique.platforms) if platform != "PRE"]
-    return f"{definition} It concerns {enumerate_words(platforms)}." if platforms else definition
+    lines = [Line(role="platforms", text=enumerate_words(platforms))] if platforms else []
+    if description := _prose(technique.text, clean):
+        lines.append(Line(role="description", text=description))
+    explanation = _instruction("explain", key, known(*lines))
+    guidance = _prose(technique.detection, clean) if means_something(technique.detection) else ""
+    if not guidance:
+        return (explanation,)
+    return explanation, _instruction("detect", key, known(Line(role="guidance", text=guidance)))
 
 
-def _mitigation(key: str, relationship: Relationship, clean: CleanText) -> Instruction:
-    catalogue = _DOMAINS["atlas"] if relationship.domain == "atlas" else "ATT&CK"
-    lead = f"{catalogue} lists the mitigation {relationship.source.name} against {_target(relationship)}."
-    return _instruction(MITIGATE_PROMPTS, key, relationship, answer=_answer(clean, lead, relationship.text))
+def _prose(text: str, clean: CleanText) -> str:
+    """The prose of a text of a feed, truncated."""
+    return truncate(_QUERIES.split(clean(text), maxsplit=1)[0].rstrip(), MAX_TEXT_CHARS)
 
 
-def _detection(key: str, relationship: Relationship, clean: CleanText) -> Instruction:
-    by = _DETECTED_BY.get(relationship.source.kind, "{by}").format(by=relationship.source.name)
-    lead = f"{_target(relationship)}, can be detected with {by}."
-    return _instruction(DETECT_BY_PROMPTS, key, relationship, answer=_answer(clean, lead, relationship.text))
-
-
-_OF_RELATION: Mapping[str, Callable[[str, Relationship, CleanText], Instruction]] = {
-    "mitigates": _mitigation,
-    "detects": _detection,
-}
-"""Type of a relationship to a technique -> its instruction."""
-
-
-def describe_tactics(tactics: Sequence[str]) -> str:
-    """Tactics as they are written in a sentence. There must be at least one.
-
-    >>> describe_tactics(("command-and-control",)), describe_tactics(("impact", "defense-evasion"))
-    ('the tactic command and control', 'the tactics impact and defense evasion')
-    """
-    words = [tactic.replace("-", " ") for tactic in tactics]
-    return f"the tactic{'s' if len(words) > 1 else ''} {enumerate_words(words)}"
-
-
-def enumerate_words(words: Sequence[str]) -> str:
-    """Words as they are listed in a sentence. There must be at least one.
-
-    >>> enumerate_words(["a", "b", "c"])
-    'a, b and c'
-    """
-    *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last
-
-
-def truncate(text: str, max_chars: int = MAX_ANSWER_CHARS) -> str:
-    """Truncate a text after its last whole sentence, or after its last whole word if no sentence fits.
-
-    Args:
-        text: Any text; one that fits is returned as it is.
-        max_chars: Limit in characters, at least 1. The ` ...` after a truncated sentence is not counted.
-
-    >>> truncate("One is short. Two is longer.", 20), truncate("no sentence ends here", 12)
-    ('One is short.', 'no sentence ...')
-    """
-    if len(text) <= max_chars:
-        return text
-    head = text[: max_chars + 1]
-    sentence_end = max(head.rfind(ending) for ending in (". ", "! ", "? ", ".) "))
-    if sentence_end > 0:
-        return head[: sentence_end + 1].rstrip()
-    return f"{head[: max(head.rfind(' '), 0)] or head[:max_chars]} ..."
-
-
-def _target(relationship: Relationship) -> str:
-    target = relationship.target
-    return f"{target.name or target.id} ({target.id}), which serves {describe_tactics(target.tactics)}"
-
-
-def _answer(clean: CleanText, lead: str, text: str) -> str:
-    """The lead, then the prose of the feed, truncated and ended as a sentence."""
-    prose = truncate(_QUERIES.split(clean(text), maxsplit=1)[0].rstrip())
-    if prose and prose[-1] not in ".!?:)":
-        prose += "."
-    return " ".join(part for part in (lead, prose) if part)
-
-
-def _instruction(
-    prompts: Sequence[Prompt], key: str, event: Technique | Relationship, *, answer: str
-) -> Instruction:
-    instruction, given = prompts[key_hash(f"{prompts[0][0]} {key}") % len(prompts)]
-    technique, by = (event.target, event.source.name) if isinstance(event, Relationship) else (event, "")
-    fields = {"name": technique.name or technique.id, "id": technique.id, "by": by}
-    return Instruction(instruction=instruction.format_map(fields), input=given.format_map(fields), output=answer)
+def _instruction(question: Question, key: str, known: Context) -> Instruction:
+    prompts = PROMPTS[question]
+    prompt = prompts[key_hash(f"{prompts[0]} {key}") % len(prompts)]
+    return Instruction(
+        instruction=prompt.format_map({"name": known.name, "id": known.id}),
+        input=as_text([known]),
+        output=answer(known, question),
+    )

@@ -110,7 +110,8 @@ def _tactic(item: Fields, matrix: _Matrix) -> Iterator[Event]:
 def _mitigation(item: Fields, matrix: _Matrix) -> Iterator[Event]:
     mitigation = _entity(item, "mitigation", text(item, "description"), matrix)
     yield mitigation
-    source = NodeRef(id=mitigation.id, kind=mitigation.kind, name=mitigation.name)
+    called = mitigation.external_id
+    source = NodeRef(id=mitigation.id, kind=mitigation.kind, name=mitigation.name, external_id=called)
     for use in mappings(item, "techniques"):
         if target := matrix.by_id.get(text(use, "id")):
             yield _relationship("mitigates", source, _node(target, matrix), text(use, "use"), matrix)

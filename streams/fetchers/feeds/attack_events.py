@@ -25,6 +25,8 @@ from streams.fetchers.formats.stix_selection import BundleObject, Selection, fau
 
 _STRUCTURE = (stix.REVOKED_BY, "subtechnique-of")
 """Relationships that say what a technique is in ATT&CK; they keep their ends."""
+_CITED_KINDS = frozenset(("mitigation", "data-component", "detection-strategy"))
+"""Kinds whose ids are in their relationships, because answers about a technique cite them."""
 _MAX_SUCCESSORS = 10
 
 
@@ -94,7 +96,10 @@ def _node_of(each: BundleObject, domain: Domain) -> NodeRef | None:
         return None
     tactics = stix.tactics(found, domain) if kind == "technique" else ()
     try:
-        node = NodeRef(id=stix.graph_id(found), kind=kind, name=found.name, tactics=tactics, status=found.status)
+        node = NodeRef(
+            id=stix.graph_id(found), kind=kind, name=found.name, tactics=tactics, status=found.status,
+            external_id=stix.external_id(found) if kind in _CITED_KINDS else "",
+        )  # fmt: skip
         check_node(node)
     except BadRecord:  # it is rejected when its event is made
         return None

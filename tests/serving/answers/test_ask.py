@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import msgspec
 import pytest
 from neo4j import Driver, GraphDatabase
 
+from schemas.context import NO_ANSWER, from_text
 from schemas.errors import BadConfiguration, RetryLater
 from schemas.events import Entity, Event, NodeRef, Relationship, Technique, Template
 from schemas.journal import Instruction
@@ -20,6 +22,8 @@ from streams.local.services import Endpoints
 from streams.settings import Settings
 from tests.serving.answers.samples import PROCESS_INJECTION
 from tests.streams.app.messages import FakeProducer, FakeTopicIds, messages
+from trainers.models.phi3_lora.predict import load
+from trainers.store.registry import Registry
 from transport.neo4j import neo4j_driver
 
 INJECTION = Technique(
@@ -115,6 +119,39 @@ def test_without_the_graph_the_examples_answer_and_the_answer_says_so() -> None:
 def examples() -> list[TechniqueExample]:
     found = (technique_example(event) for event in EVENTS)
     return [each for each in found if isinstance(each, TechniqueExample)]
+
+
+def test_each_generated_sentence_has_the_sources_of_all_that_it_names() -> None:
+    said = "Process Injection (T1055) can be detected with Process Access (DS0009) and CreateRemoteThread."
+    found = ask("how do I detect T1055?", None, Says(said), fallback=lambda _: PROCESS_INJECTION)
+    assert [s.sources for s in found.sentences] == [
+        ("attack-enterprise 17.1: relationship--2", "sigma abc: sigma:1")
+    ]
+
+
+def test_a_generator_is_given_the_form_of_context_that_it_is_trained_with() -> None:
+    generator = Says("")
+    ask("how do I detect T1055?", None, generator, fallback=lambda _: PROCESS_INJECTION)
+    (context,) = from_text(generator.asked[0].input)
+    assert (context.id, context.tactics) == ("T1055", ("defense-evasion", "privilege-escalation"))
+    assert [(line.role, line.id) for line in context.of("detect")] == [("detection", "DS0009")]
+
+
+def test_a_generator_that_finds_no_answer_leaves_the_facts_and_the_answer_says_so() -> None:
+    found = ask("what is T1055?", None, Says(NO_ANSWER["explain"]), fallback=lambda _: PROCESS_INJECTION)
+    assert (found.by, found.left_out) == ("facts", ())
+    assert "no answer" in found.away["generator"]
+
+
+def test_of_a_real_adapter_only_what_the_evidence_holds_is_said(trained: Registry, serving_cache: Path) -> None:
+    generator = load(trained.folder("phi3-mitre-lora", "v0001"), cache_dir=serving_cache, max_new_tokens=40)
+    raw = generator.predict([Instruction(instruction="What is Process Injection (T1055)?", output="")])
+    assert raw[0]
+    found = ask("what is T1055?", None, generator, fallback=lambda _: PROCESS_INJECTION)
+    assert found.sentences
+    assert all(sentence.sources for sentence in found.sentences)
+    assert (found.by == "facts") == ("generator" in found.away)
+    assert found.left_out or found.by != "facts", "what it said beyond the evidence is counted"
 
 
 def test_a_generator_that_fails_leaves_the_facts_and_the_answer_says_so() -> None:

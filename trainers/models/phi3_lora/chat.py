@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 CHARS_PER_TOKEN = 20
-"""At most `max_tokens` times this many characters of a text are tokenized; the rest is cut anyway."""
+"""At most the largest number of tokens times this many characters of a text are tokenized; the rest is cut."""
+CONTEXT_CHARS_PER_TOKEN = 2
+"""A context has at most a token for this many characters: `smollm2` needs one for four."""
 
 
 class Chat:
@@ -20,15 +22,20 @@ class Chat:
 
     Args:
         tokenizer: A tokenizer with a chat template.
-        max_tokens: Largest number of tokens of a question, and of an answer with its end token; the rest is cut.
+        max_tokens: Largest number of tokens of an answer with its end token; the rest is cut.
+        max_question_tokens: Largest number of tokens of a question with its context; None: as of an answer.
 
     Attributes:
         end_id: Id of the token that ends an answer.
+        max_question_tokens: As given.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, max_tokens: int, max_question_tokens: int | None = None
+    ) -> None:
         self.tokenizer = tokenizer
         self._max_tokens = max_tokens
+        self.max_question_tokens = max_question_tokens or max_tokens
         self._special_tokens = sorted(tokenizer.get_added_vocab(), key=len, reverse=True)
         prompt, with_answer = self._render("?"), self._render("?", "!")
         closing = self._token_ids(with_answer[len(prompt) + 1 :]) or [int(tokenizer.eos_token_id)]
@@ -51,22 +58,28 @@ class Chat:
         )
 
     def _answer(self, text: str) -> tuple[int, ...]:
-        return (*self._token_ids(self._escape(text)), self.end_id)[: self._max_tokens]
+        return (*self._token_ids(self._escape(text, self._max_tokens)), self.end_id)[: self._max_tokens]
 
     def _truncate(self, text: str) -> str:
-        escaped = self._escape(text)
+        limit = self.max_question_tokens
+        escaped = self._escape(text, limit)
         ids = self._token_ids(escaped)
-        return escaped if len(ids) <= self._max_tokens else str(self.tokenizer.decode(ids[: self._max_tokens]))
+        return escaped if len(ids) <= limit else str(self.tokenizer.decode(ids[:limit]))
 
-    def _escape(self, text: str) -> str:
+    def _escape(self, text: str, max_tokens: int) -> str:
         """The beginning of a text, with a space in every special token, so that a feed cannot end a turn."""
-        text = text[: self._max_tokens * CHARS_PER_TOKEN]
+        text = text[: max_tokens * CHARS_PER_TOKEN]
         for token in self._special_tokens:
             text = text.replace(token, f"{token[:1]} {token[1:]}")
         return text
 
     def _token_ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+
+def max_question_tokens(max_tokens: int, context_chars: int) -> int:
+    """The largest number of tokens of a question with its context, for the limits of a recipe."""
+    return max_tokens + context_chars // CONTEXT_CHARS_PER_TOKEN
 
 
 def question_text(instruction: Instruction) -> str:

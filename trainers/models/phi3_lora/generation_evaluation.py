@@ -1,8 +1,14 @@
-"""Generation evaluation: do generated answers name a right tactic and a right mitigation?
+"""Generation evaluation: is what generated answers say in their context, and do they say that something is not?
 
-A case is a question about a technique of the holdout. An answer names a right tactic if the first tactic in it is
-one of the technique's. It names a right mitigation if the first mitigation in it is one that ATT&CK lists for the
-technique.
+A case is a question about a technique of the holdout.
+
+    tactic_named         the first tactic in the answer is one of the technique's
+    mitigation_named     the first mitigation in it is one that ATT&CK lists for the technique
+    citation_precision   of the ids that answers cite, those of the technique and of what is listed for it
+    invented_ids         of the ids that answers cite, those that are not in the question and its context
+    grounded             answers without an id, a tactic or a name that is not in the context
+    no_answer_recall     of the questions that their context does not answer, those whose answer says so
+    false_no_answer      of the other questions, those whose answer says so
 """
 
 from __future__ import annotations
@@ -13,10 +19,16 @@ import re
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from schemas.context import NO_ANSWER, as_text, from_text, says_no_answer
+from schemas.grounding import ids, ungrounded
 from schemas.journal import Example, Instruction
 from trainers.models.phi3_lora.chat import question_text
 
 _MITIGATION = re.compile(r"ATT&CK lists the mitigation (.{1,200}?) against ")
+"""How answers named a mitigation before they had a context."""
+_MITIGATED = " can be mitigated with "
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
+_NO_ANSWERS = frozenset(NO_ANSWER.values())
 
 
 class GenerationCase(NamedTuple):
@@ -24,7 +36,7 @@ class GenerationCase(NamedTuple):
 
     Attributes:
         technique: Key of the technique, or of the example if that has no group.
-        instruction: The question, with the answer that ATT&CK gives.
+        instruction: The question, with the answer that its context gives.
         tactics: The tactics of the technique; naming one of them first is right.
         known_tactics: All tactics that an answer may name.
         mitigations: The mitigations that ATT&CK lists for the technique, as far as the examples have them; empty if
@@ -44,13 +56,27 @@ class GenerationCase(NamedTuple):
         """The user's message."""
         return question_text(self.instruction)
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether the context answers the question."""
+        return self.instruction.output not in _NO_ANSWERS
+
+    @property
+    def own_context(self) -> str:
+        """What the question and its context say of the technique, without what does not belong."""
+        asked = self.instruction
+        contexts = from_text(asked.input)
+        own = as_text(c for c in contexts if f"technique:{c.id}" == self.technique) if contexts else asked.input
+        return f"{asked.instruction}\n{own}"
+
 
 def make_cases(
     holdout: Sequence[Example], others: Sequence[Example], tactics: Collection[str], number: int
 ) -> list[GenerationCase]:
     """Choose cases, at most one of each kind for a technique; the same ones in every run.
 
-    Up to half of the cases ask for a mitigation. A question that names one of the right mitigations is not used.
+    Up to a quarter of them are questions that their context does not answer; up to half of the others ask for a
+    mitigation. A question that names one of the right mitigations is not used.
 
     Args:
         holdout: The examples that the questions come from.
@@ -67,27 +93,45 @@ def make_cases(
 
     def case(example: Example, instruction: Instruction) -> GenerationCase:
         technique = example.group or example.key
-        mitigations = tuple(sorted(listed[technique])) if mitigation_of(instruction.output) else ()
+        mitigations = tuple(sorted(listed[technique])) if _is_of_mitigations(instruction.output) else ()
         return GenerationCase(technique, instruction, example.labels, known_tactics, mitigations, known_mitigations)
 
     cases = [case(example, instruction) for example in holdout for instruction in example.instructions]
     cases.sort(key=lambda case: _rank(case.question))
-    with_mitigation = [case for case in cases if case.mitigations and not _names_its_answer(case)]
-    without_mitigation = [case for case in cases if not case.mitigations]
-    chosen = _one_per_technique(with_mitigation)[: number // 2]
-    return chosen + _one_per_technique(without_mitigation)[: number - len(chosen)]
+    answered = [case for case in cases if case.is_answered]
+    unanswered = _one_per_technique([case for case in cases if not case.is_answered])[: number // 4]
+    left = number - len(unanswered)
+    with_mitigation = [case for case in answered if case.mitigations and not _names_its_answer(case)]
+    without_mitigation = [case for case in answered if not case.mitigations]
+    chosen = _one_per_technique(with_mitigation)[: left // 2]
+    return chosen + _one_per_technique(without_mitigation)[: left - len(chosen)] + unanswered
 
 
 def _rank(name: str) -> bytes:
     return hashlib.blake2b(name.encode(), digest_size=8).digest()
 
 
+def _is_of_mitigations(answer: str) -> bool:
+    return _MITIGATED in answer or bool(mitigation_of(answer))
+
+
 def _mitigations(example: Example) -> set[str]:
-    return {name for one in example.instructions if (name := mitigation_of(one.output))}
+    """What an example says that mitigates its technique."""
+    group = example.group or example.key
+    known = (context for one in example.instructions for context in from_text(one.input))
+    listed = {
+        line.name
+        for context in known
+        if f"technique:{context.id}" == group
+        for line in context.lines
+        if line.role == "mitigation"
+    }
+    return listed | {name for one in example.instructions if (name := mitigation_of(one.output))}
 
 
 def _names_its_answer(case: GenerationCase) -> bool:
-    return bool(named_first(case.question, case.mitigations))
+    asked = case.instruction.instruction if from_text(case.instruction.input) else case.question
+    return bool(named_first(asked, case.mitigations))
 
 
 def _one_per_technique(cases: Sequence[GenerationCase]) -> list[GenerationCase]:
@@ -98,26 +142,37 @@ def _one_per_technique(cases: Sequence[GenerationCase]) -> list[GenerationCase]:
     return list(found.values())
 
 
-def named_shares(cases: Sequence[GenerationCase], answers: Sequence[str]) -> dict[str, float]:
-    """The shares of answers that name what is right before anything that is wrong, 0 to 1.
+def answer_shares(cases: Sequence[GenerationCase], answers: Sequence[str]) -> dict[str, float]:
+    """How well generated answers hold to what they were given: shares of 0 to 1.
 
     Args:
         cases: May be empty.
         answers: One for each case.
 
     Returns:
-        `tactic_named`: of all answers. `mitigation_named`: of the answers to questions for a mitigation. A metric
-        without answers is left out.
+        The metrics of this module. A metric without answers, or without cited ids, is left out. Whether a tactic or
+        a mitigation is named right is measured on questions that their context answers.
     """
-    answered = list(zip(cases, answers, strict=True))
-    tactics = [named_first(answer, case.known_tactics) in case.tactics for case, answer in answered]
-    mitigations = [
-        named_first(answer, case.known_mitigations) in case.mitigations
-        for case, answer in answered
-        if case.mitigations
-    ]
-    hits_of = {"tactic_named": tactics, "mitigation_named": mitigations}
+    pairs = list(zip(cases, answers, strict=True))
+    answered = [(case, answer) for case, answer in pairs if case.is_answered]
+    cited = [(case, cited) for case, answer in pairs for cited in ids(answer)]
+    hits_of = {
+        "tactic_named": [named_first(answer, c.known_tactics) in c.tactics for c, answer in answered],
+        "mitigation_named": [
+            named_first(answer, c.known_mitigations) in c.mitigations for c, answer in answered if c.mitigations
+        ],
+        "citation_precision": [each in ids(case.own_context) for case, each in cited],
+        "invented_ids": [each not in ids(case.question) for case, each in cited],
+        "grounded": [_is_grounded(case, answer) for case, answer in pairs],
+        "no_answer_recall": [says_no_answer(answer) for case, answer in pairs if not case.is_answered],
+        "false_no_answer": [says_no_answer(answer) for _, answer in answered],
+    }
     return {metric: sum(hits) / len(hits) for metric, hits in hits_of.items() if hits}
+
+
+def _is_grounded(case: GenerationCase, answer: str) -> bool:
+    given = case.own_context
+    return not any(ungrounded(sentence, given, case.tactics) for sentence in _SENTENCE_END.split(answer))
 
 
 def named_first(text: str, names: Collection[str]) -> str:
@@ -142,7 +197,7 @@ def _normalized(text: str) -> str:
 
 
 def mitigation_of(answer: str) -> str:
-    """The mitigation that an answer made from a `mitigates` relationship is about; "" for any other answer.
+    """The mitigation that an answer of an older journal is about; "" for an answer about anything else.
 
     >>> mitigation_of("ATT&CK lists the mitigation User Training against Phishing (T1566), which ...")
     'User Training'
@@ -162,7 +217,7 @@ def sample_records(
         number: Largest number of records. Questions for a mitigation and other questions alternate.
 
     Returns:
-        Records with the keys `question`, `attack` (the answer of ATT&CK), `before` and `after`.
+        Records with the keys `question`, `attack` (the answer that the context gives), `before` and `after`.
     """
     answered = list(zip(cases, before, after, strict=True))
     with_mitigation = [one for one in answered if one[0].mitigations]

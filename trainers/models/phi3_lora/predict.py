@@ -112,7 +112,8 @@ def load_adapter(
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = PeftModel.from_pretrained(load_base(base_folder, precision, attention), str(folder))
     own_memory(model)
-    chat = Chat(tokenizer, _generation_config(folder)["max_question_tokens"])
+    limits = _generation_config(folder)
+    chat = Chat(tokenizer, limits["max_new_tokens"], limits["max_question_tokens"])
     return model.eval().to(device), chat, precision
 
 

@@ -1,10 +1,12 @@
 """The recipe of `phi3-mitre-lora`: a Phi-3 that explains a technique, how to detect it and how to mitigate it.
 
     1 load      the base model, frozen, with a new adapter or the parent's
-    2 encode    instructions in the chat template of the base; questions and answers of at most `max_tokens` tokens
+    2 encode    instructions, with what was known of their techniques, in the chat template of the base; questions
+                and answers of at most `max_tokens` tokens, contexts of at most `context_chars` characters
     3 score     the base model on the holdout; the parent on the new examples and on the holdout
     4 fit       batches of similar length, each packed into one row; only answer tokens count in the loss
-    5 evaluate  the candidate on the holdout; base model and candidate generate answers to some questions
+    5 evaluate  the candidate on the holdout; base model and candidate generate answers to some questions, which are
+                checked against what they were given
     6 save      adapter_model.safetensors, adapter_config.json, generation_config.json, tokenizer and chat template,
                 samples.md
 
@@ -33,12 +35,13 @@ from trainers.core.report import Report
 from trainers.models.deterministic import make_deterministic
 from trainers.models.phi3_lora.adapter import load_model, precision_of
 from trainers.models.phi3_lora.card import introduction
-from trainers.models.phi3_lora.chat import Chat
+from trainers.models.phi3_lora.chat import Chat, max_question_tokens
+from trainers.models.phi3_lora.contexts import with_contexts
 from trainers.models.phi3_lora.generation import generate
 from trainers.models.phi3_lora.generation_evaluation import (
     GenerationCase,
+    answer_shares,
     make_cases,
-    named_shares,
     sample_records,
 )
 from trainers.models.phi3_lora.packing import PromptAnswer
@@ -55,7 +58,7 @@ from trainers.models.phi3_lora.training import train_adapter
 __all__ = ["BASE_ARCHITECTURE", "NEEDS_GRAPH_CONTEXT", "PIPELINE", "introduction", "run"]
 
 BASE_ARCHITECTURE = "phi3"
-NEEDS_GRAPH_CONTEXT = False
+NEEDS_GRAPH_CONTEXT = True
 PIPELINE = "text-generation"
 
 SHOWN_SAMPLES = 10
@@ -101,7 +104,8 @@ def run(
     scorer = LanguageModelScorer(model, device, precision_of(config, device))
 
     # 2 encode
-    chat = Chat(tokenizer, config.max_tokens)
+    chat = Chat(tokenizer, config.max_tokens, max_question_tokens(config.max_tokens, config.context_chars))
+    data = with_contexts(data, config.context_chars)
     rehearsed = sample_rehearsal(data, config)
     train = chat.encode(instructions_of(data.fresh + rehearsed))
     holdout = EncodedHoldout(*map(chat.encode, sample_holdout(data, config.eval_examples)))
@@ -120,8 +124,8 @@ def run(
     after = _generate(scorer, chat, cases, config, "generating answers", on_progress)
     with model.disable_adapter():
         before = _generate(scorer, chat, cases, config, "generating answers of the base", on_progress)
-    candidate[HOLDOUT].extra.update(named_shares(cases, after))
-    untuned[HOLDOUT].extra.update(named_shares(cases, before))
+    candidate[HOLDOUT].extra.update(answer_shares(cases, after))
+    untuned[HOLDOUT].extra.update(answer_shares(cases, before))
     samples = sample_records(cases, before, after, SHOWN_SAMPLES)
 
     phases.start("write")  # 6 save

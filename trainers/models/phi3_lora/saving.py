@@ -48,12 +48,12 @@ def _save_adapter(model: PeftModel, chat: Chat, config: Phi3LoraConfig, folder: 
 
 
 def _save_generation_config(chat: Chat, config: Phi3LoraConfig, folder: Path) -> None:
-    """Write `generation_config.json`: greedy decoding; questions and answers at most as long as in training."""
+    """Write `generation_config.json`: greedy decoding; questions and answers as long as in training."""
     settings = {
         "do_sample": False,
         "eos_token_id": chat.end_id,
         "max_new_tokens": config.max_tokens,
-        "max_question_tokens": config.max_tokens,  # ours; `transformers` ignores it
+        "max_question_tokens": chat.max_question_tokens,  # ours; `transformers` ignores it
         "pad_token_id": chat.end_id,
     }
     _write_json(settings, folder / GENERATION_CONFIG)

@@ -19,6 +19,7 @@ from trainers.core.projection import project
 from trainers.models.phi3_lora import predict
 from trainers.models.phi3_lora.adapter import training_attention
 from trainers.models.phi3_lora.chat import Chat
+from trainers.models.phi3_lora.contexts import with_own_context
 from trainers.models.phi3_lora.packing import pack
 from trainers.models.phi3_lora.scorer import LanguageModelScorer
 
@@ -43,6 +44,7 @@ class AnswerScorer:
         offset, content = example
         if not content.instructions:
             return None
+        content = with_own_context(content)
         row = pack(self._chat.encode(content.instructions), self._device)
         hidden, answers = self._scorer.hidden_states_and_likelihoods(row)
         loss = math.fsum(answer.loss for answer in answers) / sum(answer.tokens for answer in answers)

@@ -9,15 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.events import Event, Relationship
+from schemas.context import as_text, from_text
+from schemas.events import Event, NodeRef, Relationship
+from schemas.grounding import ungrounded
 from schemas.journal import Example, Instruction, Source, held_out
 from schemas.models import MODELS
 from streams.core.projections.base import project
-from streams.core.projections.instructions import truncate
 from tests.streams.core.events import events, relationship, technique
 
 PHI3 = MODELS[1]
 SOURCE = Source("threat.test", 0, 0)
+AUDIT = NodeRef(id="course-of-action--1", kind="mitigation", name="Audit", external_id="M1047")
 
 
 def phi3_example(event: Event) -> Example:
@@ -42,33 +44,34 @@ def test_all_examples_of_a_technique_are_on_the_same_side_of_the_holdout(feed: I
 def test_a_technique_gives_its_explanation_and_its_detection_guidance_if_it_has_any() -> None:
     bare = phi3_example(technique(platforms=("PRE",)))
     (instruction,) = bare.instructions
-    assert instruction.output == (
-        "Dump (T1003.001) is a sub-technique of ATT&CK that serves the tactic impact. Adversaries may."
+    assert (
+        instruction.output == "Dump (T1003.001) is a sub-technique that serves the tactic impact. Adversaries may."
     )
+    assert instruction.input == "Dump (T1003.001)\nTactics: impact\nDescription: Adversaries may."
     assert (bare.group, bare.labels, bare.text) == ("technique:T1003.001", ("impact",), "")
     more = phi3_example(technique(detection="Watch <code>lsass</code>", platforms=("Linux", "macOS")))
     assert [one.output for one in more.instructions] == [
-        "Dump (T1003.001) is a sub-technique of ATT&CK that serves the tactic impact. It concerns Linux and macOS. "
+        "Dump (T1003.001) is a sub-technique that serves the tactic impact. It concerns Linux and macOS. "
         "Adversaries may.",
         "Dump (T1003.001), which serves the tactic impact, can be detected as follows. Watch lsass.",
     ]
-    assert all("T1003.001" in one.instruction + one.input or "Dump" in one.instruction for one in more.instructions)
+    assert all("T1003.001" in one.instruction or "Dump" in one.instruction for one in more.instructions)
 
 
 @pytest.mark.parametrize(
     ("event", "answer"),
     [
         (
-            relationship("mitigates", "mitigation"),
-            "ATT&CK lists the mitigation Audit against Dump (T1003.001), which serves the tactic impact. Do it.",
+            relationship("mitigates", "mitigation", source=AUDIT),
+            "Dump (T1003.001), which serves the tactic impact, can be mitigated with Audit (M1047). Audit: Do it.",
         ),
         (
             relationship("detects", "data-component", "Monitor it. Analytic 1 - index=main"),
-            "Dump (T1003.001), which serves the tactic impact, can be detected with data from Audit. Monitor it.",
+            "Dump (T1003.001), which serves the tactic impact, can be detected with Audit. Audit: Monitor it.",
         ),
         (
             relationship("detects", "detection-strategy", ""),
-            "Dump (T1003.001), which serves the tactic impact, can be detected with the detection strategy Audit.",
+            "Dump (T1003.001), which serves the tactic impact, can be detected with Audit.",
         ),
     ],
 )
@@ -82,19 +85,22 @@ def test_instructions_have_many_wordings_and_an_edited_answer_keeps_its_instruct
     def explanation(number: int, text: str) -> Instruction:
         return phi3_example(msgspec.structs.replace(technique(text), id=f"T{number}", name="Dump")).instructions[0]
 
-    wordings = {
-        (one.instruction.replace(str(n), "0"), one.input.replace(str(n), "0"))
-        for n in range(1000, 1100)
-        for one in [explanation(n, "a")]
-    }
+    wordings = {explanation(n, "a").instruction.replace(str(n), "0") for n in range(1000, 1100)}
     assert len(wordings) >= 8
     assert all(explanation(n, "a").instruction == explanation(n, "b").instruction for n in range(1000, 1100))
 
 
-@given(st.text(max_size=200), st.integers(5, 100))
-def test_a_truncated_text_is_within_the_limit_and_a_text_that_fits_is_unchanged(text: str, max_chars: int) -> None:
-    assert len(truncate(text, max_chars)) <= max_chars + len(" ...")
-    assert truncate(text, len(text)) == text
+@given(st.lists(events(), max_size=20))
+@settings(max_examples=50, deadline=None)
+def test_every_input_is_read_back_as_it_was_written(feed: Iterable[Event]) -> None:
+    found = (project(PHI3, event, SOURCE) for event in feed)
+    inputs = [one.input for example in found if example for one in example.instructions]
+    assert all(as_text(from_text(given)) == given for given in inputs)
+
+
+def test_an_answer_says_nothing_that_its_input_does_not() -> None:
+    (one,) = phi3_example(relationship("mitigates", "mitigation", "Do it.", source=AUDIT)).instructions
+    assert ungrounded(one.output, one.input, ("impact",)) == ""
 
 
 def test_values_that_mean_nothing_are_not_said() -> None:

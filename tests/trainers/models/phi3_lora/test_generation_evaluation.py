@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
+from schemas.context import NO_ANSWER, Context, Line, answer, as_text
 from schemas.journal import Example, Instruction, Source
-from trainers.models.phi3_lora.generation_evaluation import make_cases, mitigation_of, named_first, named_shares
+from trainers.models.phi3_lora.generation_evaluation import answer_shares, make_cases, mitigation_of, named_first
 
 TACTICS = ("execution", "impact")
 
@@ -47,10 +50,12 @@ def test_the_first_name_in_an_answer_decides_whether_it_is_right() -> None:
         "Use code signing, for Defense-Evasion, or filter network traffic.",
         "It serves defense evasion, not impact.",
     ]
-    assert named_shares(cases, right) == {"tactic_named": 1.0, "mitigation_named": 1.0}
+    assert answer_shares(cases, right) == {
+        "tactic_named": 1.0, "mitigation_named": 1.0, "grounded": 0.0, "false_no_answer": 0.0,
+    }  # fmt: skip
     wrong = ["Filter Network Traffic, or an audit. It has impact, and is defense evasion.", "It is malware."]
-    assert named_shares(cases, wrong) == {"tactic_named": 0.0, "mitigation_named": 0.0}
-    assert named_shares([], []) == {}
+    assert answer_shares(cases, wrong).items() >= {"tactic_named": 0.0, "mitigation_named": 0.0}.items()
+    assert answer_shares([], []) == {}
 
 
 def test_a_name_is_found_as_whole_words_and_the_longest_of_several() -> None:
@@ -66,3 +71,55 @@ def test_only_an_answer_about_a_mitigation_has_one() -> None:
     assert mitigation_of(HOLDOUT[1].instructions[0].output) == "Audit"
     assert mitigation_of(HOLDOUT[0].instructions[0].output) == ""
     assert mitigation_of("ATT&CK lists the mitigation " + "x" * 1000) == ""
+
+
+AUDIT = Line(role="mitigation", name="Audit", id="M1047", text="Look at it.")
+LUA = Context(name="Lua", id="T1059.011", tactics=("execution",), lines=(AUDIT,))
+OTHER = Context(
+    name="Phishing", id="T1566", tactics=("initial-access",),
+    lines=(Line(role="mitigation", name="User Training", id="M1017", text="Train them."),),
+)  # fmt: skip
+ASKED = "How can Lua (T1059.011) be mitigated?"
+
+
+def asked(context: list[Context], output: str) -> Example:
+    one = Instruction(instruction=ASKED, input=as_text(context), output=output)
+    return replace(example("T1059.011", "r", one), labels=("execution",))
+
+
+def shares(context: list[Context], expected: str, generated: str) -> dict[str, float]:
+    cases = make_cases([asked(context, expected)], OTHERS, TACTICS, 4)
+    return answer_shares(cases, [generated])
+
+
+def test_an_answer_that_holds_to_its_context_is_right_in_every_way() -> None:
+    right = answer(LUA, "mitigate")
+    assert shares([OTHER, LUA], right, right) == {
+        "tactic_named": 1.0, "mitigation_named": 1.0, "citation_precision": 1.0, "invented_ids": 0.0,
+        "grounded": 1.0, "false_no_answer": 0.0,
+    }  # fmt: skip
+
+
+def test_an_id_of_what_does_not_belong_is_wrong_and_one_of_nowhere_invented() -> None:
+    said = (
+        "Lua (T1059.011), which serves the tactic execution, can be mitigated with User Training (M1017) and M1099."
+    )
+    found = shares([OTHER, LUA], answer(LUA, "mitigate"), said)
+    assert found["citation_precision"] == 1 / 3, "T1059.011 of three ids"
+    assert found["invented_ids"] == 1 / 3, "M1099"
+    assert (found["mitigation_named"], found["grounded"]) == (0.0, 0.0)
+
+
+def test_a_question_without_an_answer_is_right_if_the_answer_says_so() -> None:
+    unknown = NO_ANSWER["mitigate"]
+    bare = replace(LUA, lines=())
+    assert shares([bare], unknown, unknown) == {"grounded": 1.0, "no_answer_recall": 1.0}
+    invented = shares([bare, OTHER], unknown, "It can be mitigated with User Training (M1017).")
+    assert invented == {"citation_precision": 0.0, "invented_ids": 0.0, "grounded": 0.0, "no_answer_recall": 0.0}
+    assert shares([LUA], answer(LUA, "mitigate"), unknown)["false_no_answer"] == 1.0
+
+
+def test_up_to_a_quarter_of_the_cases_has_no_answer() -> None:
+    unknown = [replace(asked([OTHER], NO_ANSWER["mitigate"]), group=f"technique:T{number}") for number in range(8)]
+    cases = make_cases([*HOLDOUT, *unknown], OTHERS, TACTICS, 12)
+    assert sum(not case.is_answered for case in cases) == 3

@@ -48,7 +48,8 @@ def test_the_limit_of_an_answer_is_that_of_the_training(
 ) -> None:
     folder, report = first
     settings = json.loads((folder / "generation_config.json").read_text())
-    assert settings["max_new_tokens"] == settings["max_question_tokens"] == TINY.max_tokens
+    assert settings["max_new_tokens"] == TINY.max_tokens
+    assert settings["max_question_tokens"] == TINY.max_tokens + TINY.context_chars // 2
     shorter = tmp_path / "shorter"
     shutil.copytree(folder, shorter)
     (shorter / "generation_config.json").write_text(json.dumps(settings | {"max_new_tokens": 8}))

@@ -14,8 +14,9 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from schemas.context import Context, Line, answer, as_text
 from schemas.errors import BadConfiguration
-from schemas.journal import Instruction
+from schemas.journal import Example, Instruction, held_out
 from tests.trainers.models.phi3_lora.material import (
     ADAPTER,
     TACTICS,
@@ -220,3 +221,24 @@ def test_the_samples_show_the_answers_of_base_version_and_attack(first: tuple[Pa
     assert any(question.startswith("How is") for question in questions)
     assert any(question.startswith("What is") for question in questions)
     assert json.loads(json.dumps(report.details)) == report.details
+
+
+def test_a_version_is_trained_with_contexts_and_says_how_well_its_answers_hold_to_them(
+    tiny_phi3: Base, tmp_path: Path
+) -> None:
+    def of(number: int) -> Example:
+        line = Line(role="mitigation", name="Audit", id="M1047", text="Look at it.")
+        known = Context(name=f"Trick {number}", id=f"T{1000 + number}", tactics=("impact",), lines=(line,))
+        asked = Instruction(instruction="Mitigate it.", input=as_text([known]), output=answer(known, "mitigate"))
+        return replace(example_of(number), group=f"technique:{known.id}", instructions=(asked,), labels=("impact",))
+
+    journal = [(number, of(number)) for number in range(60)]
+    holdout = tuple(at for at in journal if held_out(at[1]))
+    data = Dataset(fresh=tuple(at for at in journal if not held_out(at[1]))[:12], recent=holdout, context=journal)
+    config = replace(TINY, epochs=1, sample_answers=12, eval_examples=4, context_chars=200)
+    report = trained(data, tiny_phi3, tmp_path / "version", config=config)
+    found = report.candidate["answers"]["holdout"].extra
+    assert found.keys() >= {"tactic_named", "mitigation_named", "grounded", "no_answer_recall", "false_no_answer"}
+    asked = [sample["question"] for sample in report.details["samples"]]
+    assert any("Mitigation: Audit (M1047): Look at it." in question for question in asked)
+    assert any("Mitigation: " not in question for question in asked), "some contexts do not have the answer"
