@@ -22,4 +22,9 @@ BEHIND = Gauge("sx9_serving_behind", "1 while another version should serve than 
 AGREEMENT = Counter(
     "sx9_serving_shadow_answers_total", "Answers of the candidate beside those of the champion", ["model", "agreed"]
 )
+SENTENCES = Counter(
+    "sx9_serving_generated_sentences_total",
+    "Sentences that the explainer wrote: kept, or left out because the evidence does not say them",
+    ["outcome"],
+)
 FOLLOWING_FAILURES = Counter("sx9_serving_following_failures_total", "Failures to read which version serves", [])

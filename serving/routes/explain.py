@@ -11,8 +11,9 @@ from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
 from schemas.journal import Instruction
-from serving.answers.ask import Answer
-from serving.context import EXPLAINER, Serving
+from serving import telemetry
+from serving.answers.ask import Answer, Generator
+from serving.context import EXPLAINER, AnswerQuestion, Serving
 from serving.errors import NotReady, Refused
 from serving.messages import ExplainAnswer, ExplainRequest
 from serving.predictors import LoadedVersion
@@ -58,11 +59,23 @@ async def explain(request: ExplainRequest, serving: Context) -> Response:
             if request.version is not None:
                 raise
             reason = str(error)
-    asked = asyncio.to_thread(serving.system.answer, request.question, generator, name, reason)
+    asked = asyncio.to_thread(counted_answer, serving.system.answer, request.question, generator, name, reason)
     answering = asyncio.ensure_future(asked)
     if request.stream:
         return StreamingResponse(_events(answering), media_type="text/event-stream")
     return as_json(_described(await answering))
+
+
+def counted_answer(
+    ask: AnswerQuestion, question: str, generator: Generator | None, name: str, reason: str
+) -> Answer:
+    """Answer a question, and count the sentences that the generator wrote; see `serving.answers.ask.ask`."""
+    answer = ask(question, generator, name, reason)
+    if generator is not None:
+        kept = len(answer.sentences) if answer.by == name else 0
+        telemetry.SENTENCES.labels(outcome="kept").inc(kept)
+        telemetry.SENTENCES.labels(outcome="left out").inc(len(answer.left_out))
+    return answer
 
 
 async def _events(answering: asyncio.Future[Answer]) -> AsyncIterator[bytes]:

@@ -13,9 +13,11 @@ from schemas.context import NO_ANSWER, from_text
 from schemas.errors import BadConfiguration, RetryLater
 from schemas.events import Entity, Event, NodeRef, Relationship, Technique, Template
 from schemas.journal import Instruction
-from serving.answers.ask import ask
+from serving import telemetry
+from serving.answers.ask import Answer, Generator, ask
 from serving.answers.facts import fact_sentences, intent_of
 from serving.answers.local import evidence_from_examples
+from serving.routes.explain import counted_answer
 from serving.techniques.examples import TechniqueExample, technique_example
 from streams.app.graph_sink import GraphSink, create_constraints
 from streams.local.services import Endpoints
@@ -141,6 +143,21 @@ def test_a_generator_that_finds_no_answer_leaves_the_facts_and_the_answer_says_s
     found = ask("what is T1055?", None, Says(NO_ANSWER["explain"]), fallback=lambda _: PROCESS_INJECTION)
     assert (found.by, found.left_out) == ("facts", ())
     assert "no answer" in found.away["generator"]
+
+
+def test_the_sentences_that_are_kept_and_left_out_are_counted() -> None:
+    def counted() -> tuple[float, float]:
+        kept, left_out = (telemetry.SENTENCES.labels(outcome=outcome) for outcome in ("kept", "left out"))
+        return kept._value.get(), left_out._value.get()
+
+    def answer(question: str, generator: Generator | None, name: str, reason: str) -> Answer:
+        return ask(question, None, generator, generator_name=name, fallback=lambda _: PROCESS_INJECTION)
+
+    before = counted()
+    said = "Process Injection (T1055) serves the tactic execution. Adversaries inject code into processes."
+    counted_answer(answer, "what is T1055?", Says(said), "phi3-mitre-lora v0001", "")
+    counted_answer(answer, "what is T1055?", None, "", "not asked for")
+    assert counted() == (before[0] + 1, before[1] + 1)
 
 
 def test_of_a_real_adapter_only_what_the_evidence_holds_is_said(trained: Registry, serving_cache: Path) -> None:
