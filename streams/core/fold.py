@@ -11,7 +11,7 @@ fit a message (`bounds.py`), a wrong tick is set right (`clock.py`), and what is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from schemas.exclusions import is_excluded
 from schemas.journal import (
@@ -197,8 +197,10 @@ def _on_tick(state: State, time_ms: int) -> None:
 
 def _on_verdict(state: State, trigger: Trigger, verdict: Promoted | Refused) -> None:
     """Close the open trigger. A promotion takes its spans and labels from the pending ones."""
+    vanished = state.corrections.vanished(state.policy.taxonomy_examples)
+    state.corrections.settle(promoted=isinstance(verdict, Promoted))
     if isinstance(verdict, Promoted):
-        _set_champion(state, verdict.version, trigger.spans[-1].end)
+        _set_champion(state, verdict.version, trigger.spans[-1].end, vanished)
     else:
         state.refusals += 1
         state.refused[verdict.version[:MAX_ID_CHARS]] = trigger.spans[-1].end
@@ -210,11 +212,17 @@ def _on_verdict(state: State, trigger: Trigger, verdict: Promoted | Refused) -> 
 def _on_champion_change(state: State, change: ChampionChange) -> None:
     """A person's champion. What an earlier champion learnt is not pending again: it is rehearsed."""
     version = change.version[:MAX_ID_CHARS]
-    _set_champion(state, version, state.refused.get(version, 0))
+    end = state.refused.get(version, 0)
+    vanished = state.corrections.vanished(state.policy.taxonomy_examples)
+    state.corrections.learn(end)
+    _set_champion(state, version, end, vanished)
 
 
-def _set_champion(state: State, version: str, end: int) -> None:
-    """Make a version the champion. What is pending before the journal offset `end` is what it learnt."""
+def _set_champion(state: State, version: str, end: int, vanished: Mapping[str, int]) -> None:
+    """Make a version the champion. What is pending before the journal offset `end` is what it learnt.
+
+    Of the labels that vanished before it learnt, it has those that some example has, as it learnt it or now.
+    """
     state.champion = version[:MAX_ID_CHARS]
     state.prequential = new_prequential(state.policy)
     learnt = [each for each in state.pending if each.span.end <= end]
@@ -224,8 +232,6 @@ def _set_champion(state: State, version: str, end: int) -> None:
             add_labels(state.champion_labels, (label,), examples)
             add_labels(state.pending_labels, (label,), -examples)
         state.pending_examples -= each.span.examples
-    vanished = state.corrections.vanished(state.policy.taxonomy_examples)
-    state.corrections.learn(end)
     for label in vanished.keys() - state.corrections.learnt.keys() - state.corrections.now.keys():
         state.champion_labels.pop(label, None)
     state.attempted_corrections = 0
@@ -353,6 +359,7 @@ def _open_trigger(state: State, offset: int, reason: Reason, measures: tuple[Mea
     state.open_trigger = trigger
     state.attempted_labels = list(trigger.labels)
     state.attempted_corrections = state.corrections.count()
+    state.corrections.attempt(trigger.spans[-1].end)
     state.fresh_examples = state.backlog_examples = state.pending_examples - trigger.examples
     state.last_trigger_ms = state.now_ms
     if state.now_ms and state.policy.retrains_per_day:

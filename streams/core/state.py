@@ -144,13 +144,13 @@ def set_policy(state: State, policy: Policy) -> None:
 class _Snapshot(msgspec.Struct, frozen=True):
     """A state as it is stored. `format` is increased with each change of the state's fields or their meaning."""
 
-    format: Literal[14]
+    format: Literal[15]
     state: State
 
 
 def snapshot(state: State) -> bytes:
     """The state as bytes; equal states give equal bytes."""
-    return msgspec.json.encode(_Snapshot(14, state))
+    return msgspec.json.encode(_Snapshot(15, state))
 
 
 def restore(data: bytes) -> State:

@@ -34,6 +34,9 @@ class Corrections(msgspec.Struct):
         now: Label -> entries with it, as they are now.
         peak: Label -> the most entries that had it at one time, less those that were evicted with it; of the labels
             in `learnt` or `now`.
+        attempted: Key hash -> its labels when the run was decided that waits for its verdict, for the keys that it
+            learns, or forgets. What comes until the verdict, however late that is, the run has not seen.
+        fading: The labels in `peak` that no entry had then.
     """
 
     size: int
@@ -45,6 +48,8 @@ class Corrections(msgspec.Struct):
     learnt: dict[str, int] = {}
     now: dict[str, int] = {}
     peak: dict[str, int] = {}
+    attempted: dict[int, int] = {}
+    fading: list[str] = []
 
     def put(self, key: int, labels: tuple[str, ...], offset: int) -> None:
         """Record the latest example of a key, by its hash."""
@@ -62,6 +67,27 @@ class Corrections(msgspec.Struct):
         """Record that a key was retracted."""
         if entry := self.entries.get(key):
             self._replace(key, (entry[0], NOTHING, offset))
+
+    def attempt(self, end: int) -> None:
+        """A run is decided, which learns what stands before a journal offset."""
+        self.attempted = {key: now for key, (_, now, offset) in self.entries.items() if offset < end}
+        self.fading = [label for label in self.peak if label not in self.now]
+
+    def settle(self, *, promoted: bool) -> None:
+        """The run has its verdict: its version is the champion, or not."""
+        attempted, self.attempted = self.attempted, {}
+        fading, self.fading = self.fading, []
+        if not promoted:
+            return
+        for key, labels in attempted.items():
+            _, now, offset = self.entries[key]
+            if labels == now == NOTHING:
+                self._remove(key)
+            else:
+                self._replace(key, (labels, now, offset))
+        for label in fading:
+            if label not in self.now and label not in self.learnt:
+                self.peak.pop(label, None)
 
     def learn(self, end: int) -> None:
         """A champion has learnt what stands before a journal offset."""
@@ -106,6 +132,7 @@ class Corrections(msgspec.Struct):
 
     def _remove(self, key: int) -> None:
         entry = self.entries.pop(key)
+        self.attempted.pop(key, None)
         self.corrected -= _is_correction(entry)
         self._move(self.learnt, entry[0], NOTHING)
         self._move(self.now, entry[1], NOTHING)
@@ -130,8 +157,8 @@ class Corrections(msgspec.Struct):
         """A hash of labels that is never `NOTHING`; the labels are kept under it."""
         signature = key_hash("\n".join(sorted(labels))) or 1
         if signature not in self.names:
-            if len(self.names) > 2 * len(self.entries) + 64:
-                used = {each for entry in self.entries.values() for each in entry[:2]}
+            if len(self.names) > 3 * len(self.entries) + 64:
+                used = {each for entry in self.entries.values() for each in entry[:2]} | {*self.attempted.values()}
                 self.names = {each: names for each, names in self.names.items() if each in used}
             self.names[signature] = labels
         return signature

@@ -262,8 +262,12 @@ def test_within_the_cool_down_only_a_manual_request_trips() -> None:
 
 
 def triggers_of(chunks: list[list[str]], days: list[int], early: list[bool]) -> list[Any]:
-    """The triggers of a history whose verdicts come at once, or only when the cool-down is about to end."""
-    cool_down = Policy(**{**_policy(SMALL), "cooldown_s": 20 * 86_400.0, "retrain_examples": 60})
+    """The triggers of a history whose verdicts come at once, or only when the cool-down is about to end.
+
+    A capital relabels an earlier example.
+    """
+    rules = {"cooldown_s": 20 * 86_400.0, "retrain_examples": 60, "corrections_examples": 4}
+    cool_down = Policy(**{**_policy(SMALL), **rules})
     (state, outputs), offset, number, day = (fresh(cool_down), list[Output]()), 0, 0, 0
 
     def append(record: Record) -> None:
@@ -280,7 +284,8 @@ def triggers_of(chunks: list[list[str]], days: list[int], early: list[bool]) -> 
     for labels, after, at_once in zip(chunks, days, early, strict=True):
         for label in labels:
             number += 1
-            append(example(number, label))
+            earlier = f"relationship:{(number * 7_919) % max(number - 1, 1) + 1}" if label.isupper() else None
+            append(example(number, label.lower(), key=earlier))
             if at_once:
                 promote()
         day += after
@@ -288,7 +293,15 @@ def triggers_of(chunks: list[list[str]], days: list[int], early: list[bool]) -> 
             promote()
         append(tick(day))
     return [
-        (t.number, t.reason, t.at_ms, [(s.examples, s.digest) for s in t.spans], t.labels, len(t.rehearsal))
+        (
+            t.number,
+            t.reason,
+            t.at_ms,
+            [(s.examples, s.digest) for s in t.spans],
+            t.labels,
+            len(t.rehearsal),
+            [(m.rule, m.value, m.detail) for m in t.measures if m.rule in ("corrections", "taxonomy")],
+        )
         for t in of(Trigger, outputs)
     ]
 
@@ -296,7 +309,7 @@ def triggers_of(chunks: list[list[str]], days: list[int], early: list[bool]) -> 
 @given(st.data(), st.integers(1, 12))
 @settings(max_examples=200, deadline=None)
 def test_the_time_of_a_verdict_within_the_cool_down_makes_no_difference(data: st.DataObject, size: int) -> None:
-    runs = st.lists(st.tuples(st.sampled_from("aaabbc"), st.integers(1, 25)), max_size=4)
+    runs = st.lists(st.tuples(st.sampled_from("aaabbcAB"), st.integers(1, 25)), max_size=4)
     drawn = data.draw(st.lists(runs, min_size=size, max_size=size))
     chunks = [[label for label, times in chunk for _ in range(times)] for chunk in drawn]
     days = data.draw(st.lists(st.integers(1, 40), min_size=size, max_size=size))
