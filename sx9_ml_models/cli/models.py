@@ -55,24 +55,32 @@ def diff_versions(
     before: Annotated[str, typer.Argument(help="v0001, v0002, ..., or champion.")],
     after: Annotated[str, typer.Argument(help="The version to compare it with.")],
     model: Model = DEFAULT_MODEL,
+    answers: Annotated[bool, typer.Option(help="Load both versions, and compare what they answer.")] = True,
     json: Json = False,
 ) -> None:
     """Compare two versions of a model.
 
-    Their labels, their scores on the holdout, and what differs in their data, configuration and libraries.
+    Their labels, their scores on the holdout, what differs in their data, configuration and libraries, and, for
+    distilbert-mitre, where their answers differ on the examples that are held out now.
     """
     import msgspec
 
     from sx9_ml_models import queries, render
-    from sx9_ml_models.explain.diff import version_diff
+    from sx9_ml_models.explain.diff import answers_or_why, version_diff
     from trainers.settings import load_trainer_settings
 
     settings = load_trainer_settings()
-    found = version_diff(*(queries.version(settings, model, name)[0] for name in (before, after)))
+    manifests = [queries.version(settings, model, name)[0] for name in (before, after)]
+    found = version_diff(*manifests)
+    answered, why = answers_or_why(settings, *manifests) if answers else (None, "")
     if json:
-        render.as_json(msgspec.to_builtins(found))
-    else:
-        render.version_diff(found)
+        render.as_json(msgspec.to_builtins(found) | {"answers": msgspec.to_builtins(answered)})
+        return
+    render.version_diff(found)
+    if answered:
+        render.answer_diff(answered)
+    elif why:
+        render.lines(f"Their answers were not compared: {why}.")
 
 
 VersionOfModel = Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="Such as distilbert-mitre@v0002.")]

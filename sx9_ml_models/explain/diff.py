@@ -6,8 +6,12 @@ from typing import Any
 
 import msgspec
 
+from schemas.errors import BadConfiguration
 from schemas.scores import HOLDOUT, of_split
 from schemas.versions import Manifest
+from sx9_ml_models.explain.answers import AnswerDiff, answer_diff
+from trainers.settings import TrainerSettings
+from trainers.store.registry import Registry
 
 
 class ScoreDiff(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +72,15 @@ def version_diff(before: Manifest, after: Manifest) -> VersionDiff:
         labels=tuple(sorted(labels, key=lambda each: (-abs(each.change or 0.0), each.name))),
         facts=tuple(_facts(before, after)),
     )
+
+
+def answers_or_why(settings: TrainerSettings, before: Manifest, after: Manifest) -> tuple[AnswerDiff | None, str]:
+    """Where the answers of two versions differ, or why that can't be said."""
+    copy = settings.trainer_dir / f"{before.model}.sqlite"
+    try:
+        return answer_diff(Registry(settings.models_dir), copy, before, after), ""
+    except BadConfiguration as error:
+        return None, str(error)
 
 
 def _scores(task: str, before: dict[str, float], after: dict[str, float]) -> list[ScoreDiff]:
