@@ -66,14 +66,15 @@ class Hold(msgspec.Struct, kw_only=True):
         start: No record of it has a lower journal offset.
         waiting: Examples that wait for a verdict.
         since_ms: When the feed was read that began it.
-        events: The size of that fetch.
+        announced, count: Of that fetch; see `Watch`.
     """
 
     why: Suspicion
     start: int
     waiting: int = 0
     since_ms: int = 0
-    events: int = 0
+    announced: int = 0
+    count: int = 0
 
 
 class Watch(msgspec.Struct, kw_only=True):
@@ -81,18 +82,20 @@ class Watch(msgspec.Struct, kw_only=True):
 
     Attributes:
         fetch: The fetch of the latest event: the time at which it read the feed; 0: none yet.
-        size: Events of this fetch, as announced or as counted.
+        announced: Events of this fetch by its totals; 0: it has none.
         count: Events of it that came in this partition.
-        sizes: Sizes of the fetches before it, latest last.
+        sizes: `announced` of the fetches before it, latest last.
+        counts: `count` of those that had no totals. The two are not compared: the totals are of all partitions.
         released: A person has released this fetch: the rest of it is not judged again.
         hold: What is set aside; None: nothing.
         settled: Journal offset of the latest verdict that was carried out; -1: none.
     """
 
     fetch: int = 0
-    size: int = 0
+    announced: int = 0
     count: int = 0
     sizes: list[int] = []
+    counts: list[int] = []
     released: bool = False
     hold: Hold | None = None
     settled: int = -1
@@ -156,10 +159,12 @@ def suspicion(watch: Watch, example: Example, rules: QuarantineRules) -> Suspici
     if watch.released and not is_new:
         return None
     totals = example.source.fetch or _NO_TOTALS
-    sizes = [*watch.sizes, watch.size][-HISTORY:] if is_new and watch.fetch else watch.sizes
+    earlier = watch.sizes if totals.events else watch.counts
+    if is_new and watch.fetch and bool(totals.events) == bool(watch.announced):
+        earlier = _extended(earlier, watch.announced or watch.count)
     count = 1 if is_new else watch.count + 1
     return (
-        _burst(max(totals.events, count), sizes, rules)
+        _burst(max(totals.events, count), earlier, rules)
         or _relabelled(totals, rules)
         or _near_duplicates(totals, rules)
     )
@@ -252,15 +257,29 @@ def _observe(watch: Watch, example: Example) -> None:
     fetch, totals = fetch_of(example), example.source.fetch or _NO_TOTALS
     if fetch != watch.fetch:
         if watch.fetch and not watch.hold:
-            watch.sizes = [*watch.sizes, watch.size][-HISTORY:]
-        watch.fetch, watch.size, watch.count, watch.released = fetch, 0, 0, False
+            _remember(watch, watch.announced, watch.count)
+        watch.fetch, watch.announced, watch.count, watch.released = fetch, 0, 0, False
     watch.count += 1
-    watch.size = max(watch.size, totals.events, watch.count)
+    watch.announced = max(watch.announced, totals.events)
+
+
+def _remember(watch: Watch, announced: int, count: int) -> None:
+    """Add a fetch to what is usual."""
+    if announced:
+        watch.sizes = _extended(watch.sizes, announced)
+    else:
+        watch.counts = _extended(watch.counts, count)
+
+
+def _extended(sizes: list[int], size: int) -> list[int]:
+    return [*sizes, size][-HISTORY:]
 
 
 def _hold(watch: Watch, example: Example, why: Suspicion, start: int) -> None:
     if watch.hold is None:
-        watch.hold = Hold(why=why, start=start, since_ms=example.observed_ms, events=watch.size)
+        watch.hold = Hold(
+            why=why, start=start, since_ms=example.observed_ms, announced=watch.announced, count=watch.count
+        )
     watch.hold.waiting += 1
 
 
@@ -277,7 +296,8 @@ def _settle(quarantine: Quarantine, record: QuarantineSettled) -> bool:
     if hold.waiting <= 0:
         watch.hold = None
         if record.released:  # what a person lets pass is usual from here on
-            watch.released, watch.sizes = True, [*watch.sizes, hold.events][-HISTORY:]
+            watch.released = True
+            _remember(watch, hold.announced, hold.count)
         else:
             watch.fetch = 0  # the rest of the fetch is judged again
     _forget_settled(quarantine)

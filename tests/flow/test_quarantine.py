@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+from typer.testing import CliRunner
+
+from schemas.errors import BadConfiguration
 from schemas.journal import Example
 from schemas.topics import JOURNAL
 from streams.fetchers.base.runner import fetch
+from streams.local.services import environment_of
 from streams.settings import load_settings
 from sx9_ml_models import quarantine
+from sx9_ml_models.cli.quarantine import app
 from tests.flow.roles import Role, role
 from tests.flow.world import MODEL, PARTITION, World, effective_examples, pure_fold
 from trainers.store.journal_copy import JournalCopy
@@ -52,10 +59,20 @@ def learnt(world: World) -> list[str]:
     return found
 
 
-def decide(world: World, action: quarantine.Action, *names: str) -> None:
-    waiting = [{"model": MODEL, "feed": "sigma"}]
-    keys = [f"template:sigma:{name}" for name in names]
-    quarantine.decide(world.bootstrap, waiting, "sigma", action, by="ada", why="looked at it", keys=keys)
+def env_of(world: World) -> dict[str, str]:
+    return {"SX9_STATE_DIR": str(world.state_dir)} | environment_of(world.bootstrap)
+
+
+def sx9(world: World, *arguments: str) -> str:
+    """What `sx9 quarantine ...` prints."""
+    done = CliRunner().invoke(app, arguments, env=env_of(world))
+    assert done.exit_code == 0, done.exception
+    return done.output
+
+
+def decide(world: World, action: str, *names: str) -> str:
+    entities = [word for name in names for word in ("--entity", f"template:sigma:{name}")]
+    return sx9(world, action, "sigma", "--why", "looked at it", *entities)
 
 
 def test_a_poisoned_burst_is_held_and_only_what_a_person_releases_is_learnt(world: World, tmp_path: Path) -> None:
@@ -82,7 +99,12 @@ def test_a_poisoned_burst_is_held_and_only_what_a_person_releases_is_learnt(worl
         one.until(lambda: rows(world) == {"near-duplicates": POISON + 1}, "and what comes after it")
         assert sorted(learnt(world)) == usual
         one.kill()
-    decide(world, "release", "poison-3", "poison-30", "later")
+    assert "near-duplicates 40 of 20" in sx9(world, "list")
+    shown = json.loads(sx9(world, "show", "sigma", "--last", "50", "--json"))
+    assert (shown["waiting"], len(shown["examples"]), shown["labels"]) == (41, 41, {"severity:high": 41})
+    with pytest.raises(BadConfiguration, match=r"nothing of 'nuclei' waits .* is of: sigma"):
+        raise CliRunner().invoke(app, ["purge", "nuclei", "--why", "w"], env=env_of(world)).exception
+    assert "release 3 entities of sigma" in decide(world, "release", "poison-3", "poison-30", "later")
     with journal_role(world) as one:
         one.until(lambda: rows(world) == {"near-duplicates": POISON - 2}, "a part is released")
         released = learnt(world)[len(usual) :]

@@ -26,12 +26,15 @@ def test_a_table_changes_its_fields_and_keeps_the_defaults_of_the_others(model: 
     assert found == (model, msgspec.structs.replace(model_spec(model).policy, seed=3, cooldown_s=60.0))
 
 
-def test_the_gate_and_the_recipe_have_tables_of_their_own(tmp_path: Path) -> None:
-    text = "[gnn-threat.gate]\nmargin = 0.1\n[gnn-threat.recipe]\nepochs = 3"
+def test_the_gate_the_quarantine_and_the_recipe_have_tables_of_their_own(tmp_path: Path) -> None:
+    text = "[gnn-threat.gate]\nmargin = 0.1\n[gnn-threat.recipe]\nepochs = 3\n"
+    text += "[gnn-threat.quarantine]\nburst_factor = 0"
     (found,) = load_policies(written(tmp_path, text)).values()
     default = model_spec("gnn-threat").policy
     gate = msgspec.structs.replace(default.gate, margin=0.1)
-    assert found == msgspec.structs.replace(default, gate=gate, recipe=default.recipe | {"epochs": 3})
+    quarantine = msgspec.structs.replace(default.quarantine, burst_factor=0.0)
+    recipe = default.recipe | {"epochs": 3}
+    assert found == msgspec.structs.replace(default, gate=gate, quarantine=quarantine, recipe=recipe)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -67,6 +70,9 @@ def test_the_graph_model_is_not_trained_before_it_has_links() -> None:
         ("[gnn-threat.recipe]\ndevice = 'cpu'", ":2: .*device; it belongs to the machine"),
         ("[gnn-threat.recipe]\nseed = 1", r":2: .*seed; the seed of a run is `seed` in \[gnn-threat\]"),
         ("[gnn-threat.gate]\nmargin = 2", r":2: \[gnn-threat.gate\] margin = 2: Expected `float` <= 1"),
+        ("[gnn-threat.quarantine]\nburst_fetches = 21", r":2: .*burst_fetches = 21: Expected `int` <= 20"),
+        ("[gnn-threat.quarantine]\nburst_factr = 3", r":2: .*unknown field burst_factr; did you mean burst_factor"),
+        ("[gnn-threat]\nalike_share = 1", r":2: .*alike_share; it belongs into \[gnn-threat.quarantine\]"),
         ("[gnn-threat]\ngate = 1", r":2: .*gate = 1: must be a table, \[gnn-threat.gate\]"),
         ("[gnn-threat]\nrecipe.epochs = 'x'", r":2: .*epochs = 'x': Expected `int`"),
         (

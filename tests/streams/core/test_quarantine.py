@@ -95,6 +95,14 @@ def test_events_without_totals_are_counted_as_they_come() -> None:
     assert [isinstance(record, Held) for record in burst] == [False] * 19 + [True] * 6
 
 
+def test_the_totals_of_a_fetch_are_not_compared_with_counts_in_one_partition() -> None:
+    quarantine = Quarantine()
+    for n in range(4):
+        judged(quarantine, example(n, n + 1, None), RULES, 0)
+    large = [judged(quarantine, example(n, n + 1, FetchTotals(900, known=9)), RULES, 0) for n in range(5, 9)]
+    assert [isinstance(record, Held) for record in large] == [False] * 4
+
+
 def test_what_comes_after_it_from_the_feed_waits_too_and_other_feeds_do_not() -> None:
     quarantine = Quarantine()
     for n, totals in enumerate([*USUAL, FetchTotals(50, known=9)]):
