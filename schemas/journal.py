@@ -290,7 +290,7 @@ class LineageChange(msgspec.Struct, frozen=True, kw_only=True, tag="lineage"):
     time_ms: int
 
 
-HoldReason = Literal["burst", "relabelled", "near-duplicates", "following"]
+HoldReason = Literal["burst", "relabelled", "near-duplicates", "losses", "following"]
 """The rule that set an event aside; `following`: its feed is in quarantine already."""
 
 

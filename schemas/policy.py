@@ -58,6 +58,17 @@ class QuarantineRules(msgspec.Struct, frozen=True, kw_only=True):
         Meta(ge=0, le=1, description="share of a fetch at which near-duplicates are suspicious; 0: never"),
     ] = 0.5
     alike_events: Annotated[int, Meta(ge=1, description="near-duplicates that are suspicious, at least")] = 100
+    loss_excess: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="standard deviations by which the champion does worse on a feed than on all others that "
+            "are suspicious; 0: never",
+        ),
+    ] = 3.0
+    loss_events: Annotated[
+        int, Meta(ge=1, description="scored events of the feed, and of the others, without which it is never so")
+    ] = 50
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):

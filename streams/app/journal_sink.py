@@ -99,7 +99,7 @@ class JournalSink:
         """
         with self._lock:
             own = self._assigned if partitions is None else partitions
-            if self._gate is None or not (own and (self._stale or self._gate.is_open)):
+            if self._gate is None or not (own and (self._stale or self._gate.looks_ahead)):
                 return
             self._topics.check()
             self._follow()

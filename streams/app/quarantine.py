@@ -23,6 +23,7 @@ from schemas.journal import (
     QuarantineRecord,
     QuarantineSettled,
     QuarantineVerdict,
+    Score,
     SeenOffsets,
     is_redelivery,
     source_partition,
@@ -77,9 +78,9 @@ class QuarantineGate:
         return {model: followed.seen for model, followed in self._followed.items()}
 
     @property
-    def is_open(self) -> bool:
-        """Whether anything is set aside."""
-        return any(each.quarantine.is_open for each in self._models.values())
+    def looks_ahead(self) -> bool:
+        """Whether others write what decides here: verdicts while anything is set aside, and scores."""
+        return any(each.quarantine.is_open or each.policy.quarantine.loss_excess for each in self._models.values())
 
     def judge(self, model: str, example: Example) -> Example | Held:
         """The journal record of an example; the caller sends it."""
@@ -101,10 +102,11 @@ class QuarantineGate:
             for offset, record in journal(self._reader, model, followed.next_offset, end):
                 if isinstance(record, PolicyChange):
                     followed.policy = record.policy
-                elif isinstance(record, Example | QuarantineRecord):
+                elif isinstance(record, Example | Score | QuarantineRecord):
                     apply(followed.quarantine, followed.seen, offset, record)
-            followed.next_offset = max(followed.next_offset, end)
-            self._models[model] = followed.copy()
+            if end > followed.next_offset:
+                followed.next_offset = end
+                self._models[model] = followed.copy()
 
     def settle(self, partitions: Collection[str]) -> None:
         """Carry out the verdicts for what came from source partitions of this worker (`topic/number`).

@@ -64,7 +64,7 @@ LAG_INTERVAL_S = 5.0
 HEALTH_INTERVAL_S = 1.0
 """Seconds between two updates of the lag gauge."""
 QUARANTINE_INTERVAL_S = 2.0
-"""Seconds between two looks for verdicts on what is set aside."""
+"""Seconds between two looks for scores, and for verdicts on what is set aside."""
 
 SESSION_TIMEOUT_S = 10.0
 """Time until Kafka reassigns the partitions of a killed worker, seconds (Faust's default is a minute)."""

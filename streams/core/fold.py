@@ -82,8 +82,9 @@ def step(state: State, offset: int, record: Record, policy: Policy | None = None
         set_policy(state, policy)
     if isinstance(record, Example):
         return state, _decide(state, offset) if _on_example(state, offset, record) else []
-    if isinstance(record, QuarantineRecord):
+    if isinstance(record, QuarantineRecord | Score):
         apply(state.quarantine, state.source_offsets, offset, record)
+    if isinstance(record, QuarantineRecord):
         return state, []
     return state, _on_control_record(state, offset, record, fixed_policy=policy is not None)
 

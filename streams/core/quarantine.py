@@ -10,10 +10,11 @@ whole and nothing of it gets through. Events without totals are counted as they 
     burst              the fetch has many times the usual number of events: the median of the feed's latest fetches
     relabelled         many known entities have other labels, and the feed had used these labels before
     near-duplicates    many events of the fetch say nearly the same
+    losses             the champion does far worse on what the feed says than on what the others say
     following          the feed is in quarantine already: its later events wait too, so that they stay in order
 
 There is a watch for each feed of each source partition. A watch depends only on the order of the events in its
-partition, and on the verdicts: so whichever worker has the partition, and a replay of the topics, decide the same.
+partition, on verdicts and on scores: so any worker that has the partition and a replay of the log decide the same.
 `apply` makes the watches again from the records of a journal; the fold does it, and so does the journal role.
 """
 
@@ -31,11 +32,13 @@ from schemas.journal import (
     QuarantineRecord,
     QuarantineSettled,
     QuarantineVerdict,
+    Score,
     SeenOffsets,
     is_redelivery,
     source_partition,
 )
 from schemas.policy import QuarantineRules
+from streams.core.feed_losses import FeedLosses
 
 HISTORY = 20
 """Fetches of a feed of which the sizes are kept."""
@@ -108,12 +111,14 @@ class Quarantine(msgspec.Struct, kw_only=True):
         watches: Source partition -> feed -> watch.
         verdicts: (journal offset, verdict) of those that are not carried out everywhere.
         released, purged: Examples so far, of all feeds.
+        losses: How the champion does on what each feed says.
     """
 
     watches: dict[str, dict[str, Watch]] = {}
     verdicts: list[tuple[int, QuarantineVerdict]] = []
     released: int = 0
     purged: int = 0
+    losses: FeedLosses = msgspec.field(default_factory=FeedLosses)
 
     def watch(self, example: Example) -> Watch:
         """The watch of an example's feed in its source partition; it is made if there is none."""
@@ -192,6 +197,15 @@ def _near_duplicates(totals: FetchTotals, rules: QuarantineRules) -> Suspicion |
     return Suspicion("near-duplicates", float(totals.alike), limit) if totals.alike >= limit else None
 
 
+def _losses(losses: FeedLosses, example: Example, rules: QuarantineRules) -> Suspicion | None:
+    """The scores are of earlier events, so what comes next is set aside. A first fetch has to be learnt first."""
+    source = example.source
+    if not rules.loss_excess or source.fetch is None or not source.fetch.known:
+        return None
+    excess = losses.excess(source.feed, rules.loss_events)
+    return Suspicion("losses", excess, rules.loss_excess) if excess >= rules.loss_excess else None
+
+
 def judged(quarantine: Quarantine, example: Example, rules: QuarantineRules, end: int) -> Example | Held:
     """The journal record of an example, which is also noted.
 
@@ -202,7 +216,7 @@ def judged(quarantine: Quarantine, example: Example, rules: QuarantineRules, end
         end: No record after this one has a lower journal offset.
     """
     watch = quarantine.watch(example)
-    why = suspicion(watch, example, rules)
+    why = suspicion(watch, example, rules) or _losses(quarantine.losses, example, rules)
     _observe(watch, example)
     if why is None:
         return example
@@ -211,7 +225,7 @@ def judged(quarantine: Quarantine, example: Example, rules: QuarantineRules, end
 
 
 def apply(
-    quarantine: Quarantine, seen: dict[str, SeenOffsets], offset: int, record: Example | QuarantineRecord
+    quarantine: Quarantine, seen: dict[str, SeenOffsets], offset: int, record: Example | Score | QuarantineRecord
 ) -> bool:
     """Note one record of a journal.
 
@@ -230,9 +244,14 @@ def apply(
         return True
     if isinstance(record, QuarantineSettled):
         return _settle(quarantine, record)
+    if isinstance(record, Score):
+        quarantine.losses.take(record)
+        return True
     example = record.example if isinstance(record, Held) else record
     if is_redelivery(example.source, seen.setdefault(source_partition(example.source), {})):
         return False
+    if isinstance(record, Example):
+        quarantine.losses.came(offset, example.source.feed)
     if isinstance(record, Example) and example.source.held >= 0:
         return True  # it was observed when it was held
     watch = quarantine.watch(example)
@@ -295,6 +314,7 @@ def _settle(quarantine: Quarantine, record: QuarantineSettled) -> bool:
     hold.start = record.verdict
     if hold.waiting <= 0:
         watch.hold = None
+        quarantine.losses.forget(record.feed)
         if record.released:  # what a person lets pass is usual from here on
             watch.released = True
             _remember(watch, hold.announced, hold.count)

@@ -199,7 +199,7 @@ JOURNAL: dict[str, list[Any]] = {
                             recipe={"epochs": 3, "base": "minilm", "dropout": 0.5})),
         PolicyChange(Policy(quarantine=QuarantineRules(
             burst_factor=3.5, burst_events=9, burst_fetches=2, relabelled_share=0.3, relabelled_events=7,
-            alike_share=0.2, alike_events=8,
+            alike_share=0.2, alike_events=8, loss_excess=1.5, loss_events=6,
         ))),
     ],
     "held": [

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from schemas.fetch_totals import FetchTotals
 from schemas.journal import (
     Example,
+    ExampleScore,
     Held,
     QuarantineSettled,
     QuarantineVerdict,
     Record,
+    Score,
     SeenOffsets,
     Source,
     Tick,
@@ -133,7 +135,9 @@ class Log:
         mine = copy.deepcopy(self.quarantine)
         record = judged(mine, found, RULES, len(self.records))
         self.write(record)
-        assert mine == self.quarantine, "what is noted when it is judged is what is noted when it is read"
+        assert mine.watches == self.quarantine.watches, (
+            "what is noted when it is judged is what is noted when it is read"
+        )
 
     def verdict(self, action: Any, keys: Sequence[str] = (), feed: str = "sigma") -> None:
         verdict = QuarantineVerdict(
@@ -213,6 +217,54 @@ def test_what_a_person_lets_pass_is_usual_from_then_on_and_what_is_purged_is_not
         log.verdict(action)
         (watch,) = log.quarantine.watches[f"{TOPIC}/0"].values()
         assert watch.sizes == sizes
+
+
+def scores(losses: dict[int, float], *, reference: bool = False, version: str = "v0001") -> Score:
+    each = tuple(ExampleScore(offset=offset, losses={"tactics": loss}) for offset, loss in losses.items())
+    return Score(trigger="", version=version, examples=len(each), each=each, reference=reference)
+
+
+def scored(losses: dict[str, float]) -> Log:
+    """A champion with losses of 1.0 on average on its holdout, and the given ones on 60 events of each feed."""
+    log, at = Log(), dict[int, float]()
+    log.write(scores({n: 0.9 + 0.2 * (n % 2) for n in range(100)}, reference=True))
+    for partition, (feed, loss) in enumerate(losses.items()):
+        for n in range(60):
+            log.event(example(n, 1, FetchTotals(60), feed, partition))
+            at[len(log.records) - 1] = loss
+    log.write(scores(at))
+    return log
+
+
+def next_events(log: Log, *feeds: str) -> list[str]:
+    """The decisions about the next fetch of each feed."""
+    for partition, feed in enumerate(feeds):
+        log.event(example(100 + len(log.records), 2, FetchTotals(1, known=60), feed, partition))
+    found = log.records[-len(feeds) :]
+    return [record.reason if isinstance(record, Held) else "" for record in found]
+
+
+def test_a_feed_on_which_the_champion_is_far_worse_than_on_the_others_is_set_aside_until_a_person_decides() -> None:
+    log = scored({"nuclei": 1.0, "sigma": 1.5, "atomic": 1.05})
+    assert next_events(log, "nuclei", "sigma", "atomic") == ["", "losses", ""]
+    log.verdict("release")
+    assert next_events(log, "nuclei", "sigma") == ["", ""], "it begins anew"
+
+
+def test_a_champion_that_is_bad_on_all_feeds_alike_or_was_replaced_since_sets_none_aside() -> None:
+    assert next_events(scored({"nuclei": 1.5, "sigma": 1.5}), "nuclei", "sigma") == ["", ""]
+    log = scored({"nuclei": 1.0, "sigma": 1.5})
+    log.write(scores({200: 1.0}, reference=True, version="v0002"))
+    assert next_events(log, "nuclei", "sigma") == ["", ""]
+
+
+def test_too_few_scores_and_losses_that_are_no_numbers_say_nothing() -> None:
+    log = Log()
+    log.write(scores({n: 1.0 + n % 2 for n in range(30)}, reference=True))
+    for n in range(60):
+        log.event(example(n, 1, FetchTotals(60), ("sigma", "nuclei")[n % 2], n % 2))
+    log.write(scores({n: float("nan") if n % 3 else 9.0 for n in range(1, 60, 2)}))
+    assert next_events(log, "nuclei", "sigma") == ["", ""]
 
 
 FETCH = st.builds(FetchTotals, st.integers(1, 60), st.integers(0, 90), st.integers(0, 20), st.integers(0, 30))
