@@ -31,7 +31,9 @@ from streams.core.fold import State, fold, restore, snapshot, step
 from streams.core.quarantine import HISTORY, MAX_FEEDS, MAX_VERDICTS, Quarantine, apply, judged
 from tests.streams.core.records import SMALL
 
-RULES = QuarantineRules(burst_events=20, burst_fetches=3, relabelled_share=0.1, relabelled_events=5, alike_events=5)
+RULES = QuarantineRules(
+    burst_events=20, burst_fetches=3, relabelled_share=0.1, relabelled_events=5, alike_events=5, loss_events=4
+)
 TOPIC, MODEL = "threat.templates.v1", "distilbert-mitre"
 
 
@@ -270,7 +272,7 @@ def test_too_few_scores_and_losses_that_are_no_numbers_say_nothing() -> None:
 FETCH = st.builds(FetchTotals, st.integers(1, 60), st.integers(0, 90), st.integers(0, 20), st.integers(0, 30))
 STEP = st.one_of(
     st.tuples(st.sampled_from(("sigma", "nuclei")), st.one_of(st.none(), FETCH), st.integers(1, 8)),
-    st.sampled_from(("release", "purge", "tick")),
+    st.sampled_from(("release", "purge", "tick", "score")),
 )
 
 
@@ -279,6 +281,10 @@ def written(steps: Sequence[Any]) -> Log:
     for fetch, one in enumerate(steps, 1):
         if one == "tick":
             log.write(Tick(fetch))
+        elif one == "score":
+            log.write(scores({fetch * 50 + n: 1.0 + n % 2 for n in range(40)}, reference=True))
+            came = {n: r.source.feed for n, r in enumerate(log.records) if isinstance(r, Example)}
+            log.write(scores({n: 1.5 if feed == "nuclei" else 9.0 for n, feed in came.items()}))
         elif isinstance(one, str):
             log.verdict(one)
         else:
