@@ -104,6 +104,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             former = {name: from_flat(scores) for name, scores in self.baseline_scores.items()}
             msgspec.structs.force_setattr(self, "baselines", former)
 
+    @property
+    def decided_at(self) -> int:
+        """The journal offset after the record that led to the version, or after its windows, if that is later."""
+        offset = self.trigger.rpartition("@")[2]
+        return max(int(offset) + 1 if offset.isdecimal() else 0, self.spans[-1].end if self.spans else 0)
+
 
 class VersionEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A change of a version's state, on `model.versions.v1`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from collections import Counter
@@ -22,13 +23,15 @@ from streams.core.fold import initial
 from streams.fetchers.base.feed_status import FeedStatus, read_all
 from streams.local.services import Endpoints, running
 from streams.settings import Settings
+from sx9_ml_models.connections import open_archive
 from trainers.settings import TrainerSettings
 from trainers.store.registry import Registry
 from transport.admin import admin_client, committed_offsets
+from transport.archive.horizon import horizon_of
 from transport.kafka import consumer, end_offset, read_range
 from transport.records import decoded
 from transport.retry import retry
-from transport.topics import partitions_of
+from transport.topics import partitions_of, retention_s
 
 if TYPE_CHECKING:
     from streams.app.wiring import Role
@@ -86,6 +89,20 @@ def versions(settings: TrainerSettings, model: str) -> list[dict[str, Any]]:
     registry = Registry(settings.models_dir)
     champion = registry.champion(model)
     return [_version(manifest, champion) for manifest in registry.versions(model)]
+
+
+def rebuildable_until_ms(settings: Settings, trainer: TrainerSettings, model: str) -> dict[str, float]:
+    """Version -> until when it can be rebuilt; see `transport.archive.horizon.Horizon`. Empty if no Kafka runs."""
+    found = running(settings, neo4j=False)
+    if found is None:
+        return {}
+    with contextlib.ExitStack() as stack:
+        reader = stack.enter_context(contextlib.closing(consumer(found.kafka_bootstrap)))
+        admin = stack.enter_context(contextlib.closing(admin_client(found.kafka_bootstrap)))
+        archive, kept_s = open_archive(settings, found.kafka_bootstrap), retention_s(admin).get(JOURNAL.name)
+        horizon = horizon_of(reader, archive, kept_s, JOURNAL.name, partition_of(model))
+    manifests = Registry(trainer.models_dir).versions(model)
+    return {manifest.version: horizon.of(manifest.decided_at) for manifest in manifests}
 
 
 def version(settings: TrainerSettings, model: str, name: str) -> tuple[Manifest, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -127,15 +128,32 @@ def versions(rows: Sequence[Row]) -> None:
     """The versions of a model, each with its scores and those of its parent on the same holdout."""
     columns = list(dict.fromkeys(column for row in rows for column in _metrics_on_holdout(row["evaluation"])))
     names = [qualified_name(metric, task, columns[0][0]) for task, metric in columns]
-    table = _table("version", "", "reason", "window", "examples", "holdout", *names, "seconds", "made")
+    table = _table(
+        "version", "", "reason", "window", "examples", "holdout", *names, "seconds", "made", "rebuildable"
+    )
     for row in rows:
         outcome = "serves" if row["serves"] else "promoted" if row["promoted"] else "refused"
         _add(
             table, row["version"], outcome, row["reason"], f"{row['start']}-{row['end']}", row["examples"],
             row["holdout_examples"], *(_before_after(row, task, metric) for task, metric in columns),
-            f"{row['seconds']:.0f}", day(row["created_ms"]),
+            f"{row['seconds']:.0f}", day(row["created_ms"]), row.get("rebuildable", ""),
         )  # fmt: skip
     _show(table, rows, "no version yet: the first comes with the first trigger (`sx9 status`)")
+
+
+def rebuildable(until_ms: float | None, now_ms: float) -> str:
+    """Until when a version can be rebuilt, in words; empty if it was not asked.
+
+    >>> rebuildable(math.inf, 0.0), rebuildable(0.0, 0.0), rebuildable(864e5 * 2.9, 0.0), rebuildable(math.nan, 0.0)
+    ('for ever', 'no', '2 days', 'unknown')
+    """
+    if until_ms is None:
+        return ""
+    if math.isnan(until_ms):
+        return "unknown"
+    if math.isinf(until_ms):
+        return "for ever"
+    return f"{max(0, int((until_ms - now_ms) / 1000 // DAY_S))} days" if until_ms else "no"
 
 
 def version(manifest: Manifest, serves: bool, folder: str) -> None:

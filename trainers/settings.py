@@ -25,7 +25,16 @@ SECRETS_DIR = Path("/run/secrets")
 """Where containers have secrets as files, as for the streaming side: `sx9_neo4j_password`."""
 SHARED = {
     name: f"SX9_{name}".upper()
-    for name in ("output_dir", "state_dir", "cache_dir", "bind", "neo4j_uri", "neo4j_user", "neo4j_password")
+    for name in (
+        "output_dir",
+        "state_dir",
+        "cache_dir",
+        "bind",
+        "archive_url",
+        "neo4j_uri",
+        "neo4j_user",
+        "neo4j_password",
+    )
 }
 """Field -> its variable, which the streaming side reads too."""
 FOREIGN = {"mlflow_tracking_uri": "MLFLOW_TRACKING_URI"}
@@ -49,6 +58,9 @@ class TrainerSettings(BaseSettings):
     )
     cache_dir: Path = _shared(
         "cache_dir", Path(platformdirs.user_cache_dir("sx9")), "folder of the cache: converted base models"
+    )
+    archive_url: str | None = _shared(
+        "archive_url", None, "archive of the topics, for records that retention has deleted"
     )
     bind: str = _shared("bind", "127.0.0.1", "address that the metrics server listens on")
 

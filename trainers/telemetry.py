@@ -100,6 +100,17 @@ NEWEST_EVENT_AT = Gauge(
 FRESHNESS = Gauge(
     "sx9_event_to_serving_seconds", "From the newest event in the champion to its promotion", ["model"]
 )
+REBUILDABLE_UNTIL = Gauge(
+    "sx9_versions_rebuildable_until_timestamp_seconds",
+    "Until when every version that can be rebuilt now still can be, by retention of the journal and its archive; "
+    "+Inf: for ever; NaN: the retention may not be read",
+    ["model"],
+)
+NOT_REBUILDABLE = Gauge(
+    "sx9_versions_not_rebuildable",
+    "Versions whose part of the journal was deleted and is in no archive",
+    ["model"],
+)
 
 
 def show_scores(model: str, evaluation: Evaluation, parent_evaluation: Evaluation) -> None:

@@ -15,12 +15,20 @@ app = new_app("List the versions of a model, show one, or choose the one that se
 def list_versions(model: Model = DEFAULT_MODEL, json: Json = False) -> None:
     """List the versions of a model.
 
-    Each has its scores next to those of its parent on the same holdout.
+    Each has its scores next to those of its parent on the same holdout. While Kafka runs, each says for how many
+    days it can still be rebuilt, by the retention of its journal and the archive.
     """
+    import time
+
+    from streams.settings import load_settings
     from sx9_ml_models import queries, render
     from trainers.settings import load_trainer_settings
 
-    rows = queries.versions(load_trainer_settings(), model)
+    trainer = load_trainer_settings()
+    rows = queries.versions(trainer, model)
+    until_ms = queries.rebuildable_until_ms(load_settings(), trainer, model) if rows else {}
+    for row in rows:
+        row["rebuildable"] = render.rebuildable(until_ms.get(row["version"]), time.time() * 1000)
     if json:
         render.as_json(rows)
     else:

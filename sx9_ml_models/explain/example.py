@@ -10,7 +10,6 @@ import msgspec
 from schemas.errors import BadConfiguration
 from schemas.journal import Example, held_out
 from schemas.versions import Manifest
-from sx9_ml_models.explain.version import decided_at
 from trainers.store.journal_copy import JournalCopy, JournalReader
 from transport.partition_log import PartitionLog
 
@@ -164,7 +163,7 @@ def _what(before: Example | None, example: Example) -> str:
 def _uses(manifest: Manifest, own: Sequence[Placed]) -> list[Use]:
     """What a version did with the records of one key."""
     ends = [*(offset for offset, _ in own[1:]), None]
-    end = decided_at(manifest)
+    end = manifest.decided_at
     uses = []
     for (offset, example), superseded_at in zip(own, ends, strict=True):
         role = ""

@@ -175,18 +175,12 @@ def parse_target(target: str) -> tuple[str, str]:
     return model, version
 
 
-def decided_at(manifest: Manifest) -> int:
-    """The journal offset after the record that led to a version, or after its windows, if that is later."""
-    offset = manifest.trigger.rpartition("@")[2]
-    return max(int(offset) + 1 if offset.isdecimal() else 0, manifest.spans[-1].end if manifest.spans else 0)
-
-
 def _examples(journal: PartitionLog, manifest: Manifest) -> Iterator[Placed]:
     """The examples from the first window of a version to its trigger, without redeliveries among them."""
     if not manifest.spans:
         return
     seen: dict[str, SeenOffsets] = {}
-    for message, record in records_between(journal, Record, manifest.spans[0].start, decided_at(manifest)):
+    for message, record in records_between(journal, Record, manifest.spans[0].start, manifest.decided_at):
         if isinstance(record, Example | Held):
             source = record.example.source if isinstance(record, Held) else record.source
             is_new = not is_redelivery(source, seen.setdefault(source_partition(source), {}))

@@ -180,7 +180,8 @@ ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         "VersionsNotRebuildable",
-        "min by (topic) (sx9_topic_retention_seconds) < Inf",
+        "min by (topic) (sx9_topic_retention_seconds) < Inf"
+        " unless on () time() - max(sx9_archive_last_success_timestamp_seconds) < 86400",
         "0m",
         "warning",
         "Kafka deletes the records of {{ $labels.topic }} after {{ $value | humanizeDuration }}.",
@@ -207,6 +208,13 @@ ALERTS: tuple[Alert, ...] = (
         "10m",
         "warning",
         "One of 20 answers of {{ $labels.route }} takes more than {{ $value | humanizeDuration }}.",
+    ),
+    Alert(
+        "VersionSoonNotRebuildable",
+        "min by (model) (sx9_versions_rebuildable_until_timestamp_seconds) - time() < 1209600",
+        "30m",
+        "warning",
+        "In {{ $value | humanizeDuration }} a version of {{ $labels.model }} can't be rebuilt any more.",
     ),
     Alert(
         "DiskFilling",

@@ -17,11 +17,12 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import msgspec
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import CommitFailedError, RebalanceInProgressError
 from kafka.structs import OffsetAndMetadata
 
@@ -35,6 +36,7 @@ from trainers.core.progress import Cancelled, RunProgress
 from trainers.runs.assignment import Assignment
 from trainers.runs.embeddings import EmbeddingsWriter, FindNeo4j
 from trainers.runs.progress import progress_bars
+from trainers.runs.rebuildable import RebuildableGauges
 from trainers.runs.scoring import Scoring
 from trainers.runs.trigger_handler import TriggerHandler
 from trainers.settings import TrainerSettings
@@ -42,12 +44,15 @@ from trainers.store.journal_copy import JournalCopy
 from trainers.store.registry import Registry
 from trainers.store.version_log import VersionLog
 from transport.admin import admin_client
+from transport.archive.horizon import Horizon, horizon_of
+from transport.archive.reading import Archive
 from transport.files import LOCK_TIMEOUT_S, lock
 from transport.health import Health
 from transport.kafka import RecordProducer, consumer, kafka_errors, producer
 from transport.metrics import serve_metrics
 from transport.partition_log import KafkaPartitionLog
-from transport.topics import TopicIds, partitions_of
+from transport.storage import storage_at
+from transport.topics import TopicIds, partitions_of, retention_s
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +106,13 @@ def run_consumer(
         registry = Registry(settings.models_dir)
         embeddings = EmbeddingsWriter(model, settings, registry, find_neo4j or (lambda: settings.neo4j_uri))
         health = Health()
-        handler = _build_handler(stack, model, settings, machine, registry, embeddings, bootstrap, health)
+        archive = Archive(storage_at(settings.archive_url), topics) if settings.archive_url else None
+        reader = consumer(bootstrap, archive)
+        stack.callback(reader.close)
+        handler = _build_handler(stack, model, settings, machine, registry, embeddings, bootstrap, reader, health)
+        rebuildable = RebuildableGauges(
+            model, registry, partial(_journal_horizon, reader, admin, settings.archive_url, topics, model)
+        )
         group_consumer = consumer(
             bootstrap,
             group_id=group_of(model),
@@ -112,7 +123,7 @@ def run_consumer(
         stack.callback(group_consumer.close, autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
         group_consumer.subscribe([TRIGGERS.name])
         partition = TopicPartition(TRIGGERS.name, partition_of(model))
-        _consume(group_consumer, partition, handler, topics, embeddings, stop, health)
+        _consume(group_consumer, partition, handler, topics, embeddings, rebuildable, stop, health)
 
 
 def _build_handler(
@@ -123,6 +134,7 @@ def _build_handler(
     registry: Registry,
     embeddings: EmbeddingsWriter,
     bootstrap: str,
+    reader: KafkaConsumer,
     health: Health,
 ) -> TriggerHandler:
     """The trigger handler and all that it uses, which the stack closes; and the server of /metrics."""
@@ -131,8 +143,6 @@ def _build_handler(
     stack.callback(server_thread.join)
     stack.callback(server.server_close)
     stack.callback(server.shutdown)
-    reader = consumer(bootstrap)
-    stack.callback(reader.close)
     writer = producer(bootstrap)
     stack.callback(writer.close, timeout=5)
     partition_log = KafkaPartitionLog(reader, JOURNAL, partition_of(model))
@@ -153,6 +163,7 @@ def _consume(
     handler: TriggerHandler,
     topics: TopicIds,
     embeddings: EmbeddingsWriter,
+    rebuildable: RebuildableGauges,
     stop: threading.Event,
     health: Health,
 ) -> None:
@@ -175,6 +186,7 @@ def _consume(
                 _seek(group_consumer, partition, message.offset)
         if not messages:
             embeddings.retry()
+            rebuildable.refresh()
             if partition in group_consumer.assignment() and handler.scoring.is_due():
                 _score_while_polling(group_consumer, partition, handler.scoring, stop, health)
 
@@ -206,6 +218,15 @@ def _score_while_polling(
         finally:
             cancel.set()
         future.result()
+
+
+def _journal_horizon(
+    reader: KafkaConsumer, admin: KafkaAdminClient, archive_url: str | None, topic_ids: TopicIds, model: str
+) -> Horizon:
+    """The horizon of the journal of a model, by what the archive has now."""
+    archive = Archive(storage_at(archive_url), topic_ids) if archive_url else None
+    kept_s = retention_s(admin).get(JOURNAL.name)
+    return horizon_of(reader, archive, kept_s, JOURNAL.name, partition_of(model))
 
 
 def _decoded(message: Any) -> Trigger | None:
