@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from kafka import TopicPartition
+from kafka import KafkaAdminClient, TopicPartition
 from kafka.errors import CommitFailedError
 
 from schemas.codec import decode, encode
@@ -39,6 +39,7 @@ from transport.kafka import RecordProducer, consumer, producer, read_range
 from transport.topics import create_topics
 
 PARTITION = TopicPartition(TRIGGERS.name, partition_of(MODEL))
+ROOT = Path(__file__).parents[3]
 TIMEOUT_S = 600.0  # a run is a process that imports torch: on a busy machine that alone takes a minute
 
 
@@ -49,6 +50,7 @@ class Shell:
         self.bootstrap = bootstrap
         self.folders = {"output_dir": path / "output", "state_dir": path / "state", "cache_dir": cache}
         self.registry = Registry(path / "output" / "models")
+        self.log = path / "trainer.log"
 
     def settings(self, **more: Any) -> TrainerSettings:
         """Quick ones."""
@@ -119,6 +121,37 @@ class Shell:
         wanted = set(versions)
         self.until(lambda: wanted <= {r.version for r in self.answers() if not isinstance(r, Score)})
         self.until(lambda: self.committed() == len(self.read(TRIGGERS, PARTITION.partition)))
+
+
+@contextlib.contextmanager
+def trainer_process(shell: Shell) -> Iterator[subprocess.Popen[bytes]]:
+    """A trainer as a process of its own, whose log is `shell.log`; it is ended at the end."""
+    output, state, cache = (str(shell.folders[name]) for name in ("output_dir", "state_dir", "cache_dir"))
+    code = f"""
+import logging
+from pathlib import Path
+from trainers.runs.consumer import run_consumer
+from trainers.settings import load_trainer_settings
+logging.basicConfig(level="INFO")
+folders = dict(output_dir=Path({output!r}), state_dir=Path({state!r}), cache_dir=Path({cache!r}))
+run_consumer(load_trainer_settings(**folders), {{}}, {shell.bootstrap!r}, {MODEL!r})
+"""
+    shell.log.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        shell.log.open("wb") as out,
+        subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=out, stderr=out) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+
+
+def members(admin: KafkaAdminClient) -> list[Any]:
+    """The members of the trainers' group, once Kafka has given them their partitions."""
+    (group,) = admin.describe_groups([group_of(MODEL)]).values()
+    return group["members"] if group["group_state"] == "Stable" else []
 
 
 @pytest.fixture
@@ -201,6 +234,34 @@ run_consumer(shell.settings(), {{}}, shell.bootstrap, {MODEL!r})
         files = verify(shell.registry.folder(MODEL, version)).files
         assert files == straight.manifest(version).files
     assert not partial.exists()
+
+
+def test_of_two_trainers_one_trains_and_if_it_is_gone_the_other_answers_alone(
+    shell: Shell, tiny: Base, tmp_path: Path
+) -> None:
+    """Two machines share nothing but Kafka. The first is stopped and not killed, so it comes back too late."""
+    straight = World(tmp_path / "straight", tiny, examples(300))
+    straight.answer(first_and_second()[0], epochs=40)
+    machines = {name: Shell(shell.bootstrap, tmp_path / name, shell.folders["cache_dir"]) for name in "ab"}
+    with contextlib.ExitStack() as stack:
+        processes = {name: stack.enter_context(trainer_process(one)) for name, one in machines.items()}
+        with contextlib.closing(admin_client(shell.bootstrap)) as admin:
+            shell.until(lambda: len(members(admin)) == 2)
+        shell.ask(first_and_second()[0], epochs=40)
+        partial = {name: one.registry.home(MODEL) / ".v0001.partial" for name, one in machines.items()}
+        shell.until(lambda: any(path.exists() for path in partial.values()))
+        (owner,) = (name for name, path in partial.items() if path.exists())
+        (other,) = set(machines) - {owner}
+        processes[owner].send_signal(signal.SIGSTOP)
+        shell.until_answered("v0001")
+        assert not processes[owner].poll()
+        processes[owner].send_signal(signal.SIGCONT)
+        shell.until(lambda: "it will be repeated" in machines[owner].log.read_text())
+        assert shell.said() == [("v0001", "trained"), ("v0001", "promoted")]
+        assert [type(r) for r in shell.answers()] == [Promoted]
+    made = verify(machines[other].registry.folder(MODEL, "v0001"))
+    assert made.files == straight.manifest("v0001").files
+    assert machines[owner].registry.champion(MODEL) is None
 
 
 def test_it_stops_within_seconds_during_a_run_and_repeats_it_later(shell: Shell) -> None:
