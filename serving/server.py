@@ -18,7 +18,7 @@ from serving.keys import Keys
 from serving.served import ServedModels
 from serving.settings import ServeSettings
 from serving.shadow import Shadow
-from trainers.store.registry import Registry
+from trainers.store.shared_registry import open_registry
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def build(
     def batcher(model: str) -> Batcher:
         return Batcher(model, settings.batch_texts, settings.queue_texts, settings.timeout_s)
 
-    registry = Registry(settings.models_dir)
+    registry = open_registry(settings)
     served = ServedModels(registry, batcher, models, settings.pinned_versions)
     follower = Follower(served, wanted or (lambda: champions(registry, models)), settings.follow_s)
     shadow = Shadow(served, CLASSIFIER) if settings.shadow and CLASSIFIER in models else None

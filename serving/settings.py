@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from schemas.errors import BadConfiguration
 
 PREFIX = "SX9_SERVE_"
-SHARED = {name: f"SX9_{name}".upper() for name in ("output_dir", "state_dir")}
+SHARED = {name: f"SX9_{name}".upper() for name in ("output_dir", "state_dir", "models_url")}
 """Field -> its variable, which the other processes read too."""
 
 
@@ -32,6 +32,9 @@ class ServeSettings(BaseSettings):
     )
     state_dir: Path = Field(
         Path(".sx9"), validation_alias=SHARED["state_dir"], description="folder of the state; keys are in serve/"
+    )
+    models_url: str | None = Field(
+        None, validation_alias=SHARED["models_url"], description="where several machines share the versions"
     )
     host: str = Field("127.0.0.1", description="address to listen on; any but loopback needs keys")
     port: int = Field(18114, ge=0, le=65535, description="port of the server; 0: a free one, which is logged")

@@ -103,6 +103,9 @@ class Settings(BaseSettings):
         3_600.0, ge=0, description="seconds between two fetches of a feed under `sx9 up`; 0: no fetches"
     )
     fetch_jobs: int = Field(4, ge=1, le=32, description="feeds that `sx9 up` fetches side by side, at most")
+    models_url: str | None = Field(
+        None, description="folder or fsspec URL where several machines share the versions; empty: models/ alone"
+    )
     archive_url: str | None = Field(
         None, description="folder or fsspec URL of the archive of the topics; empty: they are not archived"
     )
@@ -115,6 +118,11 @@ class Settings(BaseSettings):
     tick_interval_s: float = Field(
         60.0, ge=0, description="seconds between the clock ticks sent to every journal; 0: no ticks (demo, replay)"
     )
+
+    @property
+    def models_dir(self) -> Path:
+        """The folder of the registry."""
+        return self.output_dir / "models"
 
     @property
     def snapshots_dir(self) -> Path:

@@ -97,8 +97,8 @@ def _from_examples(settings: Settings, question: str) -> Evidence | None:
 
 def _generator(settings: Settings) -> tuple[Generator, str]:
     from trainers.models.phi3_lora.predict import load
-    from trainers.store.registry import Registry
+    from trainers.store.shared_registry import open_registry
 
-    registry = Registry(settings.output_dir / "models")
+    registry = open_registry(settings)
     champion = registry.champion(GENERATOR) or "champion"
     return load(registry.folder(GENERATOR, champion), cache_dir=settings.cache_dir), f"{GENERATOR} {champion}"

@@ -28,7 +28,7 @@ from serving.follower import Follower, LogOfPromotions, champions
 from serving.predictors import LoadedVersion
 from serving.served import ServedModels
 from serving.settings import ServeSettings
-from trainers.store.registry import Registry
+from trainers.store.shared_registry import open_registry
 from transport.health import Health
 from transport.kafka import RecordProducer, consumer, kafka_errors, producer
 from transport.metrics import serve_metrics
@@ -85,7 +85,7 @@ class TopicClassifier:
                 "SX9_SERVE_CLASSIFY_FROM and SX9_SERVE_CLASSIFY_TO name the topics of texts and answers: set both"
             )
         self._settings = settings
-        registry = Registry(settings.models_dir)
+        registry = open_registry(settings)
 
         def batcher(model: str) -> Batcher:
             return Batcher(model, settings.batch_texts, settings.queue_texts, settings.timeout_s)

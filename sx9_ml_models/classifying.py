@@ -159,9 +159,9 @@ def _catch_up(store: ExampleStore, settings: Settings) -> None:
 
 def _model(settings: Settings) -> tuple[TextModel | None, str]:
     """The champion of `distilbert-mitre` and its name; None and the reason where it can't be loaded."""
-    from trainers.store.registry import Registry
+    from trainers.store.shared_registry import open_registry
 
-    registry = Registry(settings.output_dir / "models")
+    registry = open_registry(settings)
     champion = registry.champion(MODEL)
     if champion is None:
         return None, f"{MODEL} has no champion in {registry.root} yet (`sx9 models list`)"

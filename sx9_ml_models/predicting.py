@@ -15,7 +15,7 @@ from serving.predictors import load
 from streams.settings import Settings
 from sx9_ml_models.asking import graph
 from trainers.models.gnn.predict import LinkPredictor
-from trainers.store.registry import Registry
+from trainers.store.shared_registry import open_registry
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def predicted(settings: Settings, seen: Sequence[str], actor: str, kind: str, k:
         NotFound: It does not know the actor or the kind.
         Corrupt: Its files are damaged.
     """
-    registry = Registry(settings.output_dir / "models")
+    registry = open_registry(settings)
     champion = registry.champion(MODEL)
     if champion is None:
         raise BadConfiguration(f"{MODEL} has no champion in {registry.root} yet: see `sx9 models list -m {MODEL}`")

@@ -25,7 +25,7 @@ from streams.local.services import Endpoints, running
 from streams.settings import Settings
 from sx9_ml_models.connections import open_archive
 from trainers.settings import TrainerSettings
-from trainers.store.registry import Registry
+from trainers.store.shared_registry import open_registry
 from transport.admin import admin_client, committed_offsets
 from transport.archive.horizon import horizon_of
 from transport.kafka import consumer, end_offset, read_range
@@ -86,7 +86,7 @@ def declined(reader: KafkaConsumer, model: str) -> list[dict[str, Any]]:
 
 def versions(settings: TrainerSettings, model: str) -> list[dict[str, Any]]:
     """The versions of a model in the registry, oldest first."""
-    registry = Registry(settings.models_dir)
+    registry = open_registry(settings)
     champion = registry.champion(model)
     return [_version(manifest, champion) for manifest in registry.versions(model)]
 
@@ -101,7 +101,7 @@ def rebuildable_until_ms(settings: Settings, trainer: TrainerSettings, model: st
         admin = stack.enter_context(contextlib.closing(admin_client(found.kafka_bootstrap)))
         archive, kept_s = open_archive(settings, found.kafka_bootstrap), retention_s(admin).get(JOURNAL.name)
         horizon = horizon_of(reader, archive, kept_s, JOURNAL.name, partition_of(model))
-    manifests = Registry(trainer.models_dir).versions(model)
+    manifests = open_registry(trainer).versions(model)
     return {manifest.version: horizon.of(manifest.decided_at) for manifest in manifests}
 
 
@@ -115,7 +115,7 @@ def version(settings: TrainerSettings, model: str, name: str) -> tuple[Manifest,
         BadConfiguration: There is no such version.
         Corrupt: A file isn't what was written.
     """
-    registry = Registry(settings.models_dir)
+    registry = open_registry(settings)
     champion = registry.champion(model)
     wanted = champion or name if name == "champion" else name
     there = [manifest.version for manifest in registry.versions(model)]
@@ -212,7 +212,7 @@ def _model(reader: KafkaConsumer, settings: Settings, trainer: TrainerSettings, 
     return {
         "model": model,
         "champion": state.champion,
-        "registry_champion": Registry(trainer.models_dir).champion(model) or "",
+        "registry_champion": open_registry(trainer).champion(model) or "",
         "journal_records": end_offset(reader, JOURNAL.name, partition_of(model)),
         "open_window_examples": state.window.examples,
         "examples_since_trigger": state.fresh_examples,
@@ -232,7 +232,7 @@ def _model(reader: KafkaConsumer, settings: Settings, trainer: TrainerSettings, 
 
 
 def _on_disk(trainer: TrainerSettings) -> list[dict[str, Any]]:
-    registry = Registry(trainer.models_dir)
+    registry = open_registry(trainer)
     found = [{"model": model, "champion": registry.champion(model) or ""} for model in MODELS]
     return [model for model in found if model["champion"]]
 

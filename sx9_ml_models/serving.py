@@ -29,7 +29,7 @@ from streams.local.services import running
 from streams.settings import Settings
 from sx9_ml_models.asking import graph
 from sx9_ml_models.monitoring import scraped_server
-from trainers.store.registry import Registry
+from trainers.store.shared_registry import open_registry
 from transport.kafka import RecordProducer, consumer, producer
 from transport.partition_log import KafkaPartitionLog
 from transport.topics import partitions_of
@@ -65,7 +65,7 @@ def server(settings: Settings, serve_settings: ServeSettings) -> Iterator[Servin
         )
         yield build(serve_settings)
         return
-    registry = Registry(serve_settings.models_dir)
+    registry = open_registry(serve_settings)
     wanted = LogOfPromotions(found.kafka_bootstrap, lambda: champions(registry, MODELS))
     with _Feedback(found.kafka_bootstrap) as feedback:
         techniques = LiveTechniques(ExampleStore(serve_settings.state_dir / "serve" / EXAMPLES_FILE))

@@ -30,6 +30,7 @@ SHARED = {
         "state_dir",
         "cache_dir",
         "bind",
+        "models_url",
         "archive_url",
         "neo4j_uri",
         "neo4j_user",
@@ -59,6 +60,7 @@ class TrainerSettings(BaseSettings):
     cache_dir: Path = _shared(
         "cache_dir", Path(platformdirs.user_cache_dir("sx9")), "folder of the cache: converted base models"
     )
+    models_url: str | None = _shared("models_url", None, "where several machines share the versions")
     archive_url: str | None = _shared(
         "archive_url", None, "archive of the topics, for records that retention has deleted"
     )

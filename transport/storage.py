@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 from schemas.errors import BadConfiguration, RetryLater
-from transport.files import write_atomically
+from transport.files import sync, write_atomically
 from transport.secrets import without_secrets
 
 _REPLACED_WHOLE = frozenset(("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "memory"))
@@ -36,6 +37,16 @@ class Storage(Protocol):
 
     def write(self, name: str, data: bytes) -> None:
         """Write or replace a file: readers see all of the old bytes, or all of the new ones."""
+
+    def put(self, name: str, path: Path) -> None:
+        """Write a file of this machine, as `write` does, without having all of it in memory."""
+
+    def get(self, name: str, path: Path) -> None:
+        """Copy a file to this machine. If it is cut off, a part of it is at `path`.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
 
     def names(self, folder: str = "") -> list[str]:
         """The names of the files and folders directly in a folder, sorted; none if it is not there."""
@@ -68,6 +79,22 @@ class FolderStorage:
         """See `Storage.write`."""
         with self._errors(name):
             write_atomically(self.folder / name, data)
+
+    def put(self, name: str, path: Path) -> None:
+        """See `Storage.put`."""
+        target = self.folder / name
+        partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        with self._errors(name):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, partial)
+            sync(partial)
+            partial.replace(target)
+            sync(target.parent)
+
+    def get(self, name: str, path: Path) -> None:
+        """See `Storage.get`."""
+        with self._errors(name):
+            shutil.copyfile(self.folder / name, path)
 
     def names(self, folder: str = "") -> list[str]:
         """See `Storage.names`; files that are being written are left out."""
@@ -120,15 +147,18 @@ class FsspecStorage:
 
     def write(self, name: str, data: bytes) -> None:
         """See `Storage.write`."""
-        path = self._path(name)
+        with self._replacing(name) as path:
+            self._fs.pipe_file(path, data)
+
+    def put(self, name: str, path: Path) -> None:
+        """See `Storage.put`."""
+        with self._replacing(name) as target:
+            self._fs.put_file(str(path), target)
+
+    def get(self, name: str, path: Path) -> None:
+        """See `Storage.get`."""
         with self._errors(name):
-            if self._at_once:
-                self._fs.pipe_file(path, data)
-                return
-            partial = f"{path}.{os.getpid()}.tmp"
-            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-            self._fs.pipe_file(partial, data)
-            self._fs.mv(partial, path)
+            self._fs.get_file(self._path(name), str(path))
 
     def names(self, folder: str = "") -> list[str]:
         """See `Storage.names`."""
@@ -140,6 +170,19 @@ class FsspecStorage:
                 return []
         names = {str(path).rstrip("/").rpartition("/")[2] for path in found}
         return sorted(name for name in names if not name.endswith(".tmp"))
+
+    @contextlib.contextmanager
+    def _replacing(self, name: str) -> Iterator[str]:
+        """The path to write to, for a file that is to appear whole."""
+        path = self._path(name)
+        with self._errors(name):
+            if self._at_once:
+                yield path
+                return
+            partial = f"{path}.{os.getpid()}.tmp"
+            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+            yield partial
+            self._fs.mv(partial, path)
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}".rstrip("/")

@@ -39,11 +39,11 @@ def backtest(
     from sx9_ml_models.fetching import progress_bars
     from sx9_ml_models.journals import open_journal
     from trainers.settings import load_trainer_settings
-    from trainers.store.registry import Registry
+    from trainers.store.shared_registry import open_registry
 
     settings = load_settings()
     policies = compare.policies_of(policy, model)
-    manifests = Registry(load_trainer_settings().models_dir).versions(model)
+    manifests = open_registry(load_trainer_settings()).versions(model)
     with open_journal(model, journal, settings) as log, progress_bars("backtest") as on_progress:
         found = compare.compare(
             model, log, policies, manifests, answer_after_s=answer_after * 60,

@@ -32,6 +32,7 @@ from trainers.core.phases import Phases
 from trainers.reporting.version_history import save_version_history
 from trainers.settings import load_trainer_settings
 from trainers.store.registry import Registry
+from trainers.store.shared_registry import open_registry
 from transport.topics import create_topics
 
 
@@ -105,7 +106,7 @@ def _print_versions(folder: Path, seconds: float) -> None:
         print(f"\n{model}")
         render.versions(rows)
     picture = folder / "output" / "versions.png"
-    registry = Registry(trainer.models_dir)
+    registry = open_registry(trainer)
     phases = Phases()
     with phases.optional("draw", picture.name):
         save_version_history({model: registry.versions(model) for model in MODELS}, picture)

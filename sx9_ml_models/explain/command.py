@@ -26,7 +26,7 @@ from sx9_ml_models.explain.version import (
 from sx9_ml_models.journals import history_of, open_journal
 from trainers.settings import load_trainer_settings
 from trainers.store.journal_copy import JournalReader
-from trainers.store.registry import Registry
+from trainers.store.shared_registry import open_registry
 from transport.partition_log import KafkaPartitionLog
 
 MOST = 5
@@ -79,7 +79,7 @@ def of_example(model: str, name: str, file: Path | None) -> ExampleStory:
         BadConfiguration: There is no such example, or no copy.
     """
     settings, trainer = load_settings(), load_trainer_settings()
-    manifests = Registry(trainer.models_dir).versions(model)
+    manifests = open_registry(trainer).versions(model)
     with contextlib.ExitStack() as stack:
         journal = stack.enter_context(open_journal(model, file, settings)) if file else None
         folder = settings.state_dir / "explain"

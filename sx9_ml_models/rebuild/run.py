@@ -36,6 +36,7 @@ from trainers.runs.run_process import Run, RunRequest, run_in_process
 from trainers.settings import TrainerSettings, config_class, load_machine_fields
 from trainers.store.journal_copy import JournalCopy
 from trainers.store.registry import Registry
+from trainers.store.shared_registry import open_registry
 from transport.files import LOCK_TIMEOUT_S, lock, write_atomically
 
 log = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ class Rebuild:
         self._run = run
         self._progress_of = progress_of
         self.registry = Registry(folder)
-        self._recorded = {m.version: m for m in Registry(settings.models_dir).versions(plan.model)}
+        self._recorded = {m.version: m for m in open_registry(settings).versions(plan.model)}
         self._rebuilt: list[Rebuilt] = []
         keep_plan(folder / PLAN, plan)
 

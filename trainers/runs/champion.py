@@ -19,7 +19,7 @@ from schemas.topics import JOURNAL, VERSIONS, partition_of
 from schemas.versions import VersionEvent
 from trainers.settings import TrainerSettings
 from trainers.store.journal_copy import JournalCopy
-from trainers.store.registry import Registry
+from trainers.store.shared_registry import open_registry
 from trainers.store.version_log import VersionLog
 from transport.kafka import RecordProducer, consumer, producer
 from transport.partition_log import KafkaPartitionLog
@@ -49,7 +49,7 @@ def change_champion(
         Corrupt: A file of the version was changed.
         RetryLater: Kafka does not answer, or a trainer is promoting at this moment.
     """
-    registry = Registry(settings.models_dir)
+    registry = open_registry(settings)
     if not why.strip():
         raise BadConfiguration("why is empty: give the reason, it is kept in the log")
     if not registry.has(model, version):

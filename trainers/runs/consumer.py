@@ -42,6 +42,7 @@ from trainers.runs.trigger_handler import TriggerHandler
 from trainers.settings import TrainerSettings
 from trainers.store.journal_copy import JournalCopy
 from trainers.store.registry import Registry
+from trainers.store.shared_registry import open_registry
 from trainers.store.version_log import VersionLog
 from transport.admin import admin_client
 from transport.archive.horizon import Horizon, horizon_of
@@ -103,7 +104,8 @@ def run_consumer(
         )
         admin = stack.enter_context(contextlib.closing(admin_client(bootstrap)))
         topics = TopicIds(admin, (JOURNAL, TRIGGERS, VERSIONS))  # before anything of them is read
-        registry = Registry(settings.models_dir)
+        registry = open_registry(settings)
+        registry.publish_first(model)
         embeddings = EmbeddingsWriter(model, settings, registry, find_neo4j or (lambda: settings.neo4j_uri))
         health = Health()
         archive = Archive(storage_at(settings.archive_url), topics) if settings.archive_url else None

@@ -163,6 +163,8 @@ class TriggerHandler:
             if trigger.parent and trigger.spans:
                 self.scoring.score(on_progress, trigger.spans[-1].end)
             result = self._left_behind(trigger) or self._version_or_refusal(trigger, on_progress)  # 2, 3
+            if isinstance(result, Manifest):
+                self._registry.upload(self._model, result.version)
             on_progress(RunProgress("answering", 0, 1))
             self._answer(trigger, result, confirm_assignment)  # 4, 5, 6
         self.show_state()
@@ -258,6 +260,8 @@ class TriggerHandler:
         return f"training failed {len(attempts.errors)} times, the last time with {attempts.errors[-1]}"
 
     def _request(self, trigger: Trigger) -> RunRequest:
+        if trigger.parent:
+            self._registry.folder(self._model, trigger.parent)  # it is fetched if another machine trained it
         return RunRequest(
             trigger=trigger,
             machine=self._machine,
@@ -286,7 +290,8 @@ class TriggerHandler:
                 self._refuse(trigger, result)
 
     def _publish(self, trigger: Trigger, manifest: Manifest) -> None:
-        """Promote a version if it passed the gate, and record the answer."""
+        """Publish a version, promote it if it passed the gate, and record the answer."""
+        self._registry.publish(self._model, manifest.version)
         if manifest.promoted:
             self._registry.promote(self._model, manifest.version)  # 4
             self._embeddings.write_champion()

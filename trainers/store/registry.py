@@ -28,7 +28,8 @@ MIN_FREE_MB = 1_000
 """The free disk space that a run needs; a DistilBERT of 66 million parameters takes 270 MB."""
 NODES = "nodes.json"
 """A version with this file has node embeddings; see `trainers.store.node_embeddings`."""
-_VERSION = re.compile(r"v\d{4,}")
+VERSION = re.compile(r"v\d{4,}")
+"""The name of a version."""
 
 
 class Registry:
@@ -62,7 +63,7 @@ class Registry:
             Corrupt: A manifest is missing or cannot be decoded.
         """
         folders = self.home(model).glob("v*")
-        return [manifests.read(p) for p in sorted(folders) if _VERSION.fullmatch(p.name)]
+        return [manifests.read(p) for p in sorted(folders) if VERSION.fullmatch(p.name)]
 
     def verified(self, model: str, version: str) -> Manifest:
         """The manifest of a version, after its files were verified against the hashes in it.
@@ -74,13 +75,25 @@ class Registry:
 
     def champion(self, model: str) -> str | None:
         """The name of the version that serves; None before the first promotion."""
+        return self._linked(model)
+
+    def upload(self, model: str, version: str) -> None:
+        """Bring the files of a version to where the registry is shared, unseen until `publish`; here, nowhere."""
+
+    def publish(self, model: str, version: str) -> None:
+        """Show a version to all that share the registry. Idempotent. Here, whoever sees the folder sees it."""
+
+    def publish_first(self, model: str) -> None:
+        """Publish what the folder has, if nothing of the model is published yet."""
+
+    def _linked(self, model: str) -> str | None:
         link = self.home(model) / CHAMPION
         return str(link.readlink()) if link.is_symlink() else None
 
     def promote(self, model: str, version: str) -> None:
         """Make a version the champion. Idempotent."""
         home = self.home(model)
-        if self.champion(model) != version:
+        if self._linked(model) != version:
             link_atomically(home / CHAMPION, version)
         names = {path.name for path in self.folder(model, version).iterdir()}
         for name in names:
