@@ -131,6 +131,9 @@ def journal(
         Path | None,
         typer.Option("--output", "-o", help="File to write (default: output/journals/<model>.jsonl)."),
     ] = None,
+    from_archive: Annotated[
+        bool, typer.Option("--from-archive", help="Read SX9_ARCHIVE_URL alone, if the Kafka is gone.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Write the journal of a model.
@@ -142,7 +145,8 @@ def journal(
     from sx9_ml_models.journals import export_journal
 
     settings = load_settings()
-    written = export_journal(model, output or settings.output_dir / "journals" / f"{model}.jsonl", settings)
+    file = output or settings.output_dir / "journals" / f"{model}.jsonl"
+    written = export_journal(model, file, settings, from_archive=from_archive)
     (render.as_json if json else render.facts)(written)
 
 

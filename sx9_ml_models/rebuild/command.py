@@ -32,6 +32,7 @@ from trainers.runs.run_process import Run, run_in_process
 from trainers.runs.takeover import take_over
 from trainers.settings import TrainerSettings
 from trainers.store.registry import Registry
+from trainers.store.shared_registry import open_registry
 from transport.kafka import end_offset, read_ranges
 from transport.records import decoded
 from transport.topics import partitions_of
@@ -170,7 +171,7 @@ def promote(found: Found, folder: Path, settings: Settings, trainer: TrainerSett
     change = msgspec.structs.replace(change, by=by, why=why, time_ms=now_ms)
     with kafka_with_topics(settings) as endpoints:
         before = take_over(trainer, endpoints.kafka_bootstrap, model, change, Registry(folder))
-    serving = Registry(trainer.models_dir).champion(model)
+    serving = open_registry(trainer).champion(model)
     return f"{model} {serving} serves (before: {before or 'none'}); the next run starts from it"
 
 

@@ -78,6 +78,10 @@ def test_commands_say_the_same_after_retention_deleted_everything(
         monkeypatch.setenv("SX9_ARCHIVE_URL", f"{bucket}/sx9")
         assert seen(tmp_path, "after") == before
 
+        gone = load_settings(kafka_bootstrap="127.0.0.1:9", state_dir=tmp_path / "none")
+        export_journal(MODEL, tmp_path / "alone", gone, from_archive=True)
+        assert (tmp_path / "alone").read_bytes() == before[2]
+
         storage = storage_at(f"{bucket}/sx9")
         assert sx9("archive", "--verify").returncode == 0
         journal = next(each for each in check_archive(storage) if each[0] == JOURNAL.name and each.records)

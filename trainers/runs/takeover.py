@@ -19,6 +19,7 @@ from trainers.runs.champion import announce, champion_topics
 from trainers.settings import TrainerSettings
 from trainers.store.adoption import adopt
 from trainers.store.registry import Registry
+from trainers.store.shared_registry import open_registry
 
 
 def take_over(
@@ -41,7 +42,7 @@ def take_over(
         Corrupt: A file of a version was changed.
         RetryLater: Kafka does not answer, or a trainer is promoting at this moment.
     """
-    registry = Registry(settings.models_dir)
+    registry = open_registry(settings)
     with registry.champion_lock(model), champion_topics(settings, bootstrap, model) as topics:
         journal, version_log, outbox = topics
         journal.catch_up()
@@ -60,6 +61,7 @@ def take_over(
         for answer in change.answers:
             if source.has(model, answer.version):
                 adopt(source, registry, model, answer.version)
+                registry.publish(model, answer.version)
         if not latest or latest[1].request != change.request:
             outbox.send(JOURNAL.name, change, key=model, partition=partition_of(model))
             outbox.flush()
