@@ -64,21 +64,25 @@ class ParquetBuffer:
         self._schema = _schema(self._arrow).with_metadata(metadata)
         self._sink = self._arrow.BufferOutputStream()
         self._writer = self._arrow.parquet.ParquetWriter(self._sink, self._schema, compression="zstd")
-        self._group: list[dict[str, Any]] = []
+        self._columns: tuple[list[Any], ...] = tuple([] for _ in self._schema)
         self._group_bytes = 0
         self.records = 0
         self.bytes = 0
 
     def add(self, message: Any) -> None:
         """Append a message of kafka-python, or an `ArchivedRecord`."""
-        row = {name: getattr(message, name) for name in ("offset", "timestamp", "timestamp_type", "key", "value")}
-        row["headers"] = [{"key": key, "value": value} for key, value in message.headers]
+        offsets, timestamps, kinds, keys, values, headers = self._columns
+        offsets.append(message.offset)
+        timestamps.append(message.timestamp)
+        kinds.append(message.timestamp_type)
+        keys.append(message.key)
+        values.append(message.value)
+        headers.append(list(message.headers))
         size = size_of(message)
-        self._group.append(row)
         self._group_bytes += size
         self.records += 1
         self.bytes += size
-        if len(self._group) >= GROUP_RECORDS or self._group_bytes >= GROUP_BYTES:
+        if len(offsets) >= GROUP_RECORDS or self._group_bytes >= GROUP_BYTES:
             self._flush()
 
     def finish(self) -> bytes:
@@ -89,9 +93,12 @@ class ParquetBuffer:
         return data
 
     def _flush(self) -> None:
-        if self._group:
-            self._writer.write_table(self._arrow.Table.from_pylist(self._group, schema=self._schema))
-        self._group, self._group_bytes = [], 0
+        if self._columns[0]:
+            arrays = [self._arrow.array(c, f.type) for c, f in zip(self._columns, self._schema, strict=True)]
+            self._writer.write_table(self._arrow.Table.from_arrays(arrays, schema=self._schema))
+        self._group_bytes = 0
+        for column in self._columns:
+            column.clear()
 
 
 def records_in(data: bytes, topic: str, partition: int, start: int, end: int) -> Iterator[Sequence[ArchivedRecord]]:

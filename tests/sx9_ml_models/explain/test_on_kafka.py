@@ -6,9 +6,9 @@ import contextlib
 from pathlib import Path
 
 import pytest
-from sx9_ml_models.rebuild.exclusion import RemainingJournal, parse_exclusions
 
 from schemas.events import Event, Technique, Template
+from schemas.exclusions import parse_exclusions
 from schemas.journal import Example, Record, Source, Tick
 from schemas.models import MODELS
 from schemas.topics import EVENT_TOPICS, JOURNAL, TRIGGERS, partition_of, topic_of
@@ -20,6 +20,7 @@ from streams.settings import load_settings
 from sx9_ml_models.explain.command import of_version
 from sx9_ml_models.journals import export_journal, open_journal
 from sx9_ml_models.rebuild.command import feeds_of, plan_of
+from sx9_ml_models.rebuild.remaining import RemainingJournal
 from trainers.store import manifest as manifests
 from transport.kafka import RecordProducer, consumer, end_offset, producer, read_ranges
 from transport.partition_file import PartitionFile
@@ -86,7 +87,7 @@ def test_events_are_named_feeds_are_taken_out_and_the_journal_is_exported(filled
     settings = load_settings()
     assert export_journal(MODEL, tmp_path / "journal.jsonl", settings)["records"] == 4
     plan = plan_of(MODEL, None, ["feed=nuclei-templates"])
-    with open_journal(MODEL, None, settings) as log, feeds_of(plan, None, settings) as feed_of:
+    with open_journal(MODEL, None, settings) as log, feeds_of(plan.exclusions, None, settings) as feed_of:
         journal = RemainingJournal(log, log.end(), parse_exclusions(plan.exclusions), feed_of)
         left = [record for _, record in journal.records()]
         assert journal.excluded == {1, 2}
