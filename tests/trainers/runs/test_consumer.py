@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from schemas.journal import Example, Promoted, Score
 from schemas.topics import JOURNAL, TRIGGERS, VERSIONS, Topic, partition_of
 from schemas.versions import VersionEvent
 from schemas.windows import Trigger
+from streams.local.services import environment_of
 from tests.trainers.runs.test_trigger_handler import World, quick
 from tests.trainers.samples import MODEL, examples, trigger
 from trainers.bases.resolve import Base
@@ -126,20 +128,23 @@ class Shell:
 @contextlib.contextmanager
 def trainer_process(shell: Shell) -> Iterator[subprocess.Popen[bytes]]:
     """A trainer as a process of its own, whose log is `shell.log`; it is ended at the end."""
-    output, state, cache = (str(shell.folders[name]) for name in ("output_dir", "state_dir", "cache_dir"))
     code = f"""
 import logging
 from pathlib import Path
+from streams.settings import load_settings
 from trainers.runs.consumer import run_consumer
 from trainers.settings import load_trainer_settings
+from transport.logins import use_kafka_login
 logging.basicConfig(level="INFO")
-folders = dict(output_dir=Path({output!r}), state_dir=Path({state!r}), cache_dir=Path({cache!r}))
-run_consumer(load_trainer_settings(**folders), {{}}, {shell.bootstrap!r}, {MODEL!r})
+use_kafka_login({shell.bootstrap!r}, load_settings().kafka_login)
+run_consumer(load_trainer_settings(), {{}}, {shell.bootstrap!r}, {MODEL!r})
 """
+    env = os.environ | environment_of(shell.bootstrap)
+    env |= {f"SX9_{name}".upper(): str(folder) for name, folder in shell.folders.items()}
     shell.log.parent.mkdir(parents=True, exist_ok=True)
     with (
         shell.log.open("wb") as out,
-        subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=out, stderr=out) as process,
+        subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=env, stdout=out, stderr=out) as process,
     ):
         try:
             yield process
@@ -209,15 +214,8 @@ def test_after_a_kill_during_a_run_the_repeated_run_has_the_same_weights(
     for one in asked:
         straight.answer(one, epochs=40)
     shell.ask(*asked, epochs=40)
-    code = f"""
-from pathlib import Path
-from tests.trainers.runs.test_consumer import Shell
-from trainers.runs.consumer import run_consumer
-shell = Shell({shell.bootstrap!r}, Path({str(tmp_path)!r}), Path({str(shell.folders["cache_dir"])!r}))
-run_consumer(shell.settings(), {{}}, shell.bootstrap, {MODEL!r})
-"""
     partial = shell.registry.root / MODEL / ".v0002.partial"
-    with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[3]) as process:
+    with trainer_process(shell) as process:
         try:
             shell.until(partial.exists)
             time.sleep(0.3)
