@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from schemas.journal import Tick
 from schemas.topics import JOURNAL, TOPICS, TRIGGERS, partition_of
 from streams.settings import load_settings
 from streams.telemetry import ARCHIVED_AT
+from sx9_ml_models import queries
 from sx9_ml_models.archiving import archive_repeatedly
 from sx9_ml_models.connections import topic_reader
 from sx9_ml_models.explain.command import of_version
@@ -29,6 +31,7 @@ from sx9_ml_models.journals import export_journal
 from tests.sx9_ml_models.explain.test_on_kafka import MODEL, filled
 from tests.trainers.conftest import fresh_kafka, trainer_kafka
 from tests.transport.s3 import s3_bucket
+from trainers.settings import load_trainer_settings
 from transport.admin import admin_client
 from transport.archive.checking import check_archive
 from transport.kafka import RecordProducer, consumer, end_offset, producer
@@ -64,6 +67,8 @@ def test_commands_say_the_same_after_retention_deleted_everything(
     filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = seen(tmp_path, "before")
+    trainer = load_trainer_settings()
+    assert queries.rebuildable_until_ms(load_settings(), trainer, MODEL) == {"v0001": math.inf}
     with s3_bucket() as bucket:
         done = sx9("archive", "--to", f"{bucket}/sx9", "--json")
         assert done.returncode == 0, done.stderr
@@ -75,8 +80,10 @@ def test_commands_say_the_same_after_retention_deleted_everything(
         assert sum(archived.values()) == retention_deletes_all(filled) == 8
         with pytest.raises(Corrupt, match="older records were deleted"):
             seen(tmp_path, "without")
+        assert queries.rebuildable_until_ms(load_settings(), trainer, MODEL) == {"v0001": 0.0}
         monkeypatch.setenv("SX9_ARCHIVE_URL", f"{bucket}/sx9")
         assert seen(tmp_path, "after") == before
+        assert queries.rebuildable_until_ms(load_settings(), trainer, MODEL) == {"v0001": math.inf}
 
         gone = load_settings(kafka_bootstrap="127.0.0.1:9", state_dir=tmp_path / "none")
         export_journal(MODEL, tmp_path / "alone", gone, from_archive=True)

@@ -130,7 +130,6 @@ def trainer_process(shell: Shell) -> Iterator[subprocess.Popen[bytes]]:
     """A trainer as a process of its own, whose log is `shell.log`; it is ended at the end."""
     code = f"""
 import logging
-from pathlib import Path
 from streams.settings import load_settings
 from trainers.runs.consumer import run_consumer
 from trainers.settings import load_trainer_settings
