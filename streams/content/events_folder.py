@@ -28,9 +28,15 @@ from schemas.events import MAX_EVENT_BYTES, Event, Technique
 from schemas.topics import EVENT_TOPICS, Topic, topic_of
 from streams.content.source_names import FOLDERS, INDEXES, RAW_FILES
 from streams.fetchers.base import limits
-from streams.fetchers.base.feed import FeedSpec, FeedState, Outcome, RejectedItem, no_progress
+from streams.fetchers.base.feed import FeedSpec, FeedState, LeftOut, Outcome, RejectedItem, no_progress
 from streams.fetchers.base.feed_folder import EVENTS, STATE
-from streams.fetchers.base.labels import KnownTechnique, Techniques, in_current_words, known_technique
+from streams.fetchers.base.labels import (
+    OTHER_RELEASE,
+    KnownTechnique,
+    Techniques,
+    in_current_words,
+    known_technique,
+)
 from streams.fetchers.feeds import atomic, attack, nuclei, sigma
 from streams.fetchers.feeds.registry import FEEDS
 from streams.fetchers.formats.stix import KILL_CHAINS, Domain
@@ -68,7 +74,8 @@ def read_events(folder: Path | str, rejected: Counter[str] | None = None) -> Ite
 
     Args:
         folder: See the docstring of this module.
-        rejected: Updated with reason -> number of items that can't be used; they are logged in any case.
+        rejected: Updated with reason -> number of items that can't be used, or whose tactics are set aside
+            (`labels.OTHER_RELEASE`); they are logged in any case.
 
     Raises:
         BadConfiguration: There is no such folder.
@@ -91,7 +98,7 @@ def read_events(folder: Path | str, rejected: Counter[str] | None = None) -> Ite
     yield from _exported_events(root, paths, reasons)
     if reasons:
         numbers = ", ".join(f"{number} {reason}" for reason, number in sorted(reasons.items()))
-        log.warning("%s: left out what can't be used: %s", root, numbers)
+        log.warning("%s: what can't be used is left out or set aside: %s", root, numbers)
     if rejected is not None:
         rejected.update(reasons)
 
@@ -225,6 +232,8 @@ def _usable(outcomes: Iterable[Outcome], reasons: Counter[str]) -> Iterator[Even
             _reject(reasons, outcome.origin, outcome.error)
         elif isinstance(outcome, EncodedEvent):
             yield outcome.event
+        elif isinstance(outcome, LeftOut) and outcome.reason == OTHER_RELEASE:
+            reasons[OTHER_RELEASE] += 1
 
 
 # exported events

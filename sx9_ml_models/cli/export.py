@@ -179,7 +179,7 @@ def _export(
             written = write(exports.events_from_topics(reader, rejected), output)
     if rejected:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(rejected.items()))
-        print(f"sx9: skipped unusable records: {reasons}", file=sys.stderr)
+        print(f"sx9: left out or set aside: {reasons}", file=sys.stderr)
     if as_json:
         render.as_json(written | {"rejected": dict(sorted(rejected.items()))})
     else:

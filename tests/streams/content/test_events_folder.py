@@ -15,6 +15,7 @@ from schemas.events import MAX_EVENT_BYTES, Event, Relationship, Technique, Temp
 from schemas.topics import EVENT_TOPICS, RELATIONSHIPS, TECHNIQUES, topic_of
 from streams.content.events_folder import read_events, write_events
 from streams.content.source_names import FOLDERS
+from streams.fetchers.base.labels import OTHER_RELEASE
 from tests.flow.events import group, random_events, technique, template
 from tests.streams.fetchers.feeds.samples import SAMPLES, put
 from tests.streams.fetchers.stix_bundles import bundle, ordinary, relationship, thing, written
@@ -61,7 +62,7 @@ def test_files_of_feeds_are_read_by_the_parser_of_their_feed_with_the_tactics_of
     test_event = found["threat.templates.v1", "atomic-red-team:g-1"]
     assert isinstance(test_event, Template)
     assert test_event.tactics == ("execution",)
-    assert rejected == {"not-a-bundle": 1}
+    assert rejected == {"not-a-bundle": 1, OTHER_RELEASE: 2}
 
 
 def test_writing_again_leaves_nothing_of_what_was_there(tmp_path: Path) -> None:
