@@ -65,7 +65,7 @@ class QuarantineRules(msgspec.Struct, frozen=True, kw_only=True):
             description="standard deviations by which the champion does worse on a feed than on all others that "
             "are suspicious; 0: never",
         ),
-    ] = 3.0
+    ] = 0.0
     loss_events: Annotated[
         int, Meta(ge=1, description="scored events of the feed, and of the others, without which it is never so")
     ] = 50

@@ -104,9 +104,9 @@ class QuarantineGate:
                     followed.policy = record.policy
                 elif isinstance(record, Example | Score | QuarantineRecord):
                     apply(followed.quarantine, followed.seen, offset, record)
-            if end > followed.next_offset:
-                followed.next_offset = end
-                self._models[model] = followed.copy()
+                followed.next_offset = offset + 1
+            followed.next_offset = max(followed.next_offset, end)
+            self._models[model] = followed.copy()
 
     def settle(self, partitions: Collection[str]) -> None:
         """Carry out the verdicts for what came from source partitions of this worker (`topic/number`).

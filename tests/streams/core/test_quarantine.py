@@ -32,7 +32,13 @@ from streams.core.quarantine import HISTORY, MAX_FEEDS, MAX_VERDICTS, Quarantine
 from tests.streams.core.records import SMALL
 
 RULES = QuarantineRules(
-    burst_events=20, burst_fetches=3, relabelled_share=0.1, relabelled_events=5, alike_events=5, loss_events=4
+    burst_events=20,
+    burst_fetches=3,
+    relabelled_share=0.1,
+    relabelled_events=5,
+    alike_events=5,
+    loss_excess=3.0,
+    loss_events=4,
 )
 TOPIC, MODEL = "threat.templates.v1", "distilbert-mitre"
 
