@@ -229,7 +229,7 @@ def ends_of(reader: KafkaConsumer, topics: Sequence[Topic]) -> dict[TopicPartiti
     return {partition: end_offset(reader, *partition) for partition in partitions_of(reader, topics)}
 
 
-def wait_for_commits(bootstrap: str, reader: KafkaConsumer, roles: Sequence[Role]) -> None:
+def wait_for_commits(bootstrap: str, reader: KafkaConsumer, roles: Sequence[Role], every_s: float = 1.0) -> None:
     """Wait until every role has committed all messages of its topics."""
     admin = admin_client(bootstrap)
 
@@ -242,7 +242,7 @@ def wait_for_commits(bootstrap: str, reader: KafkaConsumer, roles: Sequence[Role
         return True
 
     try:
-        wait_until(is_committed, f"commits of {', '.join(roles)}", every_s=1.0)
+        wait_until(is_committed, f"commits of {', '.join(roles)}", every_s=every_s)
     finally:
         admin.close()
 
