@@ -3,9 +3,9 @@
     N workers, idle ──> events in one transaction, so that nobody sees them ──> commit ──> all offsets committed
 
 The workers share the partitions of the topics as Kafka assigns them. Publishing is not measured, and takes no
-processor time from them, because the events are there when the transaction ends. Offsets are committed once a second,
-so a run must take many seconds: raise --events on a faster machine. More workers than cores can't be faster than as
-many as there are.
+processor time from them, because the events are there when the transaction ends. Offsets are committed once a
+second, so a run must take many seconds: raise --events on a faster machine. More workers than cores can't be faster
+than as many as there are.
 """
 
 from __future__ import annotations

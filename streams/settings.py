@@ -85,6 +85,13 @@ class Settings(BaseSettings):
         description="first of three ports of Faust's web servers, one per role; 0: no web servers",
     )
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0: a free one, printed at start")
+    metrics_cert_file: Path | None = Field(
+        None, description="PEM file of the certificate with which /metrics is served over TLS; empty: without TLS"
+    )
+    metrics_key_file: Path | None = Field(None, description="PEM file of its key; empty: in the same file")
+    metrics_ca_file: Path | None = Field(
+        None, description="PEM file of the certificates that the Prometheus of `sx9 up --monitoring` trusts"
+    )
     prometheus_port: int = Field(
         0,
         ge=0,

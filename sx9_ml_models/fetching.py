@@ -19,7 +19,7 @@ from streams.fetchers.feeds.registry import feed_named
 from streams.settings import Settings
 from streams.telemetry import FETCH_INTERVAL
 from sx9_ml_models.connections import kafka_with_topics
-from transport.metrics import serve_metrics
+from transport.metrics import serve_metrics, use_certificate
 
 log = logging.getLogger(__name__)
 
@@ -160,6 +160,7 @@ def _metrics_server(settings: Settings) -> Iterator[None]:
     if not settings.metrics_port:
         yield
         return
+    use_certificate(settings.metrics_cert_file, settings.metrics_key_file)
     server, thread = serve_metrics("fetch", settings.metrics_port, settings.bind)
     try:
         yield

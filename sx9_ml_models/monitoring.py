@@ -20,7 +20,7 @@ from streams.local import supervisor
 from streams.settings import Settings
 from sx9_ml_models.processes import GRACE_S, Child
 from transport.files import write_atomically
-from transport.metrics import serve_metrics
+from transport.metrics import serve_metrics, use_certificate
 
 CONFIGURATION = Path(deploy.prometheus.__path__[0])
 NAME = "prometheus"
@@ -53,6 +53,7 @@ def scraped_server(settings: Settings) -> Iterator[None]:
 
     The port of the server asks for a key where there are keys, and Prometheus has none.
     """
+    use_certificate(settings.metrics_cert_file, settings.metrics_key_file)
     server, thread = serve_metrics(SERVER, 0, settings.bind)
     path = _write(settings, SERVER, {SERVER: server.server_port})
     try:
@@ -69,7 +70,10 @@ def _write(settings: Settings, name: str, ports: Mapping[str, int]) -> Path:
     path = _folder(settings) / "targets" / f"{name}.json"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     host = "127.0.0.1" if settings.bind in ("", "0.0.0.0") else settings.bind
-    groups = [{"targets": [f"{host}:{port}"], "labels": {"process": process}} for process, port in ports.items()]
+    scheme = {"__scheme__": "https"} if settings.metrics_cert_file else {}
+    groups = [
+        {"targets": [f"{host}:{port}"], "labels": {"process": process, **scheme}} for process, port in ports.items()
+    ]
     write_atomically(path, json.dumps(groups, indent=1).encode())
     return path
 
@@ -92,6 +96,10 @@ def prometheus_child(settings: Settings, port: int, lock_fd: int) -> Child:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for file in CONFIGURATION.glob("*.yml"):
         write_atomically(folder / file.name, file.read_bytes())
+    if settings.metrics_ca_file:
+        path = folder / "prometheus.yml"
+        trusted = f"  tls_config:\n    ca_file: {json.dumps(str(settings.metrics_ca_file.absolute()))}\n"
+        write_atomically(path, path.read_bytes() + trusted.encode())  # the scrape job is the last of the file
     command = [
         program,
         f"--config.file={folder / 'prometheus.yml'}",

@@ -18,7 +18,7 @@ from schemas.models import MODELS
 from streams.local.services import Endpoints, running
 from streams.settings import Settings
 from transport.health import Health
-from transport.metrics import serve_metrics
+from transport.metrics import serve_metrics, use_certificate
 from transport.topics import create_topics
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ def run(name: str, settings: Settings, model: str = MODELS[0]) -> None:
     """
     if name not in NAMES:
         raise BadConfiguration(f"there is no process {name!r}: choose one of {', '.join(NAMES)}")
+    use_certificate(settings.metrics_cert_file, settings.metrics_key_file)
     disable_created_metrics()  # type: ignore[no-untyped-call]
     if name == "train":
         _train(settings, model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import socket
+import ssl
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -15,13 +16,40 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import Gauge
 
+from schemas.errors import BadConfiguration
 from transport.health import Health
 from transport.metrics_page import metrics_app
 
 log = logging.getLogger(__name__)
 
+_certificate: list[ssl.SSLContext] = []
+"""The context of TLS of this process; empty: there is none."""
 DISK_FREE = Gauge("sx9_disk_free_bytes", "Free space of the disk that has a folder", ["folder"])
 DISK_SIZE = Gauge("sx9_disk_size_bytes", "Size of the disk that has a folder", ["folder"])
+
+
+def use_certificate(cert_file: Path | None, key_file: Path | None) -> None:
+    """Serve metrics over TLS in this process from now on; without files, as they are.
+
+    Args:
+        cert_file: PEM file of the certificate, with those that signed it behind it.
+        key_file: PEM file of its key; None: it is in the same file.
+
+    Raises:
+        BadConfiguration: The files can't be used.
+    """
+    _certificate.clear()
+    if cert_file is None and key_file is None:
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(cert_file or "", key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise BadConfiguration(
+            f"SX9_METRICS_CERT_FILE={cert_file or ''} and SX9_METRICS_KEY_FILE={key_file or ''} can't be used "
+            f"({error}): give PEM files of a certificate and its key, or unset both"
+        ) from error
+    _certificate.append(context)
 
 
 def serve_metrics(
@@ -49,9 +77,12 @@ def serve_metrics(
     family = socket.getaddrinfo(bind, port, flags=socket.AI_PASSIVE)[0][0]
     server_class = type("_Server", (_Server,), {"address_family": family})
     server: WSGIServer = make_server(bind, port, _app(health or Health()), server_class, _QuietHandler)
+    if _certificate:  # the handshake is made in the thread of the request, so that a slow client holds up no other
+        server.socket = _certificate[0].wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = Thread(target=server.serve_forever, name="metrics", daemon=True)
     thread.start()
-    log.info("%s: metrics on http://%s:%d/metrics", process, bind, server.server_port)
+    scheme = "https" if _certificate else "http"
+    log.info("%s: metrics on %s://%s:%d/metrics", process, scheme, bind, server.server_port)
     return server, thread
 
 
@@ -59,6 +90,10 @@ class _Server(ThreadingMixIn, WSGIServer):
     """One thread per request, so that a slow client holds up no other."""
 
     daemon_threads = True
+
+    def handle_error(self, _request: Any, client_address: Any) -> None:
+        """A client that is cut off, or that does not speak TLS, is no error of ours."""
+        log.debug("a request of %s failed", client_address, exc_info=True)
 
 
 class _QuietHandler(WSGIRequestHandler):

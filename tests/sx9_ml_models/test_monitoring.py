@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
+import ssl
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from schemas.errors import BadConfiguration
 from streams.local.machine import free_port
@@ -20,7 +23,7 @@ from sx9_ml_models.monitoring import prometheus_child, scraped_server, write_tar
 from sx9_ml_models.processes import Child, Children, role_child, running
 from tests.deploy.queries import all_queries
 from tests.flow.roles import until
-from transport.metrics import serve_metrics
+from transport.metrics import serve_metrics, use_certificate
 
 
 def settings(path: Path, **more: Any) -> Settings:
@@ -53,15 +56,68 @@ def test_without_a_prometheus_the_error_says_how_to_get_one(
         prometheus_child(settings(tmp_path), 9090, 0)
 
 
+class Certificates:
+    """Files of an authority, of a certificate that it signed, and of its key."""
+
+    def __init__(self, folder: Path) -> None:
+        authority = trustme.CA()
+        issued = authority.issue_cert("127.0.0.1")
+        self.ca, self.cert, self.key = (folder / name for name in ("ca.pem", "cert.pem", "key.pem"))
+        authority.cert_pem.write_to_path(self.ca)
+        self.cert.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+        issued.private_key_pem.write_to_path(self.key)
+
+
 @pytest.fixture
-def prometheus(tmp_path: Path) -> Iterator[str]:
-    """The address of a Prometheus that scrapes this process, which has the metrics of every process."""
+def certificates(tmp_path: Path) -> Iterator[Certificates]:
+    """Certificates with which this process serves its metrics."""
+    made = Certificates(tmp_path)
+    use_certificate(made.cert, made.key)
+    yield made
+    use_certificate(None, None)
+
+
+def test_metrics_are_served_over_tls_to_those_who_trust_the_certificate_and_not_otherwise(
+    certificates: Certificates, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = Certificates(tmp_path / "other")
+    server, thread = serve_metrics("test", 0, "127.0.0.1")
+    address = f"127.0.0.1:{server.server_port}/metrics"
+    try:
+        context = ssl.create_default_context(cafile=certificates.ca)
+        with urllib.request.urlopen(f"https://{address}", context=context) as answer:
+            assert b"sx9_disk_free_bytes" in answer.read()
+        with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
+            urllib.request.urlopen(f"https://{address}", context=ssl.create_default_context(cafile=other.ca))
+        with pytest.raises((OSError, http.client.HTTPException)):
+            urllib.request.urlopen(f"http://{address}", timeout=60)
+        with urllib.request.urlopen(f"https://{address}", context=context) as answer:
+            assert answer.status == 200, "it serves on"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_a_certificate_without_its_key_is_refused_with_the_names_of_both_settings(
+    certificates: Certificates, tmp_path: Path
+) -> None:
+    with pytest.raises(BadConfiguration, match=r"SX9_METRICS_CERT_FILE=.*cert.pem and SX9_METRICS_KEY_FILE= can't"):
+        use_certificate(certificates.cert, None)
+    with pytest.raises(BadConfiguration, match="give PEM files of a certificate and its key, or unset both"):
+        use_certificate(None, certificates.key)
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path, certificates: Certificates) -> Iterator[str]:
+    """The address of a Prometheus that scrapes this process over TLS; it has the metrics of every process."""
     if not shutil.which("prometheus"):
         pytest.skip("prometheus is not on the path: install it to run this")
     server, thread = serve_metrics("test", 0, "127.0.0.1", {"state": tmp_path})
     port = free_port(set())
     reader, writer = os.pipe()
-    own = settings(tmp_path)
+    own = settings(tmp_path, metrics_cert_file=certificates.cert, metrics_ca_file=certificates.ca)
     write_targets(own, [child("fold", server.server_port)])
     try:
         with running(Children([prometheus_child(own, port, reader)])):
