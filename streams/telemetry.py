@@ -42,6 +42,9 @@ RETENTION = Gauge(
 )
 
 ARCHIVED = Counter("sx9_archived_records_total", "Records written to the archive", ["topic"])
+ARCHIVE_INTERVAL = Gauge(
+    "sx9_archive_interval_seconds", "Time between two runs of the archive; 0: this process archives nothing"
+)
 ARCHIVED_AT = Gauge(
     "sx9_archive_last_success_timestamp_seconds", "When all topics were last archived without a fault"
 )

@@ -73,6 +73,7 @@ def archive_repeatedly(settings: Settings, bootstrap: str, every_s: float, stop:
     Raises:
         BadConfiguration: The archive can't be used.
     """
+    telemetry.ARCHIVE_INTERVAL.set(every_s)
     while not stop.is_set():
         try:
             run = archive_topics(settings, bootstrap)

@@ -187,6 +187,13 @@ ALERTS: tuple[Alert, ...] = (
         "Kafka deletes the records of {{ $labels.topic }} after {{ $value | humanizeDuration }}.",
     ),
     Alert(
+        "ArchiveBehind",
+        "time() - sx9_archive_last_success_timestamp_seconds > 3 * (sx9_archive_interval_seconds > 0)",
+        "30m",
+        "warning",
+        "Not all topics were archived within three intervals.",
+    ),
+    Alert(
         "ServerBehind",
         "sx9_serving_behind == 1",
         "5m",
