@@ -20,6 +20,7 @@ from schemas.versions import VersionEvent
 from schemas.windows import Span, Trigger
 from streams.app.replay import fold_from
 from streams.core.fold import State, initial
+from streams.local.services import settings_of
 from streams.settings import load_settings
 from sx9_ml_models.rebuild import command
 from sx9_ml_models.rebuild.command import check_promote, plan_of
@@ -78,7 +79,7 @@ def test_a_poisoned_feed_is_taken_out_of_what_serves_and_never_learnt_again(
     world = lived(World(tmp_path, tiny, []), policy, [fed(each) for each in examples(300)])
     append(fresh_kafka, *(decode(message.value, Record) for message in world.journal.messages))
     settings = load_settings(
-        state_dir=tmp_path / "state", output_dir=tmp_path / "output", kafka_bootstrap=fresh_kafka
+        state_dir=tmp_path / "state", output_dir=tmp_path / "output", **settings_of(fresh_kafka)
     )
     folder, trainer = tmp_path / "rebuild", world.settings()
     plan = plan_of(MODEL, None, [f"feed={POISONED}"])

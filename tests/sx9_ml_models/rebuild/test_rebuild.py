@@ -27,7 +27,7 @@ from sx9_ml_models.rebuild import command
 from sx9_ml_models.rebuild.command import Found, conclusions, plan_of, table
 from sx9_ml_models.rebuild.remaining import RemainingJournal
 from sx9_ml_models.rebuild.run import Rebuild, silent
-from sx9_ml_models.rebuild.scope import Plan, scope_of
+from sx9_ml_models.rebuild.scope import Plan, Scope, scope_of
 from tests.trainers.runs.test_trigger_handler import QUICK, World
 from tests.trainers.samples import MODEL, examples
 from trainers.bases.resolve import Base
@@ -171,7 +171,8 @@ def test_after_retention_deleted_half_of_the_journal_it_is_rebuilt_from_archive_
         admin.delete_records({partition: world.journal.end() // 2})
     with open_journal(MODEL, None, settings) as log:
         journal = RemainingJournal(log, log.end(), (), lambda _: "")
-        found = Rebuild(Plan(model=MODEL), journal, world.path / "new", world.settings(), run=execute).versions()
+        plan, scope = Plan(model=MODEL), Scope(end=log.end())
+        found = Rebuild(plan, scope, journal, world.path / "new", world.settings(), run=execute).versions()
     assert len(found) > 1
     assert [each.identical for each in found] == [True] * len(found)
     without = load_settings(**settings_of(fresh_kafka), **folders)
