@@ -21,7 +21,7 @@ SCHEMAS := .tools/schemas
 # So have pySigma and stix2, which `make bench-feeds` compares with.
 FEED_PEERS := .tools/feeds
 
-.PHONY: help install demo up test fuzz check sbom audit secrets bench bench-feeds formats schemas lock clean
+.PHONY: help install demo up test chaos fuzz check sbom audit secrets bench bench-feeds formats schemas lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ up: install ## start Kafka, Neo4j, the app, the trainer and the fetchers on this
 
 test: install ## run all tests, on a real Kafka and a real Neo4j
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+
+chaos: install ## kill every process 1,000 times, and compare with a run without kills; CHAOS_SEED repeats the moments
+	CHAOS_KILLS=$${CHAOS_KILLS:-1000} CHAOS_SEED=$${CHAOS_SEED:-$$RANDOM} $(BIN)/python -m pytest -q -s tests/flow/test_chaos.py $(ARGS)
 
 fuzz: install ## 10,000 mutated files of every feed: each must be an event, a dead letter or left out; takes an hour
 	FUZZ_COUNT=10000 nice -n 10 $(BIN)/python -m pytest -q tests/streams/fetchers/feeds/test_fuzz.py $(ARGS)

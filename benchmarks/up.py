@@ -67,14 +67,13 @@ def measure(folder: Path, idle_s: float) -> dict[str, Any]:
         `ready_s`, `cpu_s` (processor time of all processes until ready), `total_mb`, and `processes`: name, MB,
         threads, and the share of a core that each took while idle.
     """
-    with _running(folder) as process:
+    with running(folder) as process:
         began = time.monotonic()
-        _wait_until_ready(process, folder / "state" / "run" / "up.json", began)
+        wait_until_ready(process, folder / "state" / "run" / "up.json", began)
         ready_s = time.monotonic() - began
-        family = _family(process.pid)
-        before = {one.pid: _cpu_s(one) for one in family}
+        before = {one.pid: _cpu_s(one) for one in family(process.pid)}
         time.sleep(idle_s)
-        rows = [_row(one, before.get(one.pid, 0.0), idle_s) for one in _family(process.pid)]
+        rows = [_row(one, before.get(one.pid, 0.0), idle_s) for one in family(process.pid)]
     return {
         "ready_s": ready_s,
         "cpu_s": sum(before.values()),
@@ -84,7 +83,7 @@ def measure(folder: Path, idle_s: float) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _running(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`sx9 up` in a folder, with its output in `up.log`."""
     folders = ["--state-dir", str(folder / "state"), "--output-dir", str(folder / "output")]
     command = [sys.executable, "-m", "sx9_ml_models", *folders, "up"]
@@ -100,7 +99,7 @@ def _running(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], listed: Path, began: float) -> None:
+def wait_until_ready(process: subprocess.Popen[bytes], listed: Path, began: float) -> None:
     """Wait until every process in `up.json` serves its metrics. It is written when Kafka and Neo4j answer."""
     while not (listed.exists() and all(_serves(one["metrics_port"]) for one in json.loads(listed.read_text()))):
         if process.poll() is not None or time.monotonic() - began > GIVE_UP_S:
@@ -116,7 +115,8 @@ def _serves(port: int) -> bool:
         return False
 
 
-def _family(pid: int) -> list[psutil.Process]:
+def family(pid: int) -> list[psutil.Process]:
+    """A process and all that it has started."""
     parent = psutil.Process(pid)
     return [parent, *parent.children(recursive=True)]
 

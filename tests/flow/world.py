@@ -66,7 +66,10 @@ class World:
         self.reader = consumer(self.bootstrap)
         self.writer = producer(self.bootstrap, linger_ms=0)
         self._stack = contextlib.ExitStack()
-        self.driver = self._stack.enter_context(neo4j_driver(endpoints.neo4j_uri))
+        self.driver: Any = None
+        if endpoints.neo4j_uri:
+            made = neo4j_driver(endpoints.neo4j_uri, notifications_min_severity="OFF")
+            self.driver = self._stack.enter_context(made)
 
     def close(self) -> None:
         self.reader.close()
