@@ -38,9 +38,11 @@ class LocalKafka(LocalService):
 
     Args:
         scram: Users that it has from the beginning, as `StorageTool format --add-scram` takes them.
+        cluster_id: Of the cluster that it is a node of, which `more` describes; empty: it is alone.
     """
 
     scram: Sequence[str] = field(default=(), repr=False, kw_only=True)
+    cluster_id: str = field(default="", kw_only=True)
     name = "kafka"
     title = "Kafka"
     port_count = 2
@@ -59,7 +61,8 @@ class LocalKafka(LocalService):
         data = self.home / "data"
         options = [*OPTIONS, f"-Dlog4j2.configurationFile={LOG_CONFIGURATION.as_uri()}"]
         if not data.exists():
-            format_data(data, ports, [*java, *options], self.scram)
+            more = self.more if self.cluster_id else {}
+            format_data(data, ports, [*java, *options], self.scram, more, self.cluster_id or new_cluster_id())
         configuration = self.home / "server.properties"
         password = make_password(self.home) if self.has_password else ""
         write_private(configuration, properties(data, ports, self.more, password))
@@ -150,8 +153,28 @@ def escaped(value: object) -> str:
     return "".join(c if c.isascii() else f"\\u{ord(c):04x}" for c in text)
 
 
-def format_data(data: Path, ports: Sequence[int], java: Sequence[str], scram: Sequence[str] = ()) -> None:
-    """Create an empty data folder with a new cluster id, atomically.
+def new_cluster_id() -> str:
+    """A random cluster id. It begins with no "-", which would look like an option."""
+    return "k" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
+
+
+def format_data(
+    data: Path,
+    ports: Sequence[int],
+    java: Sequence[str],
+    scram: Sequence[str],
+    more: Mapping[str, str],
+    cluster_id: str,
+) -> None:
+    """Create an empty data folder, atomically.
+
+    Args:
+        data: The folder.
+        ports: Of the broker and of the controller.
+        java: The Java command with the class path, without a main class.
+        scram: See `LocalKafka`.
+        more: What makes it a node of a cluster, as for `properties`.
+        cluster_id: 22 characters, the same for all nodes of a cluster.
 
     Raises:
         BadConfiguration: Kafka's tool failed; the message has its output.
@@ -161,8 +184,7 @@ def format_data(data: Path, ports: Sequence[int], java: Sequence[str], scram: Se
         shutil.rmtree(left_over, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix="format-", dir=data.parent))
     configuration = work / "server.properties"
-    configuration.write_text(properties(work / "data", ports))
-    cluster_id = "k" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]  # begins with no "-"
+    write_private(configuration, properties(work / "data", ports, more))
     command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(configuration)]
     command += [word for user in scram for word in ("--add-scram", user)]
     try:
