@@ -4,4 +4,5 @@ ingest     events per second of the ingest path, against Faust, Quix Streams and
 train      speed of the training recipes, against the Trainer of Hugging Face
 up         time to ready and idle memory of `sx9 up`, against its bars
 quality    scores of the models, against simpler models
+explainer  whether generated answers hold to their context, against the untuned base
 """
