@@ -68,8 +68,7 @@ class World:
         self._stack = contextlib.ExitStack()
         self.driver: Any = None
         if endpoints.neo4j_uri:
-            made = neo4j_driver(endpoints.neo4j_uri, notifications_min_severity="OFF")
-            self.driver = self._stack.enter_context(made)
+            self.driver = self._stack.enter_context(neo4j_driver(endpoints.neo4j_uri))
 
     def close(self) -> None:
         self.reader.close()
