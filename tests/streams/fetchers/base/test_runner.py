@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import os
 import random
 import sqlite3
 import subprocess
@@ -32,6 +33,7 @@ from streams.fetchers.base.feed import RejectedItem
 from streams.fetchers.base.published_index import INDEX_FILE
 from streams.fetchers.base.runner import FetchReport, fetch, parse_events
 from streams.fetchers.feeds import attack, registry
+from streams.local.services import environment_of
 from streams.settings import Settings, load_settings
 from tests.streams.fetchers.stix_bundles import bundle, group, ordinary, relationship, technique, thing, written
 from transport import kafka as wire
@@ -307,6 +309,7 @@ KILLED = """
     from streams.fetchers.base import runner
     from streams.fetchers.feeds import attack, registry
     from streams.settings import load_settings
+    from transport.logins import use_kafka_login
 
     feed, source, state, bootstrap, moment = sys.argv[1:]
     registry.FEEDS[feed] = attack.feed_of("enterprise-attack", feed)
@@ -320,7 +323,9 @@ KILLED = """
 
     if moment == "saving":
         runner.save_cursor = die
-    runner.fetch(feed, source, load_settings(state_dir=state), bootstrap, on_progress=progress)
+    settings = load_settings(state_dir=state)
+    use_kafka_login(bootstrap, settings.kafka_login)
+    runner.fetch(feed, source, settings, bootstrap, on_progress=progress)
 """
 
 
@@ -331,7 +336,9 @@ def test_a_fetcher_killed_between_acknowledgement_and_cursor_publishes_nothing_t
     objects = [*ordinary(700), thing("tool", 900)]
     source = written(tmp_path, *objects)
     words = [feed, source, str(settings.state_dir), bootstrap, moment]
-    ran = subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED), *words], check=False, timeout=60)
+    env = os.environ | environment_of(bootstrap)
+    code = textwrap.dedent(KILLED)
+    ran = subprocess.run([sys.executable, "-c", code, *words], check=False, timeout=60, env=env)
     assert ran.returncode == -9
     before = on_topics(bootstrap, feed)
     report = run(*objects)
