@@ -19,13 +19,13 @@ from kafka import TopicPartition
 from schemas.errors import BadRecord
 from schemas.events import Event
 from schemas.fetch_totals import FetchTotals, totals_of_header
-from schemas.journal import SeenOffsets, Source, seen_offset
+from schemas.journal import Example, SeenOffsets, Source, seen_offset
 from schemas.models import MODEL_SPECS
 from schemas.topics import EVENT_TOPICS, JOURNAL, partition_of, topics_of
 from streams.app.dead_letters import dead_letter_writer, decode_messages
 from streams.app.quarantine import QuarantineGate
 from streams.app.sink import ConsumedMessage
-from streams.core.projections.base import project_all
+from streams.core.projections.base import project, project_all
 from transport.kafka import RecordProducer
 from transport.topics import TopicIds
 
@@ -124,11 +124,7 @@ class JournalSink:
 
     def _send(self, message: ConsumedMessage, event: Event) -> None:
         """Send the examples of an event to the journals that do not hold it."""
-        source = Source(
-            message.topic, message.partition, message.offset, message.timestamp_ms, self._topics[message.topic],
-            event.feed, _totals(message.fetch),
-        )  # fmt: skip
-        observed_ms = _to_ms(message.observed)
+        source, observed_ms = _source_of(message, event, self._topics[message.topic]), _to_ms(message.observed)
         starts = self._starts_of(message.topic_partition)
         # Some journals may hold the event already: it is read again for the journal that has the least.
         models = [model for model, start in starts if message.offset >= start]
@@ -153,6 +149,24 @@ class JournalSink:
                 (s.name, seen_offset(self._seen.get(s.name, {}).get(name, {}), topic_id) + 1) for s in learners
             ]
         return self._starts[partition]
+
+
+def example_of(model: str, message: ConsumedMessage, event: Event, topic_id: str) -> Example | None:
+    """The example that the journal of a model has of an event; None if the model learns nothing from it.
+
+    Args:
+        model: The model.
+        message: The message of the event, whose topic has the id `topic_id`.
+        event: What the message holds.
+    """
+    return project(model, event, _source_of(message, event, topic_id), _to_ms(message.observed))
+
+
+def _source_of(message: ConsumedMessage, event: Event, topic_id: str) -> Source:
+    return Source(
+        message.topic, message.partition, message.offset, message.timestamp_ms, topic_id, event.feed,
+        _totals(message.fetch),
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=1_024)  # a fetch gives all of its events the same time

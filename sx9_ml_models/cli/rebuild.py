@@ -32,6 +32,10 @@ def rebuild(
             help="Take this out: feed=NAME, entity=ID or source=TOPIC[/PARTITION[/OFFSET]]. May be repeated.",
         ),
     ] = None,
+    from_topics: Annotated[
+        bool,
+        typer.Option("--from-topics", help="Make the examples anew from the threat.* topics, with today's code."),
+    ] = False,
     promote: Annotated[
         bool, typer.Option("--promote", help="With --exclude: put the new versions in place of those that serve.")
     ] = False,
@@ -56,7 +60,7 @@ def rebuild(
     from trainers.settings import load_trainer_settings
 
     settings, trainer = load_settings(), load_trainer_settings()
-    plan = command.plan_of(target, until, exclude or [])
+    plan = command.plan_of(target, until, exclude or [], from_topics=from_topics)
     folder = output or settings.output_dir / "rebuild" / plan.model
     if promote:
         command.check_promote(plan, journal, why)

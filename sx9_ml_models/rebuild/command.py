@@ -19,11 +19,13 @@ from schemas.events import Event
 from schemas.exclusions import FeedOf, parse_exclusions
 from schemas.journal import Example, LineageChange, Source
 from schemas.models import model_spec
-from schemas.topics import EVENT_TOPICS
+from schemas.topics import EVENT_TOPICS, JOURNAL, partition_of
 from streams.settings import Settings
 from sx9_ml_models.connections import kafka_with_topics, topic_reader
+from sx9_ml_models.fetching import progress_bars as reading_bars
 from sx9_ml_models.journals import history_of, open_journal
-from sx9_ml_models.rebuild.remaining import RemainingJournal
+from sx9_ml_models.rebuild.derived import Derived, derive
+from sx9_ml_models.rebuild.remaining import RemainingJournal, end_at
 from sx9_ml_models.rebuild.run import PLAN, Rebuild, Rebuilt, keep_plan
 from sx9_ml_models.rebuild.scope import Plan, Scope, scope_of
 from trainers.core.progress import ProgressCallback
@@ -33,9 +35,12 @@ from trainers.runs.takeover import take_over
 from trainers.settings import TrainerSettings
 from trainers.store.registry import Registry
 from trainers.store.shared_registry import open_registry
+from transport.admin import admin_client
 from transport.kafka import end_offset, read_ranges
+from transport.partition_file import PartitionFile
+from transport.partition_log import PartitionLog
 from transport.records import decoded
-from transport.topics import partitions_of
+from transport.topics import TopicIds, partitions_of
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +56,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     versions: tuple[Rebuilt, ...]
     excluded: int
     change: LineageChange | None = None
+    derived: Derived | None = None
 
     @property
     def differ(self) -> list[str]:
@@ -58,7 +64,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
         return [] if self.plan.exclusions else [v.version for v in self.versions if v.identical is False]
 
 
-def plan_of(target: str, until: datetime | None, exclude: Sequence[str]) -> Plan:
+def plan_of(target: str, until: datetime | None, exclude: Sequence[str], *, from_topics: bool = False) -> Plan:
     """The plan that the command line asks for.
 
     Raises:
@@ -71,8 +77,16 @@ def plan_of(target: str, until: datetime | None, exclude: Sequence[str]) -> Plan
             f"{target} --exclude: without {exclusions[0]} there are other versions; name the model alone, and "
             "limit it with --until"
         )
+    if from_topics and version:
+        raise BadConfiguration(f"{target} --from-topics: the rules decide again; name the model alone")
     until_ms = int(until.replace(tzinfo=until.tzinfo or UTC).timestamp() * 1000) if until else 0
-    return Plan(model=model_spec(model).name, version=version, until_ms=until_ms, exclusions=exclusions)
+    return Plan(
+        model=model_spec(model).name,
+        version=version,
+        until_ms=until_ms,
+        exclusions=exclusions,
+        from_topics=from_topics,
+    )
 
 
 def rebuild(
@@ -98,7 +112,11 @@ def rebuild(
     if folder.resolve() == trainer.models_dir.resolve():
         raise BadConfiguration(f"--output {folder} is the registry that serves: choose another folder")
     keep_plan(folder / PLAN, plan)
-    with open_journal(plan.model, file, settings) as log_:
+    derived = None
+    with open_journal(plan.model, file, settings) as recorded:
+        log_ = recorded
+        if plan.from_topics:
+            log_, derived = _derive(plan, recorded, folder, settings)
         scope = scope_of(plan, log_, folder)
         with feeds_of(scope.exclusions, file, settings) as feed_of:
             journal = RemainingJournal(log_, scope.end, parse_exclusions(scope.exclusions), feed_of)
@@ -107,7 +125,25 @@ def rebuild(
             if plan.exclusions and not journal.excluded:
                 sum(1 for _ in journal.records())  # all was copied before: count what is left out
     change = change_of(scope, lineage) if plan.exclusions else None
-    return Found(plan=plan, versions=tuple(versions), excluded=len(journal.excluded), change=change)
+    return Found(
+        plan=plan, versions=tuple(versions), excluded=len(journal.excluded), change=change, derived=derived
+    )
+
+
+def _derive(plan: Plan, recorded: PartitionLog, folder: Path, settings: Settings) -> tuple[PartitionLog, Derived]:
+    """The journal of today's code, in the folder of the rebuild."""
+    end = end_at(recorded, plan.until_ms) if plan.until_ms else recorded.end()
+    with (
+        kafka_with_topics(settings) as endpoints,
+        contextlib.closing(admin_client(endpoints.kafka_bootstrap)) as admin,
+        topic_reader(settings) as reader,
+        reading_bars("events") as on_progress,
+    ):
+        path, counts = derive(
+            plan.model, recorded, end, reader, dict(TopicIds(admin, EVENT_TOPICS)), folder,
+            lambda done, total: on_progress(plan.model, done, total),
+        )  # fmt: skip
+    return PartitionFile(path, JOURNAL.name, partition_of(plan.model)), counts
 
 
 def change_of(scope: Scope, lineage: Rebuild) -> LineageChange | None:
@@ -138,6 +174,8 @@ def check_promote(plan: Plan, file: Path | None, why: str) -> None:
         raise BadConfiguration(
             "--promote: without --exclude the versions are those that were recorded: use `sx9 models promote`"
         )
+    if plan.from_topics:
+        raise BadConfiguration("--promote --from-topics: what serves follows the recorded journal, not another one")
     if file is not None:
         raise BadConfiguration("--promote changes the journal on Kafka: leave out --journal")
     if not why.strip():
@@ -204,6 +242,12 @@ def conclusions(found: Found, folder: Path) -> list[str]:
         )
         if not found.excluded:
             lines.append(f"Nothing in the journal matches {what}: check the spelling.")
+    if derived := found.derived:
+        lines.append(
+            f"Of the recorded examples, today's code makes {derived.same} as they are, {derived.changed} otherwise "
+            f"and {derived.gone} not at all, and {derived.new} new ones. Ticks, policies and requests are the recorded "
+            "ones, and so is the order; the gate answered anew."
+        )
     return [*lines, f"The versions are in {folder / found.plan.model}."]
 
 

@@ -26,12 +26,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         version: The version, of which the ancestors are rebuilt too; empty: the champion of the journal.
         until_ms: Records after this time don't count, ms since 1970 UTC; 0: all do.
         exclusions: What is taken out.
+        from_topics: Whether the examples are made anew from the events.
     """
 
     model: str
     version: str = ""
     until_ms: int = 0
     exclusions: tuple[str, ...] = ()
+    from_topics: bool = False
 
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True):
