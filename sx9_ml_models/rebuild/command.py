@@ -245,8 +245,8 @@ def conclusions(found: Found, folder: Path) -> list[str]:
     if derived := found.derived:
         lines.append(
             f"Of the recorded examples, today's code makes {derived.same} as they are, {derived.changed} otherwise "
-            f"and {derived.gone} not at all, and {derived.new} new ones. Ticks, policies and requests are the recorded "
-            "ones, and so is the order; the gate answered anew."
+            f"and {derived.gone} not at all, and {derived.new} new ones. Ticks, policies and requests are the "
+            "recorded ones, and so is the order; the gate answered anew."
         )
     return [*lines, f"The versions are in {folder / found.plan.model}."]
 

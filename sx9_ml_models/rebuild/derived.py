@@ -5,7 +5,8 @@
 
 Each example takes the place of the recorded one that came of the same event; what only today's code makes of an
 event comes before the next example of its topic partition. As long as there is no such example, the offsets are the
-recorded ones. The events have no order across their partitions, no ticks and no policy: those are from the recorded journal.
+recorded ones. The events have no order across their partitions, no ticks and no policy: those are from the recorded
+journal.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ from pathlib import Path
 import msgspec
 from kafka import KafkaConsumer
 
-from schemas.codec import decode, encode
-from schemas.encoding import encode_message
+from schemas.codec import decode, encode, encode_message
 from schemas.errors import BadRecord
 from schemas.events import Event
 from schemas.journal import Example, Held, Record, SeenOffsets, Source, is_redelivery, source_partition
@@ -54,8 +54,8 @@ class Derived(msgspec.Struct, kw_only=True):
         changed: Examples that today's code makes otherwise, in their labels, text, key or anything else.
         new: Examples of events of which the recorded journal has none.
         gone: Recorded examples of which today's code makes none, or whose event is on its topic no more.
-        controls: Records that are no examples, as they were recorded: ticks, policies, requests, scores, answers, and
-            what was set aside, with the verdicts on it.
+        controls: Records that are no examples, as they were recorded: ticks, policies, requests, scores, answers,
+            and what was set aside, with the verdicts on it.
     """
 
     same: int = 0
