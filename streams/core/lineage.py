@@ -212,9 +212,9 @@ def _begin(model: str, exclusions: tuple[str, ...], number: int) -> State:
 def _put(state: State, offset: int, record: Record) -> tuple[State, list[Output]]:
     """Fold a record; one that is no example may have the offset of an answer that comes before it.
 
-    Scores are left out: they are of the champions of the journal, and here there are others.
+    Without some examples, scores are left out: they are of the champions of the journal, and here there are others.
     """
-    if isinstance(record, Score):
+    if isinstance(record, Score) and state.exclusions:
         return state, []
     if not isinstance(record, Example | QuarantineRecord):
         state.next_offset = offset
