@@ -13,7 +13,8 @@ from schemas.encoding import encode_event
 from schemas.events import Event
 from schemas.journal import Example, Manual, PolicyChange, Promoted, Record, SeenOffsets, Tick
 from schemas.models import MODELS
-from schemas.policy import Policy
+from schemas.policy import GateLimits
+from schemas.recipes.base import recipe_values
 from schemas.topics import EVENT_TOPICS, JOURNAL, partition_of, topic_of
 from streams.app.catch_up import catch_up
 from streams.app.journal_sink import JOURNALED, JournalSink
@@ -22,11 +23,16 @@ from streams.core.fold import State, initial
 from streams.settings import load_settings
 from sx9_ml_models.connections import topic_reader
 from sx9_ml_models.journals import open_journal
-from sx9_ml_models.rebuild import derived
+from sx9_ml_models.rebuild import command, derived
+from sx9_ml_models.rebuild.command import conclusions, plan_of
 from tests.flow.events import group, technique, template, uses
 from tests.streams.core.records import example
+from tests.sx9_ml_models.rebuild.test_rebuild import RULES
 from tests.trainers.conftest import fresh_kafka, trainer_kafka
+from tests.trainers.runs.test_trigger_handler import QUICK, World
 from tests.trainers.samples import MemoryLog
+from trainers.bases.resolve import Base
+from trainers.runs.execute_run import execute
 from transport.admin import admin_client
 from transport.kafka import NO_DELIVERY_TIMEOUT_MS, RecordProducer, consumer, producer
 from transport.partition_file import PartitionFile
@@ -36,9 +42,14 @@ from transport.topics import TopicIds, partitions_of
 __all__ = ["fresh_kafka", "trainer_kafka"]
 
 MODEL = "distilbert-mitre"
+POLICY = msgspec.structs.replace(
+    RULES, window_examples=20, bootstrap_examples=60, recipe=recipe_values(QUICK), gate=GateLimits(min_examples=1)
+)
 
 
-def test_with_unchanged_code_it_is_the_recorded_journal_record_by_record(fresh_kafka: str, tmp_path: Path) -> None:
+def test_with_unchanged_code_it_is_the_recorded_journal_and_leads_to_the_same_weights(
+    fresh_kafka: str, tmp_path: Path, tiny: Base
+) -> None:
     events: list[Event] = [
         *(technique(n) for n in range(20)), *(uses(n) for n in range(60)), *(template(n) for n in range(20)),
         group(1), technique(3, 1_600_000_000_000, "impact"), technique(4, status="revoked"),
@@ -60,7 +71,7 @@ def test_with_unchanged_code_it_is_the_recorded_journal_record_by_record(fresh_k
         client.flush()
 
     publish(*events[:50])
-    journal(PolicyChange(Policy()), Tick(5))
+    journal(PolicyChange(POLICY), Tick(5))
     publish(*events[50:])
     journal(
         Manual(request="r", reason="asked", time_ms=6), Promoted(trigger="t", version="v0001", time_ms=7), Tick(8)
@@ -75,6 +86,16 @@ def test_with_unchanged_code_it_is_the_recorded_journal_record_by_record(fresh_k
     examples = sum(isinstance(record, Example) for _, record in recorded)
     assert (counts.same, counts.changed, counts.new, counts.gone, counts.controls) == (examples, 0, 0, 0, 5)
     assert examples > 90
+    trainer = World(tmp_path, tiny, []).settings()
+    anew = command.rebuild(
+        plan_of(MODEL, None, [], from_topics=True), None, tmp_path / "anew", settings, trainer, execute
+    )
+    as_recorded = command.rebuild(
+        plan_of(f"{MODEL}@v0001", None, []), None, tmp_path / "old", settings, trainer, execute
+    )
+    assert anew.versions[0].weights == as_recorded.versions[0].weights != {}
+    assert anew.derived == counts
+    assert f"{examples} as they are, 0 otherwise and 0 not at all, and 0 new" in conclusions(anew, tmp_path)[0]
     reader.close(), admin.close(), client.close()
 
 
