@@ -20,6 +20,7 @@ from streams.app.catch_up import catch_up
 from streams.app.journal_sink import JOURNALED, JournalSink
 from streams.app.replay import fold_from
 from streams.core.fold import State, initial
+from streams.local.services import settings_of
 from streams.settings import load_settings
 from sx9_ml_models.connections import topic_reader
 from sx9_ml_models.journals import open_journal
@@ -76,7 +77,7 @@ def test_with_unchanged_code_it_is_the_recorded_journal_and_leads_to_the_same_we
     journal(
         Manual(request="r", reason="asked", time_ms=6), Promoted(trigger="t", version="v0001", time_ms=7), Tick(8)
     )
-    settings = load_settings(state_dir=tmp_path / "state", kafka_bootstrap=fresh_kafka)
+    settings = load_settings(state_dir=tmp_path / "state", **settings_of(fresh_kafka))
     with open_journal(MODEL, None, settings) as log, topic_reader(settings) as events_reader:
         end = log.end()
         path, counts = derived.derive(MODEL, log, end, events_reader, topics, tmp_path / "d", lambda *_: None)
