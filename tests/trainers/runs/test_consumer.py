@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from kafka import TopicPartition
-from kafka.errors import CommitFailedError
+from kafka import KafkaAdminClient, TopicPartition
+from kafka.errors import CommitFailedError, CoordinatorNotAvailableError
 
 from schemas.codec import decode, encode
 from schemas.errors import BadConfiguration, RestartRequired, RetryLater
@@ -152,6 +152,15 @@ run_consumer(load_trainer_settings(), {{}}, {shell.bootstrap!r}, {MODEL!r})
             process.terminate()
 
 
+def members(admin: KafkaAdminClient) -> list[Any]:
+    """The members of the trainers' group, once Kafka has given them their partitions."""
+    try:
+        (group,) = admin.describe_groups([group_of(MODEL)]).values()
+    except CoordinatorNotAvailableError:  # nobody has asked for a group of this Kafka yet
+        return []
+    return group["members"] if group["group_state"] == "Stable" else []
+
+
 @pytest.fixture
 def shell(fresh_kafka: str, tmp_path: Path, models_cache: Path) -> Shell:
     """A Kafka whose journal has 300 examples."""
@@ -225,6 +234,34 @@ def test_after_a_kill_during_a_run_the_repeated_run_has_the_same_weights(
         files = verify(shell.registry.folder(MODEL, version)).files
         assert files == straight.manifest(version).files
     assert not partial.exists()
+
+
+def test_of_two_trainers_one_trains_and_if_it_is_gone_the_other_answers_alone(
+    shell: Shell, tiny: Base, tmp_path: Path
+) -> None:
+    """Two machines share nothing but Kafka. The first is stopped and not killed, so it comes back too late."""
+    straight = World(tmp_path / "straight", tiny, examples(300))
+    straight.answer(first_and_second()[0], epochs=40)
+    machines = {name: Shell(shell.bootstrap, tmp_path / name, shell.folders["cache_dir"]) for name in "ab"}
+    with contextlib.ExitStack() as stack:
+        processes = {name: stack.enter_context(trainer_process(one)) for name, one in machines.items()}
+        with contextlib.closing(admin_client(shell.bootstrap)) as admin:
+            shell.until(lambda: len(members(admin)) == 2)
+        shell.ask(first_and_second()[0], epochs=40)
+        partial = {name: one.registry.home(MODEL) / ".v0001.partial" for name, one in machines.items()}
+        shell.until(lambda: any(path.exists() for path in partial.values()))
+        (owner,) = (name for name, path in partial.items() if path.exists())
+        (other,) = set(machines) - {owner}
+        processes[owner].send_signal(signal.SIGSTOP)
+        shell.until_answered("v0001")
+        assert not processes[owner].poll()
+        processes[owner].send_signal(signal.SIGCONT)
+        shell.until(lambda: "it will be repeated" in machines[owner].log.read_text())
+        assert shell.said() == [("v0001", "trained"), ("v0001", "promoted")]
+        assert [type(r) for r in shell.answers()] == [Promoted]
+    made = verify(machines[other].registry.folder(MODEL, "v0001"))
+    assert made.files == straight.manifest("v0001").files
+    assert machines[owner].registry.champion(MODEL) is None
 
 
 def test_it_stops_within_seconds_during_a_run_and_repeats_it_later(shell: Shell) -> None:
