@@ -26,6 +26,7 @@ from schemas.recipes.distilbert import DistilbertConfig
 from schemas.scores import of_split
 from schemas.topics import topic_of
 from sx9_ml_models.cli.app import app
+from sx9_ml_models.content import command
 from sx9_ml_models.training import TrainingConfig, TrainingResult, train_distilbert, train_gnn, train_phi_lora
 from tests.trainers.samples import examples
 from trainers.core.history import HISTORY_FILE, History
@@ -353,6 +354,23 @@ def test_the_code_of_the_page_runs(
     exec(second, names)
     assert read(Path("models/phi3-mitre-lora/v0001")).config["batch_size"] == 32
     assert read(Path("models/gnn-threat/v0001")).config["seed"] == 5
+
+
+def test_the_owners_command_trains_the_three_models_on_what_was_fetched(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    small = {model.replace("-", "_"): {"base": "tiny", "epochs": 1, "threads": 1} for model in MODELS}
+    set_policy(
+        monkeypatch, tmp_path, 50, **small | {"phi3_mitre_lora": {"base": "tiny-phi3", "epochs": 1, "threads": 1}}
+    )
+    monkeypatch.setenv("SX9_STATE_DIR", str(tmp_path / "state"))
+    for recipe in ("DISTILBERT", "PHI3_LORA", "GNN"):
+        monkeypatch.setenv(f"SX9_TRAINER_{recipe}_DEVICE", "cpu")
+    content(Path("output/threat_content"), techniques(30))
+    assert command.main(["--train-only"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith(" training")]
+    assert [line[:3] for line in lines] == [["training", model, "done"] for model in MODELS]
+    assert [verify(Path("output/models") / model / "v0001").model for model in MODELS] == list(MODELS)
 
 
 ONE_OF_TWO: dict[str, dict[str, Any]] = {

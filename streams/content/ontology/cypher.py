@@ -10,10 +10,8 @@ the file is loaded into it, `SAME_AS` leads there.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import msgspec
 
@@ -23,16 +21,18 @@ from schemas.text import meaningful
 from streams.content.attack_paths import followed_by
 from streams.content.current import Current, all_events, public_id, tactic_name
 from streams.content.identity import TEST_RULE_TYPES, TOOL_KINDS
+from streams.content.ontology.cypher_rows import Row, Value, batches
 from streams.content.ontology.reports import ExtractedReport, mentions
 from streams.content.ontology.terms import TACTIC_KEY, platform_id, tactic_id
 from streams.content.ontology.vocabulary import category_of, relation_to_technique
 from streams.core.graph_rows import edge_type, node_label
 
-ROWS = 200
-"""Rows of one statement."""
 SHARED = "Entity"
 """Label of the nodes that are the same in our own graph."""
-Value = str | int | float | tuple[str, ...]
+KEY, SOURCE, TARGET = "row_key", "row_source", "row_target"
+"""Names of columns that are no properties."""
+INDEX_S = 600
+"""Longest wait for the indexes, where the file is loaded into a large graph, seconds."""
 
 _LABEL_OF_KIND = {
     "group": "ThreatActor",
@@ -90,24 +90,12 @@ def cypher_of(
         yield f"CREATE CONSTRAINT IF NOT EXISTS FOR (n:{label}) REQUIRE n.{_key_of(label)} IS UNIQUE;\n"
         if label != SHARED:
             yield f"CREATE INDEX IF NOT EXISTS FOR (n:{label}) ON (n.id);\n"
+    yield f"CALL db.awaitIndexes({INDEX_S});\n"
     yield from _node_statements(nodes.values())
     yield from _edge_statements(edge for edge in edges.values() if edge.source in nodes and edge.target in nodes)
     for label in labels:
         if label != SHARED:
             yield f"MATCH (n:{label}) MATCH (e:{SHARED} {{id: n.key}}) MERGE (n)-[:SAME_AS]->(e);\n"
-
-
-def literal(value: object) -> str:
-    """A value as a literal of Cypher: a string, a number, a list, or a map with identifiers as keys.
-
-    >>> print(literal({"name": "O'Neil \\\\ x", "n": [1, "a"]}))
-    {name: "O'Neil \\\\ x", n: [1, "a"]}
-    """
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {literal(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(literal, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
 
 
 # ---- nodes
@@ -274,29 +262,26 @@ def _of_report(report: ExtractedReport) -> Iterator[Edge]:
 
 
 def _node_statements(nodes: Iterable[Node]) -> Iterator[str]:
-    groups: dict[tuple[str, tuple[str, ...]], list[dict[str, Any]]] = defaultdict(list)
+    groups: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[Row]] = defaultdict(list)
     for node in nodes:
-        groups[node.label, node.others].append({"key": node.key, "properties": node.properties})
-    for (label, others), rows in sorted(groups.items()):
+        names = tuple(node.properties)
+        groups[node.label, node.others, names].append({KEY: node.key, **node.properties})
+    for (label, others, names), rows in sorted(groups.items()):
         labels = f" SET n:{':'.join(others)}" if others else ""
-        for some in _batches(rows):
-            merge = f"MERGE (n:{label} {{{_key_of(label)}: row.key}}) SET n += row.properties{labels}"
-            yield f"UNWIND {literal(some)} AS row {merge};\n"
+        for some in batches(rows):
+            merge = f"MERGE (n:{label} {{{_key_of(label)}: {some.value(KEY)}}})"
+            yield f"{some.head()} {merge}{some.assignments('n', names)}{labels};\n"
 
 
 def _edge_statements(edges: Iterable[Edge]) -> Iterator[str]:
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
+    groups: dict[tuple[str, str, str, tuple[str, ...]], list[Row]] = defaultdict(list)
     for edge in edges:
-        row = {"s": edge.source[1], "t": edge.target[1], "p": edge.properties}
-        groups[edge.source[0], edge.type, edge.target[0]].append(row)
-    for (source, type_, target), rows in sorted(groups.items()):
-        for some in _batches(rows):
+        row = {SOURCE: edge.source[1], TARGET: edge.target[1], **edge.properties}
+        groups[edge.source[0], edge.type, edge.target[0], tuple(edge.properties)].append(row)
+    for (source, type_, target, names), rows in sorted(groups.items()):
+        for some in batches(rows):
             yield (
-                f"UNWIND {literal(some)} AS row "
-                f"MATCH (a:{source} {{{_key_of(source)}: row.s}}) MATCH (b:{target} {{{_key_of(target)}: row.t}}) "
-                f"MERGE (a)-[r:{type_}]->(b) SET r += row.p;\n"
+                f"{some.head()} MATCH (a:{source} {{{_key_of(source)}: {some.value(SOURCE)}}}) "
+                f"MATCH (b:{target} {{{_key_of(target)}: {some.value(TARGET)}}}) "
+                f"MERGE (a)-[r:{type_}]->(b){some.assignments('r', names)};\n"
             )
-
-
-def _batches(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    yield from (rows[start : start + ROWS] for start in range(0, len(rows), ROWS))

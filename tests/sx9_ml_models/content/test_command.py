@@ -20,6 +20,8 @@ from streams.fetchers.feeds.registry import FEEDS
 from streams.local.services import environment_of
 from sx9_ml_models.content.command import main
 from tests.streams.fetchers.feeds.samples import SAMPLES, put
+from tests.streams.fetchers.site import serving
+from tests.streams.fetchers.stix_bundles import bundle, thing
 
 ROOT = Path(__file__).parents[3]
 SHARED = next((p / "shared/feeds" for p in ROOT.parents if (p / "shared/feeds").is_dir()), None)
@@ -204,12 +206,16 @@ def test_with_a_broker_the_same_run_publishes_what_it_fetched(
     place = put(tmp_path / "mine", {"mine.jsonl": '{"text": "They ran a shell.", "techniques": ["T1059"]}\n'})
     arguments = ["--source", f"reports-fetcher={place}", "--no-training", "--no-ontology", "--no-dsl"]
     arguments += ["--output", str(tmp_path / "output")]
-    told = []
-    for _ in range(2):
-        assert main(arguments) == 0
-        lines = capsys.readouterr().out.splitlines()
-        told.append(next(line.split() for line in lines if line.startswith(" publish") and "reports" in line))
-    assert [line[:5] for line in told] == [
-        ["publish", "reports-fetcher", "done", "1", "events"],
-        ["publish", "reports-fetcher", "done", "0", "events"],
-    ]
+    told: list[list[str]] = []
+    with serving() as site:
+        site.pages["/bundle.json"] = [(200, {}, bundle(thing("malware", 7, "Fetched over HTTP")))]
+        arguments += ["--source", f"stix-fetcher=http://127.0.0.1:{site.server_port}/bundle.json"]
+        for _ in range(2):
+            assert main(arguments) == 0
+            lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith(" publish")]
+            told += [line[:5] for line in sorted(lines) if line[1] != "topics"]
+        assert site.paths == ["/bundle.json"] * 2  # once in each run
+    assert told == [
+        ["publish", name, "done", count, "events"]
+        for count in ("1", "0") for name in ("reports-fetcher", "stix-fetcher")
+    ]  # fmt: skip

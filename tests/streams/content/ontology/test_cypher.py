@@ -13,11 +13,14 @@ from neo4j import Driver
 from schemas.codec import encode
 from schemas.events import Event, Relationship
 from streams.app.graph_sink import GraphSink, create_constraints
+from streams.content.ontology import cypher_rows
 from streams.content.ontology.files import write_ontology
+from streams.content.ontology.reports import ExtractedReport
 from streams.local.services import Endpoints
 from streams.settings import Settings
 from tests.streams.app.messages import FakeProducer, FakeTopicIds, messages
 from tests.streams.content.ontology.events import technique, world
+from tests.streams.content.ontology.test_reports import REPORT
 from transport.neo4j import neo4j_driver
 
 STRANGE = "C:\\users\\new \\u0041 'single' \"double\" `tick` \u2028 \x7f ; \r\n;\n// {x: $y} é 漢 \U0001f600"
@@ -34,8 +37,8 @@ def driver(service_settings: Settings, neo4j_endpoint: Endpoints) -> Iterator[Dr
         driver.execute_query("MATCH (n) DETACH DELETE n")
 
 
-def load(driver: Driver, folder: Path, events: list[Event]) -> None:
-    write_ontology(events, folder)
+def load(driver: Driver, folder: Path, events: list[Event], reports: tuple[ExtractedReport, ...] = ()) -> None:
+    write_ontology(events, folder, reports=reports)
     for statement in (folder / "threat_ontology.cypher").read_text(encoding="utf-8").split(";\n"):
         if statement.strip():
             driver.execute_query(statement)  # type: ignore[arg-type]
@@ -92,6 +95,25 @@ def test_attack_paths_of_several_actors_are_found(driver: Driver, tmp_path: Path
     load(driver, tmp_path, events)
     path = "MATCH p = shortestPath((:Technique {id: 'T1059'})-[:FOLLOWED_BY*..5]->(:Technique {id: 'T1003'}))"
     assert rows(driver, f"{path} RETURN length(p), relationships(p)[0].actors") == [[1, 2]]
+
+
+def test_reports_mention_techniques_and_cves_with_their_sentences(driver: Driver, tmp_path: Path) -> None:
+    load(driver, tmp_path, world(), (REPORT,))
+    mentions = "MATCH (:Report {name: 'night.pdf'})-[m:MENTIONS]->(e:Entity)"
+    assert rows(driver, f"{mentions} RETURN e.id, m.confidence, size(m.sentences)") == [
+        ["CVE-2031-0001", 1.0, 1], ["T1059", 0.9, 2], ["T1685", 1.0, 1],
+    ]  # fmt: skip
+
+
+def test_more_rows_than_one_statement_has_are_all_there(
+    driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(driver, tmp_path, world())
+    whole = counts(driver)
+    driver.execute_query("MATCH (n) DETACH DELETE n")
+    monkeypatch.setattr(cypher_rows, "MAX_ROWS", 1)
+    load(driver, tmp_path, world())
+    assert counts(driver) == whole
 
 
 def test_in_our_own_graph_techniques_are_the_same_nodes_and_actors_are_linked(
