@@ -54,7 +54,7 @@ def _lines(registry: CollectorRegistry) -> Iterator[str]:
 def _series(name: str, *labels: tuple[str, str]) -> str:
     if not labels:
         return name
-    pairs = (f'{label}="{_escaped(value, quotes=True)}"' for label, value in labels)
+    pairs = (f'{label}="{_escaped(value, quotes=True)}"' for label, value in sorted(labels))
     return f"{name}{{{','.join(pairs)}}}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import shutil
 import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,8 @@ OPTIONS = (
 )
 HASH_ITERATIONS = 1024
 """How often Neo4j hashes a password that it keeps."""
+FIRST_START = "first-start"
+"""Name of a file that is beside the data until Neo4j has answered for the first time."""
 SCHEMES = ("bolt", "bolt+s", "bolt+ssc", "neo4j", "neo4j+s", "neo4j+ssc")
 
 
@@ -53,6 +56,7 @@ class LocalNeo4j(LocalService):
         """
         if self.has_password:
             self._set_first_password()
+        self._begin_first_start()
         configuration = self.home / "neo4j.conf"
         asks = {"dbms.security.auth_enabled": str(self.has_password).lower()}
         configuration.write_text(properties(ports[0], asks | dict(self.more)))
@@ -75,6 +79,7 @@ class LocalNeo4j(LocalService):
             if self.has_password:
                 raise BadConfiguration(self._without_password("another one than when it was new")) from error
             raise
+        (self.home / FIRST_START).unlink(missing_ok=True)
         return True
 
     def log_in(self, port: int) -> str:
@@ -83,6 +88,18 @@ class LocalNeo4j(LocalService):
         if self.has_password and (password := read_password(self.home)):
             use_neo4j_login(uri, NEO4J_USER, password)
         return uri
+
+    def _begin_first_start(self) -> None:
+        """Remove what a first start that was cut off has left: it is empty, and Neo4j can't always recover it."""
+        databases = self.home / "data" / "databases"
+        first_start = self.home / FIRST_START
+        if first_start.exists():
+            for folder in (databases, self.home / "data" / "transactions"):
+                if folder.exists():
+                    shutil.rmtree(folder)
+        elif not databases.exists():
+            self.home.mkdir(parents=True, exist_ok=True)
+            first_start.touch()
 
     def _set_first_password(self) -> None:
         """Give our password to a Neo4j that has none yet: it reads a file at its first start with one."""

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from schemas.errors import BadConfiguration, RetryLater
 from streams.local.jars import read_lock
 from streams.local.kafka import LocalKafka
 from streams.local.machine import free_port
-from streams.local.neo4j import LocalNeo4j
+from streams.local.neo4j import FIRST_START, LocalNeo4j
 from streams.local.services import Endpoints, running, services, settings_of
 from streams.settings import Settings, load_settings
 from tests.streams.local.test_process import is_running, wait_gone
@@ -40,6 +41,10 @@ def write(endpoints: Endpoints, number: int) -> None:
         admin.close()
     with contextlib.closing(producer(endpoints.kafka_bootstrap)) as writer:
         writer.send(TOPIC, str(number).encode()).get(30)
+    write_node(endpoints, number)
+
+
+def write_node(endpoints: Endpoints, number: int) -> None:
     with neo4j_driver(endpoints.neo4j_uri) as driver:
         driver.execute_query("CREATE CONSTRAINT one IF NOT EXISTS FOR (n:Number) REQUIRE n.value IS UNIQUE")
         driver.execute_query("CREATE (:Number {value: $value})", value=number)
@@ -120,6 +125,19 @@ def test_data_survives_kill_9_of_the_owner_then_of_java_then_a_clean_stop(state_
         pids = process_ids(state_dir, "child", "watchdog")
     assert not any(is_running(pid) for pid in pids)
     assert running(settings) is None
+
+
+@pytest.mark.services
+def test_a_first_start_of_neo4j_that_was_cut_off_is_begun_again(state_dir: Path) -> None:
+    """Killed at the wrong moment, it leaves a database without transaction logs, which Neo4j refuses for ever."""
+    settings, home = load_settings(state_dir=state_dir), state_dir / "neo4j"
+    with services(settings, kafka=False) as first:
+        assert not (home / FIRST_START).exists()
+        write_node(first, 0)
+    shutil.rmtree(home / "data" / "transactions")
+    (home / FIRST_START).touch()
+    with services(settings, kafka=False) as second:
+        assert nodes(second) == []
 
 
 @pytest.mark.services
