@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from streams.local.services import environment_of
 from transport.topics import create_topics
 
 ROOT = Path(__file__).parents[3]
@@ -33,5 +35,8 @@ def test_a_process_ends_after_sigterm_although_one_of_its_threads_does_not() -> 
 def test_a_worker_that_gets_sigterm_while_it_starts_stops(kafka_bootstrap: str, tmp_path: Path, stage: int) -> None:
     create_topics(kafka_bootstrap)
     command = [sys.executable, "-m", "tests.streams.app.stopped_worker", kafka_bootstrap, str(tmp_path), str(stage)]
-    done = subprocess.run(command, cwd=ROOT, timeout=TIMEOUT_S, check=False, capture_output=True, text=True)
+    env = os.environ | environment_of(kafka_bootstrap)
+    done = subprocess.run(
+        command, cwd=ROOT, timeout=TIMEOUT_S, check=False, capture_output=True, text=True, env=env
+    )
     assert done.returncode == 0, done.stderr
