@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from schemas.errors import BadConfiguration
 from schemas.journal import ChampionChange, Record
 from schemas.topics import JOURNAL, VERSIONS, partition_of
 from schemas.versions import Manifest, VersionEvent
+from streams.local.services import environment_of
 from trainers.runs.champion import change_champion
 from trainers.settings import load_trainer_settings
 from trainers.store import manifest as manifests
@@ -59,13 +61,18 @@ def test_promoted_rolled_back_and_completed_after_a_kill(fresh_kafka: str, folde
     code = f"""
 import os, signal
 from pathlib import Path
+from streams.settings import load_settings
 from trainers.runs import champion
 from trainers.settings import load_trainer_settings
-champion.Registry.promote = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from trainers.store.registry import Registry
+from transport.logins import use_kafka_login
+Registry.promote = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 settings = load_trainer_settings(output_dir={str(folders["output_dir"])!r}, state_dir={str(folders["state_dir"])!r})
+use_kafka_login({fresh_kafka!r}, load_settings().kafka_login)
 champion.change_champion(settings, {fresh_kafka!r}, {MODEL!r}, "v0001", "rolled-back", by="ada", why="poisoned")
 """
-    killed = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False)
+    env = os.environ | environment_of(fresh_kafka)
+    killed = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False, env=env)
     assert (killed.returncode, registry.champion(MODEL)) == (-signal.SIGKILL, "v0002")
     assert change("v0001", "rolled-back", "poisoned") == "v0001"
     assert registry.champion(MODEL) == "v0001"
