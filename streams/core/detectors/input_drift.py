@@ -123,7 +123,7 @@ def false_alarm_rate(threshold: float, window: int, reference: int = MAX_REFEREN
         window, reference: Numbers of values, each at least 2.
 
     >>> false_alarm_rate(0.0, 200), round(false_alarm_rate(0.25, 200), 5)
-    (1.0, 0.0001)
+    (1.0, 0.00011)
     """
     multiple = 1 + 2 * threshold**2 / (1 / (window - 1) + 1 / (reference - 1))
     return math.erfc(math.sqrt(multiple / 2)) if multiple >= 1.5365 else 1.0
