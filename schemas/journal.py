@@ -51,6 +51,11 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
     fetch: FetchTotals | None = None
     held: int = -1
 
+    @property
+    def topic_partition(self) -> str:
+        """The topic partition of the event, as `topic/number`."""
+        return f"{self.topic}/{self.partition}"
+
 
 SeenOffsets = dict[str, int]
 """The events of one topic partition in a journal: id of the topic -> highest offset; the present id comes last."""
@@ -64,8 +69,7 @@ def source_partition(source: Source) -> str:
     >>> source_partition(Source("threat.techniques.v1", 3, 17)), source_partition(Source("t", 3, 17, held=40))
     ('threat.techniques.v1/3', 't/3/held')
     """
-    name = f"{source.topic}/{source.partition}"
-    return name if source.held < 0 else f"{name}/held"
+    return source.topic_partition if source.held < 0 else f"{source.topic_partition}/held"
 
 
 def seen_offset(seen: SeenOffsets, topic_id: str) -> int:

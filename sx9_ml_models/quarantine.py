@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,12 +16,12 @@ import msgspec
 from kafka import KafkaConsumer
 
 from schemas.errors import BadConfiguration
-from schemas.journal import Held, QuarantineVerdict, SeenOffsets, is_redelivery, source_partition
+from schemas.journal import Held, QuarantineVerdict
 from schemas.models import MODELS
 from schemas.topics import JOURNAL, partition_of
 from streams.app.replay import journal, state_now
 from streams.core.fold import State
-from streams.core.quarantine import Hold, Quarantine
+from streams.core.quarantine import Hold, waiting_records
 from transport.kafka import RecordProducer, producer
 
 Action = Literal["release", "purge"]
@@ -152,18 +152,12 @@ def nothing_waits(feed: str, waiting: Sequence[dict[str, Any]], model: str = "")
     )
 
 
-def _waiting(reader: KafkaConsumer, state: State, feed: str, found: dict[str, Hold]) -> Iterator[tuple[int, Held]]:
-    seen: dict[str, SeenOffsets] = {}
-    quarantine: Quarantine = state.quarantine
+def _waiting(
+    reader: KafkaConsumer, state: State, feed: str, found: Mapping[str, Hold]
+) -> Iterator[tuple[int, Held]]:
     start = min(hold.start for hold in found.values())
-    for offset, record in journal(reader, state.model, start, state.next_offset):
-        if not isinstance(record, Held) or not quarantine.is_about(record.example, feed):
-            continue
-        source = record.example.source
-        hold = found.get(f"{source.topic}/{source.partition}")
-        is_new = not is_redelivery(source, seen.setdefault(source_partition(source), {}))
-        if hold and offset >= hold.start and is_new:
-            yield offset, record
+    records = journal(reader, state.model, start, state.next_offset)
+    return waiting_records(state.quarantine, feed, found, records)
 
 
 def _text(record: Held) -> str:

@@ -11,7 +11,7 @@ dies half-way leaves records that the next one repeats and every reader drops.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 from kafka import KafkaConsumer
@@ -25,15 +25,13 @@ from schemas.journal import (
     QuarantineVerdict,
     Score,
     SeenOffsets,
-    is_redelivery,
-    source_partition,
 )
 from schemas.policy import Policy
 from schemas.topics import JOURNAL, partition_of
 from streams import telemetry
 from streams.app.replay import journal
 from streams.core.fold import State
-from streams.core.quarantine import Hold, Quarantine, apply, judged, targets
+from streams.core.quarantine import Hold, Quarantine, apply, judged, targets, waiting_records
 from transport.kafka import RecordProducer, end_offset
 
 log = logging.getLogger(__name__)
@@ -42,16 +40,13 @@ FLUSH_EVERY = 10_000
 """Records that are on their way at most while a verdict is carried out."""
 
 
-class _Model(msgspec.Struct):
-    """What is known of one journal: everything before `next_offset`, and what this worker has written since."""
+class _Followed(msgspec.Struct):
+    """What one journal says before `next_offset`."""
 
     policy: Policy
     next_offset: int
     seen: dict[str, SeenOffsets]
     quarantine: Quarantine
-
-    def copy(self) -> _Model:
-        return msgspec.json.decode(msgspec.json.encode(self), type=_Model)
 
 
 class QuarantineGate:
@@ -67,10 +62,11 @@ class QuarantineGate:
         self._producer = producer
         self._reader = reader
         self._followed = {
-            model: _Model(state.policy, state.next_offset, state.source_offsets, state.quarantine)
+            model: _Followed(state.policy, state.next_offset, state.source_offsets, state.quarantine)
             for model, state in states.items()
         }
-        self._models = {model: followed.copy() for model, followed in self._followed.items()}
+        self._ahead = {model: _copied(followed.quarantine) for model, followed in self._followed.items()}
+        """Model -> its quarantine after what this worker has written since, too."""
 
     @property
     def seen(self) -> Mapping[str, Mapping[str, SeenOffsets]]:
@@ -80,12 +76,13 @@ class QuarantineGate:
     @property
     def looks_ahead(self) -> bool:
         """Whether others write what decides here: verdicts while anything is set aside, and scores."""
-        return any(each.quarantine.is_open or each.policy.quarantine.loss_excess for each in self._models.values())
+        has_rule = any(followed.policy.quarantine.loss_excess for followed in self._followed.values())
+        return has_rule or any(quarantine.is_open for quarantine in self._ahead.values())
 
     def judge(self, model: str, example: Example) -> Example | Held:
         """The journal record of an example; the caller sends it."""
-        mine = self._models[model]
-        record = judged(mine.quarantine, example, mine.policy.quarantine, mine.next_offset)
+        followed = self._followed[model]
+        record = judged(self._ahead[model], example, followed.policy.quarantine, followed.next_offset)
         if isinstance(record, Held):
             telemetry.QUARANTINE_HELD.labels(model=model, feed=example.source.feed, reason=record.reason).inc()
             if record.reason != "following":
@@ -106,7 +103,7 @@ class QuarantineGate:
                     apply(followed.quarantine, followed.seen, offset, record)
                 followed.next_offset = offset + 1
             followed.next_offset = max(followed.next_offset, end)
-            self._models[model] = followed.copy()
+            self._ahead[model] = _copied(followed.quarantine)
 
     def settle(self, partitions: Collection[str]) -> None:
         """Carry out the verdicts for what came from source partitions of this worker (`topic/number`).
@@ -123,12 +120,15 @@ class QuarantineGate:
     def _carry_out(self, model: str, offset: int, verdict: QuarantineVerdict, holds: Mapping[str, Hold]) -> None:
         counts = {name: {"released": 0, "purged": 0, "kept": 0} for name in holds}
         keys = frozenset(verdict.keys)
-        for sent, (name, held_at, held) in enumerate(self._held(model, offset, verdict.feed, holds), 1):
+        start = min(hold.start for hold in holds.values())
+        records = journal(self._reader, model, start, offset)
+        waiting = waiting_records(self._followed[model].quarantine, verdict.feed, holds, records)
+        for sent, (held_at, held) in enumerate(waiting, 1):
             source = msgspec.structs.replace(held.example.source, held=held_at)
             example = msgspec.structs.replace(held.example, source=source)
             named = not keys or example.key in keys
             outcome = "kept" if not named else "released" if verdict.action == "release" else "purged"
-            counts[name][outcome] += 1
+            counts[source.topic_partition][outcome] += 1
             if outcome == "kept":
                 self._send(model, msgspec.structs.replace(held, example=example))
             elif outcome == "released":
@@ -154,18 +154,9 @@ class QuarantineGate:
             model, verdict.feed, verdict.by, total["released"], total["purged"], total["kept"], verdict.why,
         )  # fmt: skip
 
-    def _held(self, model: str, end: int, feed: str, holds: Mapping[str, Hold]) -> Iterator[tuple[str, int, Held]]:
-        """(source partition, journal offset, record) of what was set aside of a feed before an offset, in order."""
-        quarantine, seen = self._followed[model].quarantine, dict[str, SeenOffsets]()
-        for offset, record in journal(self._reader, model, min(hold.start for hold in holds.values()), end):
-            if not isinstance(record, Held):
-                continue
-            source = record.example.source
-            name = f"{source.topic}/{source.partition}"
-            if name not in holds or offset < holds[name].start or not quarantine.is_about(record.example, feed):
-                continue
-            if not is_redelivery(source, seen.setdefault(source_partition(source), {})):
-                yield name, offset, record
-
     def _send(self, model: str, record: Example | QuarantineRecord) -> None:
         self._producer.send(JOURNAL.name, record, key=model, partition=partition_of(model))
+
+
+def _copied(quarantine: Quarantine) -> Quarantine:
+    return msgspec.json.decode(msgspec.json.encode(quarantine), type=Quarantine)

@@ -20,7 +20,7 @@ partition, on verdicts and on scores: so any worker that has the partition and a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -32,6 +32,7 @@ from schemas.journal import (
     QuarantineRecord,
     QuarantineSettled,
     QuarantineVerdict,
+    Record,
     Score,
     SeenOffsets,
     is_redelivery,
@@ -123,13 +124,13 @@ class Quarantine(msgspec.Struct, kw_only=True):
     def watch(self, example: Example) -> Watch:
         """The watch of an example's feed in its source partition; it is made if there is none."""
         source = example.source
-        feeds = self.watches.setdefault(f"{source.topic}/{source.partition}", {})
+        feeds = self.watches.setdefault(source.topic_partition, {})
         return feeds.get(source.feed) or feeds.setdefault(_watched(feeds, source.feed), Watch())
 
     def is_about(self, example: Example, feed: str) -> bool:
         """Whether a verdict on a feed means an example."""
         source = example.source
-        return feed == _watched(self.watches.get(f"{source.topic}/{source.partition}", {}), source.feed)
+        return feed == _watched(self.watches.get(source.topic_partition, {}), source.feed)
 
     @property
     def is_open(self) -> bool:
@@ -338,3 +339,26 @@ def targets(quarantine: Quarantine, offset: int, verdict: QuarantineVerdict) -> 
         for feed, watch in feeds.items()
         if feed == verdict.feed and watch.hold and watch.hold.start < offset and watch.settled < offset
     }
+
+
+def waiting_records(
+    quarantine: Quarantine, feed: str, holds: Mapping[str, Hold], records: Iterable[tuple[int, Record]]
+) -> Iterator[tuple[int, Held]]:
+    """(journal offset, record) of what waits of a feed, in order; one that repeats another is passed over.
+
+    Args:
+        quarantine: Of the model.
+        feed: The feed.
+        holds: Source partition -> hold of the feed.
+        records: (journal offset, record) of the journal, from the lowest start of the holds on.
+    """
+    seen: dict[str, SeenOffsets] = {}
+    for offset, record in records:
+        if not isinstance(record, Held) or not quarantine.is_about(record.example, feed):
+            continue
+        source = record.example.source
+        hold = holds.get(source.topic_partition)
+        if hold is None or offset < hold.start:
+            continue
+        if not is_redelivery(source, seen.setdefault(source_partition(source), {})):
+            yield offset, record

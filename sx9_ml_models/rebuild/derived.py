@@ -118,7 +118,7 @@ class DerivedJournal:
         source = record.source
         redelivered = is_redelivery(source, self._seen.setdefault(source_partition(source), {}))
         yield from self._until(source)
-        rows = self._rows(_partition(source), source.offset, source.offset + 1)
+        rows = self._rows(source.topic_partition, source.offset, source.offset + 1)
         rows = [row for row in rows if source.topic_id in ("", row[1])]
         if not rows:
             self.counts.gone += not redelivered
@@ -132,7 +132,7 @@ class DerivedJournal:
 
     def _until(self, source: Source) -> Iterator[FileMessage]:
         """What only today's code makes of the events of a topic partition before one that was recorded."""
-        partition = _partition(source)
+        partition = source.topic_partition
         first = self._read.get(partition, -1) + 1
         if source.offset >= first:
             yield from self._new(self._rows(partition, first, source.offset))
@@ -222,7 +222,3 @@ def read_examples(
         db.commit()
         done += len(messages)
         on_progress(done, total)
-
-
-def _partition(source: Source) -> str:
-    return f"{source.topic}/{source.partition}"
