@@ -15,7 +15,7 @@ from bisect import bisect_right
 import msgspec
 
 from schemas.journal import Score
-from streams.core.detectors.performance_drift import MIN_REFERENCE, TaskLosses
+from streams.core.detectors.performance_drift import TaskLosses, mean_deviation
 
 WINDOW = 100
 """Scored examples that the mean of a feed is made of, about: an older one counts less."""
@@ -110,10 +110,9 @@ class FeedLosses(msgspec.Struct, kw_only=True):
 
     def _count(self, offset: int, losses: dict[str, float]) -> None:
         at = bisect_right(self.starts, offset) - 1
-        known = {task: found for task, found in self.reference.items() if found.number >= MIN_REFERENCE}
-        deviations = [known[task].deviations(loss) for task, loss in losses.items() if task in known]
-        if at < 0 or not deviations:
+        deviation = mean_deviation(self.reference, losses)
+        if at < 0 or deviation is None:
             return
         feed = self.names[at]
         if feed in self.feeds or len(self.feeds) < MAX_FEEDS:
-            self.feeds.setdefault(feed, Mean()).add(sum(deviations) / len(deviations))
+            self.feeds.setdefault(feed, Mean()).add(deviation)

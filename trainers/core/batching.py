@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 
-def in_batches(indices: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Split indices into consecutive batches; the last one may be smaller.
+def in_batches(items: Sequence[Item], batch_size: int) -> list[list[Item]]:
+    """Split items into consecutive batches; the last one may be smaller.
 
     >>> in_batches([3, 1, 2], 2)
     [[3, 1], [2]]
     """
-    return [list(indices[i : i + batch_size]) for i in range(0, len(indices), batch_size)]
+    return [list(items[i : i + batch_size]) for i in range(0, len(items), batch_size)]
 
 
 def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:

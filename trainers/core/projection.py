@@ -11,10 +11,10 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from trainers.core.losses import DIGITS
 from trainers.core.probabilities import FloatArray
 
 SIZE = 8
-DIGITS = 4
 
 
 def project(embedding: npt.NDArray[np.floating]) -> tuple[float, ...]:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from schemas.journal import ExampleScore
-from trainers.core.dataset import OffsetExample
+from trainers.core.batching import in_batches
 from trainers.core.progress import ProgressCallback, RunProgress
 from trainers.models.scorer import load_scorer
 from trainers.runs.child import Send, serve
@@ -85,7 +84,7 @@ def execute(request: ScoreRequest, on_progress: ProgressCallback, send: Send) ->
     scorer = load_scorer(request.model, Path(request.folder), Path(request.cache_dir))
     done, steps = 0, len(reference) + len(new)
     for is_reference, examples in ((True, reference), (False, new)):
-        for batch in _batches(examples):
+        for batch in in_batches(examples, BATCH):
             scored = list[ExampleScore]()
             for example in batch:
                 if found := scorer.score(example):
@@ -94,10 +93,6 @@ def execute(request: ScoreRequest, on_progress: ProgressCallback, send: Send) ->
                 on_progress(RunProgress("scoring new examples", done, steps))
             if scored:
                 send(Scored(tuple(scored), is_reference))
-
-
-def _batches(examples: Sequence[OffsetExample]) -> Iterable[Sequence[OffsetExample]]:
-    return (examples[i : i + BATCH] for i in range(0, len(examples), BATCH))
 
 
 def main() -> None:

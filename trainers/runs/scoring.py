@@ -127,17 +127,15 @@ class Scoring:
 
     def _count(self) -> int:
         """How many examples wait."""
-        self._journal.catch_up()
-        every, serving = unscored.score_every(self._journal), self._journal.serving()
-        if not every or serving is None or not self._registry.has(self._model, serving.version):
+        every, serving = self._champion()
+        if serving is None:
             return 0
         return unscored.count_to_score(self._journal, self._start(serving), every)
 
     def _score_some(self, on_progress: ProgressCallback, end: int | None) -> bool:
         """Score at most `LIMIT` new examples. Whether there may be more."""
-        self._journal.catch_up()
-        every, serving = unscored.score_every(self._journal), self._journal.serving()
-        if not every or serving is None or not self._registry.has(self._model, serving.version):
+        every, serving = self._champion()
+        if serving is None:
             return False
         start = self._start(serving)
         end = self._journal.next_offset if end is None else end
@@ -164,6 +162,13 @@ class Scoring:
         self._done_until = request.end
         log.info("%s: %s scored %d new examples", self._model, serving.version, len(new))
         return len(new) == LIMIT
+
+    def _champion(self) -> tuple[int, Serving | None]:
+        """One new example in how many is scored, and by which version; None: none is scored now."""
+        self._journal.catch_up()
+        every, serving = unscored.score_every(self._journal), self._journal.serving()
+        can_score = every and serving and self._registry.has(self._model, serving.version)
+        return every, serving if can_score else None
 
     def _start(self, serving: Serving) -> int:
         """The offset of the first example that no champion scored or trained on."""

@@ -44,6 +44,20 @@ class TaskLosses(msgspec.Struct):
         return max(-MAX_DEVIATIONS, min(MAX_DEVIATIONS, (loss - self.mean) / scale))
 
 
+def mean_deviation(reference: Mapping[str, TaskLosses], losses: Losses) -> float | None:
+    """Losses of an example in standard deviations, the mean of its tasks.
+
+    Returns:
+        None if no task has `MIN_REFERENCE` losses in the reference.
+    """
+    found = [
+        known.deviations(loss)
+        for task, loss in losses.items()
+        if (known := reference.get(task)) and known.number >= MIN_REFERENCE
+    ]
+    return math.fsum(found) / len(found) if found else None
+
+
 class PerformanceDrift(msgspec.Struct):
     """The Page-Hinkley test of losses; a `streams.core.detectors.detector.Detector`.
 
@@ -73,14 +87,9 @@ class PerformanceDrift(msgspec.Struct):
 
     def update(self, value: Losses) -> None:
         """Take the losses of the next example, of the tasks with `MIN_REFERENCE` in the reference."""
-        found = [
-            known.deviations(loss)
-            for task, loss in value.items()
-            if (known := self.reference.get(task)) and known.number >= MIN_REFERENCE
-        ]
-        if not found:
+        deviation = mean_deviation(self.reference, value)
+        if deviation is None:
             return
-        deviation = math.fsum(found) / len(found)
         self.count += 1
         self.total += deviation
         mean = self.total / (self.learnt + self.count)  # the mean of the reference is 0

@@ -20,9 +20,8 @@ import torch
 from schemas.journal import ExampleScore, Link, Node
 from schemas.scores import TACTICS, TECHNIQUES
 from trainers.core.dataset import OffsetExample
-from trainers.core.losses import log_loss, multi_label_loss
+from trainers.core.losses import DIGITS, log_loss, multi_label_loss
 from trainers.core.probabilities import softmax
-from trainers.core.projection import DIGITS
 from trainers.models.gnn.graph import LinkRow, is_predicted, row_label
 from trainers.models.gnn.predict import LinkPredictor
 from trainers.models.gnn.predict import load as load_predictor
