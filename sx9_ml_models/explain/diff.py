@@ -11,7 +11,7 @@ from schemas.scores import HOLDOUT, of_split
 from schemas.versions import Manifest
 from sx9_ml_models.explain.answers import AnswerDiff, answer_diff
 from trainers.settings import TrainerSettings
-from trainers.store.registry import Registry
+from trainers.store.shared_registry import open_registry
 
 
 class ScoreDiff(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +78,7 @@ def answers_or_why(settings: TrainerSettings, before: Manifest, after: Manifest)
     """Where the answers of two versions differ, or why that can't be said."""
     copy = settings.trainer_dir / f"{before.model}.sqlite"
     try:
-        return answer_diff(Registry(settings.models_dir), copy, before, after), ""
+        return answer_diff(open_registry(settings), copy, before, after), ""
     except BadConfiguration as error:
         return None, str(error)
 
