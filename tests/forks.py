@@ -25,6 +25,7 @@ import subprocess
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,18 @@ class Fork:
         if not self._ended.is_set():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+
+
+def kill_at_random(start: Callable[[], Fork], kills: int, longest_s: float, rng: random.Random) -> None:
+    """Start a process again and again until so many were killed, each within `longest_s` of its start."""
+    while kills:
+        one = start()
+        try:
+            one.wait(longest_s * rng.random())
+        except subprocess.TimeoutExpired:
+            one.kill()
+            one.wait()
+            kills -= 1
 
 
 class Forks:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from schemas.topics import DEAD_LETTERS, EVENT_TOPICS
 from streams.local.services import settings_of
 from tests.flow.world import World, clear
-from tests.forks import Fork, Forks
+from tests.forks import Fork, Forks, kill_at_random
 from tests.streams.fetchers.feeds.samples import BROKEN_YAML, SAMPLES, put
 from tests.streams.fetchers.stix_bundles import ordinary, written
 from transport.topics import create_topics
@@ -46,15 +45,7 @@ def test_killed_and_repeated_it_publishes_the_same_once(world: World, forks: For
     clear(world.endpoints)
     create_topics(world.bootstrap)
 
-    kills = 0
-    while kills < KILLS:
-        one = start("killed")
-        try:
-            one.wait(LONGEST_S * random.random())
-        except subprocess.TimeoutExpired:
-            one.kill()
-            one.wait()
-            kills += 1
+    kill_at_random(lambda: start("killed"), KILLS, LONGEST_S, random)
     assert start("killed").wait(300) == 0, (tmp_path / "killed.log").read_text()
     assert published(world) == wanted
     assert {topic for topic, _ in wanted} >= {topic.name for topic in EVENT_TOPICS[:2]}

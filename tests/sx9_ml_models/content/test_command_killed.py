@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 from streams.fetchers.feeds.registry import FEEDS
 from sx9_ml_models.content.command import main
-from tests.forks import Fork, Forks
+from tests.forks import Fork, Forks, kill_at_random
 from tests.streams.fetchers.feeds.samples import SAMPLES, put
 
 KILLS = 8
@@ -58,15 +57,7 @@ def test_killed_and_called_again_it_writes_the_same_bytes(forks: Forks, tmp_path
     lasted_s = time.monotonic() - began
     wanted = written(tmp_path / "quiet")
 
-    kills = 0
-    while kills < KILLS:
-        one = start("killed")
-        try:
-            one.wait(lasted_s * random.random())
-        except subprocess.TimeoutExpired:
-            one.kill()
-            one.wait()
-            kills += 1
+    kill_at_random(lambda: start("killed"), KILLS, lasted_s, random)
     assert start("killed").wait(300) == 0, (tmp_path / "killed.log").read_text()
     found = written(tmp_path / "killed")
     assert found.keys() == wanted.keys()
