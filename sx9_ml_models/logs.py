@@ -39,6 +39,12 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+def is_not_a_cancelled_request(record: logging.LogRecord) -> bool:
+    """False for the error that kafka-python logs when a client is closed while it waits for metadata: nothing failed."""
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    return not (record.name == "kafka.cluster" and any(type(each).__name__ == "Cancelled" for each in arguments))
+
+
 class RecordWithoutSecrets(logging.LogRecord):
     """A record whose message and traceback have no secrets, whichever logger, handler or formatter writes it."""
 
@@ -63,6 +69,7 @@ def set_up(level: str = "INFO") -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
     else:
         handler.setFormatter(JsonLines())
+    handler.addFilter(is_not_a_cancelled_request)
     logging.setLogRecordFactory(RecordWithoutSecrets)
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name, lowest in LIBRARY_LEVELS.items():

@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 
-from sx9_ml_models.logs import JsonLines
+from kafka.errors import Cancelled, KafkaTimeoutError
+
+from sx9_ml_models.logs import JsonLines, is_not_a_cancelled_request
 
 
 def test_a_line_has_time_level_logger_message_and_traceback() -> None:
@@ -48,3 +50,14 @@ except OSError:
     assert done.stderr.count("OSError: no answer from http://***@host") == 2
     assert "pa55word" not in done.stderr
     assert "t0k3n-value" not in done.stderr
+
+
+def test_a_client_that_is_closed_while_it_waits_for_metadata_logs_no_error() -> None:
+    def kept(logger: str, error: Exception) -> bool:
+        return is_not_a_cancelled_request(
+            logging.LogRecord(logger, logging.ERROR, "", 0, "Metadata refresh: failed %s", (error,), None)
+        )
+
+    assert not kept("kafka.cluster", Cancelled())
+    assert kept("kafka.cluster", KafkaTimeoutError()), "a request that failed is an error"
+    assert kept("kafka.coordinator", Cancelled())
