@@ -78,9 +78,11 @@ MERGE (a)-[r:`%s` {{id: row.id}}]->(b)
 {_NEWER.format(it="r")}"""
 
 _MOVED = f"""UNWIND $rows AS row
-MATCH (:{NODE_LABEL} {{id: row.source}})-[r:`%s` {{id: row.id}}]->()
-WITH row.id AS id, r ORDER BY r.modified_ms DESC, r.offset DESC
-WITH id, collect(DISTINCT r)[1..] AS older
+MATCH (:{NODE_LABEL} {{id: row.source}})-[r:`%s`]->() WHERE r.id IN row.ids
+WITH r.id AS id, collect(r) AS edges WHERE size(edges) > 1
+UNWIND edges AS r
+WITH id, r ORDER BY r.modified_ms DESC, r.offset DESC
+WITH id, collect(r)[1..] AS older
 UNWIND older AS r DELETE r"""
 """Of an edge that has another target now only the newest revision is kept."""
 
@@ -240,7 +242,7 @@ def _run_rows(transaction: ManagedTransaction, rows: GraphRows, positions: list[
     for kind, edges in _grouped(rows.edges, lambda edge: edge.type):
         _run(transaction, _EDGES % kind, [_edge_row(edge) for edge in edges])
         if kind not in NAMING:
-            _run(transaction, _MOVED % kind, [_edge_row(edge) for edge in edges])
+            _run(transaction, _MOVED % kind, _ids_by_source(edges))
     _run(transaction, _DROPPED, [{"id": node.id} for node in rows.nodes if node.label != TECHNIQUE])
     _run(transaction, _POSITIONS, positions)
 
@@ -265,6 +267,11 @@ def _edge_row(edge: EdgeRow) -> dict[str, Any]:
         "offset": offset,
         "properties": edge.properties,
     }
+
+
+def _ids_by_source(edges: Iterable[EdgeRow]) -> list[dict[str, Any]]:
+    """The ids of the edges of each source: a query then walks the edges of a source once, not once for each of them."""
+    return [{"source": id_, "ids": [edge.id for edge in of_it]} for id_, of_it in _grouped(edges, lambda e: e.source)]
 
 
 def _grouped(rows: Iterable[Any], by: Any) -> list[tuple[str, list[Any]]]:
