@@ -40,7 +40,7 @@ class JsonLines(logging.Formatter):
 
 
 def is_not_a_cancelled_request(record: logging.LogRecord) -> bool:
-    """False for the error that kafka-python logs when a client is closed while it waits for metadata: nothing failed."""
+    """False for the error that kafka-python logs if a client is closed while it waits for metadata."""
     arguments = record.args if isinstance(record.args, tuple) else ()
     return not (record.name == "kafka.cluster" and any(type(each).__name__ == "Cancelled" for each in arguments))
 

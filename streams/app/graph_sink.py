@@ -270,8 +270,9 @@ def _edge_row(edge: EdgeRow) -> dict[str, Any]:
 
 
 def _ids_by_source(edges: Iterable[EdgeRow]) -> list[dict[str, Any]]:
-    """The ids of the edges of each source: a query then walks the edges of a source once, not once for each of them."""
-    return [{"source": id_, "ids": [edge.id for edge in of_it]} for id_, of_it in _grouped(edges, lambda e: e.source)]
+    """The ids of the edges of each source, so that a query walks the edges of a source only once."""
+    by_source = _grouped(edges, lambda edge: edge.source)
+    return [{"source": source, "ids": [edge.id for edge in of_source]} for source, of_source in by_source]
 
 
 def _grouped(rows: Iterable[Any], by: Any) -> list[tuple[str, list[Any]]]:
