@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from schemas.journal import held_out
 from trainers.core.dataset import OffsetExample
 from trainers.store.journal_copy import JournalReader
@@ -31,14 +33,17 @@ def reference_end(journal: JournalReader, version: str, since: int) -> int | Non
 
 
 def to_score(journal: JournalReader, start: int, end: int, every: int, limit: int) -> list[OffsetExample]:
-    """The first examples with an offset in `[start, end)`, of one in `every` keys, which its hash chooses."""
+    """The first `limit` examples with an offset in `[start, end)`, of one in `every` keys, which its hash chooses.
+
+    A retraction is no example, and none of the `limit`.
+    """
     query = (
         "SELECT offset, value, digest FROM examples WHERE offset >= ? AND offset < ? AND (key / 1000) % ? = 0 "
-        "ORDER BY offset LIMIT ?"
+        "ORDER BY offset"
     )
-    rows = journal.rows(query, (start, end, every, limit))
-    found = [(offset, journal.example(offset, *row)) for offset, *row in rows]
-    return [each for each in found if not each[1].retracted]
+    rows = journal.rows(query, (start, end, every))
+    found = ((offset, journal.example(offset, *row)) for offset, *row in rows)
+    return list(islice((each for each in found if not each[1].retracted), limit))
 
 
 def count_to_score(journal: JournalReader, start: int, every: int) -> int:
