@@ -167,7 +167,7 @@ def fold(stage: Stage, report: Report) -> None:
 def _fill_journal(stage: Stage, bootstrap: str) -> None:
     """Write as many examples to the journal as the run has events, with the sink of the journal role."""
     writer, admin = producer(bootstrap), admin_client(bootstrap)
-    sink = JournalSink(RecordProducer(writer), {}, {}, TopicIds(admin, TOPICS))
+    sink = JournalSink(RecordProducer(writer), {}, dict, TopicIds(admin, TOPICS))
     examples = (event for event in stage.events_of(JOURNALED, stage.events) if _is_example(event))
     numbered = enumerate(itertools.islice(examples, stage.events))
     with stage.task("fold: writing the journal", stage.events) as advance:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import ClusterAuthorizationFailedError, TopicAuthorizationFailedError
-from kafka.structs import OffsetAndMetadata
 
 from transport.kafka import MESSAGE_BYTES, kafka_errors
 from transport.kafka_login import client_settings
@@ -56,19 +55,3 @@ def max_message_bytes(admin: KafkaAdminClient, topics: Sequence[str]) -> dict[st
             return dict.fromkeys(topics, MESSAGE_BYTES)
     values = {topic: settings.get(_MAX_MESSAGE_BYTES) for topic, settings in found.get("topic", {}).items()}
     return {topic: int(value["value"]) if (value := values.get(topic)) else MESSAGE_BYTES for topic in topics}
-
-
-def alter_group_offsets(admin: KafkaAdminClient, group: str, offsets: Mapping[TopicPartition, int]) -> None:
-    """Set the committed offsets of a consumer group that has no active members.
-
-    A group with active members keeps its own offsets. This is logged and is no error.
-
-    Raises:
-        RetryLater: The broker does not answer, or has not loaded its groups yet.
-    """
-    wanted = {partition: OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
-    with kafka_errors(f"setting the offsets of {group}"):
-        results = admin.alter_group_offsets(group, wanted).values()
-    refused = {result.__name__ for result in results if result.errno}
-    if refused:
-        log.info("group %s has active members and keeps its offsets (%s)", group, ", ".join(sorted(refused)))

@@ -1,8 +1,8 @@
 """The bulk path: reads a backlog with a plain consumer and writes it to the sink that the agent uses.
 
 A Faust agent takes about 0.2 ms an event, a plain consumer a small part of that. So a role first reads what is on
-its topics, in offset order within each partition. It then sets the offsets of its group to where it ended, and its
-agent continues from there. A message may be read on both paths; every sink drops the second delivery.
+the partitions that it owns, in offset order within each. It then commits where it ended, and its agent continues
+from there. A message may be read on both paths; every sink drops the second delivery.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ def catch_up(
     reader: KafkaConsumer,
     partitions: Sequence[TopicPartition],
     on_progress: Callable[[int], object] = lambda _count: None,
+    goes_on: Callable[[], bool] = lambda: True,
 ) -> dict[TopicPartition, int]:
     """Write to `sink` all messages on the partitions that it does not have yet.
 
@@ -33,18 +34,24 @@ def catch_up(
         reader: A consumer without a group.
         partitions: The partitions; they are read at the same time.
         on_progress: Called after each write with the number of messages written.
+        goes_on: Asked before each write; if it says no, reading ends.
 
     Returns:
-        Partition -> the offset from which the agent must continue.
+        Partition -> the offset from which the agent must continue; if reading ended early, only of the
+        partitions from which something was written.
     """
     ranges = {}
     for partition, position in sink.positions(partitions).items():
         end = end_offset(reader, *partition)
         ranges[partition] = (min(position, end), end)
-    written = 0
+    written, reached = 0, dict[TopicPartition, int]()
     for messages in read_ranges(reader, ranges):
+        if not goes_on():
+            log.info("reading in bulk ended after %d messages", written)
+            return reached
         sink.write([from_kafka(message) for message in messages])
         written += len(messages)
+        reached[TopicPartition(messages[-1].topic, messages[-1].partition)] = messages[-1].offset + 1
         on_progress(len(messages))
     if written:
         log.info("caught up with %d messages in bulk", written)

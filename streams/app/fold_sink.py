@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kafka import KafkaConsumer, TopicPartition
@@ -51,12 +51,15 @@ class FoldSink:
         BadConfiguration: The journal was deleted and made again, but not the topics of its outputs.
 
     Attributes:
-        states: Model -> state of its fold.
+        confirm: Called with a journal, and an offset up to which it is folded, before outputs are sent. It raises
+            `RetryLater` if Kafka may have given the journal to another worker.
+        states: Model -> state of its fold; up to date for the journals that this worker has.
     """
 
     def __init__(
         self, producer: RecordProducer, reader: KafkaConsumer, snapshots_dir: Path, topics: TopicIds
     ) -> None:
+        self.confirm: Callable[[TopicPartition, int], object] = lambda _partition, _offset: None
         self._topics = topics
         self._headers = [(JOURNAL_ID, topics[JOURNAL.name].encode())]
         self._producer = producer
@@ -64,6 +67,7 @@ class FoldSink:
         self._reader = reader
         self._snapshots_dir = snapshots_dir
         self._lock = threading.Lock()
+        self._models: frozenset[str] = frozenset()
         self._unsent: list[Output] = []
         self._window_ends = dict.fromkeys(MODELS, 0)
         self._trigger_offsets = dict.fromkeys(MODELS, -1)
@@ -72,9 +76,6 @@ class FoldSink:
         self.states: dict[str, State] = {model: load_state(reader, model, snapshots_dir) for model in MODELS}
         self._saved = {model: state.next_offset for model, state in self.states.items()}
         self._gauges = {model: FoldGauges(model, closed_windows(reader, model)) for model in MODELS}
-        for model, state in self.states.items():
-            self._gauges[model].show(state)
-        self._send_open_triggers()
 
     def positions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         """The first offset of each journal that is not folded yet."""
@@ -82,18 +83,23 @@ class FoldSink:
 
     def write(self, messages: Sequence[ConsumedMessage]) -> None:
         """See `Sink.write`. If messages start after a gap, the gap is read from the journal first."""
-        with self._lock:  # a rebalance cancels the agent, but not the thread that writes its batch
+        with self._lock:
             self._topics.check()
             self._write(messages)
 
-    def assigned(self, partitions: Iterable[TopicPartition]) -> None:
-        """Show the gauges of the journals that this worker has, and only those."""
-        ours = {MODELS[each.partition] for each in partitions if each.partition < len(MODELS)}
-        for model, gauges in self._gauges.items():
-            if model in ours:
-                gauges.show(self.states[model])
-            else:
-                gauges.hide()
+    def assigned(self, partitions: Collection[TopicPartition]) -> None:
+        """See `Sink.assigned`: reads what another worker has sent, and shows the gauges of its own journals."""
+        with self._lock:
+            self._models = frozenset(MODELS[each.partition] for each in partitions if each.partition < len(MODELS))
+            for model, gauges in self._gauges.items():
+                if model not in self._models:
+                    gauges.hide()
+            if self._models:
+                self._topics.check()
+            for model in sorted(self._models):
+                self._read_sent(model)
+                self._gauges[model].show(self.states[model])
+            self._send_open_triggers()
 
     def save(self, model: str) -> None:
         """Write a snapshot of one model if there are new records since the last one.
@@ -162,9 +168,9 @@ class FoldSink:
 
     def _send_open_triggers(self) -> None:
         """Send the triggers that wait for a verdict but are not on their topic, since it was made again."""
-        for state in self.states.values():
-            trigger = state.open_trigger
-            if trigger and trigger.offset > self._trigger_offsets[state.model]:
+        for model in self._models:
+            trigger = self.states[model].open_trigger
+            if trigger and trigger.offset > self._trigger_offsets[model]:
                 self._unsent.append(trigger)
         if self._unsent:
             self._send()
@@ -177,7 +183,11 @@ class FoldSink:
             self._unsent += outputs
 
     def _send(self) -> None:
-        for output in self._unsent:
+        """Send the outputs of the own journals; those of others stay until this worker has their journal again."""
+        own = [output for output in self._unsent if output.model in self._models]
+        for model in sorted({output.model for output in own if self._is_new(output)}):
+            self.confirm(TopicPartition(JOURNAL.name, partition_of(model)), self.states[model].next_offset)
+        for output in own:
             if isinstance(output, Window):
                 self._gauges[output.model].closed(output)
                 self._send_window(output)
@@ -186,10 +196,16 @@ class FoldSink:
             elif isinstance(output, Declined):
                 telemetry.DECLINED.labels(model=output.model).inc()
         self._producer.flush()
-        self._unsent.clear()
+        self._unsent = [output for output in self._unsent if output.model not in self._models]
+
+    def _is_new(self, output: Output) -> bool:
+        """Whether a window or trigger was not sent yet."""
+        if isinstance(output, Window):
+            return output.end > self._window_ends[output.model]
+        return isinstance(output, Trigger) and output.offset > self._trigger_offsets[output.model]
 
     def _send_window(self, window: Window) -> None:
-        if window.end <= self._window_ends[window.model]:
+        if not self._is_new(window):
             return
         self._producer.send(
             WINDOWS.name, window, key=window.model, partition=partition_of(window.model), headers=self._headers
@@ -199,7 +215,7 @@ class FoldSink:
         log.info("window %s closed by %s: %d examples", window.id, window.closed_by, window.examples)
 
     def _send_trigger(self, trigger: Trigger) -> None:
-        if trigger.offset <= self._trigger_offsets[trigger.model]:
+        if not self._is_new(trigger):
             return
         self._producer.send(
             TRIGGERS.name, trigger, key=trigger.model, partition=partition_of(trigger.model), headers=self._headers

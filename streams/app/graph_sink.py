@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from kafka import TopicPartition
@@ -136,6 +136,9 @@ class GraphSink:
         self._driver = driver
         self._producer = producer
         self._write_dead_letter = dead_letter_writer(producer)
+
+    def assigned(self, partitions: Collection[TopicPartition]) -> None:
+        """Nothing is to be prepared: the graph itself says what it has."""
 
     def positions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         """The positions that are stored in the graph; 0 for a partition that has none.

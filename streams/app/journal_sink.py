@@ -10,7 +10,7 @@ sent and does not send them again. An example that does not fit a message become
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 
@@ -39,7 +39,8 @@ class JournalSink:
     Args:
         producer: Its client has `delivery_timeout_ms=transport.kafka.NO_DELIVERY_TIMEOUT_MS`.
         seen: Model -> source partition -> the events in the journal (`streams.core.fold.State.source_offsets`).
-        committed: Committed offsets of the group. They also cover events that gave no example.
+        committed: Returns the committed offsets of the group, which also cover events that gave no example; called
+            when partitions are assigned.
         topics: Ids of the topics that are read and of the journal.
         gate: Judges each example; None: nothing is set aside.
     """
@@ -48,7 +49,7 @@ class JournalSink:
         self,
         producer: RecordProducer,
         seen: Mapping[str, Mapping[str, SeenOffsets]],
-        committed: Mapping[TopicPartition, int],
+        committed: Callable[[], Mapping[TopicPartition, int]],
         topics: TopicIds,
         gate: QuarantineGate | None = None,
     ) -> None:
@@ -56,12 +57,12 @@ class JournalSink:
         self._producer = producer
         self._write_dead_letter = dead_letter_writer(producer)
         self._seen = seen
-        self._committed = committed
+        self._read_committed = committed
+        self._committed = committed()
         self._starts: dict[TopicPartition, list[tuple[str, int]]] = {}
         self._sent_ends: dict[tuple[str, int], int] = {}
         self._gate = gate
         self._assigned: frozenset[TopicPartition] = frozenset()
-        self._stale: set[TopicPartition] = set()
         self._lock = threading.Lock()
 
     def positions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
@@ -73,46 +74,47 @@ class JournalSink:
 
     def write(self, messages: Sequence[ConsumedMessage]) -> None:
         """See `Sink.write`."""
-        with self._lock:  # a rebalance cancels the agent, but not the thread that writes its batch
+        with self._lock:
             self._topics.check()
-            if self._stale:
-                self._follow()
             for message, event in decode_messages(self._not_sent(messages), Event, self._write_dead_letter):
                 self._send(message, event)
             self._producer.flush()
             self._sent_ends.clear()
 
-    def assigned(self, partitions: Iterable[TopicPartition]) -> None:
-        """Note which partitions this worker has. Another worker may have written events of those that are new."""
-        now = frozenset(TopicPartition(each.topic, each.partition) for each in partitions)
-        self._stale |= now - self._assigned
-        self._assigned = now
+    def assigned(self, partitions: Collection[TopicPartition]) -> None:
+        """See `Sink.assigned`: reads in the journals where to start, and carries out the verdicts that wait."""
+        with self._lock:
+            self._assigned = frozenset(partitions)
+            if not partitions:
+                return
+            self._topics.check()
+            self._committed = self._read_committed()
+            self._follow()
+            self._settle()
 
-    def settle(self, partitions: Iterable[TopicPartition] | None = None) -> None:
-        """Carry out the verdicts of people on what was set aside.
-
-        Args:
-            partitions: Of what came from these; None: from those that are assigned to this worker.
+    def settle(self) -> None:
+        """Carry out the verdicts of people on what came from the partitions of this worker and was set aside.
 
         Raises:
             RetryLater: Kafka does not answer; call it again.
         """
         with self._lock:
-            own = self._assigned if partitions is None else partitions
-            if self._gate is None or not (own and (self._stale or self._gate.looks_ahead)):
-                return
-            self._topics.check()
-            self._follow()
-            self._gate.settle({f"{each.topic}/{each.partition}" for each in own})
+            if self._gate is not None and self._assigned and self._gate.looks_ahead:
+                self._topics.check()
+                self._follow()
+                self._settle()
 
     def _follow(self) -> None:
-        """Bring what is known of the journals up to date; after a change of partitions, also where to start."""
+        """Bring what is known of the journals up to date, and with it where to start."""
         if self._gate is not None:
             self._producer.flush()
             self._gate.follow()
             self._seen = self._gate.seen
             self._starts.clear()
-        self._stale.clear()
+
+    def _settle(self) -> None:
+        if self._gate is not None:
+            self._gate.settle({f"{each.topic}/{each.partition}" for each in self._assigned})
 
     def _not_sent(self, messages: Sequence[ConsumedMessage]) -> Iterator[ConsumedMessage]:
         """The messages whose records are not on their way yet; one counts as sent when the next is asked for."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -38,6 +38,15 @@ class ConsumedMessage(msgspec.Struct, frozen=True, gc=False):
 
 class Sink(Protocol):
     """A destination of messages."""
+
+    def assigned(self, partitions: Collection[TopicPartition]) -> None:
+        """Prepare for the partitions that this worker has from now on, and give up all others.
+
+        Another worker may have written what came from them before.
+
+        Raises:
+            RetryLater: The destination did not answer; call it again.
+        """
 
     def positions(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         """For each partition the first offset that is not written yet, as the destination itself says."""

@@ -1,4 +1,4 @@
-"""Builds all clients of a role and runs it: topics, bulk catch-up, then its Faust app until it is stopped.
+"""Builds all clients of a role, and runs its Faust app until it is stopped.
 
 journal   threat.*             ->  retrain.journal.v1
 graph     threat.*             ->  Neo4j
@@ -9,27 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import faust
-from kafka import KafkaAdminClient, KafkaConsumer
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from mode.supervisors import CrashingSupervisor
 
 from schemas.errors import RetryLater
 from schemas.journal import PolicyChange, Tick
 from schemas.models import MODELS, completed
+from schemas.policy import Policy
 from schemas.topics import EVENT_TOPICS, JOURNAL, TOPICS, Topic, partition_of
 from streams import telemetry
 from streams.app.agents import add_agent
 from streams.app.broker_login import broker_credentials
-from streams.app.catch_up import catch_up
 from streams.app.fold_sink import FoldSink
 from streams.app.graph_sink import GraphSink, create_constraints
 from streams.app.journal_sink import JOURNALED, JournalSink
+from streams.app.ownership import Ownership, confirm_owner, follow_rebalances
 from streams.app.policy_file import load_policies
 from streams.app.quarantine import QuarantineGate
 from streams.app.replay import state_now
@@ -45,7 +47,7 @@ from streams.app.worker import (
 from streams.core.fold import State
 from streams.local.services import Endpoints
 from streams.settings import Settings
-from transport.admin import admin_client, alter_group_offsets, committed_offsets
+from transport.admin import admin_client, committed_offsets
 from transport.health import Health
 from transport.kafka import NO_DELIVERY_TIMEOUT_MS, RecordProducer, consumer, producer
 from transport.metrics import serve_metrics
@@ -68,6 +70,9 @@ QUARANTINE_INTERVAL_S = 2.0
 
 SESSION_TIMEOUT_S = 10.0
 """Time until Kafka reassigns the partitions of a killed worker, seconds (Faust's default is a minute)."""
+
+LONGEST_BACKLOG_S = 86_400.0
+"""Longest time in which a worker that sends heartbeats may get no message, seconds: it reads a backlog in bulk."""
 
 
 def group_of(role: Role) -> str:
@@ -106,6 +111,8 @@ def clients(bootstrap: str) -> Iterator[Clients]:
 def run_role(role: Role, settings: Settings, endpoints: Endpoints) -> None:
     """Run one role until SIGTERM or SIGINT. The next start continues with what is unfinished then.
 
+    Other processes may run the same role: Kafka divides the partitions among them (`streams.app.ownership`).
+
     Args:
         role: Which.
         settings: Of this process.
@@ -121,26 +128,24 @@ def run_role(role: Role, settings: Settings, endpoints: Endpoints) -> None:
         telemetry.show_role(role)
         with clients(endpoints.kafka_bootstrap) as kafka, sink_of(role, settings, endpoints, kafka) as sink:
             _show_retention(kafka)
-            _catch_up(role, sink, kafka)
-            if isinstance(sink, FoldSink):
-                _apply_policies(settings, sink.states, kafka.producer)
-                if settings.tick_interval_s:
-                    _send_ticks(kafka.producer)
-                kafka.producer.flush()
+            ownership = Ownership(sink, kafka.reader, role, stop, _on_owned(sink, settings, kafka.producer))
             app = faust_app(role, settings, endpoints.kafka_bootstrap)
-            add_agent(app, role, TOPICS_OF[role], sink)
+            follow_rebalances(app, ownership, role, [topic.name for topic in TOPICS_OF[role]])
+            add_agent(app, role, TOPICS_OF[role], ownership)
+            if isinstance(sink, FoldSink):
+                sink.confirm = functools.partial(confirm_owner, app)
             _add_lag_timer(app, role, kafka)
             add_topics_timer(app, kafka.topics, LAG_INTERVAL_S)
-            if isinstance(sink, FoldSink | JournalSink):
-                _tell_assigned(app, sink)
             if isinstance(sink, JournalSink):
-                _add_quarantine_timer(app, sink)
+                _add_quarantine_timer(app, sink, ownership)
             if role == "fold" and settings.tick_interval_s:
                 _add_tick_timer(app, settings.tick_interval_s, kafka.producer)
             add_health_timer(app, health, HEALTH_INTERVAL_S)
-            log.info("%s: live", role)
-            run_worker(app, stop)
-            health.set_not_ready("stopping")
+            try:
+                run_worker(app, stop)
+            finally:
+                health.set_not_ready("stopping")
+                ownership.revoke()
             if isinstance(sink, FoldSink):
                 for model in MODELS:
                     sink.save(model)
@@ -155,15 +160,16 @@ def sink_of(role: Role, settings: Settings, endpoints: Endpoints, kafka: Clients
     """
     if role == "journal":
         states = {model: state_now(kafka.reader, model, settings.snapshots_dir) for model in MODELS}
-        _apply_policies(settings, states, kafka.producer)  # before the first example
+        _apply_policies(load_policies(settings.policy_file), states, kafka.producer)  # before the first example
         kafka.producer.flush()
         seen = {model: state.source_offsets for model, state in states.items()}
-        committed = retry(lambda: committed_offsets(kafka.admin, group_of(role)))
         gate = QuarantineGate(kafka.producer, kafka.reader, states)
         gate.follow()  # the policies
-        sink = JournalSink(kafka.producer, seen, committed, kafka.topics, gate)
-        sink.settle(partitions_of(kafka.reader, TOPICS_OF[role]))
-        yield sink
+
+        def committed() -> Mapping[TopicPartition, int]:
+            return retry(lambda: committed_offsets(kafka.admin, group_of(role)))
+
+        yield JournalSink(kafka.producer, seen, committed, kafka.topics, gate)
     elif role == "fold":
         yield FoldSink(kafka.producer, kafka.reader, settings.snapshots_dir, kafka.topics)
     else:
@@ -194,6 +200,7 @@ def faust_app(role: Role, settings: Settings, bootstrap: str) -> faust.App:
         broker_commit_interval=1.0,
         broker_commit_every=None,
         broker_session_timeout=SESSION_TIMEOUT_S,
+        broker_max_poll_interval=LONGEST_BACKLOG_S,
         agent_supervisor=CrashingSupervisor,
         stream_wait_empty=False,
         web_enabled=settings.web_port > 0,
@@ -210,17 +217,32 @@ def _add_lag_timer(app: faust.App, role: Role, kafka: Clients) -> None:
     add_lag_timer(app, role, partitions, lambda: committed_offsets(kafka.admin, group_of(role)), LAG_INTERVAL_S)
 
 
-def _tell_assigned(app: faust.App, sink: FoldSink | JournalSink) -> None:
-    async def show(_app: Any, assigned: Any, **_: Any) -> None:
-        sink.assigned(assigned)
+def _on_owned(
+    sink: Sink, settings: Settings, record_producer: RecordProducer
+) -> Callable[[frozenset[TopicPartition]], None]:
+    """What a worker does when it has taken over partitions.
 
-    app.on_partitions_assigned.connect(show)  # type: ignore[arg-type]
+    The fold role sends to each journal that it has for the first time the configured policy, and the time.
+    """
+    told: set[str] = set()
+    configured = load_policies(settings.policy_file) if isinstance(sink, FoldSink) else {}
+
+    def tell(partitions: frozenset[TopicPartition]) -> None:
+        if isinstance(sink, FoldSink):
+            new = sorted({MODELS[each.partition] for each in partitions if each.partition < len(MODELS)} - told)
+            _apply_policies(configured, {model: sink.states[model] for model in new}, record_producer)
+            if settings.tick_interval_s:
+                _send_ticks(record_producer, new)
+            told.update(new)
+            record_producer.flush()
+
+    return tell
 
 
-def _add_quarantine_timer(app: faust.App, sink: JournalSink) -> None:
+def _add_quarantine_timer(app: faust.App, sink: JournalSink, ownership: Ownership) -> None:
     async def settle() -> None:
         with contextlib.suppress(RetryLater):  # the next time, then
-            await asyncio.to_thread(sink.settle)
+            await asyncio.to_thread(ownership.between_writes, sink.settle)
 
     app.timer(QUARANTINE_INTERVAL_S)(settle)
 
@@ -230,32 +252,25 @@ def _show_retention(kafka: Clients) -> None:
         telemetry.RETENTION.labels(topic=topic).set(seconds)
 
 
-def _catch_up(role: Role, sink: Sink, kafka: Clients) -> None:
-    """Process the backlog in bulk; the agent will continue from its end."""
-    count_processed = telemetry.MESSAGES_PROCESSED.labels(role=role).inc
-    offsets = catch_up(sink, kafka.reader, partitions_of(kafka.reader, TOPICS_OF[role]), count_processed)
-    retry(lambda: alter_group_offsets(kafka.admin, group_of(role), offsets))
-
-
-def _apply_policies(settings: Settings, states: Mapping[str, State], record_producer: RecordProducer) -> None:
-    """Send the configured policy to each journal whose policy is another.
+def _apply_policies(
+    configured: Mapping[str, Policy], states: Mapping[str, State], record_producer: RecordProducer
+) -> None:
+    """Send the configured policy to each journal whose policy is another, of those whose states are given.
 
     A model without a configured policy keeps the one in its journal; a journal without any gets the default. What a
     policy of an earlier release does not say gets its default, so that it is in the log from here on.
     """
-    configured = load_policies(settings.policy_file)
-    for model in MODELS:
-        state = states[model]
+    for model, state in states.items():
         policy = completed(model, configured.get(model, state.policy))
         if not state.has_policy or policy != state.policy:
             record_producer.send(JOURNAL.name, PolicyChange(policy), key=model, partition=partition_of(model))
             log.info("%s: new policy written to the journal", model)
 
 
-def _send_ticks(record_producer: RecordProducer) -> None:
-    """Send the current time to every journal."""
+def _send_ticks(record_producer: RecordProducer, models: Iterable[str] = MODELS) -> None:
+    """Send the current time to journals."""
     now = Tick(int(time.time() * 1000))
-    for model in MODELS:
+    for model in models:
         record_producer.send(JOURNAL.name, now, key=model, partition=partition_of(model))
 
 

@@ -1,5 +1,7 @@
 """What a run of the whole flow has come to, without the positions and times in which two runs may differ.
 
+Windows, triggers, answers and versions are told as often as they are on their topics: none may be there twice.
+
 A kill leads to redeliveries, so the same example has another offset in the journal of a disturbed run. Offsets are
 therefore told as the keys of the examples at them.
 """
@@ -31,10 +33,9 @@ def outcome(world: World, registry: Registry) -> Outcome:
         "events": sorted((m.topic, m.partition, m.offset, dict(m.headers)["ce_id"].decode()) for m in _all(world)),
         **{f"journal of {model}": _examples(world, model) for model in MODELS},
         "windows": [
-            (w.closed_by, w.examples, w.holdout, w.retracted, w.labels, w.digest)
-            for w in once(world.records(WINDOWS))
+            (w.closed_by, w.examples, w.holdout, w.retracted, w.labels, w.digest) for w in world.records(WINDOWS)
         ],
-        "triggers": [_trigger(trigger, keys) for trigger in once(world.records(TRIGGERS))],
+        "triggers": [_trigger(trigger, keys) for trigger in world.records(TRIGGERS)],
         "answers": [
             (type(r).__name__, r.version) for r in at.values() if isinstance(r, Promoted | Refused)
         ],
@@ -52,14 +53,6 @@ def outcome(world: World, registry: Registry) -> Outcome:
 def digests(found: Outcome) -> dict[str, str]:
     """What -> the hash of its rows."""
     return {what: hashlib.sha256(msgspec.json.encode(rows)).hexdigest()[:16] for what, rows in found.items()}
-
-
-def once(records: list[Any]) -> list[Any]:
-    """Each window or trigger once. Two workers that catch up at the same time may both send it, with one id."""
-    found: dict[str, Any] = {}
-    for record in records:
-        assert found.setdefault(record.id, record) == record, f"two different ones with the id {record.id}"
-    return list(found.values())
 
 
 def _all(world: World) -> list[Any]:

@@ -11,6 +11,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from schemas.errors import BadConfiguration, RetryLater
 from schemas.journal import PolicyChange, Promoted, Record
+from schemas.models import MODELS
 from schemas.topics import DEAD_LETTERS, JOURNAL, TRIGGERS, WINDOWS, partition_of
 from schemas.windows import Trigger, Window
 from streams.app import fold_sink
@@ -50,7 +51,12 @@ def expected() -> tuple[State, list[Any]]:
 
 
 def sink(fake: FakeProducer, reader: KafkaConsumer, path: Path) -> FoldSink:
-    return FoldSink(fake, reader, path, FakeTopicIds())  # type: ignore[arg-type]
+    return owning_all(FoldSink(fake, reader, path, FakeTopicIds()))  # type: ignore[arg-type]
+
+
+def owning_all(one: FoldSink) -> FoldSink:
+    one.assigned([TopicPartition(JOURNAL.name, number) for number in range(len(MODELS))])
+    return one
 
 
 def test_the_outputs_are_those_of_the_pure_fold_each_sent_once(reader: KafkaConsumer, tmp_path: Path) -> None:
@@ -78,6 +84,42 @@ def test_outputs_that_are_not_acknowledged_yet_are_waited_for_and_not_sent_again
     one.write(at(RECORDS))
     assert outputs(fake) == expected()[1]
     assert fake.flushed == len(fake.sent)
+
+
+def test_nothing_is_sent_while_kafka_may_have_given_the_journal_to_another_worker(
+    reader: KafkaConsumer, tmp_path: Path
+) -> None:
+    fake, asked = FakeProducer(), list[tuple[TopicPartition, int]]()
+    one = sink(fake, reader, tmp_path)
+
+    def refuse(partition: TopicPartition, offset: int) -> None:
+        asked.append((partition, offset))
+        if len(asked) == 1:
+            raise RetryLater("may belong to another worker")
+
+    one.confirm = refuse
+    with pytest.raises(RetryLater):
+        one.write(at(RECORDS))
+    assert outputs(fake) == []
+    one.write(at(RECORDS))
+    assert outputs(fake) == expected()[1]
+    assert asked == [(TopicPartition(JOURNAL.name, PARTITION), len(RECORDS))] * 2
+    one.write(at(RECORDS))
+    assert len(asked) == 2, "nothing is new"
+
+
+def test_outputs_wait_until_this_worker_has_their_journal_again(reader: KafkaConsumer, tmp_path: Path) -> None:
+    fake = FakeProducer(failures=1)
+    one = sink(fake, reader, tmp_path)
+    one.confirm = lambda _partition, _offset: fake.flush()
+    with pytest.raises(RetryLater):
+        one.write(at(RECORDS))
+    one.assigned([TopicPartition(JOURNAL.name, (PARTITION + 1) % len(MODELS))])
+    one.write([])
+    assert outputs(fake) == []
+    one.assigned([TopicPartition(JOURNAL.name, PARTITION)])
+    one.write([])
+    assert outputs(fake) == expected()[1]
 
 
 def test_a_snapshot_is_never_ahead_of_the_sent_outputs(
@@ -144,7 +186,7 @@ def test_outputs_that_another_worker_sent_before_a_rebalance_are_not_sent_again(
     writer = producer(kafka_bootstrap)
     real, fake = RecordProducer(writer), FakeProducer()
     first = sink(fake, reader, tmp_path / "first")
-    second = FoldSink(real, reader, tmp_path / "second", FakeTopicIds())  # type: ignore[arg-type]
+    second = owning_all(FoldSink(real, reader, tmp_path / "second", FakeTopicIds()))  # type: ignore[arg-type]
     for record in records:
         real.send(JOURNAL.name, record, key=model, partition=number)
     real.flush()

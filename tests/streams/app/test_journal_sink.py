@@ -25,7 +25,7 @@ def sink(
     fake: FakeProducer, seen: dict[str, int] | None = None, committed: dict[Any, int] | None = None
 ) -> JournalSink:
     held = {name: {"id-1": offset} for name, offset in (seen or {}).items()}
-    return JournalSink(fake, dict.fromkeys(MODELS, held), committed or {}, FakeTopicIds())  # type: ignore[arg-type]
+    return JournalSink(fake, dict.fromkeys(MODELS, held), lambda: committed or {}, FakeTopicIds())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,9 @@ def test_each_event_that_a_model_learns_from_becomes_one_example_with_its_source
 
 def test_an_event_that_one_journal_has_is_read_again_for_another_but_not_written_twice() -> None:
     fake, held = FakeProducer(), {NAME: {"id-1": 7}}
-    late = JournalSink(fake, {"distilbert-mitre": held, "phi3-mitre-lora": held}, {PARTITION: 20}, FakeTopicIds())  # type: ignore[arg-type]
+    late = JournalSink(
+        fake, {"distilbert-mitre": held, "phi3-mitre-lora": held}, lambda: {PARTITION: 20}, FakeTopicIds()
+    )  # type: ignore[arg-type]
     assert late.positions([PARTITION]) == {PARTITION: 0}, "the graph's journal is new"
     late.write([message(technique(offset), offset, partition=PARTITION.partition) for offset in range(10)])
     written = {model: [e.source.offset for e in fake.of(JOURNAL.name, model)] for model in MODELS}
@@ -76,7 +78,7 @@ def test_an_event_that_one_journal_has_is_read_again_for_another_but_not_written
 def test_only_the_journals_of_models_that_learn_from_a_topic_determine_its_position() -> None:
     partition = TopicPartition(TEMPLATES.name, 0)
     one = JournalSink(
-        FakeProducer(), {"distilbert-mitre": {f"{TEMPLATES.name}/0": {"id-1": 7}}}, {}, FakeTopicIds()
+        FakeProducer(), {"distilbert-mitre": {f"{TEMPLATES.name}/0": {"id-1": 7}}}, dict, FakeTopicIds()
     )  # type: ignore[arg-type]
     assert one.positions([partition]) == {partition: 8}
 
@@ -165,7 +167,7 @@ def test_an_observation_time_that_can_not_be_read_is_0(observed: bytes) -> None:
 def test_only_what_a_journal_holds_of_the_present_topic_counts(seen_id: str, position: int) -> None:
     fake = FakeProducer()
     held = {model: {NAME: {seen_id: 7}} for model in MODELS}
-    one = JournalSink(fake, held, {}, FakeTopicIds())  # type: ignore[arg-type]
+    one = JournalSink(fake, held, dict, FakeTopicIds())  # type: ignore[arg-type]
     assert one.positions([PARTITION]) == {PARTITION: position}
     one.write([message(technique(offset), offset, partition=PARTITION.partition) for offset in range(10)])
     sources = [example.source for example in fake.of(JOURNAL.name, MODEL)]
@@ -175,7 +177,7 @@ def test_only_what_a_journal_holds_of_the_present_topic_counts(seen_id: str, pos
 
 def test_nothing_is_written_once_a_topic_was_made_again() -> None:
     fake = FakeProducer()
-    one = JournalSink(fake, {}, {}, FakeTopicIds(replaced=True))  # type: ignore[arg-type]
+    one = JournalSink(fake, {}, dict, FakeTopicIds(replaced=True))  # type: ignore[arg-type]
     with pytest.raises(RestartRequired):
         one.write([message(technique(1), 0)])
     assert fake.sent == []

@@ -86,7 +86,7 @@ def worker(log: Journal, *partitions: int) -> JournalSink:
     """A worker that has partitions of the templates."""
     state = log.state()
     gate = QuarantineGate(log, None, {MODEL: state})  # type: ignore[arg-type]
-    sink = JournalSink(log, {MODEL: state.source_offsets}, {}, FakeTopicIds(), gate)  # type: ignore[arg-type]
+    sink = JournalSink(log, {MODEL: state.source_offsets}, dict, FakeTopicIds(), gate)  # type: ignore[arg-type]
     sink.assigned([of_templates(number) for number in partitions])
     return sink
 

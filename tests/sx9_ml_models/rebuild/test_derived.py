@@ -65,7 +65,7 @@ def test_with_unchanged_code_it_is_the_recorded_journal_and_leads_to_the_same_we
         client.flush()
 
     def journal(*controls: Record) -> None:
-        sink = JournalSink(RecordProducer(client), _seen(reader), {}, topics)
+        sink = JournalSink(RecordProducer(client), _seen(reader), dict, topics)
         catch_up(sink, reader, partitions_of(reader, JOURNALED))
         for record in controls:
             client.send(JOURNAL.name, encode(record), partition=partition_of(MODEL))
