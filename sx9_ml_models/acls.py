@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from schemas.topics import DEAD_LETTERS, EVENT_TOPICS, JOURNAL, TOPICS, TRIGGERS, VERSIONS, WINDOWS, Topic
+from schemas.topics import DEAD_LETTERS, EVENT_TOPICS, JOURNAL, REPORTS, TOPICS, TRIGGERS, VERSIONS, WINDOWS, Topic
 
 Resource = Literal["topic", "group", "cluster"]
 Pattern = Literal["literal", "prefixed"]
@@ -43,6 +43,7 @@ class _Role(msgspec.Struct, frozen=True):
     groups: Sequence[str] = ()
 
 
+CLASSIFY = "classify"
 _ROLES = {
     "fetch": _Role((*EVENT_TOPICS, DEAD_LETTERS), (*EVENT_TOPICS, DEAD_LETTERS)),
     "journal": _Role((*EVENT_TOPICS, JOURNAL), (JOURNAL, DEAD_LETTERS), ("sx9-journal",)),
@@ -52,16 +53,24 @@ _ROLES = {
     "archive": _Role(TOPICS),
     "read": _Role(TOPICS),
     "operate": _Role(TOPICS, (JOURNAL, VERSIONS)),
+    "serve": _Role(TOPICS, (REPORTS, JOURNAL, VERSIONS)),
+    CLASSIFY: _Role((VERSIONS,), (), ("sx9-classify",)),
 }
 """Role -> what it reads and writes. `read` is for `sx9 status` and other commands that change nothing, `operate`
-for `sx9 retrain`, `sx9 models promote | rollback` and `sx9 quarantine`."""
-_READ_GROUPS = frozenset(("read", "operate"))
+for `sx9 retrain`, `sx9 models promote | rollback`, `sx9 rebuild --promote` and `sx9 quarantine`. The server writes
+feedback, and with a key of an operator what `operate` writes."""
+_READ_GROUPS = frozenset(("read", "operate", "serve"))
 SET_UP = "set-up"
 ROLES = (*_ROLES, SET_UP)
 
 
-def acls_of(role: str) -> Iterator[Acl]:
-    """The lines of a role of `ROLES`."""
+def acls_of(role: str, texts: str = "", answers: str = "") -> Iterator[Acl]:
+    """The lines of a role of `ROLES`.
+
+    Args:
+        role: The role.
+        texts, answers: The topics of `classify`, which are yours; empty: it has none.
+    """
     principal = f"User:sx9-{role}"
     for topic in TOPICS:
         for operation in ("Describe", "DescribeConfigs"):
@@ -70,8 +79,11 @@ def acls_of(role: str) -> Iterator[Acl]:
         yield from (Acl(principal, "Create", "topic", "literal", topic.name) for topic in TOPICS)
         return
     found = _ROLES[role]
-    yield from (Acl(principal, "Read", "topic", "literal", topic.name) for topic in found.reads)
-    yield from (Acl(principal, "Write", "topic", "literal", topic.name) for topic in found.writes)
+    reads, writes = [topic.name for topic in found.reads], [topic.name for topic in found.writes]
+    if role == CLASSIFY:
+        reads, writes = [*reads, *filter(None, [texts])], [*writes, *filter(None, [answers])]
+    yield from (Acl(principal, "Read", "topic", "literal", name) for name in reads)
+    yield from (Acl(principal, "Write", "topic", "literal", name) for name in writes)
     for group in found.groups:
         pattern: Pattern = "prefixed" if group.endswith("-") else "literal"
         yield from (Acl(principal, each, "group", pattern, group) for each in ("Read", "Describe"))
@@ -79,6 +91,6 @@ def acls_of(role: str) -> Iterator[Acl]:
         yield Acl(principal, "Describe", "group", "prefixed", "sx9-")
 
 
-def all_acls() -> list[Acl]:
-    """The whole table."""
-    return [each for role in ROLES for each in acls_of(role)]
+def all_acls(texts: str = "", answers: str = "") -> list[Acl]:
+    """The whole table; see `acls_of`."""
+    return [each for role in ROLES for each in acls_of(role, texts, answers)]

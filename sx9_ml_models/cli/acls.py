@@ -11,14 +11,18 @@ app = new_app()
 def acls(json: Json = False) -> None:
     """Print the access control list of each role, for a Kafka with an authorizer.
 
-    Each role logs in as a user of its own, `sx9-ROLE`. All lines allow.
+    Each role logs in as a user of its own, `sx9-ROLE`. All lines allow. The topics of `sx9 run classify` are those
+    that SX9_SERVE_CLASSIFY_FROM and SX9_SERVE_CLASSIFY_TO name.
     """
     import msgspec
 
+    from serving.settings import load_serve_settings
     from sx9_ml_models import render
     from sx9_ml_models.acls import all_acls
 
-    rows = [msgspec.structs.asdict(each) for each in all_acls()]
+    topics = load_serve_settings()
+    table = all_acls(topics.classify_from, topics.classify_to)
+    rows = [msgspec.structs.asdict(each) for each in table]
     if json:
         render.as_json(rows)
     else:

@@ -6,7 +6,10 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -28,25 +31,32 @@ from kafka.admin import (
     ResourceType,
 )
 
+from schemas.codec import decode
 from schemas.errors import BadConfiguration, RetryLater, Sx9Error
-from schemas.journal import Tick
-from schemas.topics import JOURNAL
-from streams.app.wiring import faust_app
+from schemas.journal import LineageChange, Record, Refused, Tick
+from schemas.models import MODELS
+from schemas.topics import JOURNAL, TOPICS, TRIGGERS, VERSIONS, partition_of
+from schemas.versions import VersionEvent
+from streams.app.wiring import ROLES, TOPICS_OF, faust_app
 from streams.fetchers.base.runner import fetch
 from streams.local import process
 from streams.local.kafka import LocalKafka
 from streams.local.machine import LOOPBACK, free_port
 from streams.local.neo4j import LocalNeo4j
-from streams.local.services import services
+from streams.local.services import Endpoints, environment_of, services
 from streams.local.state import Folders
 from streams.settings import Settings, load_settings
-from sx9_ml_models.acls import acls_of
+from sx9_ml_models.acls import ROLES as USERS
+from sx9_ml_models.acls import all_acls
+from sx9_ml_models.archiving import archive_topics
+from sx9_ml_models.retrain import request_retrain
+from tests.flow.roles import Role, role, until
 from tests.streams.fetchers.feeds.samples import SAMPLES, put
 from transport.admin import admin_client
-from transport.kafka import RecordProducer, consumer, producer, read_range
+from transport.kafka import RecordProducer, consumer, end_offset, producer, read_range
 from transport.logins import KafkaLogin, use_kafka_login, use_neo4j_ca
 from transport.neo4j import neo4j_driver
-from transport.topics import create_topics
+from transport.topics import create_topics, partitions_of
 
 USER, PASSWORD = "sx9", "a-Pa55word-of-the-test"
 _SNAKE = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -117,7 +127,9 @@ def kafka_address(tmp_path_factory: pytest.TempPathFactory, certificates: Certif
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": f"User:{USER};User:ANONYMOUS",  # the second: the controller, over the loopback interface
     }
-    scram = tuple(f"SCRAM-SHA-512=[name={user},password={PASSWORD}]" for user in (USER, "sx9-fetch"))
+    scram = tuple(
+        f"SCRAM-SHA-512=[name={user},password={PASSWORD}]" for user in (USER, *(f"sx9-{name}" for name in USERS))
+    )
     use_kafka_login(address, KafkaLogin("SASL_SSL", "SCRAM-SHA-512", USER, PASSWORD, certificates.ca))
     service = LocalKafka(root / "kafka", port, 256, more=more, scram=scram, has_password=False)
     with started(service, root, load_settings().cache_dir):
@@ -197,12 +209,10 @@ def test_a_certificate_of_another_authority_is_refused(kafka_address: str, other
         pass
 
 
-def test_a_role_with_the_acls_of_its_table_does_its_work_and_nothing_else(
-    kafka_address: str, certificates: Certificates, tmp_path: Path
-) -> None:
-    """The fetcher publishes, and can't write to a journal."""
+@pytest.fixture
+def bootstrap_of_roles(kafka_address: str, certificates: Certificates) -> str:
+    """An address at which each role has the ACLs of its table, and at which there are no topics."""
     use_kafka_login(kafka_address, KafkaLogin("SASL_SSL", "SCRAM-SHA-512", USER, PASSWORD, certificates.ca))
-    create_topics(kafka_address)
     with contextlib.closing(admin_client(kafka_address)) as admin:
         admin.create_acls([
             ACL(
@@ -214,18 +224,97 @@ def test_a_role_with_the_acls_of_its_table_does_its_work_and_nothing_else(
                     ResourceType[each.resource.upper()], each.name, ACLResourcePatternType[each.pattern.upper()]
                 ),
             )
-            for each in acls_of("fetch")
+            for each in all_acls()
         ])  # fmt: skip
-    port = kafka_address.rpartition(":")[2]
-    settings = settings_for(f"localhost:{port}", certificates.ca, tmp_path, kafka_user="sx9-fetch")
-    source = put(tmp_path / "wadcoms", SAMPLES["wadcoms"].files)
-    with services(settings, neo4j=False) as endpoints:
-        create_topics(endpoints.kafka_bootstrap)
-        assert fetch("wadcoms", str(source), settings, endpoints.kafka_bootstrap).published == 2
-        with contextlib.closing(producer(endpoints.kafka_bootstrap)) as client:
-            writer = RecordProducer(client)
-            with pytest.raises(Sx9Error, match="TopicAuthorizationFailed"):
-                write(writer)
+        names = {topic.name for topic in TOPICS}
+        if there := names & set(admin.list_topics()):
+            admin.delete_topics(list(there))
+            until(lambda: not names & set(admin.list_topics()), "topics gone")
+    return f"localhost:{kafka_address.rpartition(':')[2]}"
+
+
+def test_each_process_does_its_work_with_the_acls_of_its_table_and_nothing_else(
+    kafka_address: str, bootstrap_of_roles: str, certificates: Certificates, neo4j: Endpoints, tmp_path: Path
+) -> None:
+    """From a fetch to the answer of a trainer, each as a user of its own."""
+    address, model, source = bootstrap_of_roles, MODELS[0], tmp_path / "attack"
+    put(source, SAMPLES["attack-enterprise"].files)
+
+    def log_in(name: str) -> None:
+        use_kafka_login(address, KafkaLogin("SASL_SSL", "SCRAM-SHA-512", f"sx9-{name}", PASSWORD, certificates.ca))
+
+    log_in("set-up")
+    create_topics(address)
+    with contextlib.ExitStack() as stack:
+        endpoints = Endpoints(kafka_address, neo4j.neo4j_uri, neo4j.neo4j_user, neo4j.neo4j_password)
+        ca = str(certificates.ca)
+        roles = [
+            stack.enter_context(role(name, endpoints, tmp_path / name, kafka_user=f"sx9-{name}", kafka_ca_file=ca))
+            for name in ROLES
+        ]
+        for one in roles:
+            one.live()
+        fetching = settings_for(address, certificates.ca, tmp_path, kafka_user="sx9-fetch")
+        with services(fetching, neo4j=False):
+            assert fetch("attack-enterprise", str(source), fetching, address).published == 5
+            with (
+                contextlib.closing(producer(address)) as client,
+                pytest.raises(Sx9Error, match="TopicAuthorization"),
+            ):
+                write(RecordProducer(client))
+        log_in("read")
+        reader = stack.enter_context(contextlib.closing(consumer(address)))
+
+        def is_done(one: Role) -> bool:
+            """Whether a role has processed all messages of its topics, by its metrics."""
+            ends = [end_offset(reader, *each) for each in partitions_of(reader, TOPICS_OF[one.name])]
+            metrics = one.metrics()
+            return (metrics["sx9_messages_processed_total"], metrics.get("sx9_consumer_lag_messages")) == (
+                sum(ends),
+                0,
+            )
+
+        for one in roles:  # in this order: the journal role writes what the fold role reads
+            one.until(lambda one=one: is_done(one), "all messages, and no lag")
+        log_in("operate")
+        request_retrain(address, model, "a-request", "to see it")
+        roles[-1].until(lambda: end_offset(reader, TRIGGERS.name, partition_of(model)) == 1, "a trigger")
+    _the_trainer_answers(address, model, kafka_address, certificates, tmp_path, log_in)
+    log_in("archive")
+    done = archive_topics(load_settings(archive_url=str(tmp_path / "archive"), state_dir=tmp_path / "a"), address)
+    assert (done.faults, sum(each.records for each in done.archived) > 5) == ([], True)
+
+
+def _the_trainer_answers(
+    address: str, model: str, kafka_address: str, certificates: Certificates, tmp_path: Path, log_in: Any
+) -> None:
+    """It refuses the trigger without a run, because a person put another lineage in place of it meanwhile."""
+    log_in("operate")
+    change = LineageChange(
+        version="v1001", exclusions=(), end=0, numbered_from=1000, answers=(), by="me", why="a test", request="r",
+        time_ms=0,
+    )  # fmt: skip
+    with contextlib.closing(producer(address)) as client:
+        outbox = RecordProducer(client)
+        outbox.send(JOURNAL.name, change, key=model, partition=partition_of(model))
+        outbox.flush()
+    log_in("read")
+    command = [sys.executable, "-m", "sx9_ml_models", "run", "train", "--model", model]
+    own = {"KAFKA_USER": "sx9-train", "KAFKA_CA_FILE": certificates.ca}
+    own |= {"STATE_DIR": tmp_path / "train", "OUTPUT_DIR": tmp_path / "output"}
+    env = os.environ | environment_of(kafka_address) | {f"SX9_{name}": str(value) for name, value in own.items()}
+    with subprocess.Popen(command, env=env) as trainer, contextlib.closing(consumer(address)) as reader:
+        try:
+            until(lambda: trainer.poll() is not None or end_offset(reader, VERSIONS.name, 0) == 1, "an answer")
+            assert trainer.poll() is None
+            trainer.terminate()
+            assert trainer.wait(timeout=60) == 0
+        finally:
+            trainer.kill()
+        ((event,),) = read_range(reader, VERSIONS.name, 0, 0)
+        answers = [each.value for each in next(read_range(reader, JOURNAL.name, partition_of(model), 0))]
+    assert decode(event.value, VersionEvent).outcome == "refused"
+    assert isinstance(decode(answers[-1], Record), Refused)
 
 
 class TokenEndpoint(BaseHTTPRequestHandler):
