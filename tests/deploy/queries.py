@@ -11,10 +11,9 @@ import promql_parser
 from tools.metrics_page import all_metrics
 from tools.monitoring.alerts import ALERTS
 from tools.monitoring.dashboards import dashboards
+from tools.monitoring.panels import concrete
 from tools.monitoring.recording import RECORDING
 
-VARIABLES = {"$__rate_interval": "1m", "$__range": "1h", "$model": ".*", "$feed": ".*", "$__all": ".*"}
-"""Variables of Grafana -> a value, as Grafana replaces them."""
 TARGET = ("job", "instance", "process")
 """The labels that every scraped series gets from its target."""
 OF_PROMETHEUS = {
@@ -23,13 +22,6 @@ OF_PROMETHEUS = {
     "process_resident_memory_bytes": TARGET,
     "process_cpu_seconds_total": TARGET,
 }
-
-
-def concrete(query: str) -> str:
-    """The query with the variables replaced."""
-    for name, value in VARIABLES.items():
-        query = query.replace(name, value)
-    return query
 
 
 def panel_queries() -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import ssl
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from sx9_ml_models.monitoring import prometheus_child, scraped_server, write_tar
 from sx9_ml_models.processes import Child, Children, role_child, running
 from tests.deploy.queries import all_queries
 from tests.flow.roles import until
+from tools.monitoring.dashboards import dashboards
+from tools.monitoring.pictures import Prometheus, draw
 from transport.metrics import serve_metrics, use_certificate
 
 
@@ -143,7 +146,9 @@ def values(address: str, query: str) -> list[Any]:
     return (asked(f"{address}/query", query=query) or {"result": []})["result"]
 
 
-def test_a_real_prometheus_scrapes_the_targets_loads_the_rules_and_answers_every_query(prometheus: str) -> None:
+def test_a_real_prometheus_scrapes_the_targets_loads_the_rules_answers_every_query_and_a_dashboard_is_drawn(
+    prometheus: str, tmp_path: Path
+) -> None:
     until(lambda: values(prometheus, 'up{job="sx9", process="fold"} == 1'), "the first scrape")
     (free,) = values(prometheus, 'sx9_disk_free_bytes{folder="state", process="fold"}')
     assert float(free["value"][1]) > 0
@@ -155,3 +160,8 @@ def test_a_real_prometheus_scrapes_the_targets_loads_the_rules_and_answers_every
     for where, query in queries.items():
         answer = asked(f"{prometheus}/query", query=query)
         assert answer is not None, where
+    path = tmp_path / "overview.png"
+    end = time.time()
+    draw(dashboards()["overview"], Prometheus(prometheus.removesuffix("/api/v1"), end - 60, end), path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert path.stat().st_size < 150_000

@@ -85,3 +85,18 @@ def laid_out(panels: Sequence[Json], *, per_row: int = 3, height: int = 8) -> li
     ]
     numbered = zip(panels, places, range(1, len(panels) + 1), strict=True)
     return [panel | {"id": number, "gridPos": place} for panel, place, number in numbered]
+
+
+VARIABLES = {"$__rate_interval": "1m", "$__range": "1h", "$model": ".*", "$feed": ".*", "$__all": ".*"}
+"""Variables of Grafana -> a value, as Grafana replaces them."""
+
+
+def concrete(expr: str) -> str:
+    """A query with the variables replaced.
+
+    >>> concrete('sx9_pending_examples{model=~"$model"}')
+    'sx9_pending_examples{model=~".*"}'
+    """
+    for name, value in VARIABLES.items():
+        expr = expr.replace(name, value)
+    return expr

@@ -1,0 +1,222 @@
+"""`python -m tools.monitoring.pictures`: a dashboard as a picture, where there is no Grafana.
+
+    panels of a dashboard ──their queries──> Prometheus ──a plot of each panel──> docs/images/NAME.png
+
+The plots show what the panels show: the same queries, legends, units and limits. They are not Grafana's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from tools.monitoring.dashboards import dashboards
+from tools.monitoring.panels import WIDTH, Json, concrete
+from trainers.reporting.plots import picture, plot_label
+
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
+POINTS = 240
+"""Points of a line."""
+ROWS = 8
+"""Most rows of a table, bars, or numbers in a panel."""
+COLOURS = 64
+"""Colours of a picture, which keep it small."""
+INCHES = (15.0, 2.3)
+"""Width of a dashboard, and height of a row of panels."""
+GREEN, RED, GREY = "#3a8a4a", "#c43b3b", "#d8d8d8"
+
+
+class Series(NamedTuple):
+    """A series of the answer to a query: its name in the legend, its labels, and its points."""
+
+    legend: str
+    labels: Mapping[str, str]
+    points: Sequence[tuple[float, float]]
+
+    @property
+    def latest(self) -> float:
+        """The last value."""
+        return self.points[-1][1]
+
+
+class Prometheus(NamedTuple):
+    """A Prometheus, and the time that is shown, seconds since 1970."""
+
+    address: str
+    start: float
+    end: float
+
+    def series(self, target: Json) -> list[Series]:
+        """The answer to a query of a panel, over the time that is shown."""
+        step = max((self.end - self.start) / POINTS, 1.0)
+        parameters = {"query": concrete(target["expr"]), "start": self.start, "end": self.end, "step": step}
+        address = f"{self.address}/api/v1/query_range?{urllib.parse.urlencode(parameters)}"
+        with urllib.request.urlopen(address, timeout=30) as answer:
+            found = json.load(answer)["data"]["result"]
+        return [
+            Series(
+                legend(target["legendFormat"], each["metric"]),
+                each["metric"],
+                [(float(at), float(value)) for at, value in each["values"]],
+            )
+            for each in found
+        ]
+
+    def latest(self, target: Json) -> list[Series]:
+        """Those that are there at the end."""
+        step = max((self.end - self.start) / POINTS, 1.0)
+        return [each for each in self.series(target) if each.points[-1][0] > self.end - 2 * step]
+
+
+def legend(pattern: str, labels: Mapping[str, str]) -> str:
+    """A legend with the labels of a series.
+
+    >>> legend("{{model}} {{rule}}", {"model": "gnn-threat", "rule": "volume"})
+    'gnn-threat volume'
+    """
+    if pattern == "__auto":
+        return ", ".join(f"{name}={value}" for name, value in labels.items() if name != "__name__")
+    return re.sub(r"{{(\w+)}}", lambda found: labels.get(found[1], ""), pattern)
+
+
+def shown(value: float, unit: str) -> str:
+    """A value in the unit of its panel.
+
+    >>> shown(0.25, "percentunit"), shown(90.0, "s"), shown(7200.0, "s"), shown(1234.0, "short")
+    ('25 %', '90 s', '2.0 h', '1234')
+    """
+    if unit == "percentunit":
+        return f"{100 * value:.0f} %"
+    if unit == "s":
+        return next((f"{value / size:.1f} {name}" for name, size in _TIMES if value >= 2 * size), f"{value:.0f} s")
+    return f"{value:.4g}"
+
+
+_TIMES = (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0))
+
+
+def _lines(axes: Any, panel: Json, prometheus: Prometheus) -> None:
+    unit = panel["fieldConfig"]["defaults"]["unit"]
+    found = [each for target in panel["targets"] for each in prometheus.series(target)]
+    for each in found:
+        minutes = [(at - prometheus.end) / 60 for at, _ in each.points]
+        axes.plot(minutes, [value for _, value in each.points], linewidth=1, label=plot_label(each.legend))
+    steps = panel["fieldConfig"]["defaults"].get("thresholds", {}).get("steps", ())
+    for step in steps:
+        if step["value"] is not None:
+            axes.axhline(step["value"], color=RED, linewidth=1, linestyle="--")
+    axes.set_xlim((prometheus.start - prometheus.end) / 60, 0)
+    axes.yaxis.set_major_formatter(lambda value, _place: shown(value, unit))
+    axes.tick_params(labelsize=6)
+    axes.grid(color=GREY, linewidth=0.5)
+    if found:
+        axes.legend(fontsize=5, loc="upper left", ncols=2, framealpha=0.6)
+    else:
+        _nothing(axes)
+
+
+def _bars(axes: Any, panel: Json, prometheus: Prometheus) -> None:
+    defaults = panel["fieldConfig"]["defaults"]
+    found = [each for target in panel["targets"] for each in prometheus.latest(target)]
+    most = sorted(found, key=lambda each: -each.latest)[:ROWS][::-1]
+    if not most:
+        _nothing(axes)
+        return
+    values = [min(each.latest, defaults["max"]) for each in most]
+    colours = [RED if each.latest >= defaults["max"] else GREEN for each in most]
+    axes.barh(range(len(most)), values, color=colours)
+    axes.set_yticks(range(len(most)), [plot_label(each.legend) for each in most], fontsize=6)
+    axes.set_xlim(0, defaults["max"])
+    axes.set_xticks([])
+    for row, each in enumerate(most):
+        axes.text(defaults["max"], row, shown(each.latest, defaults["unit"]), fontsize=6, ha="right", va="center")
+
+
+def _numbers(axes: Any, panel: Json, prometheus: Prometheus) -> None:
+    unit = panel["fieldConfig"]["defaults"]["unit"]
+    found = [each for target in panel["targets"] for each in prometheus.latest(target)][:ROWS]
+    _table(axes, [(plot_label(each.legend), shown(each.latest, unit)) for each in found])
+
+
+def _rows(axes: Any, panel: Json, prometheus: Prometheus) -> None:
+    unit = panel["fieldConfig"]["defaults"]["unit"]
+    order = panel["transformations"][1]["options"]["indexByName"]
+    columns = [name for name in order if name != "Value"]
+    found = [each for target in panel["targets"] for each in prometheus.latest(target)][:ROWS]
+    rows = [
+        (*(plot_label(each.labels.get(name, "")) for name in columns), shown(each.latest, unit)) for each in found
+    ]
+    _table(axes, rows)
+
+
+def _table(axes: Any, rows: Sequence[tuple[str, ...]]) -> None:
+    if not rows:
+        _nothing(axes)
+        return
+    axes.axis("off")
+    table = axes.table(rows, loc="center", cellLoc="left", edges="horizontal")
+    table.auto_set_font_size(False)
+    table.set_fontsize(6)
+
+
+def _nothing(axes: Any) -> None:
+    axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center", va="center", fontsize=7, color="grey")
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+KINDS: Mapping[str, Callable[[Any, Json, Prometheus], None]] = {
+    "timeseries": _lines, "bargauge": _bars, "stat": _numbers, "table": _rows,
+}  # fmt: skip
+"""Kind of a panel -> what draws it."""
+
+
+def draw(board: Json, prometheus: Prometheus, path: Path) -> None:
+    """Draw a dashboard.
+
+    Args:
+        board: From `dashboards`.
+        prometheus: Which is asked.
+        path: The PNG file.
+    """
+    rows = 1 + max(panel["gridPos"]["y"] // panel["gridPos"]["h"] for panel in board["panels"])
+    with picture(path, INCHES[0], INCHES[1] * rows) as figure:
+        figure.suptitle(
+            f"{board['title']}: minutes before {time.strftime('%F %R', time.gmtime(prometheus.end))} UTC"
+        )
+        columns = WIDTH // board["panels"][0]["gridPos"]["w"]
+        grid = figure.add_gridspec(rows, columns)
+        for panel in board["panels"]:
+            place = panel["gridPos"]
+            axes = figure.add_subplot(grid[place["y"] // place["h"], place["x"] // place["w"]])
+            axes.set_title(panel["title"], fontsize=8, loc="left")
+            KINDS[panel["type"]](axes, panel, prometheus)
+    Image.open(path).convert("RGB").quantize(COLOURS).save(path, optimize=True)
+
+
+def main() -> None:
+    """Draw the dashboard that the arguments name, and say where it is."""
+    parser = argparse.ArgumentParser(description="a dashboard as a picture, where there is no Grafana")
+    parser.add_argument("address", help="of Prometheus, such as http://127.0.0.1:9090")
+    parser.add_argument("--board", choices=dashboards(), default="retraining", help="which dashboard")
+    parser.add_argument("--minutes", type=float, default=60.0, help="how long before now it begins")
+    parser.add_argument("--output", type=Path, help="the PNG file (default: docs/images/BOARD.png)")
+    arguments = parser.parse_args()
+    path = arguments.output or IMAGES / f"{arguments.board}.png"
+    end = time.time()
+    prometheus = Prometheus(arguments.address.rstrip("/"), end - 60 * arguments.minutes, end)
+    draw(dashboards()[arguments.board], prometheus, path)
+    print(f"written: {path} ({path.stat().st_size // 1000} kB)")
+
+
+if __name__ == "__main__":
+    main()
