@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import yaml
 
 from schemas.models import MODELS
@@ -20,13 +22,20 @@ from tools.monitoring.files import DEPLOY, METRICS_PORT
 from tools.monitoring.panels import DATASOURCE
 from trainers import settings as trainers_settings
 from trainers.settings import load_trainer_settings
+from transport.health import Health
+from transport.metrics import serve_metrics, use_certificate
 
 ROOT = DEPLOY.parent
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("sx9-ml-models:")}
 DOCKERFILE = (DEPLOY / "docker/Dockerfile").read_text(encoding="utf-8")
-PROFILES = {"core", "gpu", "monitoring"}
+PROFILES = {"core", "gpu", "archive", "monitoring"}
+
+
+def interpolated(value: str, **environment: str) -> str:
+    """A value as compose makes it: `${NAME:-default}` has the default unless the environment says otherwise."""
+    return re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: environment.get(found[1]) or found[2], value)
 
 
 def test_each_profile_has_every_process_once() -> None:
@@ -48,7 +57,7 @@ def test_the_environment_of_a_process_is_one_that_its_code_accepts(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for variable, value in OURS[name]["environment"].items():
-        monkeypatch.setenv(variable, value)
+        monkeypatch.setenv(variable, interpolated(value))
     settings = load_settings()
     assert settings.metrics_port == load_trainer_settings().metrics_port == METRICS_PORT
     assert f"127.0.0.1:{METRICS_PORT}/healthz" in OURS[name]["healthcheck"]["test"][-1]
@@ -94,6 +103,73 @@ def test_files_volumes_secrets_and_services_that_are_named_exist(name: str) -> N
     if "build" in service:
         assert (ROOT / service["build"]["dockerfile"]).exists()
         assert re.search(rf"^FROM runtime AS {service['build']['target']}$", DOCKERFILE, re.MULTILINE)
+
+
+def test_the_health_check_asks_the_process_with_and_without_tls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The very program of the containers, once healthy, once stuck."""
+    name, *others = OURS
+    assert all(OURS[other]["healthcheck"] == OURS[name]["healthcheck"] for other in others)
+    issued = trustme.CA().issue_cert("sx9")
+    issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    clock = iter([0.0])
+    stuck = Health(stuck_after_s=1.0, clock=lambda: next(clock, 9.0))
+    stuck.beat()
+    for certificate in (None, tmp_path / "both.pem"):
+        monkeypatch.setenv("SX9_METRICS_CERT_FILE", str(certificate or ""))
+        use_certificate(certificate, None)
+        assert [health_check(name, health) for health in (Health(), stuck)] == [0, 1]
+    use_certificate(None, None)
+
+
+def health_check(name: str, health: Health) -> int:
+    """The exit code of the health check of a container whose process says this of itself."""
+    server, thread = serve_metrics(name, 0, "127.0.0.1", health=health)
+    kind, python, *words = OURS[name]["healthcheck"]["test"]
+    assert (kind, python) == ("CMD", "python")
+    command = [sys.executable, *(word.replace(str(METRICS_PORT), str(server.server_port)) for word in words)]
+    try:
+        return subprocess.run(command, check=False, capture_output=True, timeout=60).returncode
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_with_tls_every_process_serves_its_metrics_over_it_and_prometheus_asks_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    override = yaml.safe_load((DEPLOY / "docker/tls.yml").read_text(encoding="utf-8"))
+    assert set(override["services"]) == set(OURS) | {"prometheus"}
+    for name in OURS:
+        for variable, value in override["services"][name]["environment"].items():
+            monkeypatch.setenv(variable, value)
+    loaded = load_settings()
+    files = {Path(str(path)).name for path in (loaded.metrics_cert_file, loaded.metrics_key_file)}
+    assert all(set(override["services"][name]["secrets"]) == files for name in OURS)
+    prometheus = override["services"]["prometheus"]
+    config, *others = prometheus["command"]
+    assert others == SERVICES["prometheus"]["command"][1:]
+    (job,) = yaml.safe_load((DEPLOY / "prometheus" / Path(config).name).read_text(encoding="utf-8"))[
+        "scrape_configs"
+    ]
+    assert job["scheme"] == "https"
+    assert [Path(job["tls_config"]["ca_file"]).name] == prometheus["secrets"]
+    assert {*files, *prometheus["secrets"]} == set(override["secrets"])
+
+
+def test_the_archive_is_a_folder_of_its_own_or_the_url_that_every_process_reads_from() -> None:
+    (name,) = [name for name, service in OURS.items() if "archive" in service["profiles"]]
+    assert OURS[name]["command"] == ["run", "archive"]
+    mine = OURS[name]["environment"]["SX9_ARCHIVE_URL"]
+    assert f"archive:{interpolated(mine)}" in OURS[name]["volumes"]
+    for service in OURS.values():
+        url = interpolated(service["environment"]["SX9_ARCHIVE_URL"], SX9_ARCHIVE_URL="s3://bucket/sx9")
+        assert url == "s3://bucket/sx9"
+    for config in ("compose.yml", "compose-tls.yml"):
+        (job,) = yaml.safe_load((DEPLOY / "prometheus" / config).read_text(encoding="utf-8"))["scrape_configs"]
+        assert job["dns_sd_configs"][0]["names"] == [name]
 
 
 def test_passwords_are_in_files_only_and_make_writes_these_files(tmp_path: Path) -> None:

@@ -35,6 +35,9 @@ EVERYTHING = {
     "serviceMonitor": {"enabled": True, "interval": "15s", "labels": {"release": "prometheus"}},
     "networkPolicy": {"enabled": True, "metricsFrom": [{"namespaceSelector": {}}]},
     "tolerations": [{"key": "gpu", "operator": "Exists"}],
+    "archive": VALUES["archive"] | {"enabled": True, "url": "s3://bucket/sx9"},
+    "storeSecret": "store",
+    "metricsTls": {"secretName": "metrics", "serverName": "sx9"},
 }  # fmt: skip
 
 
@@ -94,7 +97,8 @@ def pods(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("values", [{}, EVERYTHING], ids=["defaults", "everything"])
 def test_every_pod_is_restricted_and_mounts_only_what_it_has(values: dict[str, Any], tmp_path: Path) -> None:
     specs = pods(rendered(values, tmp_path))
-    assert len(specs) == len(ROLES) + len(MODELS) + len(VALUES["fetchers"])
+    archives = int("archive" in values)
+    assert len(specs) == len(ROLES) + len(MODELS) + len(VALUES["fetchers"]) + archives
     for spec in specs:
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -109,13 +113,42 @@ def test_every_pod_is_restricted_and_mounts_only_what_it_has(values: dict[str, A
         assert "password" not in json.dumps(container["env"]).lower()
 
 
-def test_probes_ask_the_port_that_the_process_serves(tmp_path: Path) -> None:
-    for spec in pods(rendered({}, tmp_path)):
+@pytest.mark.parametrize(
+    ("values", "scheme"), [({}, "HTTP"), (EVERYTHING, "HTTPS")], ids=["defaults", "everything"]
+)
+def test_probes_ask_the_port_that_the_process_serves_with_tls_where_it_has_a_certificate(
+    values: dict[str, Any], scheme: str, tmp_path: Path
+) -> None:
+    for spec in pods(rendered(values, tmp_path)):
         (container,) = spec["containers"]
         if container["args"][0] == "run":
             assert {port["containerPort"] for port in container["ports"]} == {METRICS_PORT}
-            assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
-            assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+            paths = {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
+            for probe, path in paths.items():
+                assert container[probe]["httpGet"] == {"path": path, "port": "metrics", "scheme": scheme}
+            variables = {each["name"]: each["value"] for each in container["env"]}
+            mounts = {each["mountPath"] for each in container["volumeMounts"]}
+            certificate = Path(variables.get("SX9_METRICS_CERT_FILE", "/"))
+            assert (str(certificate.parent) in mounts) == (scheme == "HTTPS")
+
+
+def test_prometheus_checks_the_certificate_of_the_metrics(tmp_path: Path) -> None:
+    (monitor,) = [each for each in rendered(EVERYTHING, tmp_path) if each["kind"] == "ServiceMonitor"]
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint["scheme"] == "https"
+    assert endpoint["tlsConfig"] == {"ca": {"secret": {"name": "metrics", "key": "ca.crt"}}, "serverName": "sx9"}
+
+
+def test_the_archive_is_a_cronjob_and_every_process_reads_from_where_it_writes(tmp_path: Path) -> None:
+    objects = rendered(EVERYTHING, tmp_path)
+    (job,) = [each for each in objects if each["metadata"]["name"] == "blue-archive"]
+    assert (job["kind"], job["spec"]["concurrencyPolicy"]) == ("CronJob", "Forbid")
+    containers = [spec["containers"][0] for spec in pods(objects)]
+    assert ["archive"] in [container["args"] for container in containers]
+    for container in containers:
+        assert {"name": "SX9_ARCHIVE_URL", "value": "s3://bucket/sx9"} in container["env"]
+        assert container["envFrom"] == [{"secretRef": {"name": "store"}}]
+    assert not [each for each in rendered({}, tmp_path) if "archive" in each["metadata"]["name"]]
 
 
 def test_a_scaled_role_is_scaled_by_the_lag_of_its_own_group(tmp_path: Path) -> None:
@@ -147,6 +180,9 @@ def test_a_gpu_is_asked_for_only_by_the_trainer_that_wants_one(tmp_path: Path) -
     [
         ({"kafka": {"bootstrap": "kafka"}}, "bootstrap"),
         ({"rolls": {}}, "rolls"),
+        ({"archive": VALUES["archive"] | {"enabled": True}}, "url"),
+        ({"archive": VALUES["archive"] | {"url": "/a/folder"}}, "url"),
+        ({"metricsTls": {"secretName": "metrics", "serverName": ""}}, "serverName"),
         ({"roles": VALUES["roles"] | {"fold": {"replicas": -1, "resources": {}}}}, "replicas"),
     ],
 )

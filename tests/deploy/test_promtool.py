@@ -25,6 +25,8 @@ def promtool(*arguments: str | Path) -> None:
 
 def test_the_configuration_and_its_rules_are_valid() -> None:
     promtool("check", "config", DEPLOY / "prometheus/prometheus.yml")
+    for name in ("compose.yml", "compose-tls.yml"):  # the files of their containers are not here
+        promtool("check", "config", "--syntax-only", DEPLOY / "prometheus" / name)
     promtool("check", "rules", *sorted((DEPLOY / "prometheus").glob("*.rules.yml")))
 
 

@@ -20,6 +20,11 @@ MADE = "# Made by `python -m tools.monitoring`; edit tools/monitoring/ instead.\
 METRICS_PORT = 9464
 """The port of /metrics of each service in docker-compose.yml."""
 ROLES = ("journal", "graph", "fold", "fetch")
+OPTIONAL = ("archive",)
+"""Services of docker-compose.yml that are not always there: a target that is away is an alert, a name is none."""
+METRICS_CA = "/run/secrets/metrics-ca.crt"
+SERVER_NAME = "sx9"
+"""The name in the certificate of /metrics."""
 
 
 def files() -> dict[Path, str]:
@@ -28,6 +33,8 @@ def files() -> dict[Path, str]:
     provisioning = grafana / "provisioning"
     return {
         prometheus / "prometheus.yml": _yaml(_prometheus()),
+        prometheus / "compose.yml": _yaml(_prometheus(compose=True)),
+        prometheus / "compose-tls.yml": _yaml(_prometheus(compose=True, tls=True)),
         prometheus / "recording.rules.yml": _yaml(_recording()),
         prometheus / "alerts.rules.yml": _yaml(_alerts()),
         prometheus / "targets" / "compose.json": _json(_compose_targets()),
@@ -45,13 +52,27 @@ def _json(content: Any) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-def _prometheus() -> Any:
+def _prometheus(*, compose: bool = False, tls: bool = False) -> Any:
+    """The configuration of Prometheus.
+
+    Args:
+        compose: For docker-compose.yml, where the archive is found while it runs.
+        tls: Whether processes serve their metrics over TLS; see deploy/docker/tls.yml.
+    """
+    job: dict[str, Any] = {"job_name": "sx9"}
+    if tls:
+        job |= {"scheme": "https", "tls_config": {"ca_file": METRICS_CA, "server_name": SERVER_NAME}}
+    job["file_sd_configs"] = [{"files": ["targets/*.json"], "refresh_interval": "15s"}]
+    if compose:
+        names = {"names": list(OPTIONAL), "type": "A", "port": METRICS_PORT, "refresh_interval": "60s"}
+        job["dns_sd_configs"] = [names]
+        job["relabel_configs"] = [
+            {"source_labels": ["__meta_dns_name"], "regex": "(.+)", "target_label": "process"}
+        ]
     return {
         "global": {"scrape_interval": "15s", "evaluation_interval": "15s"},
         "rule_files": ["*.rules.yml"],
-        "scrape_configs": [
-            {"job_name": "sx9", "file_sd_configs": [{"files": ["targets/*.json"], "refresh_interval": "15s"}]}
-        ],
+        "scrape_configs": [job],
     }
 
 

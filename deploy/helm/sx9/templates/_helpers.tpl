@@ -32,8 +32,22 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- if .Values.policy }}
 - {name: SX9_POLICY_FILE, value: /etc/sx9/policy.toml}
 {{- end }}
+{{- with .Values.archive.url }}
+- {name: SX9_ARCHIVE_URL, value: {{ . | quote }}}
+{{- end }}
+{{- if .Values.metricsTls.secretName }}
+- {name: SX9_METRICS_CERT_FILE, value: /etc/sx9-tls/tls.crt}
+- {name: SX9_METRICS_KEY_FILE, value: /etc/sx9-tls/tls.key}
+{{- end }}
 {{- range $name, $value := .Values.env }}
 - {name: {{ $name }}, value: {{ $value | quote }}}
+{{- end }}
+{{- end }}
+
+{{- /* Variables from a Secret, where there is one. */ -}}
+{{- define "sx9.envFrom" -}}
+{{- with .Values.storeSecret }}
+envFrom: [{secretRef: {name: {{ . }}}}]
 {{- end }}
 {{- end }}
 
@@ -67,18 +81,19 @@ capabilities: {drop: [ALL]}
 {{- end }}
 
 {{- define "sx9.probes" -}}
+{{- $scheme := ternary "HTTPS" "HTTP" (not (empty .Values.metricsTls.secretName)) }}
 ports: [{name: metrics, containerPort: 9464}]
 startupProbe:
-  httpGet: {path: /healthz, port: metrics}
+  httpGet: {path: /healthz, port: metrics, scheme: {{ $scheme }}}
   periodSeconds: 2
   failureThreshold: 60
 livenessProbe:
-  httpGet: {path: /healthz, port: metrics}
+  httpGet: {path: /healthz, port: metrics, scheme: {{ $scheme }}}
   periodSeconds: 15
   timeoutSeconds: 10
   failureThreshold: 4
 readinessProbe:
-  httpGet: {path: /readyz, port: metrics}
+  httpGet: {path: /readyz, port: metrics, scheme: {{ $scheme }}}
   periodSeconds: 5
   timeoutSeconds: 10
 {{- end }}
@@ -89,6 +104,9 @@ readinessProbe:
 {{- if .Values.existingSecret }}
 - {name: secrets, mountPath: /run/secrets, readOnly: true}
 {{- end }}
+{{- if .Values.metricsTls.secretName }}
+- {name: metrics-tls, mountPath: /etc/sx9-tls, readOnly: true}
+{{- end }}
 {{- if .Values.policy }}
 - {name: policy, mountPath: /etc/sx9, readOnly: true}
 {{- end }}
@@ -98,6 +116,9 @@ readinessProbe:
 - {name: tmp, emptyDir: {sizeLimit: 2Gi}}
 {{- with .Values.existingSecret }}
 - {name: secrets, secret: {secretName: {{ . }}, defaultMode: 0440}}
+{{- end }}
+{{- with .Values.metricsTls.secretName }}
+- {name: metrics-tls, secret: {secretName: {{ . }}, defaultMode: 0440}}
 {{- end }}
 {{- if .Values.policy }}
 - {name: policy, configMap: {name: {{ .Release.Name }}-policy}}
