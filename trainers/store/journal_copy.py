@@ -20,7 +20,7 @@ import hashlib
 import json
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,9 +54,11 @@ log = logging.getLogger(__name__)
 _TABLES = """
     CREATE TABLE IF NOT EXISTS position (one INTEGER PRIMARY KEY CHECK (one = 1), next INTEGER, fingerprint TEXT);
     CREATE TABLE IF NOT EXISTS examples (
-        offset INTEGER PRIMARY KEY, key INTEGER NOT NULL, value BLOB NOT NULL, digest BLOB NOT NULL
+        offset INTEGER PRIMARY KEY, key INTEGER NOT NULL, until INTEGER NOT NULL, value BLOB NOT NULL,
+        digest BLOB NOT NULL
     );
     CREATE INDEX IF NOT EXISTS keys ON examples (key, offset);
+    CREATE INDEX IF NOT EXISTS standing ON examples (until);
     CREATE TABLE IF NOT EXISTS groups (key INTEGER, offset INTEGER, PRIMARY KEY (key, offset)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS seen (partition TEXT PRIMARY KEY, offsets TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS texts (hash INTEGER PRIMARY KEY, first INTEGER NOT NULL);
@@ -71,10 +73,17 @@ _TABLES = """
 _TABLE_NAMES = (
     "position", "examples", "groups", "seen", "texts", "answers", "champions", "lineages", "scores", "policy",
 )  # fmt: skip
-_FORMAT = 9
-_PRAGMAS = ("journal_mode = WAL", "synchronous = NORMAL")
+_FORMAT = 10
+_PRAGMAS = ("journal_mode = WAL", "synchronous = NORMAL", "cache_size = -32000")
+_FOR_EVER = 2**63 - 1
+"""The column `until` of an example that nothing has superseded. Of others it is the journal offset of the example
+that did, and of a retraction its own."""
 _DAMAGED = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_FORMAT))
 """Primary result codes of SQLite for a file that is not what was written: a page, the header, a missing table."""
+
+
+def no_progress(done: int, total: int) -> None:
+    """Ignore the progress."""
 
 
 class Serving(NamedTuple):
@@ -124,16 +133,14 @@ class JournalReader:
     def current_examples(self, end: int) -> list[OffsetExample]:
         """The latest example of each key with an offset below `end`, except retractions, in order.
 
-        Examples that were superseded are not read, so the work does not grow with their number.
+        Neither examples that were superseded nor retractions are read, so the work grows with what stands alone.
         """
         query = (
-            "SELECT offset, value, digest FROM examples JOIN "
-            "(SELECT MAX(offset) AS latest FROM examples WHERE offset < ? GROUP BY key) ON offset = latest "
+            "SELECT offset, value, digest FROM examples INDEXED BY standing WHERE until >= ?1 AND offset < ?1 "
             "ORDER BY offset"
         )
         with self._errors():
-            found = [(offset, self.example(offset, *row)) for offset, *row in self._db.execute(query, (end,))]
-        return [each for each in found if not each[1].retracted]
+            return [(offset, self.example(offset, *row)) for offset, *row in self._db.execute(query, (end,))]
 
     def latest_examples(self, keys: Iterable[str], start: int, end: int) -> dict[str, Example]:
         """Key -> its latest example with an offset in `[start, end)`, for the keys that have one there."""
@@ -199,9 +206,13 @@ class JournalReader:
 
     def lineage(self) -> tuple[int, LineageChange] | None:
         """The latest lineage change and its journal offset; None if there is none."""
+        return next(iter(self.lineages()[-1:]), None)
+
+    def lineages(self) -> list[tuple[int, LineageChange]]:
+        """All lineage changes with their journal offsets, in order."""
         with self._errors():
-            row = self._db.execute("SELECT offset, value FROM lineages ORDER BY offset DESC LIMIT 1").fetchone()
-        return (row[0], decode(row[1], LineageChange)) if row else None
+            rows = self._db.execute("SELECT offset, value FROM lineages ORDER BY offset").fetchall()
+        return [(offset, decode(value, LineageChange)) for offset, value in rows]
 
     def is_scored(self, trigger: str) -> bool:
         """Whether the journal has the score of the champion on the new examples of a trigger, by its id."""
@@ -272,8 +283,11 @@ class JournalCopy(JournalReader):
         """The SQLite file."""
         return self._path
 
-    def catch_up(self) -> int:
+    def catch_up(self, on_progress: Callable[[int, int], None] = no_progress) -> int:
         """Copy the records that the journal has and the copy does not. A damaged copy is made again.
+
+        Args:
+            on_progress: Called with the next offset and the end offset.
 
         Returns:
             The number of new records.
@@ -283,7 +297,7 @@ class JournalCopy(JournalReader):
             Corrupt: The beginning of the journal was deleted before it was copied.
         """
         try:
-            return self._catch_up()
+            return self._catch_up(on_progress)
         except UnusableCopy as error:
             return self.rebuild(str(error))
 
@@ -306,7 +320,7 @@ class JournalCopy(JournalReader):
             self.rebuild(str(error))
             return super()._has(trigger, kind)
 
-    def _catch_up(self) -> int:
+    def _catch_up(self, on_progress: Callable[[int, int], None] = no_progress) -> int:
         with self._errors():
             next_offset, known = self._position()
             end = self._journal.end()
@@ -317,6 +331,7 @@ class JournalCopy(JournalReader):
             for messages in self._journal.read(next_offset, end):
                 with self._db:
                     self._copy(messages)
+                on_progress(messages[-1].offset + 1, end)
         return end - next_offset
 
     def _remove(self, why: str) -> None:
@@ -334,12 +349,13 @@ class JournalCopy(JournalReader):
                 self._db.execute(f"DELETE FROM {name}")
 
     def _copy(self, messages: Sequence[ConsumerRecord]) -> None:
-        left_out = self._left_out()
+        left_out, seen = self._left_out(), self._seen()
         for message, record in decoded(messages, Record, self._journal.topic, self._journal.partition):
             if isinstance(record, Example):
-                self._copy_example(message, record, left_out)
+                if not _is_redelivery(record, seen) and not (left_out and is_excluded(record, left_out)):
+                    self._copy_example(message, record)
             elif isinstance(record, Held):
-                self._is_redelivery(record.example)  # an example of the same event later would repeat it
+                _is_redelivery(record.example, seen)  # an example of the same event later would repeat it
             elif isinstance(record, ChampionChange):
                 self._copy_champion(message.offset, record.version, record.request)
             elif isinstance(record, LineageChange):
@@ -355,6 +371,8 @@ class JournalCopy(JournalReader):
                     self._copy_champion(message.offset, record.version, "")
                 kind = "score" if isinstance(record, Score) else "answer"
                 self._db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?)", (record.trigger, kind))
+        rows = ((partition, json.dumps(offsets)) for partition, offsets in seen.items())
+        self._db.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?)", rows)
         position = (1, messages[-1].offset + 1, fingerprint(messages[-1]))
         self._db.execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", position)
 
@@ -389,32 +407,35 @@ class JournalCopy(JournalReader):
                 self._copy_text(offset, example)
         self._db.executemany("DELETE FROM examples WHERE offset = ?", excluded)
         self._db.execute("DELETE FROM groups WHERE offset NOT IN (SELECT offset FROM examples)")
+        later = "SELECT MIN(offset) FROM examples AS later WHERE key = examples.key AND offset > examples.offset"
+        self._db.execute(f"UPDATE examples SET until = COALESCE(({later}), ?) WHERE until > offset", (_FOR_EVER,))
 
     def _copy_text(self, offset: int, example: Example) -> None:
         """Note where a training text came first."""
         if example.text and not held_out(example):
             self._db.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (text_hash(example.text), offset))
 
-    def _is_redelivery(self, example: Example) -> bool:
-        """See `schemas.journal.is_redelivery`; the event is added to those that were seen."""
-        partition = source_partition(example.source)
-        row = self._db.execute("SELECT offsets FROM seen WHERE partition = ?", (partition,)).fetchone()
-        seen: SeenOffsets = json.loads(row[0]) if row else {}
-        if is_redelivery(example.source, seen):
-            return True
-        self._db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?)", (partition, json.dumps(seen)))
-        return False
+    def _seen(self) -> dict[str, SeenOffsets]:
+        """Topic partition -> the events that were seen; see `schemas.journal.source_partition`."""
+        return {partition: json.loads(offsets) for partition, offsets in self._db.execute("SELECT * FROM seen")}
 
-    def _copy_example(self, message: ConsumerRecord, example: Example, left_out: tuple[str, ...]) -> None:
-        if self._is_redelivery(example) or (left_out and is_excluded(example, left_out)):
-            return
-        self._db.execute(
-            "INSERT INTO examples VALUES (?, ?, ?, ?)",
-            (message.offset, key_hash(example.key), message.value, _digest(message.value or b"")),
-        )
+    def _copy_example(self, message: ConsumerRecord, example: Example) -> None:
+        key, offset = key_hash(example.key), message.offset
+        latest = "SELECT offset, until FROM examples WHERE key = ? ORDER BY offset DESC LIMIT 1"
+        before = self._db.execute(latest, (key,)).fetchone()
+        if before and before[1] == _FOR_EVER:
+            self._db.execute("UPDATE examples SET until = ? WHERE offset = ?", (offset, before[0]))
+        until = offset if example.retracted else _FOR_EVER
+        row = (offset, key, until, message.value, _digest(message.value or b""))
+        self._db.execute("INSERT INTO examples VALUES (?, ?, ?, ?, ?)", row)
         if example.group:
-            self._db.execute("INSERT INTO groups VALUES (?, ?)", (key_hash(example.group), message.offset))
-        self._copy_text(message.offset, example)
+            self._db.execute("INSERT INTO groups VALUES (?, ?)", (key_hash(example.group), offset))
+        self._copy_text(offset, example)
+
+
+def _is_redelivery(example: Example, seen: dict[str, SeenOffsets]) -> bool:
+    """See `schemas.journal.is_redelivery`; the event is added to those that were seen."""
+    return is_redelivery(example.source, seen.setdefault(source_partition(example.source), {}))
 
 
 def _digest(value: bytes) -> bytes:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from schemas.errors import Corrupt, RetryLater
-from schemas.journal import Example, LineageChange, Promoted, Score, Tick
+from schemas.journal import Example, LineageChange, Promoted, Score, Tick, key_hash
 from tests.trainers.samples import MemoryLog, Record_, example, examples, held_out
 from trainers.core.dataset import text_hash
 from trainers.store.journal_copy import JournalCopy, JournalReader, UnusableCopy
@@ -214,3 +214,53 @@ def test_no_room_for_the_copy_is_not_damage(tmp_path: Path) -> None:
     copy._db.execute("PRAGMA max_page_count = 10")
     with pytest.raises(RetryLater, match=r"can't be read or written now \(database or disk is full\)"):
         copy.catch_up()
+
+
+def lived(keys_: int, count: int) -> list[Example]:
+    """Examples of a few keys, some of them retracted, some of which come back."""
+    return [
+        example(n, [] if n % 7 == 3 else ["impact"], key=f"k:{key_hash(str(n)) % keys_}", retracted=n % 7 == 3)
+        for n in range(count)
+    ]
+
+
+def standing(journal: list[Example | None], end: int) -> list[int]:
+    latest = {one.key: (at, one) for at, one in enumerate(journal[:end]) if one}
+    return sorted(at for at, one in latest.values() if not one.retracted)
+
+
+def test_current_examples_are_those_that_stood_at_an_offset_whatever_came_later(tmp_path: Path) -> None:
+    journal = lived(9, 80)
+    copy = JournalCopy(tmp_path / "journal.sqlite", MemoryLog(journal))
+    copy.catch_up()
+    for end in range(82):
+        assert [at for at, _ in copy.current_examples(end)] == standing([*journal], end)
+
+
+def test_what_a_lineage_change_takes_out_has_superseded_nothing(tmp_path: Path) -> None:
+    journal = lived(5, 60)
+    gone = {offset for offset in range(20, 50) if offset % 3}
+    change = LineageChange(
+        version="v1001", exclusions=tuple(f"source=threat.relationships.v1/0/{offset}" for offset in sorted(gone)),
+        end=60, numbered_from=1_000, answers=(), by="ada", why="bad", request="r", time_ms=1,
+    )  # fmt: skip
+    copy = JournalCopy(tmp_path / "journal.sqlite", MemoryLog([*journal, change]))
+    copy.catch_up()
+    left = [None if at in gone else one for at, one in enumerate(journal)]
+    for end in range(61):
+        assert [at for at, _ in copy.current_examples(end)] == standing(left, end)
+
+
+def test_reading_the_current_examples_takes_no_more_steps_after_a_hundred_times_the_edits(tmp_path: Path) -> None:
+    steps = []
+    for count in (40, 4_000):
+        copy = JournalCopy(
+            tmp_path / f"{count}.sqlite",
+            MemoryLog([example(n, ["impact"], key=f"k:{n % 20}") for n in range(count)]),
+        )
+        copy.catch_up()
+        taken = [0]
+        copy._db.set_progress_handler(lambda taken=taken: taken.__setitem__(0, taken[0] + 1), 1)
+        assert len(copy.current_examples(count)) == 20
+        steps.append(taken[0])
+    assert steps[1] == steps[0]
