@@ -18,7 +18,7 @@ Windows, drift scores and triggers are a pure fold over these records (`streams.
 
 from __future__ import annotations
 
-import hashlib
+from hashlib import blake2b
 from typing import Literal
 
 import msgspec
@@ -69,7 +69,8 @@ def source_partition(source: Source) -> str:
     >>> source_partition(Source("threat.techniques.v1", 3, 17)), source_partition(Source("t", 3, 17, held=40))
     ('threat.techniques.v1/3', 't/3/held')
     """
-    return source.topic_partition if source.held < 0 else f"{source.topic_partition}/held"
+    name = f"{source.topic}/{source.partition}"
+    return name if source.held < 0 else f"{name}/held"
 
 
 def seen_offset(seen: SeenOffsets, topic_id: str) -> int:
@@ -88,10 +89,12 @@ def is_redelivery(source: Source, seen: SeenOffsets) -> bool:
         source: The event of the record.
         seen: Of the topic partition of the event; the event is added to it.
     """
-    topic_id = _topic_of(seen, source.topic_id)
-    if not topic_id and source.topic_id and seen:
-        seen[source.topic_id] = seen.pop("")
-        topic_id = source.topic_id
+    topic_id = source.topic_id
+    if topic_id not in seen:
+        topic_id = _topic_of(seen, topic_id)
+        if not topic_id and source.topic_id and seen:
+            seen[source.topic_id] = seen.pop("")
+            topic_id = source.topic_id
     offset = source.offset if source.held < 0 else source.held
     if offset <= seen.get(topic_id, -1):
         return True
@@ -362,7 +365,7 @@ Record = Example | Tick | Manual | PolicyChange | Score | ChampionRecord | Quara
 
 def key_hash(key: str) -> int:
     """63 bits of BLAKE2b of an entity key, the same on every machine and in every process."""
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") >> 1
+    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") >> 1
 
 
 def held_out(example: Example) -> bool:

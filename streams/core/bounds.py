@@ -55,7 +55,10 @@ def counted_labels(labels: tuple[str, ...], known: Collection[str], also_known: 
     >>> counted_labels(("impact", "x" * 201, "execution"), {"impact"}, ())
     ('impact', 'execution')
     """
-    if all(label in known or label in also_known for label in labels):
+    for label in labels:  # not `all`: this is asked for every example
+        if label not in known and label not in also_known:
+            break
+    else:
         return labels
     counted = {*known, *also_known}
     for label in labels:

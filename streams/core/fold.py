@@ -127,21 +127,23 @@ def _on_example(state: State, offset: int, example: Example) -> bool:
         return False
     if state.exclusions and is_excluded(example, state.exclusions):
         return False
-    hashed_key = key_hash(example.key)
+    hashed_key, window = key_hash(example.key), state.window
     holdout = held_out(example) if example.group else in_holdout(hashed_key)  # the same, but hashes only once
-    if state.window.is_empty:
-        state.window.opened_ms = state.now_ms
+    if window.is_empty:
+        window.opened_ms = state.now_ms
     trains = not holdout and not example.retracted
-    labels = counted_labels(example.labels, state.pending_labels, state.champion_labels) if trains else ()
-    state.window.add(example, labels, holdout=holdout)
+    labels = counted_labels(example.labels, state.pending_labels, state.label_drift.reference) if trains else ()
+    window.add(example, labels, holdout=holdout)
     _update_samples(state, offset, example, hashed_key, labels, holdout=holdout)
     if not trains:
         return False
     state.pending_examples += 1
     state.fresh_examples += 1
     add_labels(state.pending_labels, labels, 1)
-    state.label_drift.update(labels)
-    return _measure_drift_if_due(state) or state.window.examples >= state.policy.window_examples
+    state.label_drift.window.add(labels)
+    state.drift_countdown -= 1
+    measured = state.drift_countdown <= 0 and _measure_drift_of_examples(state)
+    return measured or window.examples >= state.policy.window_examples
 
 
 def _update_samples(
@@ -160,11 +162,8 @@ def _update_samples(
         state.corrections.put(hashed_key, labels, offset)
 
 
-def _measure_drift_if_due(state: State) -> bool:
-    """Measure drift every `policy.drift_every` examples. True if it was measured."""
-    state.drift_countdown -= 1
-    if state.drift_countdown > 0:
-        return False
+def _measure_drift_of_examples(state: State) -> bool:
+    """Measure drift, as is due every `policy.drift_every` examples. False if there is nothing to compare with."""
     state.drift_countdown = state.policy.drift_every
     return _measure_drift(state, counts=True)
 

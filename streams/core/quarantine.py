@@ -239,6 +239,8 @@ def apply(
     Returns:
         Whether it counts: False for one that repeats another.
     """
+    if isinstance(record, Example):
+        return _came(quarantine, seen, offset, record)
     if isinstance(record, QuarantineVerdict):
         quarantine.verdicts = [*quarantine.verdicts, (offset, record)][-MAX_VERDICTS:]
         _forget_settled(quarantine)
@@ -248,18 +250,35 @@ def apply(
     if isinstance(record, Score):
         quarantine.losses.take(record)
         return True
-    example = record.example if isinstance(record, Held) else record
+    example = record.example
     if is_redelivery(example.source, seen.setdefault(source_partition(example.source), {})):
         return False
-    if isinstance(record, Example):
-        quarantine.losses.came(offset, example.source.feed)
-    if isinstance(record, Example) and example.source.held >= 0:
-        return True  # it was observed when it was held
     watch = quarantine.watch(example)
     if example.source.held < 0:
         _observe(watch, example)
-    if isinstance(record, Held):
-        _hold(watch, example, Suspicion(record.reason, record.value, record.limit), offset)
+    _hold(watch, example, Suspicion(record.reason, record.value, record.limit), offset)
+    return True
+
+
+def _came(quarantine: Quarantine, seen: dict[str, SeenOffsets], offset: int, example: Example) -> bool:
+    """Note an example. It is nearly every record of a journal, so this is written for speed."""
+    source = example.source
+    name = source_partition(source)
+    known = seen.get(name)
+    if known is None:
+        known = seen[name] = {}
+    if is_redelivery(source, known):
+        return False
+    losses = quarantine.losses
+    if not losses.names or losses.names[-1] != source.feed:
+        losses.came(offset, source.feed)
+    if source.held >= 0:
+        return True  # it was observed when it was held
+    feeds = quarantine.watches.get(name)
+    watch = feeds.get(source.feed) if feeds else None
+    if watch is None:
+        watch = quarantine.watch(example)
+    _observe(watch, example)
     return True
 
 
@@ -274,13 +293,14 @@ def _watched(feeds: Mapping[str, Watch], feed: str) -> str:
 
 
 def _observe(watch: Watch, example: Example) -> None:
-    fetch, totals = fetch_of(example), example.source.fetch or _NO_TOTALS
+    fetch, totals = fetch_of(example), example.source.fetch
     if fetch != watch.fetch:
         if watch.fetch and not watch.hold:
             _remember(watch, watch.announced, watch.count)
         watch.fetch, watch.announced, watch.count, watch.released = fetch, 0, 0, False
     watch.count += 1
-    watch.announced = max(watch.announced, totals.events)
+    if totals is not None and totals.events > watch.announced:
+        watch.announced = totals.events
 
 
 def _remember(watch: Watch, announced: int, count: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from hashlib import blake2b
 
 import msgspec
 
@@ -40,7 +40,7 @@ class OpenWindow(msgspec.Struct):
             holdout: Whether it is in the holdout, whose labels are not counted.
         """
         chained = f"{self.digest}|{example.key}|{example.hash}".encode()
-        self.digest = hashlib.blake2b(chained, digest_size=16).hexdigest()
+        self.digest = blake2b(chained, digest_size=16).hexdigest()
         if example.retracted:
             self.retracted += 1
         elif holdout:
