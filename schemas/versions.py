@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from schemas.scores import Evaluation, from_flat
-from schemas.windows import Span
+from schemas.windows import Measure, Span
 
 Outcome = Literal["trained", "refused", "promoted", "rolled-back"]
 
@@ -36,6 +36,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         model, version, parent: Names; the first version has no parent.
         trigger, reason: Id and reason of its trigger.
+        decided_ms: Tick time of the trigger; 0 in older records, and for a batch call.
+        measures: Values and limits of all rules at the trigger; empty in older records, and for a batch call.
         spans: Windows with offsets and content digests.
         rehearsal: Journal offsets of the rehearsal sample.
         examples_trained: Number of training examples (current examples of the windows, plus rehearsal).
@@ -66,6 +68,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     version: str
     trigger: str
     reason: str
+    decided_ms: int = 0
+    measures: tuple[Measure, ...] = ()
     parent: str = ""
     spans: tuple[Span, ...] = ()
     rehearsal: tuple[int, ...] = ()

@@ -32,10 +32,22 @@ def open_journal(model: str, file: Path | None, settings: Settings) -> Iterator[
         Corrupt: The file can't be used.
     """
     if file is not None:
-        yield _not_empty(PartitionFile(file, JOURNAL.name, partition_of(model)), str(file))
+        yield journal_file(model, file)
         return
     with topic_reader(settings) as reader:
         yield _not_empty(KafkaPartitionLog(reader, JOURNAL, partition_of(model)), f"the journal of {model}")
+
+
+def journal_file(model: str, file: Path) -> PartitionFile:
+    """The journal of a model in a file.
+
+    Raises:
+        BadConfiguration: It is empty.
+        Corrupt: It can't be used.
+    """
+    journal = PartitionFile(file, JOURNAL.name, partition_of(model))
+    _not_empty(journal, str(file))
+    return journal
 
 
 def export_journal(

@@ -9,7 +9,7 @@ UTC, and `value` the record.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +21,7 @@ from transport.records import ConsumerRecord
 
 BATCH = 1_000
 """Messages in a batch of `read`."""
+_BLOCK_BYTES = 4_000_000
 _TAIL_BYTES = 2_000_000
 """More than the longest line."""
 
@@ -91,6 +92,18 @@ class PartitionFile:
         if batch:
             yield batch
 
+    def containing(self, texts: Collection[bytes]) -> Iterator[ConsumerRecord]:
+        """The messages whose lines have one of some texts, in order. The file is read once, and only these decoded.
+
+        Args:
+            texts: As they are in the file, without line breaks.
+        """
+        with self.path.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                block += file.readline()
+                for start, end in sorted({line for text in texts for line in _lines_with(text, block)}):
+                    yield self._message(block[start:end])
+
     def _position_of(self, file: BinaryIO, start: int) -> int:
         """Where a line begins, at or before the first line with an offset of `start` or more."""
         low, high = 0, self.bytes  # the line that begins at `low` is before the one that is sought, or is the first
@@ -129,6 +142,15 @@ class PartitionFile:
             f"{self.path}: {error} in the line {line[:80]!r}: a line is "
             '{"offset":0,"timestamp":0,"value":{...}}, as `sx9 export journal` writes it'
         )
+
+
+def _lines_with(text: bytes, block: bytes) -> Iterator[tuple[int, int]]:
+    """Where the lines of a block begin and end that have a text."""
+    at = block.find(text)
+    while at >= 0:
+        start, end = block.rfind(b"\n", 0, at) + 1, block.find(b"\n", at) + 1 or len(block)
+        yield start, end
+        at = block.find(text, end)
 
 
 def write_partition(path: Path, log: PartitionLog, record_type: Any) -> int:

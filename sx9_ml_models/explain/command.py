@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from schemas.journal import LineageChange
 from schemas.models import model_spec
 from schemas.topics import JOURNAL, partition_of
-from streams.settings import load_settings
+from streams.settings import Settings, load_settings
 from sx9_ml_models import queries, render
 from sx9_ml_models.connections import topic_reader
-from sx9_ml_models.explain.example import ExampleStory, example_story, index_of
+from sx9_ml_models.explain.example import ExampleStory, example_story
+from sx9_ml_models.explain.searched_file import SearchedFile
 from sx9_ml_models.explain.version import (
     VersionStory,
     left_out,
@@ -23,11 +24,13 @@ from sx9_ml_models.explain.version import (
     trigger_on_topic,
     version_story,
 )
-from sx9_ml_models.journals import history_of, open_journal
-from trainers.settings import load_trainer_settings
-from trainers.store.journal_copy import JournalReader
+from sx9_ml_models.fetching import progress_bars
+from sx9_ml_models.journals import journal_file, open_journal
+from trainers.settings import TrainerSettings, load_trainer_settings
+from trainers.store.journal_copy import JournalCopy, JournalReader
 from trainers.store.shared_registry import open_registry
-from transport.partition_log import KafkaPartitionLog
+from transport.files import lock
+from transport.partition_log import KafkaPartitionLog, PartitionLog
 
 MOST = 5
 """Labels and feeds that are named."""
@@ -49,22 +52,17 @@ def of_version(target: str, file: Path | None, last: int) -> VersionStory:
     model, version = parse_target(target)
     manifest, _ = queries.version(trainer, model_spec(model).name, version)
     if file is not None:
-        with open_journal(model, file, settings) as journal:
-            lineage = None
-            for offset, record in history_of(journal)(journal.end()):
-                if isinstance(record, LineageChange):
-                    lineage = offset, record
-            trigger = trigger_in_journal(journal, manifest)
-            return version_story(manifest, journal, trigger, None, last, left_out(manifest, lineage))
+        journal = journal_file(model, file)
+        trigger = None if manifest.measures else trigger_in_journal(journal, manifest)
+        return version_story(
+            manifest, journal, trigger, None, last, left_out(manifest, SearchedFile(journal).lineages())
+        )
     with topic_reader(settings) as reader:
         log = KafkaPartitionLog(reader, JOURNAL, partition_of(model))
-        copy = trainer.trainer_dir / f"{model}.sqlite"
-        lineage = None
-        if copy.is_file():
-            with contextlib.closing(JournalReader(copy)) as copied:
-                lineage = copied.lineage()
-        trigger = trigger_on_topic(reader, manifest)
-        return version_story(manifest, log, trigger, reader, last, left_out(manifest, lineage))
+        with _copy_of(model, settings, trainer, log) as copy:
+            exclusions = left_out(manifest, copy.lineages())
+        trigger = None if manifest.measures else trigger_on_topic(reader, manifest)
+        return version_story(manifest, log, trigger, reader, last, exclusions)
 
 
 def of_example(model: str, name: str, file: Path | None) -> ExampleStory:
@@ -73,18 +71,41 @@ def of_example(model: str, name: str, file: Path | None) -> ExampleStory:
     Args:
         model: The model.
         name: A key or an id.
-        file: A file of the journal; None: the copy of the trainer on this machine.
+        file: A file of the journal; None: see `_copy_of`.
 
     Raises:
-        BadConfiguration: There is no such example, or no copy.
+        BadConfiguration: There is no such example.
     """
     settings, trainer = load_settings(), load_trainer_settings()
     manifests = open_registry(trainer).versions(model)
-    with contextlib.ExitStack() as stack:
-        journal = stack.enter_context(open_journal(model, file, settings)) if file else None
-        folder = settings.state_dir / "explain"
-        copy = stack.enter_context(contextlib.closing(index_of(model, journal, trainer.trainer_dir, folder)))
+    if file is not None:
+        return example_story(model, name, SearchedFile(journal_file(model, file), name), manifests)
+    with _copy_of(model, settings, trainer) as copy:
         return example_story(model, name, copy, manifests)
+
+
+@contextlib.contextmanager
+def _copy_of(
+    model: str, settings: Settings, trainer: TrainerSettings, journal: PartitionLog | None = None
+) -> Iterator[JournalReader]:
+    """The local copy of a journal, while the block runs.
+
+    It is that of the trainer on this machine, which may lack the latest records; where none has run, one of this
+    command's own, which is made from the topic at first and brought up to date later.
+    """
+    path = trainer.trainer_dir / f"{model}.sqlite"
+    if path.is_file():
+        with contextlib.closing(JournalReader(path)) as copy:
+            yield copy
+        return
+    folder = settings.state_dir / "explain"
+    with contextlib.ExitStack() as stack:
+        journal = journal or stack.enter_context(open_journal(model, None, settings))
+        stack.enter_context(lock(folder / f"{model}.lock", f"copying the journal of {model}"))
+        own = stack.enter_context(contextlib.closing(JournalCopy(folder / path.name, journal)))
+        on_progress = stack.enter_context(progress_bars("copying the journal"))
+        own.catch_up(lambda done, total: on_progress(model, done, total))
+        yield own
 
 
 def as_plain(story: Story) -> dict[str, Any]:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from schemas.errors import BadConfiguration
-from schemas.journal import Example, held_out
+from schemas.journal import Example, LineageChange, held_out
 from schemas.versions import Manifest
-from trainers.store.journal_copy import JournalCopy, JournalReader
-from transport.partition_log import PartitionLog
 
 KINDS = ("technique", "node", "template", "relationship", "link")
 """What stands before an id in the keys of examples; see `streams.core.projections`."""
 
 Placed = tuple[int, Example]
+
+
+class SearchableJournal(Protocol):
+    """A journal in which examples are found by their names."""
+
+    def examples_of(self, name: str) -> list[Placed]:
+        """The examples with a key or a group, including retractions, in order, without what is left out."""
+
+    def lineages(self) -> list[tuple[int, LineageChange]]:
+        """All lineage changes with their journal offsets, in order."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,45 +72,23 @@ class ExampleStory(msgspec.Struct, frozen=True, kw_only=True):
     uses: tuple[Use, ...]
 
 
-def index_of(model: str, journal: PartitionLog | None, trainer_dir: Path, folder: Path) -> JournalReader:
-    """The copy of a journal in which examples are found by their key.
-
-    Args:
-        model: The model.
-        journal: Its journal; None: the copy of the trainer on this machine, which may lack the latest records.
-        trainer_dir: Folder of the trainers' copies.
-        folder: Folder for a copy of this command's own, which is made on first use and brought up to date later.
-
-    Raises:
-        BadConfiguration: There is no copy, and no journal to make one from.
-    """
-    if journal is None:
-        path = trainer_dir / f"{model}.sqlite"
-        if not path.is_file():
-            raise BadConfiguration(f"no trainer of {model} has run here ({path} is missing): name a --journal file")
-        return JournalReader(path)
-    copy = JournalCopy(folder / f"{model}.sqlite", journal)
-    copy.catch_up()
-    return copy
-
-
-def example_story(model: str, name: str, copy: JournalReader, manifests: Iterable[Manifest]) -> ExampleStory:
+def example_story(model: str, name: str, journal: SearchableJournal, manifests: Iterable[Manifest]) -> ExampleStory:
     """What became of an example.
 
     Args:
         model: The model.
         name: Its key (`technique:T1059.001`), or an id in it (`T1059.001`).
-        copy: A copy of the journal.
+        journal: Its journal.
         manifests: The versions.
 
     Raises:
         BadConfiguration: The journal has no such example.
     """
-    placed = _found(name, copy)
+    placed = _found(name, journal)
     if not placed:
         tried = name if ":" in name else ", ".join(f"{kind}:{name}" for kind in KINDS)
-        lineage = copy.lineage()
-        out = f"; {', '.join(lineage[1].exclusions)} was taken out by {lineage[1].by}" if lineage else ""
+        lineages = journal.lineages()
+        out = f"; {', '.join(lineages[-1][1].exclusions)} was taken out by {lineages[-1][1].by}" if lineages else ""
         raise BadConfiguration(
             f"the journal of {model} has no example {name!r} (looked for {tried}){out}: check the id, or choose "
             "another --model"
@@ -123,11 +109,11 @@ def example_story(model: str, name: str, copy: JournalReader, manifests: Iterabl
     )
 
 
-def _found(name: str, copy: JournalReader) -> list[Placed]:
+def _found(name: str, journal: SearchableJournal) -> list[Placed]:
     """The records whose key or group is a name, or that of a kind with the name; the most direct ones first."""
     for kind in ("", *KINDS):
         full = f"{kind}:{name}" if kind else name
-        found = copy.examples_of(full)
+        found = journal.examples_of(full)
         if found:
             return sorted(found, key=lambda each: (each[1].key != full, each[1].key, each[0]))
     return []

@@ -98,7 +98,7 @@ def version_story(
     Args:
         manifest: Of the version.
         journal: Of its model.
-        trigger: The trigger that it answers, if it was found.
+        trigger: The trigger that it answers, for a manifest without its numbers; None: it was not found.
         reader: A consumer without a group, for the events; None: only what the journal says about them.
         last: The number of events to name.
         exclusions: What was left out when it was trained.
@@ -117,8 +117,8 @@ def version_story(
         reason=manifest.reason,
         promoted=manifest.promoted,
         trigger=manifest.trigger,
-        at_ms=trigger.at_ms if trigger else 0,
-        measures=trigger.measures if trigger else (),
+        at_ms=trigger.at_ms if trigger else manifest.decided_ms,
+        measures=trigger.measures if trigger else manifest.measures,
         spans=manifest.spans,
         fresh=len(fresh),
         holdout=len(current) - len(fresh),
@@ -156,11 +156,20 @@ def trigger_in_journal(journal: PartitionLog, manifest: Manifest) -> Trigger | N
     return None
 
 
-def left_out(manifest: Manifest, lineage: tuple[int, LineageChange] | None) -> tuple[str, ...]:
-    """What was left out when a version was trained, by the latest lineage change."""
-    if lineage and manifest.version[1:].isdecimal() and int(manifest.version[1:]) > lineage[1].numbered_from:
-        return lineage[1].exclusions
-    return ()
+def left_out(manifest: Manifest, lineages: Iterable[tuple[int, LineageChange]]) -> tuple[str, ...]:
+    """What was left out when a version was trained: by the lineage change after which it is numbered.
+
+    Args:
+        manifest: Of the version.
+        lineages: All lineage changes of the journal, with their offsets.
+    """
+    if not manifest.version[1:].isdecimal():
+        return ()
+    number = int(manifest.version[1:])
+    before = [
+        (change.numbered_from, offset, change) for offset, change in lineages if change.numbered_from < number
+    ]
+    return max(before, key=lambda each: each[:2])[2].exclusions if before else ()
 
 
 def parse_target(target: str) -> tuple[str, str]:

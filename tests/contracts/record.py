@@ -318,6 +318,10 @@ OTHERS: dict[str, list[Any]] = {
             model=MODEL, version="v0001", trigger=f"{MODEL}@9", reason="volume",
             left_out={"curves.png": "ValueError: no font"}, processes=2,
         ),
+        Manifest(
+            model=MODEL, version="v0002", trigger=f"{MODEL}@999", reason="drift", decided_ms=7,
+            measures=(Measure("volume", 870.0, 1_000.0, False), Measure("drift", 0.3, 0.25, True, "over 400")),
+        ),
     ],
 }  # fmt: skip
 

@@ -51,3 +51,14 @@ def test_a_line_that_is_no_message_is_named(tmp_path: Path) -> None:
 def test_a_missing_file_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(Corrupt, match="sx9 export journal"):
         PartitionFile(tmp_path / "gone.jsonl", JOURNAL.name, 0)
+
+
+@pytest.mark.parametrize("block", [1, 300, 1_000_000])
+def test_messages_with_a_text_are_found_wherever_a_block_ends(
+    block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partition_file, "_BLOCK_BYTES", block)
+    log = written(tmp_path / "journal.jsonl", [*examples(40), Tick(7), *examples(3, first=7)])
+    found = list(log.containing([b'"relationship:7"', b'"tick"', b':8"', b"nowhere"]))
+    assert [message.offset for message in found] == [7, 8, 40, 41, 42]
+    assert [record for _, record in decoded(found, Record, log.topic, 0)][2] == Tick(7)

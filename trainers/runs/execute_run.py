@@ -115,6 +115,8 @@ def _training_request(trigger: Trigger) -> TrainingRequest:
         trigger=trigger.id,
         reason=trigger.reason,
         spans=trigger.spans,
+        decided_ms=trigger.at_ms,
+        measures=trigger.measures,
         labels=trigger.labels,
     )
 

@@ -23,7 +23,7 @@ from schemas.errors import BadConfiguration, RetryLater
 from schemas.policy import GateLimits
 from schemas.recipes.base import RecipeConfig
 from schemas.versions import GateCheck, Manifest, PhaseTime
-from schemas.windows import Reason, Span
+from schemas.windows import Measure, Reason, Span
 from trainers.bases.resolve import Base
 from trainers.core import gate
 from trainers.core.dataset import Dataset, run_id
@@ -58,6 +58,7 @@ class TrainingRequest(msgspec.Struct, frozen=True, kw_only=True):
         trigger: Id of the trigger, or `batch:<version>`.
         reason: Why the model is retrained.
         spans: The windows of the journal; empty if the examples come from elsewhere.
+        decided_ms, measures: Of the trigger; see `schemas.versions.Manifest`.
         labels: The labels that the version must know.
     """
 
@@ -67,6 +68,8 @@ class TrainingRequest(msgspec.Struct, frozen=True, kw_only=True):
     trigger: str
     reason: Reason
     spans: tuple[Span, ...] = ()
+    decided_ms: int = 0
+    measures: tuple[Measure, ...] = ()
     labels: tuple[str, ...] = ()
 
 
@@ -200,6 +203,8 @@ def _manifest(
         version=request.version,
         trigger=request.trigger,
         reason=request.reason,
+        decided_ms=request.decided_ms,
+        measures=request.measures,
         parent=request.parent,
         spans=request.spans,
         rehearsal=tuple(offset for offset, _ in data.rehearsal),

@@ -14,18 +14,20 @@ import pytest
 
 from schemas.errors import BadConfiguration
 from schemas.events import Entity, NodeRef, Relationship, Technique, Template
-from schemas.journal import Example, Record, held_out
+from schemas.journal import Example, LineageChange, Record, held_out
+from schemas.topics import JOURNAL
 from schemas.versions import GateCheck, Manifest
 from schemas.windows import Span, Trigger
-from sx9_ml_models.explain.example import ExampleStory, example_story, index_of
+from sx9_ml_models.explain.example import ExampleStory, example_story
 from sx9_ml_models.explain.links import link_of
-from sx9_ml_models.explain.version import parse_target, trigger_in_journal, version_story
+from sx9_ml_models.explain.searched_file import SearchedFile
+from sx9_ml_models.explain.version import left_out, parse_target, trigger_in_journal, version_story
 from tests.streams.core.records import SMALL
 from tests.streams.core.test_backtest import HOUR_MS, lived, triggers_of
 from tests.trainers.samples import MODEL, MemoryLog, example, examples
 from trainers.store import manifest as manifests
 from trainers.store.journal_copy import JournalCopy
-from transport.partition_file import write_partition
+from transport.partition_file import PartitionFile, write_partition
 
 CHECK = GateCheck("tactics/old/macro_f1", 0.7, 0.8, 0.02, 60, True)
 
@@ -39,12 +41,27 @@ def manifest_of(asked: Trigger, /, **fields: Any) -> Manifest:
 
 
 def story_of(name: str, records: list[Record], *made: Manifest, path: Path) -> ExampleStory:
+    """From a copy; a search in a file must say the same."""
     copy = JournalCopy(path / "copy.sqlite", MemoryLog(records))
     copy.catch_up()
     try:
-        return example_story(MODEL, name, copy, made)
+        story = example_story(MODEL, name, copy, made)
+        assert example_story(MODEL, name, searched(name, records, path), made) == story
+        return story
     finally:
         copy.close()
+
+
+def searched(name: str, records: list[Record], path: Path) -> SearchedFile:
+    write_partition(path / "journal.jsonl", MemoryLog(records), Record)
+    return SearchedFile(PartitionFile(path / "journal.jsonl", JOURNAL.name, 0), name)
+
+
+def lineage(exclusions: tuple[str, ...], numbered_from: int) -> LineageChange:
+    return LineageChange(
+        version=f"v{numbered_from + 1}", exclusions=exclusions, end=1, numbered_from=numbered_from, answers=(),
+        by="ada", why="bad", request=f"r{numbered_from}", time_ms=1,
+    )  # fmt: skip
 
 
 def test_a_version_is_explained_with_its_trigger_its_examples_and_its_gate() -> None:
@@ -77,6 +94,7 @@ def test_an_example_is_followed_through_the_versions(tmp_path: Path) -> None:
         example(201, ["execution"], key=key),
         example(202, ["execution"], key=key, text="another text"),
         example(203, [], key=key, retracted=True),
+        example(201, ["execution"], key=key),  # delivered again
     ]
     trigger = triggers_of(lived(SMALL, 0))[0]
     one = manifest_of(trigger, version="v0001", trigger="m@5", rehearsal=(), spans=(Span(0, 6, 1, ""),))
@@ -109,9 +127,32 @@ def test_an_unknown_example_is_an_error_that_says_what_was_looked_for(tmp_path: 
         story_of("T9", list(examples(3)), path=tmp_path)
 
 
-def test_without_a_copy_and_a_journal_the_error_names_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(BadConfiguration, match="name a --journal file"):
-        index_of(MODEL, None, tmp_path, tmp_path)
+def test_an_example_that_was_taken_out_is_an_error_that_says_who_took_it_out(tmp_path: Path) -> None:
+    records: list[Record] = [*examples(3), lineage(("entity=1",), 1_000)]
+    with pytest.raises(BadConfiguration, match=r"no example '1'.*entity=1 was taken out by ada"):
+        story_of("1", records, path=tmp_path)
+    assert story_of("2", records, path=tmp_path).entries
+
+
+def test_a_version_is_explained_with_the_exclusions_of_its_lineage() -> None:
+    changes = [(10, lineage(("feed=a",), 1_000)), (50, lineage(("feed=a", "feed=b"), 2_000))]
+    trigger = triggers_of(lived(SMALL, 0))[0]
+    found = {
+        version: left_out(manifest_of(trigger, version=version), changes)
+        for version in ("v0008", "v1000", "v1001", "v1999", "v2001", "main")
+    }
+    assert found == {
+        "v0008": (), "v1000": (), "v1001": ("feed=a",), "v1999": ("feed=a",), "v2001": ("feed=a", "feed=b"),
+        "main": (),
+    }  # fmt: skip
+
+
+def test_the_numbers_of_a_trigger_are_those_of_the_manifest() -> None:
+    records = lived(SMALL, 5 * HOUR_MS)
+    trigger = triggers_of(records)[2]
+    made = manifest_of(trigger, decided_ms=trigger.at_ms, measures=trigger.measures)
+    story = version_story(made, MemoryLog(records), None, None, 1)
+    assert (story.at_ms, story.measures) == (trigger.at_ms, trigger.measures)
 
 
 @pytest.mark.parametrize(

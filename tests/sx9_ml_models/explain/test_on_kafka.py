@@ -17,7 +17,7 @@ from schemas.windows import Measure, Span, Trigger
 from streams.core.projections.base import project
 from streams.local.services import environment_of
 from streams.settings import load_settings
-from sx9_ml_models.explain.command import of_version
+from sx9_ml_models.explain.command import of_example, of_version
 from sx9_ml_models.journals import export_journal, open_journal
 from sx9_ml_models.rebuild.command import feeds_of, plan_of
 from sx9_ml_models.rebuild.remaining import RemainingJournal
@@ -98,3 +98,14 @@ def test_events_are_named_feeds_are_taken_out_and_the_journal_is_exported(filled
             for each in (log, file)
         ]
     assert both[0] == both[1]
+
+
+def test_an_example_is_explained_where_no_trainer_has_run_and_the_copy_follows_the_journal(filled: str) -> None:
+    assert [entry.offset for entry in of_example(MODEL, "T1059.001", None).entries] == [0]
+    with contextlib.closing(producer(filled)) as writer:
+        outbox = RecordProducer(writer)
+        edit = project(MODEL, EVENTS[0], Source(topic_of(EVENTS[0]).name, 0, 1_000))
+        assert edit
+        outbox.send(JOURNAL.name, edit, key=MODEL, partition=partition_of(MODEL))
+        outbox.flush()
+    assert [entry.offset for entry in of_example(MODEL, "T1059.001", None).entries] == [0, 4]
