@@ -42,6 +42,8 @@ UNREADABLE = "unreadable"
 _NO_INDICATORS = frozenset(("attachment", "comment", "cpe", "link", "malware-sample", "other", "text"))
 """Types of attributes that say something about an event."""
 _GALAXY = "misp-galaxy:"
+_DELETED = (True, 1, "1", "true")
+"""As servers of several ages write it; others write 0 or "0"."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ def _events_of(manifest: bytes) -> Iterator[tuple[str, str]]:
     Raises:
         BadRecord: `bad-json`, `not-an-object`, `bad-uuid`, `too-many`.
     """
-    found = as_mapping(json_items.decode_document(manifest), "the manifest")
+    document = json_items.decode_document(manifest)
+    found = {} if document == [] else as_mapping(document, "the manifest")  # PHP writes no events as []
     if len(found) > limits.MAX_ITEMS:
         raise BadRecord("too-many", f"the manifest has {len(found)} events; the limit is {limits.MAX_ITEMS}")
     for uuid, line in found.items():
@@ -169,7 +172,7 @@ def parse_event(data: bytes, path: str, _release: str, *, feed: str) -> Sequence
     attributes = [*mappings(event, "Attribute"), *(a for each in objects for a in mappings(each, "Attribute"))]
     if len(attributes) > limits.MAX_ITEMS:
         raise BadRecord("too-many", f"it has {len(attributes)} attributes; the limit is {limits.MAX_ITEMS}")
-    there = [each for each in attributes if not each.get("deleted")]
+    there = [each for each in attributes if each.get("deleted") not in _DELETED]
     said = [each for each in there if text(each, "type") in _NO_INDICATORS]
     indicators: dict[str, Entity] = {}
     for each in there:
@@ -201,7 +204,7 @@ def _report(event: Fields, said: Sequence[Fields], path: str, feed: str) -> Enti
 
 
 def _indicator(attribute: Fields, event: Fields, path: str, feed: str) -> Entity:
-    value, key = text(attribute, "value"), required(attribute, "uuid", 40)
+    value, key = _value(attribute), required(attribute, "uuid", 40)
     if not value:
         raise BadRecord("no-value", f"attribute {key}: `value` is {attribute.get('value')!r:.100}, not a text")
     tags = [*_tags(attribute), *_galaxies(attribute)]
@@ -219,6 +222,13 @@ def _indicator(attribute: Fields, event: Fields, path: str, feed: str) -> Entity
         author=text(mapping(event, "Orgc"), "name")[:MAX_LINE_CHARS],
         date=text(event, "date")[:MAX_WORD_CHARS],
     )
+
+
+def _value(attribute: Fields) -> str:
+    """The value of an attribute; some servers write one that is a number, such as a port, as a number."""
+    value = attribute.get("value")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number else text(attribute, "value")
 
 
 def _tags(item: Fields) -> list[str]:

@@ -6,6 +6,7 @@ bytes ──decode──> document ──items──> event of each ──┬─
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -30,13 +31,13 @@ ItemEvents = Callable[[Fields], Event | Iterable[Event]]
 
 
 def decode_document(data: bytes) -> Any:
-    """A JSON document.
+    """A JSON document. A byte order mark before it, as some programs write it, is passed over.
 
     Raises:
         BadRecord: `bad-json`: not JSON, cut off, or nested too deep.
     """
     try:
-        return msgspec.json.decode(data)
+        return msgspec.json.decode(data.removeprefix(codecs.BOM_UTF8))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRecord("bad-json", f"{error} ({len(data)} bytes)") from error
 

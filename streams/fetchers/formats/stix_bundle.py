@@ -9,6 +9,7 @@ half of its objects. So is one with more objects than the limit; it is counted b
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator, Sequence
 
@@ -32,7 +33,7 @@ def raw_objects(data: bytes) -> Sequence[bytes | memoryview]:
     """The JSON text of each object of a bundle, in order; the objects themselves are not checked.
 
     Args:
-        data: The bundle, UTF-8 JSON.
+        data: The bundle, UTF-8 JSON; a byte order mark before it is passed over.
 
     Raises:
         BadRecord: `not-a-bundle`: not JSON, cut off, or without `"type": "bundle"` and a list of `objects`;
@@ -40,6 +41,7 @@ def raw_objects(data: bytes) -> Sequence[bytes | memoryview]:
     """
     if (commas := data.count(b",")) > limits.MAX_BUNDLE_COMMAS:
         raise _too_many(f"{commas} commas", limits.MAX_BUNDLE_COMMAS)
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
         objects = _checked(data).objects
         _check_number(len(objects))

@@ -120,6 +120,8 @@ class FileTree:
         if git.is_git_url(source):
             return self._read_git(feed, source, state, mirror, on_progress)
         root = Path(source)
+        if git.is_bare(root):
+            return self._read_git(feed, root.absolute().as_uri(), state, mirror, on_progress)
         if not root.is_dir():
             raise BadConfiguration(
                 f"{without_credentials(source)!r} is neither a folder nor a git address "

@@ -80,14 +80,15 @@ def walk(root: Path) -> Iterator[str]:
     """The sorted relative paths, with `/`, of all files and links below a folder, links to folders included.
 
     Raises:
-        BadRecord: `too-many-files`: there are over `limits.MAX_TREE_ENTRIES` files, links and folders.
+        BadRecord: `too-many-files`: there are over `limits.MAX_TREE_ENTRIES` files, links and folders;
+            `unreadable`: a folder can't be read, so that its files would seem to be gone.
     """
     yield from sorted(_walk(root))
 
 
 def _walk(root: Path) -> Iterator[str]:
     count = 0
-    for folder, folders, files in os.walk(root):
+    for folder, folders, files in os.walk(root, onerror=_refuse):
         count += len(folders) + len(files)
         if count > limits.MAX_TREE_ENTRIES:
             limit = f"{limits.MAX_TREE_ENTRIES} files, links and folders, the limit"
@@ -96,6 +97,10 @@ def _walk(root: Path) -> Iterator[str]:
         prefix = "" if inside == "." else f"{inside}/"
         links = [name for name in folders if Path(folder, name).is_symlink()]
         yield from (f"{prefix}{name}" for name in [*links, *files])
+
+
+def _refuse(error: OSError) -> None:
+    raise BadRecord("unreadable", f"{error.filename}: {error.strerror}: its files would seem to be gone") from error
 
 
 def leads_out(path: str, link: str = "") -> bool:

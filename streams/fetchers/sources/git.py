@@ -40,6 +40,7 @@ _MESSAGE_BYTES = 2_000
 _READ_BYTES = 64 * 1024
 _BATCH = 500
 """Blobs that are asked for at once; the question and the answer fit the buffers of the pipes."""
+_USUAL_BRANCHES = tuple(f"refs/heads/{name}" for name in ("main", "master", "trunk", "develop"))
 _LINK_MODE, _FILE_MODES = "120000", ("100644", "100755", "100664")
 
 
@@ -86,9 +87,44 @@ def fetch(url: str, mirror: Path) -> str:
     if not (mirror / "HEAD").exists():
         mirror.mkdir(parents=True, exist_ok=True)
         _git(["init", "--quiet", "--bare", "--", str(mirror)], url)
-    fetching = ["fetch", "--quiet", "--depth", "1", "--no-tags", "--no-recurse-submodules", "--force"]
-    _git(["-C", str(mirror), *fetching, "--", url, f"HEAD:{ref}"], url)
+    fetching = [
+        "-C",
+        str(mirror),
+        "fetch",
+        "--quiet",
+        "--depth",
+        "1",
+        "--no-tags",
+        "--no-recurse-submodules",
+        "--force",
+        "--",
+        url,
+    ]
+    try:
+        _git([*fetching, f"HEAD:{ref}"], url)
+    except RetryLater as error:
+        _git([*fetching, f"{_branch_without_head(url, error)}:{ref}"], url)
     return _git(["-C", str(mirror), "rev-parse", "--verify", ref], url).decode().strip()
+
+
+def is_bare(folder: Path) -> bool:
+    """Whether a folder is a repository without a work tree, such as `git clone --mirror` makes."""
+    return (folder / "HEAD").is_file() and (folder / "objects").is_dir() and (folder / "refs").is_dir()
+
+
+def _branch_without_head(url: str, failure: RetryLater) -> str:
+    """The branch to read where HEAD names none: in a mirror, say, whose upstream has renamed its branch.
+
+    Args:
+        url: The repository.
+        failure: Why HEAD could not be fetched; raised if that is not the reason.
+    """
+    listed = _git(["ls-remote", "--", url, "HEAD", *_USUAL_BRANCHES], url).decode(errors="replace").splitlines()
+    found = {line.partition("\t")[2] for line in listed}
+    branch = next((name for name in _USUAL_BRANCHES if name in found), "")
+    if "HEAD" in found or not branch:
+        raise failure
+    return branch
 
 
 def tree(mirror: Path, commit: str) -> Iterator[Entry]:

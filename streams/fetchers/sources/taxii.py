@@ -35,9 +35,9 @@ _Objects = dict[str, msgspec.Raw]
 
 
 class _Envelope(msgspec.Struct):
-    more: bool = False
-    next: str = ""
-    objects: list[msgspec.Raw] = []
+    more: bool | None = None
+    next: str | None = None
+    objects: list[msgspec.Raw] | None = None
 
 
 class _Bundle(msgspec.Struct):
@@ -134,11 +134,12 @@ class _Pages:
         while (joined := urlencode(query)) not in asked:
             asked.add(joined)
             envelope, added_last = self._page(joined)
-            count += len(envelope.objects)
+            page = envelope.objects or []
+            count += len(page)
             if count > limits.MAX_BUNDLE_OBJECTS:
                 detail = f"over {limits.MAX_BUNDLE_OBJECTS} objects came, the limit"
                 raise BadRecord("too-many", f"{detail}: divide the collection with ?match[type]=")
-            yield envelope.objects, added_last
+            yield page, added_last
             if not envelope.more:
                 return
             if envelope.next:
@@ -160,7 +161,7 @@ class _Pages:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadRecord("bad-page", f"{error} ({len(data)} bytes): it is no TAXII 2.1 envelope") from error
         for name, value, most in (
-            ("next", envelope.next, _MAX_NEXT_CHARS),
+            ("next", envelope.next or "", _MAX_NEXT_CHARS),
             ("X-TAXII-Date-Added-Last", added_last, _MAX_CURSOR_CHARS),
         ):
             if len(value) > most:
@@ -192,4 +193,4 @@ def _version_of(raw: msgspec.Raw) -> tuple[str, str]:
         found = msgspec.json.decode(raw, type=_Version)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # a rejected item, later
         return hashlib.blake2b(raw, digest_size=8).hexdigest(), ""
-    return found.id, found.modified
+    return found.id, found.modified.removesuffix("Z")  # with it, 12:00:00Z would be later than 12:00:00.5Z

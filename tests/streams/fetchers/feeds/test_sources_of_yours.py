@@ -182,3 +182,34 @@ def test_nvd_pauses_between_its_windows_too(site: Site, tmp_path: Path, monkeypa
     nvd.NvdPages(key="k3y", now=lambda: NOW).read("cve-nvd", address(site, "/c"), state, tmp_path, no_progress)
     assert (len(site.asked), pauses) == (3, [nvd.PAUSE_WITH_KEY_S] * 2)
     assert site.asked[0]["apiKey"] == "k3y"
+
+
+def misp_event(number: int, *attributes: Any) -> Any:
+    """A MISP event with some attributes."""
+    attribute = {"type": "ip-dst", "category": "Network activity", "value": "192.0.2.1"}
+    uuid = f"00000000-0000-4000-8000-{number:012}"
+    made = [attribute | {"uuid": f"{uuid[:-4]}9{n:03}"} | each for n, each in enumerate(attributes)]
+    return {"Event": {"uuid": uuid, "info": "Odd", "Orgc": [], "Galaxy": [], "Attribute": made}}
+
+
+def test_a_misp_feed_of_another_server_is_read_whatever_it_writes_for_no_and_for_numbers(tmp_path: Path) -> None:
+    odd = misp_event(1, {"deleted": "0"}, {"deleted": "1"}, {"type": "port", "value": 4444, "deleted": 0})
+    with_mark = "\ufeff" + json.dumps(odd)  # a byte order mark
+    put(tmp_path / "misp", {f"{odd['Event']['uuid']}.json": with_mark})
+    batch = feed_named("misp").read(str(tmp_path / "misp"), FeedState(), tmp_path, no_progress)
+    assert [str(each.error) for each in batch.outcomes or () if isinstance(each, RejectedItem)] == []
+    assert sorted(event.name for event in events(batch)) == ["192.0.2.1", "4444", "Odd"]
+
+
+def test_a_misp_feed_whose_last_event_was_deleted_is_empty_and_no_error(site: Site, tmp_path: Path) -> None:
+    misp_site(site, tmp_path)
+    spec, url = feed_named("misp"), address(site, "/feed")
+    first = spec.read(url, FeedState(), tmp_path, no_progress)
+    site.pages["/feed/manifest.json"] = answer([])  # as PHP writes an empty mapping
+    second = spec.read(url, first.state, tmp_path, no_progress)
+    assert (second.source_error, second.outcomes, second.is_complete) == (None, [], True)
+
+
+def test_a_stix_bundle_with_a_byte_order_mark_is_read() -> None:
+    data = b"\xef\xbb\xbf" + bundle(thing("tool", 1, "Tool"))
+    assert len(events(Batch("", stix_feeds.parse(data, "", "stix").outcomes, FeedState()))) == 1

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from schemas.encoding import EncodedEvent
-from schemas.errors import BadRecord
+from schemas.errors import BadRecord, RetryLater
 from schemas.events import Entity
 from streams.fetchers.base import limits
 from streams.fetchers.base.feed import Batch, FeedState, LeftOut, RejectedItem, UnchangedFile, no_progress
@@ -93,3 +98,50 @@ def test_a_folder_with_too_many_files_is_refused(tmp_path: Path, monkeypatch: py
     batch = read(write(tmp_path, a="one", b="two"), FeedState())
     assert batch.source_error is not None
     assert "over 1 files" in batch.source_error.detail
+
+
+def test_a_folder_that_can_not_be_read_is_an_error_and_its_files_are_not_taken_to_be_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = read(write(tmp_path, a="one", sub_b="two"), FeedState())
+    scandir = os.scandir
+
+    def failing(path: str) -> Any:
+        if str(path).endswith("sub"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    second = read(tmp_path, first.state)
+    assert second.source_error is not None
+    assert re.search("unreadable: .*sub: Permission denied", str(second.source_error))
+    assert (second.gone, second.is_complete) == (frozenset(), False)
+
+
+def git(root: Path, *words: str) -> None:
+    who = ["-c", "user.name=n", "-c", "user.email=e@x.test", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", "-C", root, *who, *words], check=True, capture_output=True)
+
+
+def test_a_bare_mirror_is_read_as_a_repository_even_where_its_head_names_a_branch_that_is_gone(
+    tmp_path: Path,
+) -> None:
+    upstream, mirror = write(tmp_path / "upstream", a="one"), tmp_path / "mirrors" / "upstream.git"
+    git(upstream, "init", "--quiet", "--initial-branch", "master")
+    git(upstream, "add", "--all")
+    git(upstream, "commit", "--quiet", "--message", "x")
+    git(tmp_path, "clone", "--quiet", "--mirror", str(upstream), str(mirror))
+    first = TREE.read("f", str(mirror), FeedState(), tmp_path / "cache", no_progress)
+    assert [o.event.id for o in first.outcomes or () if isinstance(o, EncodedEvent)] == ["one"]
+    git(upstream, "branch", "--move", "master", "main")
+    git(mirror, "fetch", "--quiet", "--prune")
+    write(upstream, b="two")
+    git(upstream, "add", "--all")
+    git(upstream, "commit", "--quiet", "--message", "y")
+    git(mirror, "fetch", "--quiet")
+    second = TREE.read("f", str(mirror), first.state, tmp_path / "cache", no_progress)
+    assert [o.event.id for o in second.outcomes or () if isinstance(o, EncodedEvent)] == ["two"]
+    git(upstream, "branch", "--move", "main", "odd")
+    git(mirror, "fetch", "--quiet", "--prune")
+    with pytest.raises(RetryLater, match="HEAD"):
+        TREE.read("f", str(mirror), first.state, tmp_path / "cache", no_progress)

@@ -81,7 +81,7 @@ def test_a_page_that_says_more_without_a_next_is_followed_by_the_time_at_which_i
         (page(MALWARE, more=True, next="1"), "bad-page: page 2 says that the next is 'next=1', which came already"),
         (page(MALWARE, more=True), "bad-page: there is `more`, but neither `next` nor X-TAXII-Date-Added-Last"),
         (page(MALWARE, more=True, next="9" * 5_000), "bad-page: `next` has 5000 characters; the limit is 4096"),
-        (page(MALWARE, more=True, next=7), "bad-page: Expected `str`, got `int`"),
+        (page(MALWARE, more=True, next=7), r"bad-page: Expected `str \| null`, got `int`"),
         ((200, {}, b"<html>"), "bad-page: JSON is malformed"),
         ((200, {}, b'{"objects": ['), "bad-page: Input data was truncated"),
         ((200, {}, b"x" * 3_000), "too-large: .* over"),
@@ -154,3 +154,25 @@ def test_an_address_that_is_no_collection_is_refused(path: str) -> None:
 def test_the_query_of_an_address_is_kept() -> None:
     found = objects_url("taxii+https://taxii.example/c/collections/1/?match[type]=indicator")
     assert found == "https://taxii.example/c/collections/1/objects/?match[type]=indicator"
+
+
+def test_of_two_versions_the_later_one_counts_whatever_the_precision_of_its_time(
+    site: Site, tmp_path: Path
+) -> None:
+    early, late = "2026-01-01T00:00:00Z", "2026-01-01T00:00:00.500Z"
+    first, second = (thing("tool", 1, name, modified=at) for name, at in (("Early", early), ("Late", late)))
+    site.pages[OBJECTS] = [page(first, more=True, next="2")]
+    site.pages[f"{OBJECTS}?next=2"] = [page(second, more=True, next="3")]
+    site.pages[f"{OBJECTS}?next=3"] = [page(first)]  # the server repeats itself
+    found = [each.event for each in read(site, tmp_path).outcomes or () if isinstance(each, EncodedEvent)]
+    assert [getattr(event, "name", "") for event in found] == ["Late"]
+
+
+def test_a_server_that_writes_null_for_what_is_not_there_is_understood(site: Site, tmp_path: Path) -> None:
+    end = b'{"more": null, "next": null, "objects": null}'
+    site.pages[OBJECTS] = [page(MALWARE, more=True, next="2", added_last=LATER)]
+    site.pages[f"{OBJECTS}?next=2"] = [(200, {}, end)]
+    site.pages[f"{OBJECTS}?added_after=2026-01-02T00%3A00%3A00.000000Z"] = [(200, {}, end)]
+    first = read(site, tmp_path)
+    assert len(ids(first)) == 1
+    assert read(site, tmp_path, first.state).outcomes is None
