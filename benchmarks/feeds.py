@@ -23,6 +23,7 @@ import msgspec
 
 from benchmarks import yaml_parsing
 from benchmarks.report import processor
+from streams.fetchers.base.clients import KafkaClients
 from streams.fetchers.base.feed import RejectedItem
 from streams.fetchers.base.runner import FetchFailure, parse_events, try_fetch
 from streams.local.services import environment_of, services
@@ -124,10 +125,10 @@ def _fetch_all(arguments: argparse.Namespace) -> Run:
     use_kafka_login(arguments.kafka, settings.kafka_login)
     releases = RELEASES if arguments.run == "first" else RELEASES[-1:]
     sources = [("attack-enterprise", f"attack/enterprise-attack-{release}.json") for release in releases]
-    run, cpu_s = Run(0.0, 0.0, 0.0, 0, 0, {}), time.process_time()
+    run, cpu_s, clients = Run(0.0, 0.0, 0.0, 0, 0, {}), time.process_time(), KafkaClients(arguments.kafka)
     for feed, path in (*sources, *FOLDERS.items()):
         started_s = time.monotonic()
-        result = try_fetch(feed, str(arguments.feeds / path), settings, arguments.kafka)
+        result = try_fetch(feed, str(arguments.feeds / path), settings, clients)
         if isinstance(result, FetchFailure):
             raise SystemExit(f"{feed}: {result.error}")
         seconds = time.monotonic() - started_s
@@ -136,6 +137,7 @@ def _fetch_all(arguments: argparse.Namespace) -> Run:
         run.published += result.published
         run.dead_letters += result.dead_letters
         print(f"  {feed}: {result.published} events, {seconds:.1f} s", file=sys.stderr)
+    clients.close()
     run.cpu_s = time.process_time() - cpu_s
     run.memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
         1_024 if sys.platform == "linux" else 2**20

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from schemas.topics import TECHNIQUES
+from streams.fetchers.base.clients import clients_of
 from streams.fetchers.base.feed import OnProgress
 from streams.fetchers.base.runner import FetchFailure, FetchReport, missing_key, show_next, try_fetch
 from streams.fetchers.base.schedule import run_schedule
@@ -41,10 +42,10 @@ def fetch_feeds(settings: Settings, sources: Mapping[str, str | None]) -> Iterat
         BadConfiguration: There is no such feed, or Kafka can't be started.
         RetryLater: Kafka does not answer.
     """
-    with _ready(settings, sources) as bootstrap:
+    with _ready(settings, sources) as bootstrap, clients_of(bootstrap) as clients:
         for name, source in sources.items():
             with progress_bars(name) as on_progress:
-                result = try_fetch(name, source, settings, bootstrap, on_progress=on_progress)
+                result = try_fetch(name, source, settings, clients, on_progress=on_progress)
             yield result
 
 

@@ -23,6 +23,7 @@ from schemas.topics import TECHNIQUES
 from streams.content.dsl.files import write_dsl
 from streams.content.events_folder import read_events
 from streams.content.source_names import FOLDERS, RAW_FILES
+from streams.fetchers.base.clients import KafkaClients, clients_of
 from streams.fetchers.base.feed_folder import MIRRORS, OWN, dead_letters_in, fetch_into_folder
 from streams.fetchers.base.runner import FetchFailure, FetchReport, missing_key, try_fetch
 from streams.fetchers.feeds.registry import feed_named
@@ -94,24 +95,27 @@ def fetch_all(feeds: dict[str, str | None], content: Path, settings: Settings) -
 
     Those with techniques come first, because others get their tactics from these.
     """
-    for feed, given in sorted(feeds.items(), key=lambda item: TECHNIQUES not in feed_named(item[0]).topics):
-        source = given or settings.feed_sources.get(feed)
+    first_techniques = sorted(feeds.items(), key=lambda item: TECHNIQUES not in feed_named(item[0]).topics)
+    with clients_of(settings.kafka_bootstrap or "") as clients:
+        for feed, given in first_techniques:
+            source = given or settings.feed_sources.get(feed)
+            if not source and (missing := missing_key(feed_named(feed), settings)):
+                print(f"fetch: {missing}", file=sys.stderr)
+                yield StageResult("fetch", feed, "skipped", missing, 0.0)
+                continue
+            with downloaded_once():
+                results = list(_fetch_and_publish(feed, source, content, settings, clients))
+            yield from results
 
-        if not source and (missing := missing_key(feed_named(feed), settings)):
-            print(f"fetch: {missing}", file=sys.stderr)
-            yield StageResult("fetch", feed, "skipped", missing, 0.0)
-            continue
-        with downloaded_once():
-            results = list(_fetch_and_publish(feed, source, content, settings))
-        yield from results
 
-
-def _fetch_and_publish(feed: str, source: str | None, content: Path, settings: Settings) -> Iterator[StageResult]:
+def _fetch_and_publish(
+    feed: str, source: str | None, content: Path, settings: Settings, clients: KafkaClients
+) -> Iterator[StageResult]:
     fetched = attempt("fetch", feed, partial(_fetch, feed, source, content, settings))
     yield fetched
-    if settings.kafka_bootstrap and not fetched.failed:
+    if clients.bootstrap and not fetched.failed:
         own = settings.model_copy(update={"cache_dir": content / OWN})
-        yield attempt("publish", feed, partial(_publish, feed, source, own, settings.kafka_bootstrap))
+        yield attempt("publish", feed, partial(_publish, feed, source, own, clients))
 
 
 def _fetch(feed: str, source: str | None, content: Path, settings: Settings) -> str:
@@ -119,9 +123,9 @@ def _fetch(feed: str, source: str | None, content: Path, settings: Settings) -> 
         return _told(fetch_into_folder(feed, source, content, settings, RAW_FILES.get(feed, ""), on_progress))
 
 
-def _publish(feed: str, source: str | None, settings: Settings, bootstrap: str) -> str:
+def _publish(feed: str, source: str | None, settings: Settings, clients: KafkaClients) -> str:
     with progress_bars(feed) as on_progress:
-        result = try_fetch(feed, source, settings, bootstrap, on_progress=on_progress)
+        result = try_fetch(feed, source, settings, clients, on_progress=on_progress)
     if isinstance(result, FetchFailure):
         raise Sx9Error(result.error)
     return f"{result.published} events"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 
 from schemas.errors import BadConfiguration
+from streams.fetchers.base.clients import KafkaClients
 from transport import kafka as wire
-from transport.admin import admin_client
 
 
 class TopicPosition(msgspec.Struct, frozen=True, array_like=True):
@@ -29,12 +28,11 @@ Positions = Mapping[str, TopicPosition]
 """Topic -> how far it was read."""
 
 
-def end_positions(bootstrap: str, reader: KafkaConsumer, topics: Sequence[str]) -> dict[str, TopicPosition]:
+def end_positions(clients: KafkaClients, topics: Sequence[str]) -> dict[str, TopicPosition]:
     """The ids and end offsets of topics now.
 
     Args:
-        bootstrap: host:port of Kafka.
-        reader: A consumer without a group.
+        clients: Of the Kafka with the topics.
         topics: Names of the topics.
 
     Raises:
@@ -42,14 +40,16 @@ def end_positions(bootstrap: str, reader: KafkaConsumer, topics: Sequence[str]) 
         RetryLater: The broker does not answer.
     """
     with wire.kafka_errors(f"looking up {', '.join(topics)}"):
-        with contextlib.closing(admin_client(bootstrap)) as admin:
+        with clients.admin() as admin:
             described = {each["name"]: each for each in admin.describe_topics(list(topics))}
         partitions = {topic: len(described.get(topic, {}).get("partitions", ())) for topic in topics}
         if missing := [topic for topic, count in partitions.items() if not count]:
-            raise BadConfiguration(f"no topic {', '.join(missing)} on {bootstrap}: `sx9 up` makes the topics")
-    ends = wire.end_offsets(
-        reader, [TopicPartition(topic, n) for topic in topics for n in range(partitions[topic])]
-    )
+            raise BadConfiguration(
+                f"no topic {', '.join(missing)} on {clients.bootstrap}: `sx9 up` makes the topics"
+            )
+    wanted = [TopicPartition(topic, n) for topic in topics for n in range(partitions[topic])]
+    with clients.reader() as reader:
+        ends = wire.end_offsets(reader, wanted)
     return {
         topic: TopicPosition(
             str(described[topic]["topic_id"]), tuple(ends[TopicPartition(topic, n)] for n in range(count))

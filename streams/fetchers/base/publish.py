@@ -9,14 +9,11 @@ batch of several is larger than the smallest limit.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
-from kafka import KafkaProducer
-from kafka.errors import KafkaError
 from kafka.record.memory_records import MemoryRecordsBuilder
 
 from schemas import cloudevents
@@ -26,14 +23,14 @@ from schemas.encoding import EncodedEvent
 from schemas.errors import BadRecord, RetryLater
 from schemas.fetch_totals import FetchTotals, totals_to_header
 from schemas.topics import DEAD_LETTERS, topic_of
+from streams.fetchers.base.clients import KafkaClients, clients_of
 from streams.fetchers.base.feed import OnProgress, RejectedItem
 from transport import kafka as wire
-from transport.admin import admin_client, max_message_bytes
+from transport.admin import max_message_bytes
 from transport.kafka import MESSAGE_BYTES
 
 ACKNOWLEDGED_S = 150.0
 """Longest wait for the last acknowledgement, seconds; the producer gives up on a record after 120 s."""
-CLOSE_S = 2.0
 NO_LIMITS: Mapping[str, int] = MappingProxyType({})
 _MAGIC, _ZSTD = 2, 4
 """Version and compression of the producer's batches."""
@@ -138,18 +135,18 @@ def _dead_letter(rejected: RejectedItem, feed: str, observed_ms: int) -> Outgoin
     return OutgoingMessage(DEAD_LETTERS.name, record.origin, encode(record), headers)
 
 
-def message_limits(bootstrap: str, topics: Sequence[str]) -> dict[str, int]:
+def message_limits(clients: KafkaClients, topics: Sequence[str]) -> dict[str, int]:
     """Topic -> its `max.message.bytes`.
 
     Raises:
         RetryLater: The broker does not answer.
     """
-    with contextlib.closing(admin_client(bootstrap)) as admin:
+    with clients.admin() as admin:
         return max_message_bytes(admin, topics)
 
 
 def publish(
-    bootstrap: str,
+    kafka: str | KafkaClients,
     messages: Sequence[OutgoingMessage],
     on_progress: OnProgress,
     limits: Mapping[str, int] = NO_LIMITS,
@@ -157,7 +154,7 @@ def publish(
     """Send messages in their order and wait until the broker has acknowledged all of them.
 
     Args:
-        bootstrap: host:port of Kafka.
+        kafka: host:port of Kafka, or the clients of a pass.
         messages: The messages.
         on_progress: Called with the stage `publish`.
         limits: Topic -> its `max.message.bytes`.
@@ -166,7 +163,8 @@ def publish(
         BadConfiguration: The broker accepts no message of the size of one of them.
         RetryLater: Not every message was acknowledged; those that were are on their topics.
     """
-    with wire.kafka_errors("publishing"), _closing_producer(bootstrap, limits) as producer:
+    batch_size = min((wire.PRODUCER["batch_size"], *limits.values()))
+    with wire.kafka_errors("publishing"), clients_of(kafka) as clients, clients.producer(batch_size) as producer:
         futures = []
         for sent, message in enumerate(messages, 1):
             futures.append(
@@ -177,17 +175,6 @@ def publish(
         producer.flush(timeout=ACKNOWLEDGED_S)
         _check([future.exception for future in futures if not future.succeeded()], len(messages))
     on_progress("publish", len(messages), len(messages))
-
-
-@contextlib.contextmanager
-def _closing_producer(bootstrap: str, limits: Mapping[str, int]) -> Iterator[KafkaProducer]:
-    """A producer that is closed with a short timeout: what matters was flushed or has failed by then."""
-    producer = wire.producer(bootstrap, batch_size=min((wire.PRODUCER["batch_size"], *limits.values())))
-    try:
-        yield producer
-    finally:
-        with contextlib.suppress(KafkaError):
-            producer.close(timeout=CLOSE_S)
 
 
 def _check(failures: Sequence[BaseException | None], total: int) -> None:

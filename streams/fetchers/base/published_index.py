@@ -24,6 +24,7 @@ from schemas.encoding import decode_event
 from schemas.errors import BadRecord, RetryLater
 from schemas.events import Event, Technique
 from schemas.topics import DEAD_LETTERS, TECHNIQUES
+from streams.fetchers.base.clients import KafkaClients
 from streams.fetchers.base.code_digest import code_digest
 from streams.fetchers.base.entries import Entries, Entry, Key, entry_of
 from streams.fetchers.base.feed import OnProgress
@@ -63,13 +64,13 @@ class PublishedIndex:
     Args:
         path: The SQLite file.
         connection: To this file, in autocommit mode, with the tables in place.
-        bootstrap: host:port of the Kafka with the topics.
+        clients: Of the Kafka with the topics.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, bootstrap: str) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, clients: KafkaClients) -> None:
         self._path = path
         self._connection = connection
-        self._bootstrap = bootstrap
+        self._clients = clients
 
     def catch_up(self, topics: Sequence[str], on_progress: OnProgress) -> dict[str, TopicPosition]:
         """Read what is new on topics; rows of a topic that was deleted and created again are dropped first.
@@ -85,11 +86,11 @@ class PublishedIndex:
             BadConfiguration: One of the topics does not exist.
             RetryLater: The broker does not answer, or another process keeps the index locked.
         """
-        with _locked(self._path), contextlib.closing(wire.consumer(self._bootstrap)) as reader:
-            ends = end_positions(self._bootstrap, reader, topics)
+        with _locked(self._path):
+            ends = end_positions(self._clients, topics)
             known = self._positions(topics)
             if known != ends:
-                with self._transaction():
+                with self._clients.reader() as reader, self._transaction():
                     self._read_new(reader, known, ends, on_progress)
             return ends
 
@@ -139,7 +140,7 @@ class PublishedIndex:
             start, end = ranges.get(partition, (offset, offset))
             ranges[partition] = min(start, offset), max(end, offset + 1)
         found: dict[Key, Event] = {}
-        with contextlib.closing(wire.consumer(self._bootstrap)) as reader:
+        with self._clients.reader() as reader:
             for messages in wire.read_ranges(reader, _still_there(reader, ranges)):
                 partition = TopicPartition(messages[0].topic, messages[0].partition)
                 wanted = ((places[partition, m.offset], m) for m in messages if (partition, m.offset) in places)
@@ -222,12 +223,12 @@ class PublishedIndex:
 
 
 @contextlib.contextmanager
-def open_index(folder: Path, bootstrap: str) -> Iterator[PublishedIndex]:
+def open_index(folder: Path, clients: KafkaClients) -> Iterator[PublishedIndex]:
     """Open the index; one that is damaged or was made by other code is made anew.
 
     Args:
         folder: Where the file `INDEX_FILE` is, or will be.
-        bootstrap: host:port of the Kafka with the topics.
+        clients: Of the Kafka with the topics.
 
     Raises:
         RetryLater: Another process keeps the index locked.
@@ -236,7 +237,7 @@ def open_index(folder: Path, bootstrap: str) -> Iterator[PublishedIndex]:
     with _locked(path):
         connection = _connect(path)
     with contextlib.closing(connection):
-        yield PublishedIndex(path, connection, bootstrap)
+        yield PublishedIndex(path, connection, clients)
 
 
 def row_of(message: Any) -> tuple[Any, ...] | None:

@@ -27,6 +27,7 @@ from schemas.errors import BadConfiguration, BadRecord, Sx9Error
 from schemas.fetch_totals import FetchTotals
 from schemas.topics import DEAD_LETTERS, TECHNIQUES, topic_of
 from streams import telemetry
+from streams.fetchers.base.clients import KafkaClients, clients_of
 from streams.fetchers.base.cursor import LastCounts, load_cursor, save_cursor
 from streams.fetchers.base.diff import PUBLISHED_KINDS, Plan, plan_changes, plan_unchanged
 from streams.fetchers.base.feed import (
@@ -130,7 +131,7 @@ def fetch(
     feed: str,
     source: str | None,
     settings: Settings,
-    bootstrap: str,
+    kafka: str | KafkaClients,
     *,
     on_progress: OnProgress | None = None,
 ) -> FetchReport:
@@ -140,7 +141,7 @@ def fetch(
         feed: Name of the feed.
         source: A URL, a path or a package; None: the feed's default source.
         settings: Where cursors and mirrors are kept.
-        bootstrap: host:port of Kafka.
+        kafka: host:port of Kafka, or the clients of a pass.
         on_progress: Called with the stages `published`, `collect`, `parse`, `publish`.
 
     Raises:
@@ -158,15 +159,15 @@ def fetch(
     also_read = (TECHNIQUES,) if spec.labels_by_technique else ()
     topics = [topic.name for topic in (*spec.topics, *also_read, DEAD_LETTERS)]
     feed_lock = lock(cursor_file.with_suffix(".lock"), f"fetching {feed}", timeout_s=LOCK_TIMEOUT_S)
-    with feed_lock, open_index(settings.cursors_dir, bootstrap) as index:
+    with feed_lock, clients_of(kafka) as clients, open_index(settings.cursors_dir, clients) as index:
         positions = index.catch_up(topics, report_to)
         cursor = load_cursor(cursor_file, spec, positions)
         batch = read_batch(spec, source, cursor.state_for(source), settings.cache_dir, report_to, index)
-        limits = {} if batch.outcomes is None else message_limits(bootstrap, topics)
+        limits = {} if batch.outcomes is None else message_limits(clients, topics)
         plan = plan_batch(batch, spec, cursor.last_counts, index, observed_ms, limits)
         totals = fetch_totals(plan.events, index.entries(feed)) if plan.events else None
         if messages := _messages(plan, feed, observed_ms, limits, totals):
-            publish(bootstrap, messages, report_to, limits)
+            publish(clients, messages, report_to, limits)
             positions = index.catch_up(topics, report_to)
         if batch.source_error is None:
             last_counts = LastCounts(plan.counts, plan.rejected)
@@ -210,7 +211,7 @@ def try_fetch(
     feed: str,
     source: str | None,
     settings: Settings,
-    bootstrap: str,
+    kafka: str | KafkaClients,
     *,
     on_progress: OnProgress | None = None,
 ) -> FetchReport | FetchFailure:
@@ -220,7 +221,7 @@ def try_fetch(
     """
     before = read_status(settings.feeds_dir, feed)
     try:
-        report = fetch(feed, source, settings, bootstrap, on_progress=on_progress)
+        report = fetch(feed, source, settings, kafka, on_progress=on_progress)
         write_status(settings.feeds_dir, _status(report))
         return report
     except Sx9Error as error:
