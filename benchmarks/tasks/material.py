@@ -43,15 +43,16 @@ class FeedExample(msgspec.Struct, frozen=True):
 def release(setup: Setup, number: str) -> list[FeedExample]:
     """The techniques and procedure sentences of a release of Enterprise ATT&CK."""
     path = setup.feed(f"attack/enterprise-attack-{number}.json")
-    return _examples(attack.parse(path.read_bytes(), "enterprise-attack", path.name).outcomes)
+    return examples_of(attack.parse(path.read_bytes(), "enterprise-attack", path.name).outcomes)
 
 
 def templates(setup: Setup) -> list[FeedExample]:
     """The Nuclei templates that have one of the five severities."""
-    return _examples(nuclei.parse_folder(setup.feed("nuclei-templates")))
+    return examples_of(nuclei.parse_folder(setup.feed("nuclei-templates")))
 
 
-def _examples(outcomes: Sequence[object]) -> list[FeedExample]:
+def examples_of(outcomes: Sequence[object]) -> list[FeedExample]:
+    """What `distilbert-mitre` learns from the events among some outcomes of a feed."""
     examples = []
     for number, outcome in enumerate(outcomes):
         if isinstance(outcome, EncodedEvent):
