@@ -20,8 +20,10 @@ FORMATS := .tools/formats
 SCHEMAS := .tools/schemas
 # So have pySigma and stix2, which `make bench-feeds` compares with.
 FEED_PEERS := .tools/feeds
+# And OntoGPT, which asks a language model about reports.
+ONTOGPT := .tools/ontogpt
 
-.PHONY: help install demo up test chaos fuzz check sbom audit secrets bench bench-feeds formats schemas lock clean
+.PHONY: help install demo up test chaos fuzz check sbom audit secrets bench bench-feeds formats ontogpt schemas lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +77,10 @@ bench: $(VENV)/.bench ## compare the rates of the ingest path with those of othe
 formats: $(VENV)/.formats ## check the files of the ontology with LinkML and SurrealDB
 	$(BIN)/python -m pytest -q tests/streams/content/ontology/test_formats.py
 
+ontogpt: $(VENV)/.ontogpt ## install OntoGPT in a venv of its own, for reports in free text, and check it against a local service
+	$(BIN)/python -m pytest -q tests/sx9_ml_models/content/test_language_model.py
+	@echo "name it: SX9_ONTOGPT_COMMAND=$(ONTOGPT)/bin/ontogpt SX9_ONTOGPT_MODEL=..."
+
 schemas: $(VENV)/.schemas ## check the Helm chart with the schemas of Kubernetes; needs helm on the path
 	$(BIN)/python -m pytest -q tests/deploy/test_chart_schemas.py
 
@@ -86,6 +92,7 @@ lock: install ## write the lock files again: requirements/*.txt with uv, deploy/
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra full --constraints requirements/dev.txt pyproject.toml -o requirements/run.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/bench-quix.in -o requirements/bench-quix.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/formats.in -o requirements/formats.txt
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/ontogpt.in -o requirements/ontogpt.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/schemas.in -o requirements/schemas.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/bench-feeds.in -o requirements/bench-feeds.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-deps requirements/base-models.in -o requirements/base-models.txt
@@ -116,6 +123,11 @@ $(VENV)/.bench: requirements/bench-quix.txt $(VENV)/.installed
 $(VENV)/.formats: requirements/formats.txt $(VENV)/.installed
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(FORMATS)
 	VIRTUAL_ENV=$(FORMATS) $(UV) pip install --quiet --require-hashes -r requirements/formats.txt
+	@touch $@
+
+$(VENV)/.ontogpt: requirements/ontogpt.txt $(VENV)/.installed
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(ONTOGPT)
+	VIRTUAL_ENV=$(ONTOGPT) $(UV) pip install --quiet --compile-bytecode --require-hashes -r requirements/ontogpt.txt
 	@touch $@
 
 $(VENV)/.schemas: requirements/schemas.txt $(VENV)/.installed

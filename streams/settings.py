@@ -119,6 +119,20 @@ class Settings(BaseSettings):
     archive_interval_s: float = Field(
         3_600.0, ge=60, description="seconds between two runs of the archive under `sx9 up`"
     )
+    ontogpt_model: str = Field(
+        "",
+        description="language model that OntoGPT asks about reports in free text, as LiteLLM names it; empty: none",
+    )
+    ontogpt_command: str = Field("ontogpt", description="program of OntoGPT; `make ontogpt` installs one")
+    ontogpt_api_base: str = Field(
+        "", description="URL where the model answers, if it speaks OpenAI's protocol at a place of its own"
+    )
+    ontogpt_confidence: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="share of the language model's statements that are right; measure it on reports of yours",
+    )
     policy_file: Path | None = Field(
         None, description="TOML file with retraining policies; empty: the policies in the journals"
     )

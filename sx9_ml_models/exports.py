@@ -7,6 +7,7 @@ topics or sources ──> events ──> export_content: a folder of JSON lines
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from schemas.codec import decode
 from schemas.errors import BadConfiguration, BadRecord
 from schemas.events import DeadLetter, Event
 from schemas.topics import EVENT_TOPICS
+from streams.content.current import current
 from streams.content.dsl.files import write_dsl
 from streams.content.events_folder import write_events
 from streams.content.ontology.files import write_ontology
@@ -30,6 +32,8 @@ from streams.settings import Settings
 from sx9_ml_models.fetching import progress_bars
 from transport.kafka import end_offset, read_ranges
 from transport.topics import partitions_of
+
+log = logging.getLogger(__name__)
 
 
 def parse_sources(arguments: Sequence[str]) -> dict[str, str | None]:
@@ -120,7 +124,7 @@ def export_ontology(
     Args:
         events: In order.
         output: The folder.
-        settings: Name the folder of the models.
+        settings: Name the folder of the models, and the language model, if one is to be asked.
         rejected: Reason -> number of reports that can't be read; updated.
         free_text: A file or folder of reports in free text, whose statements are part of it.
 
@@ -130,11 +134,16 @@ def export_ontology(
     if free_text is None:
         return msgspec.to_builtins(write_ontology(events, output))  # type: ignore[no-any-return]
     from sx9_ml_models.classifying import classifier_of_events  # it imports scikit-learn
+    from sx9_ml_models.content.language_model import LanguageModel
     from sx9_ml_models.content.reports import extracted_reports
 
     read = list(events)
+    model = LanguageModel(settings, current(read)) if settings.ontogpt_model else None
     with classifier_of_events(read, settings) as classifier:
-        written = write_ontology(read, output, reports=extracted_reports(free_text, classifier, rejected))
+        reports = extracted_reports(free_text, classifier, rejected, model)
+        written = write_ontology(read, output, reports=reports)
+    if model and model.left_out:
+        log.warning("of what %s said is left out: %s", model.name, dict(model.left_out))
     return msgspec.to_builtins(written)  # type: ignore[no-any-return]
 
 

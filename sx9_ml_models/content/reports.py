@@ -1,6 +1,7 @@
 """Reports in free text for the ontology: TXT, HTML, PDF or JSONL files, read by our own classifier.
 
     files ──read_report──> texts ──ReportClassifier──> sentences ──> ExtractedReport
+                             └───LanguageModel, if one is configured──────^
 
 A technique that a sentence states has the confidence 1. One that its nearest examples have has the share of such
 techniques that were right on held-out examples; a tactic has the probability of `distilbert-mitre`.
@@ -11,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from schemas.errors import BadConfiguration, BadRecord
@@ -22,6 +23,7 @@ from streams.content.ontology.model import SourceSpan
 from streams.content.ontology.reports import CATEGORY, ExtractedReport, Statement
 from streams.content.ontology.terms import tactic_id
 from streams.fetchers.sources.folder import read_file, read_without_links, walk
+from sx9_ml_models.content.language_model import LanguageModel
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +32,10 @@ SUFFIXES = (".txt", ".md", ".html", ".htm", ".pdf", ".jsonl", ".ndjson")
 
 
 def extracted_reports(
-    place: Path, classifier: ReportClassifier, rejected: Counter[str] | None = None
+    place: Path,
+    classifier: ReportClassifier,
+    rejected: Counter[str] | None = None,
+    language_model: LanguageModel | None = None,
 ) -> Iterator[ExtractedReport]:
     """What the reports in a file, or in a folder and its subfolders, say.
 
@@ -38,10 +43,12 @@ def extracted_reports(
         place: The file or folder.
         classifier: From `classifying.classifier_of_events`.
         rejected: Updated with reason -> number of files that can't be used; they are logged in any case.
+        language_model: It is asked about each text, too; None: none is.
 
     Raises:
         BadConfiguration: There is no such file or folder, or the folder has no reports.
         BadRecord: A file that is named itself is too large.
+        RetryLater: The language model did not answer.
     """
     for name, data in _files(place, rejected):
         try:
@@ -50,7 +57,8 @@ def extracted_reports(
             _reject(name, error, rejected)
             continue
         for text in texts:
-            yield _extracted(text, name, classifier.classify(text))
+            more = language_model.statements(text) if language_model else []
+            yield _extracted(text, name, classifier.classify(text), more)
 
 
 def _files(place: Path, rejected: Counter[str] | None) -> Iterator[tuple[str, bytes]]:
@@ -77,11 +85,11 @@ def _reject(name: str, error: BadRecord, rejected: Counter[str] | None) -> None:
         rejected[error.reason] += 1
 
 
-def _extracted(text: ReportText, file: str, found: ClassifiedReport) -> ExtractedReport:
+def _extracted(text: ReportText, file: str, found: ClassifiedReport, more: Sequence[Statement]) -> ExtractedReport:
     digest = hashlib.blake2b(text.text.encode(errors="replace"), digest_size=8).hexdigest()
     name = text.id if text.id == file else f"{file}:{text.id}"
     statements = (each for sentence in found.sentences for each in _statements(sentence, found))
-    return ExtractedReport(f"{CATEGORY}:{digest}", name, tuple(statements))
+    return ExtractedReport(f"{CATEGORY}:{digest}", name, (*statements, *more))
 
 
 def _statements(sentence: ClassifiedSentence, report: ClassifiedReport) -> Iterable[Statement]:

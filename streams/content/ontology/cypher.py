@@ -82,7 +82,7 @@ def cypher_of(
     nodes: dict[tuple[str, str], Node] = {}
     for node in (*_nodes(content, definitions), *_named(content), *_of_reports(reports)):
         nodes.setdefault((node.label, node.key), node)
-    every = (*_edges(content), *(edge for report in reports for edge in _of_report(report)))
+    every = (*_edges(content), *(edge for report in reports for edge in _of_report(report, content)))
     edges = {(edge.source, edge.type, edge.target): edge for edge in every}
     labels = sorted({label for label, _ in nodes})
     yield "// Threat ontology. Load it with: cypher-shell -f threat_ontology.cypher\n"
@@ -248,9 +248,10 @@ def _of_reports(reports: Sequence[ExtractedReport]) -> Iterator[Node]:
             yield Node(SHARED, cve, ("Vulnerability",), {"name": cve})
 
 
-def _of_report(report: ExtractedReport) -> Iterator[Edge]:
+def _of_report(report: ExtractedReport, content: Current) -> Iterator[Edge]:
     for target, spans in mentions(report).items():
-        label = "Tactic" if target.startswith(TACTIC_KEY) else SHARED
+        entity = content.entities.get(target)
+        label = "Tactic" if target.startswith(TACTIC_KEY) else _label(entity.kind) if entity else SHARED
         properties: dict[str, Value] = {
             "confidence": max(span.confidence for span in spans),
             "sentences": tuple(span.text for span in spans),

@@ -20,7 +20,7 @@ from streams.local.services import Endpoints
 from streams.settings import Settings
 from tests.streams.app.messages import FakeProducer, FakeTopicIds, messages
 from tests.streams.content.ontology.events import technique, world
-from tests.streams.content.ontology.test_reports import REPORT
+from tests.streams.content.ontology.test_reports import REPORT, said
 from transport.neo4j import neo4j_driver
 
 STRANGE = "C:\\users\\new \\u0041 'single' \"double\" `tick` \u2028 \x7f ; \r\n;\n// {x: $y} é 漢 \U0001f600"
@@ -98,11 +98,14 @@ def test_attack_paths_of_several_actors_are_found(driver: Driver, tmp_path: Path
 
 
 def test_reports_mention_techniques_and_cves_with_their_sentences(driver: Driver, tmp_path: Path) -> None:
-    load(driver, tmp_path, world(), (REPORT,))
+    named = msgspec.structs.replace(REPORT, statements=(*REPORT.statements, said("intrusion-set--1", 0.5, 99)))
+    load(driver, tmp_path, world(), (named,))
     mentions = "MATCH (:Report {name: 'night.pdf'})-[m:MENTIONS]->(e:Entity)"
     assert rows(driver, f"{mentions} RETURN e.id, m.confidence, size(m.sentences)") == [
         ["CVE-2031-0001", 1.0, 1], ["T1059", 0.9, 2], ["T1685", 1.0, 1],
     ]  # fmt: skip
+    actors = "MATCH (:Report {name: 'night.pdf'})-[m:MENTIONS]->(a:ThreatActor) RETURN a.id, m.confidence"
+    assert rows(driver, actors) == [["G0016", 0.5]]
 
 
 def test_more_rows_than_one_statement_has_are_all_there(
