@@ -129,7 +129,7 @@ class Settings(BaseSettings):
     )
     ontogpt_confidence: float = Field(
         0.5,
-        gt=0,
+        ge=0,
         le=1,
         description="share of the language model's statements that are right; measure it on reports of yours",
     )

@@ -103,6 +103,8 @@ def fetch(url: str, mirror: Path) -> str:
     try:
         _git([*fetching, f"HEAD:{ref}"], url)
     except RetryLater as error:
+        if "remote ref HEAD" not in str(error):
+            raise
         _git([*fetching, f"{_branch_without_head(url, error)}:{ref}"], url)
     return _git(["-C", str(mirror), "rev-parse", "--verify", ref], url).decode().strip()
 
@@ -117,12 +119,12 @@ def _branch_without_head(url: str, failure: RetryLater) -> str:
 
     Args:
         url: The repository.
-        failure: Why HEAD could not be fetched; raised if that is not the reason.
+        failure: Why HEAD could not be fetched; raised if there is no branch with one of the usual names.
     """
-    listed = _git(["ls-remote", "--", url, "HEAD", *_USUAL_BRANCHES], url).decode(errors="replace").splitlines()
+    listed = _git(["ls-remote", "--", url, *_USUAL_BRANCHES], url).decode(errors="replace").splitlines()
     found = {line.partition("\t")[2] for line in listed}
     branch = next((name for name in _USUAL_BRANCHES if name in found), "")
-    if "HEAD" in found or not branch:
+    if not branch:
         raise failure
     return branch
 
@@ -262,6 +264,7 @@ def _started(arguments: Sequence[str], stderr: IO[bytes] | int) -> Iterator[subp
             stdout=subprocess.PIPE,
             stderr=stderr,
             start_new_session=True,
+            env=os.environ | {"LC_ALL": "C"},  # one of its messages is read
         )
     except FileNotFoundError as error:
         raise BadConfiguration("`git` is not on the path: install git, or give a local folder") from error
