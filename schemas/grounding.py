@@ -58,9 +58,41 @@ def ungrounded(sentence: str, context: str, tactics: Collection[str]) -> str:
     return ""
 
 
+def tactics_in(sentence: str) -> list[str]:
+    """The tactics that a sentence names. A tactic of one word counts only in a sentence about tactics.
+
+    >>> tactics_in("It serves impact."), tactics_in("The impact is low, after lateral movement.")
+    (['impact'], ['lateral movement'])
+    """
+    said = sentence.lower()
+    named = [tactic for tactic in _TACTICS if re.search(rf"\b{tactic}\b", said)]
+    return named if _ABOUT_TACTICS.search(said) else [tactic for tactic in named if " " in tactic]
+
+
+def names_in(text: str, names: Collection[str]) -> list[str]:
+    """The names that occur in a text, in order, upper or lower case, with hyphens or spaces.
+
+    Of several names that begin at the same word, it is the longest.
+
+    >>> names_in("This serves Defense-Evasion, with impact.", ["impact", "evasion", "defense evasion"])
+    ['defense evasion', 'impact']
+    """
+    if not names:
+        return []
+    longest_first = sorted(names, key=lambda name: (-len(name), name))
+    by_normalized = {_normalized(name): name for name in reversed(longest_first)}
+    pattern = "|".join(re.escape(_normalized(name)) for name in longest_first)
+    found = re.findall(rf"\b(?:{pattern})\b", _normalized(text))
+    return [by_normalized[name] for name in dict.fromkeys(found)]
+
+
+def _normalized(text: str) -> str:
+    return " ".join(text.lower().replace("-", " ").split())
+
+
 def _wrong_tactics(sentence: str, everything: str, tactics: Collection[str]) -> list[str]:
     own = {tactic.replace("-", " ") for tactic in tactics}
-    named = [tactic for tactic in _TACTICS if tactic not in own and re.search(rf"\b{tactic}\b", sentence)]
+    named = [tactic for tactic in tactics_in(sentence) if tactic not in own]
     if _ABOUT_TACTICS.search(sentence):
         return named
-    return [tactic for tactic in named if " " in tactic and tactic not in everything]
+    return [tactic for tactic in named if tactic not in everything]

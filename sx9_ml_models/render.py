@@ -19,7 +19,6 @@ from trainers.reporting.summary import qualified_name, values_of
 
 if TYPE_CHECKING:
     from streams.fetchers.base.runner import FetchReport
-    from sx9_ml_models.explain.answers import AnswerDiff
     from sx9_ml_models.explain.diff import VersionDiff
 
 Row = Mapping[str, Any]
@@ -207,23 +206,6 @@ def version_diff(diff: VersionDiff) -> None:
             ]
             rows((name, diff.before, diff.after, "change"), cells)
     rows(("made from", diff.before, diff.after), diff.facts)
-
-
-def answer_diff(diff: AnswerDiff) -> None:
-    """Where the answers of two versions differ."""
-    lines(f"other labels for {diff.differ} of {diff.examples} held-out examples ({diff.held_out} in all)")
-    if not diff.differ:
-        return
-    counts = [(d.label, *map(str, (d.true, d.before, d.after, d.won, d.lost))) for d in diff.labels]
-    rows(("label", "have it", "before", "after", "won", "lost"), counts)
-    changed = [
-        (
-            each.key, ", ".join(each.labels), ", ".join(each.before), ", ".join(each.after),
-            f"{each.label} {each.probability_before:.2f} -> {each.probability_after:.2f}",
-        )
-        for each in diff.largest
-    ]  # fmt: skip
-    rows(("example", "has", "before", "after", "largest change"), changed)
 
 
 def fetch_report(report: FetchReport) -> None:

@@ -68,12 +68,14 @@ def diff_versions(
 ) -> None:
     """Compare two versions of a model.
 
-    Their labels, their scores on the holdout, what differs in their data, configuration and libraries, and, for
-    distilbert-mitre, where their answers differ on the examples that are held out now.
+    Their labels, their scores on the holdout, what differs in their data, configuration and libraries, and where
+    their answers differ on the examples that are held out now: the labels of texts, the facts and sentences of
+    explanations, or the techniques that rank first for an actor.
     """
     import msgspec
 
     from sx9_ml_models import queries, render
+    from sx9_ml_models.explain import answer_tables
     from sx9_ml_models.explain.diff import answers_or_why, version_diff
     from trainers.settings import load_trainer_settings
 
@@ -86,7 +88,7 @@ def diff_versions(
         return
     render.version_diff(found)
     if answered:
-        render.answer_diff(answered)
+        answer_tables.show(answered)
     elif why:
         render.lines(f"Their answers were not compared: {why}.")
 

@@ -1,21 +1,28 @@
 """Where the answers of two versions differ, on held-out examples that neither was trained on.
 
-    copy of the journal ──> current examples of the holdout, at most `MOST` ──> predict with both ──> AnswerDiff
+    copy of the journal ──> current examples of the holdout ──> predict with both ──> what differs
 
-Only versions that label texts are compared so.
+distilbert-mitre   the labels of texts: `AnswerDiff`
+phi3-mitre-lora    the facts and sentences of answers: `text_answers.TextDiff`
+gnn-threat         the techniques that are ranked for actors and software: `link_answers.RankDiff`
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from schemas.errors import BadConfiguration
 from schemas.journal import Example, held_out, key_hash
 from schemas.versions import Manifest
+from sx9_ml_models.explain import link_answers, text_answers
+from sx9_ml_models.explain.link_answers import RankDiff
+from sx9_ml_models.explain.text_answers import TextDiff
+from trainers.core.progress import ProgressCallback, no_progress
 from trainers.models.predictor import load_predictor
 from trainers.store.journal_copy import JournalReader
 from trainers.store.registry import Registry
@@ -25,8 +32,9 @@ MOST = 2_000
 SHOWN = 10
 """Examples that are named."""
 TEXT_CHARS = 120
-COMPARED = ("distilbert-mitre",)
 
+Load = Callable[[Manifest], Any]
+"""Loads the predictor of a version."""
 Answer = Mapping[str, tuple[float, bool]]
 """Label -> its probability, and whether the version says it."""
 
@@ -73,6 +81,9 @@ class AnswerDiff(msgspec.Struct, frozen=True, kw_only=True):
     largest: tuple[ChangedAnswer, ...]
 
 
+AnyDiff = AnswerDiff | TextDiff | RankDiff
+
+
 def compare(examples: Sequence[Example], before: Sequence[Answer], after: Sequence[Answer]) -> AnswerDiff:
     """Compare the answers of two versions to the same examples, in the same order.
 
@@ -103,20 +114,25 @@ def compare(examples: Sequence[Example], before: Sequence[Answer], after: Sequen
     )
 
 
-def answer_diff(registry: Registry, journal: Path, before: Manifest, after: Manifest) -> AnswerDiff:
+def answer_diff(
+    registry: Registry,
+    journal: Path,
+    before: Manifest,
+    after: Manifest,
+    on_progress: ProgressCallback = no_progress,
+) -> AnyDiff:
     """Load two versions, and compare their answers on the holdout.
 
     Args:
         registry: Has the versions.
         journal: The copy of the journal of a trainer.
         before, after: Of the versions.
+        on_progress: Called while texts are generated, which takes long.
 
     Raises:
-        BadConfiguration: The model gives no labels to texts, no trainer has run here, or nothing is held out.
+        BadConfiguration: No trainer has run here, or nothing that can be asked about is held out.
     """
     model = before.model
-    if model not in COMPARED:
-        raise BadConfiguration(f"only versions of {', '.join(COMPARED)} give labels to texts")
     if not journal.is_file():
         raise BadConfiguration(f"no trainer of {model} has run here ({journal} is missing)")
     reader = JournalReader(journal)
@@ -124,18 +140,34 @@ def answer_diff(registry: Registry, journal: Path, before: Manifest, after: Mani
         current = [example for _, example in reader.current_examples(2**62)]
     finally:
         reader.close()
+
+    def load(manifest: Manifest) -> Any:
+        return load_predictor(model, registry.folder(model, manifest.version))
+
+    found: AnyDiff | None
+    if model == "phi3-mitre-lora":
+        found = text_answers.text_diff(load, before, after, current, on_progress)
+    elif model == "gnn-threat":
+        found = link_answers.rank_diff(load(before), load(after), current)
+    else:
+        found = _label_diff(load, before, after, current)
+    if found is None:
+        raise BadConfiguration(f"no example of {model} is held out yet")
+    return found
+
+
+def _label_diff(load: Load, before: Manifest, after: Manifest, current: Sequence[Example]) -> AnswerDiff | None:
     holdout = [example for example in current if example.text and held_out(example)]
     if not holdout:
-        raise BadConfiguration(f"no example of {model} is held out yet")
+        return None
     chosen = heapq.nsmallest(MOST, holdout, key=lambda example: key_hash(example.key))
-    answers = [_answers(registry, model, each.version, chosen) for each in (before, after)]
+    answers = [_answers(load(each), chosen) for each in (before, after)]
     return msgspec.structs.replace(compare(chosen, *answers), held_out=len(holdout))
 
 
-def _answers(registry: Registry, model: str, version: str, examples: Sequence[Example]) -> list[Answer]:
-    predictor = load_predictor(model, registry.folder(model, version))
-    probabilities, said = predictor.predict_arrays([example.text for example in examples])  # type: ignore[attr-defined]
-    labels = predictor.labels  # type: ignore[attr-defined]
+def _answers(predictor: Any, examples: Sequence[Example]) -> list[Answer]:
+    probabilities, said = predictor.predict_arrays([example.text for example in examples])
+    labels = predictor.labels
     return [
         {label: (float(p), bool(s)) for label, p, s in zip(labels, *row, strict=True)}
         for row in zip(probabilities, said, strict=True)

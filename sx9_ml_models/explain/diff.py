@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import msgspec
@@ -9,7 +10,8 @@ import msgspec
 from schemas.errors import BadConfiguration
 from schemas.scores import HOLDOUT, of_split
 from schemas.versions import Manifest
-from sx9_ml_models.explain.answers import AnswerDiff, answer_diff
+from sx9_ml_models.explain.answers import AnyDiff, answer_diff
+from trainers.runs.progress import progress_bars
 from trainers.settings import TrainerSettings
 from trainers.store.shared_registry import open_registry
 
@@ -74,11 +76,12 @@ def version_diff(before: Manifest, after: Manifest) -> VersionDiff:
     )
 
 
-def answers_or_why(settings: TrainerSettings, before: Manifest, after: Manifest) -> tuple[AnswerDiff | None, str]:
+def answers_or_why(settings: TrainerSettings, before: Manifest, after: Manifest) -> tuple[AnyDiff | None, str]:
     """Where the answers of two versions differ, or why that can't be said."""
     copy = settings.trainer_dir / f"{before.model}.sqlite"
     try:
-        return answer_diff(open_registry(settings), copy, before, after), ""
+        with progress_bars(f"{before.version} and {after.version}", threading.Event()) as on_progress:
+            return answer_diff(open_registry(settings), copy, before, after, on_progress), ""
     except BadConfiguration as error:
         return None, str(error)
 

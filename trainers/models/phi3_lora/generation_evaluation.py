@@ -20,7 +20,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from schemas.context import NO_ANSWER, as_text, from_text, says_no_answer
-from schemas.grounding import ids, ungrounded
+from schemas.grounding import ids, names_in, ungrounded
 from schemas.journal import Example, Instruction
 from trainers.models.phi3_lora.chat import question_text
 
@@ -183,17 +183,7 @@ def named_first(text: str, names: Collection[str]) -> str:
     >>> named_first("This serves Defense-Evasion, with impact.", ["impact", "evasion", "defense evasion"])
     'defense evasion'
     """
-    if not names:
-        return ""
-    longest_first = sorted(names, key=lambda name: (-len(name), name))
-    by_normalized = {_normalized(name): name for name in reversed(longest_first)}
-    pattern = "|".join(re.escape(_normalized(name)) for name in longest_first)
-    found = re.search(rf"\b(?:{pattern})\b", _normalized(text))
-    return by_normalized[found[0]] if found else ""
-
-
-def _normalized(text: str) -> str:
-    return " ".join(text.lower().replace("-", " ").split())
+    return next(iter(names_in(text, names)), "")
 
 
 def mitigation_of(answer: str) -> str:
