@@ -7,7 +7,7 @@ source=TOPIC[/PARTITION[/OFFSET]]     what was learnt from the events of a topic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -44,8 +44,8 @@ class Exclusion(msgspec.Struct, frozen=True):
         return f"{self.kind}={self.name}"
 
 
-def parse_exclusions(arguments: Sequence[str]) -> tuple[Exclusion, ...]:
-    """The exclusions that the command line names, sorted.
+def parse_exclusions(arguments: Sequence[str], option: str = "--exclude") -> tuple[Exclusion, ...]:
+    """The exclusions that an option of the command line names, sorted.
 
     Raises:
         BadConfiguration: One of them has no known form.
@@ -57,9 +57,27 @@ def parse_exclusions(arguments: Sequence[str]) -> tuple[Exclusion, ...]:
     for argument in arguments:
         kind, _, name = argument.partition("=")
         if kind not in ("feed", "entity", "source") or not name:
-            raise BadConfiguration(f"--exclude {argument}: must be {FORMS}")
+            raise BadConfiguration(f"{option} {argument}: must be {FORMS}")
         found.append(Exclusion(kind, name))
     return tuple(sorted(found, key=str))
+
+
+def without(exclusions: Iterable[str], lifted: Iterable[str], added: Iterable[str] = ()) -> tuple[str, ...]:
+    """What is left out once some of it is taken back and more is added, sorted.
+
+    Raises:
+        BadConfiguration: Something is taken back that is not left out.
+
+    >>> without(("feed=a", "feed=b"), ("feed=a",))
+    ('feed=b',)
+    """
+    known = set(exclusions)
+    for name in lifted:
+        if name not in known:
+            raise BadConfiguration(
+                f"--lift {name}: it is not left out; left out are {', '.join(sorted(known)) or 'no examples'}"
+            )
+    return tuple(sorted(known - set(lifted) | set(added)))
 
 
 def is_excluded(example: Example, exclusions: tuple[str, ...]) -> bool:

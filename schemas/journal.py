@@ -273,11 +273,13 @@ class Answered(msgspec.Struct, frozen=True):
 class LineageChange(msgspec.Struct, frozen=True, kw_only=True, tag="lineage"):
     """A person put versions that were trained without some examples in place of those that served.
 
-    These examples count no more, from the beginning of the journal on, and neither do later ones like them.
+    These examples count no more, from the beginning of the journal on, and neither do later ones like them. What an
+    earlier change left out and this one does not counts again, from the beginning on, and what came in between too.
 
     Attributes:
         version: The version that serves from here on.
-        exclusions: All that is left out from here on, with what earlier changes left out; see `schemas.exclusions`.
+        exclusions: All that is left out from here on, also what earlier changes left out; see `schemas.exclusions`.
+        lifted: What earlier changes left out and this one takes back; for people, `exclusions` decides.
         end: The records before this journal offset were folded again; those since then are pending.
         numbered_from: The versions of the lineage have numbers above it.
         answers: How the gate answered the triggers of the lineage, oldest first; at `end`, after all records.
@@ -295,6 +297,7 @@ class LineageChange(msgspec.Struct, frozen=True, kw_only=True, tag="lineage"):
     why: str
     request: str
     time_ms: int
+    lifted: tuple[str, ...] = ()
 
 
 HoldReason = Literal["burst", "relabelled", "near-duplicates", "losses", "following"]

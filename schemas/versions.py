@@ -121,7 +121,9 @@ class VersionEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     Each trigger leads to one `trained` and then one `promoted` or `refused`. `detail` gives the reason.
     `evaluation` and `parent_evaluation` have no scores per label. `newest_event_ms` is the broker time of the
     newest training example. A person can promote or roll back too: `request` is the id of the request, `by` the
-    person and `detail` the reason. `scores` and `parent_scores` are read from older records and no longer written.
+    person and `detail` the reason. Where a lineage took over, `exclusions` is all that is left out from here on, of
+    the model and of the graph that it learns; see `schemas.exclusions`. `scores` and `parent_scores` are read from
+    older records and no longer written.
     """
 
     model: str
@@ -141,6 +143,7 @@ class VersionEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     by: str = ""
     scores: dict[str, float] = {}
     parent_scores: dict[str, float] = {}
+    exclusions: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.scores and not self.evaluation:

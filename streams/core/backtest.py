@@ -8,8 +8,8 @@ Under other rules the triggers lie elsewhere, so the recorded answers answer non
 trigger itself, as promoted, `answer_after_ms` after it: before the first tick that is not earlier. An answer
 has the offset of that tick; so every offset in a trigger is one of the journal.
 
-What a lineage change leaves out is left out from there on; with the recorded answers, as in the fold, from the
-beginning on.
+What a lineage change leaves out is left out from there on, and what it takes back counts from there on; with the
+recorded answers both hold, as in the fold, from the beginning on.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@
 
 `Refold` does this while versions are trained. A lineage change in the journal has the answers that came of it, so
 `follow` leads to the same state again, from the records before the change. The fold goes on from there: what was
-excluded is in no window, count or sample, and the run after it starts from the new champion.
+excluded is in no window, count or sample, and the run after it starts from the new champion. A change that leaves
+out less than the one before it is no other case: what was left out is folded again, for the journal has all of it.
 """
 
 from __future__ import annotations
@@ -212,9 +213,9 @@ def _begin(model: str, exclusions: tuple[str, ...], number: int) -> State:
 def _put(state: State, offset: int, record: Record) -> tuple[State, list[Output]]:
     """Fold a record; one that is no example may have the offset of an answer that comes before it.
 
-    Without some examples, scores are left out: they are of the champions of the journal, and here there are others.
+    Scores are left out in a lineage of its own: they are of champions of the journal, and here there are others.
     """
-    if isinstance(record, Score) and state.exclusions:
+    if isinstance(record, Score) and (state.exclusions or state.lineage_from):
         return state, []
     if not isinstance(record, Example | QuarantineRecord):
         state.next_offset = offset

@@ -32,12 +32,22 @@ def rebuild(
             help="Take this out: feed=NAME, entity=ID or source=TOPIC[/PARTITION[/OFFSET]]. May be repeated.",
         ),
     ] = None,
+    lift: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WHAT=NAME",
+            help="Let this count again, which an earlier --exclude ... --promote left out. May be repeated.",
+        ),
+    ] = None,
     from_topics: Annotated[
         bool,
         typer.Option("--from-topics", help="Make the examples anew from the threat.* topics, with today's code."),
     ] = False,
     promote: Annotated[
-        bool, typer.Option("--promote", help="With --exclude: put the new versions in place of those that serve.")
+        bool,
+        typer.Option(
+            "--promote", help="With --exclude or --lift: put the new versions in place of those that serve."
+        ),
     ] = False,
     why: Annotated[str, typer.Option(help="With --promote: the reason; it is kept in the log.")] = "",
     by: Annotated[
@@ -47,10 +57,10 @@ def rebuild(
 ) -> None:
     """Train the versions of a model again, and compare them.
 
-    From the journal alone, into a folder of their own: what serves is not touched. Without --exclude, the version
-    and its ancestors are trained as they were, and their weights are compared. With it, the rules decide again on
-    what is left; with --promote, the last version that passed the gate then serves, and nothing that was excluded
-    is learnt again. If it is interrupted, the same call continues.
+    From the journal alone, into a folder of their own: what serves is not touched. Without --exclude and --lift,
+    the version and its ancestors are trained as they were, and their weights are compared. With them, the rules
+    decide again on what is left; with --promote, the last version that passed the gate then serves, and what is
+    excluded is not learnt again until --lift takes it back. If it is interrupted, the same call continues.
     """
     import getpass
 
@@ -60,7 +70,7 @@ def rebuild(
     from trainers.settings import load_trainer_settings
 
     settings, trainer = load_settings(), load_trainer_settings()
-    plan = command.plan_of(target, until, exclude or [], from_topics=from_topics)
+    plan = command.plan_of(target, until, exclude or [], lift=lift or [], from_topics=from_topics)
     folder = output or settings.output_dir / "rebuild" / plan.model
     if promote:
         command.check_promote(plan, journal, why)

@@ -88,7 +88,8 @@ def example_story(model: str, name: str, journal: SearchableJournal, manifests: 
     if not placed:
         tried = name if ":" in name else ", ".join(f"{kind}:{name}" for kind in KINDS)
         lineages = journal.lineages()
-        out = f"; {', '.join(lineages[-1][1].exclusions)} was taken out by {lineages[-1][1].by}" if lineages else ""
+        gone = lineages[-1][1].exclusions if lineages else ()
+        out = f"; {', '.join(gone)} was taken out by {lineages[-1][1].by}" if gone else ""
         raise BadConfiguration(
             f"the journal of {model} has no example {name!r} (looked for {tried}){out}: check the id, or choose "
             "another --model"

@@ -50,31 +50,44 @@ SHOWN_DIGITS = 16
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of a rebuild: its versions, how many examples were taken out, and what can take over."""
+    """The result of a rebuild: its versions, how many examples were taken out or came back, what can take over."""
 
     plan: Plan
     versions: tuple[Rebuilt, ...]
     excluded: int
+    lifted: int = 0
     change: LineageChange | None = None
     derived: Derived | None = None
 
     @property
     def differ(self) -> list[str]:
-        """Versions whose weights are not the recorded ones, though nothing was excluded."""
-        return [] if self.plan.exclusions else [v.version for v in self.versions if v.identical is False]
+        """Versions whose weights are not the recorded ones, though they are of the recorded lineage."""
+        return [] if self.plan.changes_lineage else [v.version for v in self.versions if v.identical is False]
 
 
-def plan_of(target: str, until: datetime | None, exclude: Sequence[str], *, from_topics: bool = False) -> Plan:
+def plan_of(
+    target: str,
+    until: datetime | None,
+    exclude: Sequence[str],
+    *,
+    lift: Sequence[str] = (),
+    from_topics: bool = False,
+) -> Plan:
     """The plan that the command line asks for.
 
     Raises:
-        BadConfiguration: There is no such model, an exclusion has no known form, or it comes with a version.
+        BadConfiguration: There is no such model, an exclusion has no known form, it comes with a version, or it is
+            to be left out and taken back at once.
     """
     model, _, version = target.partition("@")
     exclusions = tuple(map(str, parse_exclusions(exclude)))
-    if exclusions and version:
+    lifted = tuple(map(str, parse_exclusions(lift, "--lift")))
+    if both := [name for name in lifted if name in exclusions]:
+        raise BadConfiguration(f"--lift {both[0]} --exclude {both[0]}: choose one of them")
+    if version and (exclusions or lifted):
+        option, word, name = ("--exclude", "without", exclusions) if exclusions else ("--lift", "with", lifted)
         raise BadConfiguration(
-            f"{target} --exclude: without {exclusions[0]} there are other versions; name the model alone, and "
+            f"{target} {option}: {word} {name[0]} there are other versions; name the model alone, and "
             "limit it with --until"
         )
     if from_topics and version:
@@ -86,6 +99,7 @@ def plan_of(target: str, until: datetime | None, exclude: Sequence[str], *, from
         until_ms=until_ms,
         exclusions=exclusions,
         from_topics=from_topics,
+        lifted=lifted,
     )
 
 
@@ -118,15 +132,20 @@ def rebuild(
         if plan.from_topics:
             log_, derived = _derive(plan, recorded, folder, settings)
         scope = scope_of(plan, log_, folder)
-        with feeds_of(scope.exclusions, file, settings) as feed_of:
-            journal = RemainingJournal(log_, scope.end, parse_exclusions(scope.exclusions), feed_of)
+        with feeds_of((*scope.exclusions, *plan.lifted), file, settings) as feed_of:
+            parsed = parse_exclusions(scope.exclusions), feed_of, parse_exclusions(plan.lifted)
+            journal = RemainingJournal(log_, scope.end, *parsed)
             lineage = Rebuild(plan, scope, journal, folder, trainer, run, _progress)
             versions = lineage.versions()
-            if plan.exclusions and not journal.excluded:
+            if plan.changes_lineage and not journal.excluded and not journal.lifted:
                 sum(1 for _ in journal.records())  # all was copied before: count what is left out
-    change = change_of(scope, lineage) if plan.exclusions else None
     return Found(
-        plan=plan, versions=tuple(versions), excluded=len(journal.excluded), change=change, derived=derived
+        plan=plan,
+        versions=tuple(versions),
+        excluded=len(journal.excluded),
+        lifted=len(journal.lifted),
+        change=change_of(plan, scope, lineage) if plan.changes_lineage else None,
+        derived=derived,
     )
 
 
@@ -146,7 +165,7 @@ def _derive(plan: Plan, recorded: PartitionLog, folder: Path, settings: Settings
     return PartitionFile(path, JOURNAL.name, partition_of(plan.model)), counts
 
 
-def change_of(scope: Scope, lineage: Rebuild) -> LineageChange | None:
+def change_of(plan: Plan, scope: Scope, lineage: Rebuild) -> LineageChange | None:
     """The journal record with which the versions of a rebuild take over; None if the gate refused all of them."""
     promoted = [answer.version for answer in lineage.answered if answer.promoted]
     if not promoted:
@@ -161,6 +180,7 @@ def change_of(scope: Scope, lineage: Rebuild) -> LineageChange | None:
         why="",
         request=f"lineage-{scope.numbered_from}-{scope.end}",
         time_ms=0,
+        lifted=plan.lifted,
     )
 
 
@@ -170,9 +190,10 @@ def check_promote(plan: Plan, file: Path | None, why: str) -> None:
     Raises:
         BadConfiguration: It could not; the message has the remedy.
     """
-    if not plan.exclusions:
+    if not plan.changes_lineage:
         raise BadConfiguration(
-            "--promote: without --exclude the versions are those that were recorded: use `sx9 models promote`"
+            "--promote: without --exclude or --lift the versions are those that were recorded: use "
+            "`sx9 models promote`"
         )
     if plan.from_topics:
         raise BadConfiguration("--promote --from-topics: what serves follows the recorded journal, not another one")
@@ -194,8 +215,8 @@ def promote(found: Found, folder: Path, settings: Settings, trainer: TrainerSett
     """
     model, change = found.plan.model, found.change
     if change is None:
-        raise BadConfiguration(f"the gate refused every version without {' and '.join(found.plan.exclusions)}")
-    if not found.excluded:
+        raise BadConfiguration(f"the gate refused every version {what_changes(found.plan)}")
+    if found.plan.exclusions and not found.excluded:
         raise BadConfiguration(f"nothing matches {' and '.join(found.plan.exclusions)}: check the spelling")
     if any(name.startswith("feed=") for name in change.exclusions):
         with open_journal(model, None, settings) as journal:
@@ -211,6 +232,12 @@ def promote(found: Found, folder: Path, settings: Settings, trainer: TrainerSett
         before = take_over(trainer, endpoints.kafka_bootstrap, model, change, Registry(folder))
     serving = open_registry(trainer).champion(model)
     return f"{model} {serving} serves (before: {before or 'none'}); the next run starts from it"
+
+
+def what_changes(plan: Plan) -> str:
+    """What a lineage leaves out and takes back, in words."""
+    parts = ("without", plan.exclusions), ("with", plan.lifted)
+    return " and ".join(f"{word} {' and '.join(names)}" for word, names in parts if names)
 
 
 def table(versions: Sequence[Rebuilt]) -> list[tuple[str, ...]]:
@@ -234,6 +261,11 @@ def conclusions(found: Found, folder: Path) -> list[str]:
     compared = [each for each in found.versions if each.identical is not None]
     same = sum(bool(each.identical) for each in compared)
     lines = [f"{same} of {len(compared)} recorded versions have the same weights, bit for bit."] if compared else []
+    if found.plan.lifted:
+        lines.append(
+            f"{found.lifted} examples of {' and '.join(found.plan.lifted)} count again, those too that came while "
+            "they were left out."
+        )
     if found.plan.exclusions:
         what = " and ".join(found.plan.exclusions)
         lines.append(

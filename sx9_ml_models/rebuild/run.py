@@ -102,7 +102,7 @@ class Rebuild:
 
     Attributes:
         registry: The versions.
-        answered: With exclusions: how the gate answered each trigger, once `versions` has returned.
+        answered: In a lineage of its own: how the gate answered each trigger, once `versions` has returned.
 
     Raises:
         BadConfiguration: The folder holds another rebuild.
@@ -141,7 +141,7 @@ class Rebuild:
         model, scope = self._plan.model, self._scope
         copy = JournalCopy(self._folder / f".{model}" / COPY, self._journal)
         with contextlib.closing(copy), lock(self._folder / ".lock", "rebuilding", timeout_s=LOCK_TIMEOUT_S):
-            if scope.exclusions or self._plan.from_topics:
+            if self._plan.changes_lineage or self._plan.from_topics:
                 copy.catch_up()
                 refold = Refold(
                     model, lambda trigger: self._answered(trigger, copy), copy.is_answered,

@@ -8,6 +8,7 @@ import msgspec
 
 from schemas.codec import decode, encode
 from schemas.errors import BadConfiguration, BadRecord
+from schemas.exclusions import without
 from streams.core.fold import initial
 from streams.core.lineage import follow, numbered_from
 from sx9_ml_models.journals import history_of
@@ -27,6 +28,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         until_ms: Records after this time don't count, ms since 1970 UTC; 0: all do.
         exclusions: What is taken out.
         from_topics: Whether the examples are made anew from the events.
+        lifted: What an earlier lineage change left out, and counts again.
     """
 
     model: str
@@ -34,6 +36,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     until_ms: int = 0
     exclusions: tuple[str, ...] = ()
     from_topics: bool = False
+    lifted: tuple[str, ...] = ()
+
+    @property
+    def changes_lineage(self) -> bool:
+        """Whether it leads to a lineage of its own, which may take over."""
+        return bool(self.exclusions or self.lifted)
 
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +51,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         end: Journal offset at which it ends.
         fingerprint: Of the record before `end`, see `transport.partition_log`.
-        exclusions: What is taken out, with what earlier lineage changes took out.
+        exclusions: What is taken out, with what earlier lineage changes took out and the plan does not take back.
         numbered_from: The versions have numbers above it, so that they can serve beside the recorded ones.
     """
 
@@ -62,16 +70,17 @@ def scope_of(plan: Plan, log: PartitionLog, folder: Path) -> Scope:
         folder: Of the rebuild.
 
     Raises:
-        BadConfiguration: The folder holds a rebuild from another journal.
+        BadConfiguration: The folder holds a rebuild from another journal, or what is to be taken back is not left
+            out.
     """
-    if plan.exclusions and (there := _read(folder / SCOPE)):
+    if plan.changes_lineage and (there := _read(folder / SCOPE)):
         if last_fingerprint(log, there.end) != there.fingerprint:
             raise BadConfiguration(
                 f"{folder} holds a rebuild from another journal: delete it, or choose another folder with --output"
             )
         return there
     end = end_at(log, plan.until_ms) if plan.until_ms else log.end()
-    if not plan.exclusions:
+    if not plan.changes_lineage:
         return Scope(end=end)
     history, state = history_of(log), initial(plan.model)
     for offset, record in history(end):
@@ -79,7 +88,7 @@ def scope_of(plan: Plan, log: PartitionLog, folder: Path) -> Scope:
     scope = Scope(
         end=end,
         fingerprint=last_fingerprint(log, end),
-        exclusions=tuple(sorted({*state.exclusions, *plan.exclusions})),
+        exclusions=without(state.exclusions, plan.lifted, plan.exclusions),
         numbered_from=numbered_from(state.trigger_count),
     )
     write_atomically(folder / SCOPE, encode(scope))

@@ -234,7 +234,11 @@ JOURNAL: dict[str, list[Any]] = {
         LineageChange(
             version="v1001", exclusions=("feed=odd",), end=9, numbered_from=1_000, by="ada", why="poisoned",
             answers=(Answered(5, "v1001", True), Answered(9, "v1002", False)), request="r", time_ms=1,
-        )
+        ),
+        LineageChange(
+            version="v2001", exclusions=(), end=12, numbered_from=2_000, by="ada", why="it was set right",
+            answers=(Answered(12, "v2001", True),), request="s", time_ms=2, lifted=("feed=odd",),
+        ),
     ],
 }  # fmt: skip
 OTHERS: dict[str, list[Any]] = {
@@ -286,6 +290,8 @@ OTHERS: dict[str, list[Any]] = {
         VersionEvent(
             model=MODEL, version="v0002", outcome="promoted", evaluation=EVALUATION, parent_evaluation=EVALUATION
         ),
+        VersionEvent(model=MODEL, version="v1001", outcome="promoted", request="r", exclusions=("feed=odd",)),
+        VersionEvent(model=MODEL, version="v2001", outcome="promoted", request="s", exclusions=()),
     ],
     "manifest": [
         Manifest(model=MODEL, version="v0001", trigger=f"{MODEL}@9", reason="volume"),

@@ -93,10 +93,11 @@ def _check_lineage(version: str, journal: JournalCopy) -> None:
     lineage = journal.lineage()
     if lineage and int(version[1:]) <= lineage[1].numbered_from:
         change = lineage[1]
-        raise BadConfiguration(
-            f"{version} may have learnt what {change.by} took out ({', '.join(change.exclusions)}: {change.why}): "
-            f"choose a version after v{change.numbered_from:04d}"
-        )
+        if change.exclusions:
+            why = f"may have learnt what {change.by} took out ({', '.join(change.exclusions)}: {change.why})"
+        else:
+            why = f"is of the lineage that {change.by} replaced ({change.why})"
+        raise BadConfiguration(f"{version} {why}: choose a version after v{change.numbered_from:04d}")
 
 
 def _check_action(version: str, action: Action, before: str) -> None:

@@ -1,4 +1,4 @@
-"""A lineage that was trained without some examples takes over from what serves.
+"""A lineage that was trained without some examples, or with them again, takes over from what serves.
 
     versions copied into the registry ──> journal record ──> version event ──> champion link
 
@@ -65,12 +65,12 @@ def take_over(
         if not latest or latest[1].request != change.request:
             outbox.send(JOURNAL.name, change, key=model, partition=partition_of(model))
             outbox.flush()
-        announce(_event(registry, model, change), version_log, outbox)
+        announce(lineage_event(registry, model, change), version_log, outbox)
         registry.promote(model, change.version)
     return before
 
 
-def _event(registry: Registry, model: str, change: LineageChange) -> VersionEvent:
+def lineage_event(registry: Registry, model: str, change: LineageChange) -> VersionEvent:
     """The promotion; it names no trigger, since those of the lineage were never on their topic."""
     manifest = registry.verified(model, change.version)
     return VersionEvent(
@@ -78,7 +78,7 @@ def _event(registry: Registry, model: str, change: LineageChange) -> VersionEven
         version=change.version,
         outcome="promoted",
         reason=manifest.reason,
-        detail=f"{change.why} (without {', '.join(change.exclusions)})",
+        detail=f"{change.why} ({_what(change)})",
         parent=manifest.parent,
         examples=manifest.examples_trained,
         evaluation=scores.summary(manifest.evaluation),
@@ -88,4 +88,11 @@ def _event(registry: Registry, model: str, change: LineageChange) -> VersionEven
         newest_event_ms=manifest.newest_event_ms,
         request=change.request,
         by=change.by,
+        exclusions=change.exclusions,
     )
+
+
+def _what(change: LineageChange) -> str:
+    """What is left out from here on, and what counts again."""
+    parts = ("without", change.exclusions), ("again with", change.lifted)
+    return "; ".join(f"{word} {', '.join(names)}" for word, names in parts if names)

@@ -6,8 +6,8 @@
 With the copy, a retrain reads only the new records from Kafka. The file is a cache: if it is deleted, damaged or
 belongs to another journal, it is rebuilt from the topic. Each example has a digest, so that a changed byte is seen
 as well as a page that SQLite can't read. Redeliveries of an event are skipped, by the same rule as in the fold
-(`schemas.journal.is_redelivery`). What a lineage change leaves out is removed, and later examples like it are not
-copied.
+(`schemas.journal.is_redelivery`). What a lineage change leaves out is set aside, and later examples like it too,
+until a change takes it back; no reader finds it meanwhile.
 
 `JournalCopy` keeps the file up to date; only a trainer has one. `JournalReader` reads it, also in another process
 while the copy is open.
@@ -65,15 +65,17 @@ _TABLES = """
     CREATE TABLE IF NOT EXISTS answers (trigger_id TEXT, kind TEXT, PRIMARY KEY (trigger_id, kind)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS champions (offset INTEGER PRIMARY KEY, version TEXT, request TEXT);
     CREATE TABLE IF NOT EXISTS lineages (offset INTEGER PRIMARY KEY, value BLOB);
+    CREATE TABLE IF NOT EXISTS left_out AS SELECT * FROM examples LIMIT 0;
     CREATE TABLE IF NOT EXISTS scores (
         version TEXT, reference INTEGER, last INTEGER, offset INTEGER, PRIMARY KEY (version, reference)
     ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS policy (one INTEGER PRIMARY KEY CHECK (one = 1), score_every INTEGER);
 """
 _TABLE_NAMES = (
-    "position", "examples", "groups", "seen", "texts", "answers", "champions", "lineages", "scores", "policy",
+    "position", "examples", "groups", "seen", "texts", "answers", "champions", "lineages", "left_out", "scores",
+    "policy",
 )  # fmt: skip
-_FORMAT = 10
+_FORMAT = 11
 _PRAGMAS = ("journal_mode = WAL", "synchronous = NORMAL", "cache_size = -32000")
 _FOR_EVER = 2**63 - 1
 """The column `until` of an example that nothing has superseded. Of others it is the journal offset of the example
@@ -352,8 +354,8 @@ class JournalCopy(JournalReader):
         left_out, seen = self._left_out(), self._seen()
         for message, record in decoded(messages, Record, self._journal.topic, self._journal.partition):
             if isinstance(record, Example):
-                if not _is_redelivery(record, seen) and not (left_out and is_excluded(record, left_out)):
-                    self._copy_example(message, record)
+                if not _is_redelivery(record, seen):
+                    self._copy_example(message, record, bool(left_out) and is_excluded(record, left_out))
             elif isinstance(record, Held):
                 _is_redelivery(record.example, seen)  # an example of the same event later would repeat it
             elif isinstance(record, ChampionChange):
@@ -392,26 +394,30 @@ class JournalCopy(JournalReader):
         return lineage[1].exclusions if lineage else ()
 
     def _copy_lineage(self, message: ConsumerRecord, change: LineageChange) -> None:
-        """Note a lineage change, and remove what it leaves out."""
+        """Note a lineage change, set aside what it leaves out, and take back what it does not leave out now."""
         if self._db.execute("SELECT 1 FROM champions WHERE request = ?", (change.request,)).fetchone():
             return
         self._copy_champion(message.offset, change.version, change.request)
         self._db.execute("INSERT INTO lineages VALUES (?, ?)", (message.offset, message.value))
-        self._db.execute("DELETE FROM texts")
+        self._db.execute("INSERT INTO examples SELECT * FROM left_out")
+        for table in ("texts", "groups", "left_out"):
+            self._db.execute(f"DELETE FROM {table}")
         excluded = []
         for offset, value in self._db.execute("SELECT offset, value FROM examples ORDER BY offset"):
             example: Example = decode(value, Example)
             if is_excluded(example, change.exclusions):
                 excluded.append((offset,))
             else:
-                self._copy_text(offset, example)
+                self._copy_names(offset, example)
+        self._db.executemany("INSERT INTO left_out SELECT * FROM examples WHERE offset = ?", excluded)
         self._db.executemany("DELETE FROM examples WHERE offset = ?", excluded)
-        self._db.execute("DELETE FROM groups WHERE offset NOT IN (SELECT offset FROM examples)")
         later = "SELECT MIN(offset) FROM examples AS later WHERE key = examples.key AND offset > examples.offset"
         self._db.execute(f"UPDATE examples SET until = COALESCE(({later}), ?) WHERE until > offset", (_FOR_EVER,))
 
-    def _copy_text(self, offset: int, example: Example) -> None:
-        """Note where a training text came first."""
+    def _copy_names(self, offset: int, example: Example) -> None:
+        """Note the group of an example, and where a training text came first."""
+        if example.group:
+            self._db.execute("INSERT INTO groups VALUES (?, ?)", (key_hash(example.group), offset))
         if example.text and not held_out(example):
             self._db.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (text_hash(example.text), offset))
 
@@ -419,18 +425,19 @@ class JournalCopy(JournalReader):
         """Topic partition -> the events that were seen; see `schemas.journal.source_partition`."""
         return {partition: json.loads(offsets) for partition, offsets in self._db.execute("SELECT * FROM seen")}
 
-    def _copy_example(self, message: ConsumerRecord, example: Example) -> None:
+    def _copy_example(self, message: ConsumerRecord, example: Example, left_out: bool) -> None:
         key, offset = key_hash(example.key), message.offset
+        until = offset if example.retracted else _FOR_EVER
+        row = (offset, key, until, message.value, _digest(message.value or b""))
+        if left_out:
+            self._db.execute("INSERT INTO left_out VALUES (?, ?, ?, ?, ?)", row)
+            return
         latest = "SELECT offset, until FROM examples WHERE key = ? ORDER BY offset DESC LIMIT 1"
         before = self._db.execute(latest, (key,)).fetchone()
         if before and before[1] == _FOR_EVER:
             self._db.execute("UPDATE examples SET until = ? WHERE offset = ?", (offset, before[0]))
-        until = offset if example.retracted else _FOR_EVER
-        row = (offset, key, until, message.value, _digest(message.value or b""))
         self._db.execute("INSERT INTO examples VALUES (?, ?, ?, ?, ?)", row)
-        if example.group:
-            self._db.execute("INSERT INTO groups VALUES (?, ?)", (key_hash(example.group), offset))
-        self._copy_text(offset, example)
+        self._copy_names(offset, example)
 
 
 def _is_redelivery(example: Example, seen: dict[str, SeenOffsets]) -> bool:

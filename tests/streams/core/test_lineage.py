@@ -56,6 +56,17 @@ def refolded(records: Sequence[Record], refuse: int = 1_002) -> Refold:
     return refold
 
 
+def lifted(records: Sequence[Record], end: int) -> LineageChange:
+    """The change with which what is odd counts again, by a rebuild of the journal before an offset."""
+    refold = Refold(MODEL, promoted, lambda _trigger: False, (), 2_000)
+    refold.run(enumerate(records[:end]), end)
+    return change_of(refold, end, exclusions=(), lifted=ODD, numbered_from=2_000, request="s")
+
+
+def promoted(trigger: Trigger) -> Answer:
+    return Promoted(trigger=trigger.id, version=trigger.version, time_ms=0)
+
+
 def change_of(refold: Refold, end: int, **fields: object) -> LineageChange:
     values = {
         "version": [a.version for a in refold.answered if a.promoted][-1], "exclusions": ODD, "end": end,
@@ -120,7 +131,7 @@ def test_after_it_each_example_that_is_left_is_trained_on_once_as_new_and_no_oth
     assert len(spans) > len(promoted)
 
 
-def trainable(records: Sequence[Record]) -> set[int]:
+def trainable(records: Sequence[Record], exclusions: tuple[str, ...] = ODD) -> set[int]:
     """The offsets of the examples that are left to train on."""
     seen: dict[str, int] = {}
     return {
@@ -129,7 +140,7 @@ def trainable(records: Sequence[Record]) -> set[int]:
         if isinstance(record, Example)
         and not is_redelivery(record.source, seen)
         and not held_out(record)
-        and not is_excluded(record, ODD)
+        and not is_excluded(record, exclusions)
     }
 
 
@@ -155,6 +166,43 @@ def test_what_is_left_out_is_left_out_of_later_windows_too() -> None:
         assert outputs == []
     assert (state.pending_examples, len(named(state))) == (pending, seen)
     assert state.source_offsets["threat.relationships.v1/0"][""] == 5_019, "the event is known as read"
+
+
+@pytest.mark.parametrize("between", [0, 60])
+def test_what_was_left_out_counts_again_from_the_beginning_and_what_came_in_between_too(between: int) -> None:
+    out = change_of(refolded(RECORDS), len(RECORDS))
+    meanwhile = with_feeds([example(5_000 + n) for n in range(60)])
+    records: list[Record] = [*RECORDS, out, *meanwhile, tick(900)]
+    back = lifted(records, len(RECORDS) + 1 + between)
+    state, _ = followed([*records, back], snapshots=True)
+    nothing = Refused(trigger="another", version="v", reason="", time_ms=0)
+    never, _ = followed([*RECORDS, nothing, *meanwhile, tick(900), tick(900)])
+    assert (state.exclusions, state.lineage_from, state.champion) == ((), 2_000, back.version)
+    same = ("train_sample", "holdout_sample", "source_offsets", "now_ms")
+    assert [getattr(state, name) for name in same] == [getattr(never, name) for name in same]
+    assert {at for at in named(state) if is_excluded(records[at], ODD)}  # type: ignore[arg-type]
+
+
+def test_after_a_lift_each_example_of_the_feed_is_trained_on_once_as_new() -> None:
+    out = change_of(refolded(RECORDS), len(RECORDS))
+    records: list[Record] = [*RECORDS, out, *with_feeds([example(5_000 + n) for n in range(60)])]
+    refold = Refold(MODEL, promoted, lambda _trigger: False, (), 2_000)
+    refold.run(enumerate(records), len(records))
+    records.append(change_of(refold, len(records), exclusions=(), lifted=ODD, numbered_from=2_000, request="s"))
+    state, _ = followed(records)
+    spans = [span for trigger in refold.triggers for span in trigger.spans]
+    later = [*with_feeds([example(6_000 + n) for n in range(300)]), *(tick(1_000 + n) for n in range(5))]
+    while later or state.open_trigger:
+        if waiting := state.open_trigger:
+            spans += waiting.spans
+            assert (waiting.parent, waiting.number > 2_000) == (state.champion, True)
+        records.append(promoted(waiting) if waiting else later.pop(0))
+        state, _ = step(state, len(records) - 1, records[-1])
+    left = trainable(records, ())
+    trained = [at for span in spans for at in range(span.start, span.end) if at in left]
+    assert len(trained) == len(set(trained)) == sum(span.examples for span in spans)
+    assert len(left - set(trained)) == state.pending_examples
+    assert {at for at in trained if is_excluded(records[at], ODD)}  # type: ignore[arg-type]
 
 
 def test_a_change_that_another_journal_led_to_is_corrupt() -> None:

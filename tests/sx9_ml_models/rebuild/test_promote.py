@@ -21,7 +21,7 @@ from schemas.windows import Span, Trigger
 from streams.app.replay import fold_from
 from streams.core.fold import State, initial
 from streams.local.services import settings_of
-from streams.settings import load_settings
+from streams.settings import Settings, load_settings
 from sx9_ml_models.rebuild import command
 from sx9_ml_models.rebuild.command import check_promote, plan_of
 from tests.sx9_ml_models.rebuild.test_rebuild import RULES, TICK, lived, rebuild_of
@@ -56,11 +56,11 @@ def append(bootstrap: str, *records: Record) -> None:
     client.close()
 
 
-def digest(records: list[Record], span: Span) -> str:
-    """The digest of a window, of its examples without the poisoned ones."""
+def digest(records: list[Record], span: Span, without: str = POISONED) -> str:
+    """The digest of a window, of its examples without those of a feed."""
     found = ""
     for record in records[span.start : span.end]:
-        if isinstance(record, Example) and record.source.feed != POISONED:
+        if isinstance(record, Example) and record.source.feed != without:
             found = hashlib.blake2b(f"{found}|{record.key}|{record.hash}".encode(), digest_size=16).hexdigest()
     return found
 
@@ -154,6 +154,41 @@ def test_a_poisoned_feed_is_taken_out_of_what_serves_and_never_learnt_again(
     assert [each.identical for each in again] == [True] * len(again)
     with pytest.raises(BadConfiguration, match=f"v0001 may have learnt what ada took out .feed={POISONED}"):
         change_champion(trainer, fresh_kafka, MODEL, "v0001", "rolled-back", by="bob", why="back")
+    _comes_back(world, fresh_kafka, settings)
+
+
+def _comes_back(world: World, bootstrap: str, settings: Settings) -> None:
+    """A lift is promoted, and the next run learns what was left out, and what came meanwhile."""
+    folder, trainer = world.path / "back", world.settings()
+    with pytest.raises(
+        BadConfiguration, match=f"--lift feed=other: it is not left out; left out are feed={POISONED}"
+    ):
+        command.rebuild(
+            plan_of(MODEL, None, [], lift=["feed=other"]), None, folder / "no", settings, trainer, execute
+        )
+    plan = plan_of(MODEL, None, [], lift=[f"feed={POISONED}"])
+    found = command.rebuild(plan, None, folder, settings, trainer, execute)
+    command.promote(found, folder, settings, trainer, "ada", "it was set right")
+    append(bootstrap, *map(fed, examples(150, first=490)), Tick(TICK.time_ms + 2))
+    records = read(bootstrap, JOURNAL.name, partition_of(MODEL), Record)
+    poisoned = {at for at, r in enumerate(records) if isinstance(r, Example) and r.source.feed == POISONED}
+    (change,) = (record for record in records if isinstance(record, LineageChange) and record.lifted)
+    assert (change.exclusions, change.lifted) == ((), plan.lifted)
+    assert found.lifted == sum(at < change.end for at in poisoned)
+    event = read(bootstrap, VERSIONS.name, 0, VersionEvent)[-1]
+    assert (event.exclusions, event.detail) == ((), f"it was set right (again with feed={POISONED})")
+    *_, state = state_now(bootstrap)
+    assert (state.exclusions, state.champion) == ((), change.version)
+    asked = state.open_trigger
+    assert asked
+    world.journal = MemoryLog(records)
+    world.answer(asked)
+    versions = [world.manifest(name) for name in (*(each.version for each in found.versions), asked.version)]
+    for manifest in versions:
+        assert int(manifest.version[1:]) > 2_000
+        assert [span.digest for span in manifest.spans] == [digest(records, span, "") for span in manifest.spans]
+    assert poisoned & {at for m in versions for span in m.spans for at in range(span.start, span.end)}
+    assert poisoned & set(versions[-1].rehearsal)
 
 
 def _killed(*_: Any, **__: Any) -> None:

@@ -80,6 +80,29 @@ def test_after_a_lineage_change_it_is_the_copy_of_a_journal_without_what_was_lef
     assert [at for at, _ in again.examples_between(0, 100)] == kept
 
 
+def test_what_a_lineage_change_takes_back_is_in_the_copy_again_and_what_came_in_between_too(tmp_path: Path) -> None:
+    source = "source=threat.relationships.v1/0/"
+    change = LineageChange(
+        version="v1001", exclusions=(f"{source}3", f"{source}9", f"{source}30"), end=20, numbered_from=1_000,
+        answers=(), by="ada", why="bad", request="r", time_ms=1,
+    )  # fmt: skip
+    back = msgspec.structs.replace(
+        change, version="v2001", exclusions=(f"{source}9",), numbered_from=2_000, request="s",
+        lifted=(f"{source}3", f"{source}30"),
+    )  # fmt: skip
+    journal = [*examples(20), change, *examples(20, first=21), back, *examples(5, first=42)]
+    journal[3] = msgspec.structs.replace(journal[3], group="technique:T1")  # type: ignore[type-var]
+    copy = JournalCopy(tmp_path / "journal.sqlite", MemoryLog(journal))
+    copy.catch_up()
+    left = [at for at in range(47) if at not in (9, 20, 41)]
+    assert [at for at, _ in copy.examples_between(0, 100)] == left
+    assert [at for at, _ in copy.current_examples(100)] == left
+    assert copy.examples_of("technique:T1") == [(3, journal[3])]
+    assert copy.examples_of("relationship:30") == [(30, journal[30])]
+    assert [each for _, each in copy.lineages()] == [change, back]
+    assert copy.lineage() == (41, back)
+
+
 def test_a_redelivery_of_an_event_is_skipped(tmp_path: Path) -> None:
     journal = examples(10)
     log = MemoryLog([*journal, journal[8], journal[2], *examples(1, first=50)])
