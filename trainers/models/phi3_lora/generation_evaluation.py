@@ -80,16 +80,16 @@ def make_cases(
 
     Args:
         holdout: The examples that the questions come from.
-        others: More examples, whose tactics and mitigations are known too.
+        others: More examples, whose tactics and mitigations are known too; of a technique of the holdout as well.
         tactics: Known tactics in addition to those of the examples.
         number: Largest number of cases.
     """
-    listed: dict[str, set[str]] = {}
-    for example in holdout:
-        listed.setdefault(example.group or example.key, set()).update(_mitigations(example))
     everything = [*holdout, *others]
+    listed: dict[str, set[str]] = {}
+    for example in everything:
+        listed.setdefault(example.group or example.key, set()).update(_mitigations(example))
     known_tactics = tuple(sorted({*tactics, *(label for example in everything for label in example.labels)}))
-    known_mitigations = tuple(sorted({name for example in everything for name in _mitigations(example)}))
+    known_mitigations = tuple(sorted(set().union(*listed.values())))
 
     def case(example: Example, instruction: Instruction) -> GenerationCase:
         technique = example.group or example.key

@@ -105,7 +105,7 @@ def run(
 
     # 2 encode
     chat = Chat(tokenizer, config.max_tokens, max_question_tokens(config.max_tokens, config.context_chars))
-    data = with_contexts(data, config.context_chars)
+    given, data = data, with_contexts(data, config.context_chars)
     rehearsed = sample_rehearsal(data, config)
     train = chat.encode(instructions_of(data.fresh + rehearsed))
     holdout = EncodedHoldout(*map(chat.encode, sample_holdout(data, config.eval_examples)))
@@ -120,7 +120,7 @@ def run(
     history, candidate = _fit(scorer, train, holdout, config, on_progress, checkpointer, phases)
 
     phases.start("evaluate")  # 5 evaluate
-    cases = _generation_cases(data, labels, config)
+    cases = _generation_cases(data, given, labels, config)
     after = _generate(scorer, chat, cases, config, "generating answers", on_progress)
     with model.disable_adapter():
         before = _generate(scorer, chat, cases, config, "generating answers of the base", on_progress)
@@ -204,9 +204,13 @@ def _fit(
     return history, evaluations[-1]
 
 
-def _generation_cases(data: Dataset, labels: Sequence[str], config: Phi3LoraConfig) -> list[GenerationCase]:
+def _generation_cases(
+    data: Dataset, given: Dataset, labels: Sequence[str], config: Phi3LoraConfig
+) -> list[GenerationCase]:
+    """Questions of the holdout; what is right is what the journal says, whatever their contexts have of it."""
     holdout = [example for _, example in data.old + data.recent]
-    return make_cases(holdout, [example for _, example in data.train], labels, config.sample_answers)
+    known = [example for _, example in (*given.context, *given.train, *given.old, *given.recent)]
+    return make_cases(holdout, known, labels, config.sample_answers)
 
 
 def _generate(

@@ -123,3 +123,9 @@ def test_up_to_a_quarter_of_the_cases_has_no_answer() -> None:
     unknown = [replace(asked([OTHER], NO_ANSWER["mitigate"]), group=f"technique:T{number}") for number in range(8)]
     cases = make_cases([*HOLDOUT, *unknown], OTHERS, TACTICS, 12)
     assert sum(not case.is_answered for case in cases) == 3
+
+
+def test_which_mitigations_are_right_is_known_where_a_question_has_no_context() -> None:
+    bare = example("T1059.011", "r", Instruction(instruction=ASKED, output=answer(LUA, "mitigate")))
+    (case,) = make_cases([bare], [asked([LUA], answer(LUA, "mitigate")), *OTHERS], TACTICS, 4)
+    assert (case.mitigations, case.known_mitigations) == (("Audit",), ("Audit", "Filter Network Traffic"))
