@@ -21,7 +21,7 @@ from schemas.journal import Example, PolicyChange, Record, Source, Tick, key_has
 from schemas.models import MODELS, model_spec
 from schemas.topics import JOURNAL
 from streams.core.backtest import Backtest
-from sx9_ml_models.backtest.compare import feed
+from sx9_ml_models.backtest.replay import feed
 from transport.partition_file import PartitionFile
 from transport.records import decoded
 

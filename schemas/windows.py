@@ -70,6 +70,15 @@ class Span(msgspec.Struct, frozen=True):
     digest: str
 
 
+def version_name(number: int) -> str:
+    """The name of the version that results from the trigger of that number.
+
+    >>> version_name(7)
+    'v0007'
+    """
+    return f"v{number:04d}"
+
+
 class Trigger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A decision to retrain.
 
@@ -113,7 +122,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def version(self) -> str:
         """Name of the version that results from this trigger: `v0001`, `v0002`, ..."""
-        return f"v{self.number:04d}"
+        return version_name(self.number)
 
     @property
     def examples(self) -> int:

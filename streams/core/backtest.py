@@ -5,14 +5,16 @@
     answer of the backtest, a while after each trigger ─┘ <──────────────────────┘
 
 Under other rules the triggers lie elsewhere, so the recorded answers answer none of them. The backtest answers each
-trigger itself, as promoted, `answer_after_ms` after it: before the first tick that is not earlier. An answer
-has the offset of that tick; so every offset in a trigger is one of the journal.
+trigger itself, as promoted or as the gate decides, `answer_after_ms` after it: before the first tick that is not
+earlier. An answer has the offset of that tick; so every offset in a trigger is one of the journal.
 
 What a lineage change leaves out is left out from there on, and what it takes back counts from there on; with the
 recorded answers both hold, as in the fold, from the beginning on.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import msgspec
 
@@ -27,9 +29,9 @@ from schemas.journal import (
     Tick,
 )
 from schemas.policy import Policy
-from schemas.windows import Reason, Trigger
+from schemas.windows import Reason, Trigger, version_name
 from streams.core.fold import Output, State, initial, step
-from streams.core.lineage import History, follow
+from streams.core.lineage import Answer, History, follow
 from streams.core.waits import Waits
 
 
@@ -53,6 +55,11 @@ class Retrain(msgspec.Struct, kw_only=True):
     limit: float
     promoted_ms: int = 0
 
+    @property
+    def version(self) -> str:
+        """The name of the version that it leads to."""
+        return version_name(self.number)
+
 
 class Backtest:
     """Folds the records of one journal, which are fed in order.
@@ -63,6 +70,8 @@ class Backtest:
         answer_after_ms: How long a run takes, by the ticks, 0 or more; None: the recorded answers count, and no
             others.
         history: Reads the journal from its beginning, where it has a lineage change.
+        train: Trains the version of a trigger when its answer is due, and says what the gate decided; None: it is
+            promoted.
 
     Attributes:
         state: The state of the fold.
@@ -76,12 +85,14 @@ class Backtest:
         policy: Policy | None,
         answer_after_ms: int | None,
         history: History = lambda _end: (),
+        train: Callable[[Trigger], Answer] | None = None,
     ) -> None:
         self.state: State = initial(model)
         self.retrains: list[Retrain] = []
         self.waits = Waits()
         self._answer_after_ms = answer_after_ms
         self._history = history
+        self._train = train
         self._own_policy = policy is not None
         if policy is not None:
             self._put(0, PolicyChange(policy))
@@ -134,9 +145,10 @@ class Backtest:
         ended_ms = waiting.at_ms + self._answer_after_ms
         if time_ms < ended_ms:
             return []
-        return self._control(
-            offset, Promoted(trigger=waiting.id, version=waiting.version, time_ms=ended_ms), ended_ms
-        )
+        answer: Answer = Promoted(trigger=waiting.id, version=waiting.version, time_ms=ended_ms)
+        if self._train:
+            answer = msgspec.structs.replace(self._train(waiting), time_ms=ended_ms)
+        return self._control(offset, answer, ended_ms)
 
     def _control(self, offset: int, record: Record, at_ms: int) -> list[Trigger]:
         """Fold a control record. What it promotes has learnt its examples at `at_ms`, the oldest first."""

@@ -13,23 +13,19 @@ from typing import Any
 import msgspec
 
 from schemas.errors import BadConfiguration
-from schemas.journal import Record
 from schemas.policy import Policy
 from schemas.versions import Manifest
 from streams.app.policy_file import load_policies
 from streams.core.backtest import Backtest, Retrain
+from sx9_ml_models.backtest.replay import feed, no_progress
+from sx9_ml_models.backtest.trained import Trained, main_metrics
 from sx9_ml_models.journals import history_of
 from transport.partition_log import PartitionLog
-from transport.records import decoded
 
 RECORDED = "as recorded"
 """The outcome of the recorded rules and answers: what happened."""
 RECORDED_RULES = "recorded rules"
 """The outcome of the recorded rules with the answers of a backtest: what the others are to be compared with."""
-
-
-def no_progress(done: int, total: int) -> None:
-    """Ignore the progress."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +38,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         waiting: Examples that no promoted version had learnt at the end of the journal.
         oldest_waiting_s: How long the oldest of these had waited.
         median_wait_s, p95_wait_s: How long the learnt ones had waited, to one percent.
-        processor_s: Estimated processor time of all retrains; None: no version says what an example costs.
+        processor_s: Processor time of all retrains: estimated, or that of the runs where they were trained; None:
+            no version says what an example costs.
+        trained: What became of it; None: it was not trained.
     """
 
     name: str
@@ -53,6 +51,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     median_wait_s: float
     p95_wait_s: float
     processor_s: float | None
+    trained: Trained | None = None
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -75,6 +74,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         example_processor_s: Processor time per example; None: unknown.
         versions: The number of versions it was measured on.
         outcomes: One each.
+        holdout: Examples that the versions of trained policies are scored on.
     """
 
     model: str
@@ -83,6 +83,12 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     example_processor_s: float | None
     versions: int
     outcomes: tuple[Outcome, ...]
+    holdout: int = 0
+
+    @property
+    def main_metrics(self) -> list[tuple[str, str]]:
+        """Task and metric of what is shown of trained policies; empty if none was trained."""
+        return main_metrics([each.trained for each in self.outcomes if each.trained])
 
 
 def policies_of(files: Sequence[Path], model: str) -> dict[str, Policy]:
@@ -109,6 +115,8 @@ def compare(
     manifests: Sequence[Manifest],
     *,
     answer_after_s: float,
+    trained: Mapping[str, tuple[Backtest, Trained]] = {},
+    holdout: int = 0,
     on_progress: Callable[[int, int], None] = no_progress,
 ) -> Comparison:
     """Backtest policies, beside the recorded rules. The memory does not grow with the journal.
@@ -119,14 +127,16 @@ def compare(
         policies: Name -> policy.
         manifests: Versions of the model, which say what an example costs.
         answer_after_s: How long a run is assumed to take, seconds by the ticks.
+        trained: Name -> what was trained instead of assumed; see `sx9_ml_models.backtest.trained`.
+        holdout: Examples that their versions were scored on.
         on_progress: Called with the next offset and the end offset.
     """
     answer_after_ms = round(answer_after_s * 1000)
-    backtests = {
-        RECORDED: Backtest(model, None, None, history_of(log)),
-        RECORDED_RULES: Backtest(model, None, answer_after_ms),
-    } | {name: Backtest(model, policy, answer_after_ms) for name, policy in policies.items()}
-    records = feed(log, list(backtests.values()), on_progress)
+    backtests = {RECORDED: Backtest(model, None, None, history_of(log))}
+    rules: dict[str, Policy | None] = {RECORDED_RULES: None, **policies}
+    for name, policy in rules.items():
+        backtests[name] = trained[name][0] if name in trained else Backtest(model, policy, answer_after_ms)
+    records = feed(log, [each for name, each in backtests.items() if name not in trained], on_progress)
     cost, versions = example_processor_s(manifests)
     return Comparison(
         model=model,
@@ -134,24 +144,12 @@ def compare(
         answer_after_s=answer_after_s,
         example_processor_s=cost,
         versions=versions,
-        outcomes=tuple(_outcome(name, backtest, cost) for name, backtest in backtests.items()),
+        holdout=holdout,
+        outcomes=tuple(
+            _outcome(name, backtest, cost, trained[name][1] if name in trained else None)
+            for name, backtest in backtests.items()
+        ),
     )
-
-
-def feed(
-    log: PartitionLog,
-    backtests: Sequence[Backtest],
-    on_progress: Callable[[int, int], None] = no_progress,
-) -> int:
-    """Feed every record of a journal to some backtests. Returns the number of records."""
-    end, records = log.end(), 0
-    for messages in log.read(0, end):
-        for message, record in decoded(messages, Record, log.topic, log.partition):
-            records += 1
-            for backtest in backtests:
-                backtest.feed(message.offset, record)
-        on_progress(messages[-1].offset + 1, end)
-    return records
 
 
 def example_processor_s(manifests: Iterable[Manifest]) -> tuple[float | None, int]:
@@ -166,9 +164,11 @@ def example_processor_s(manifests: Iterable[Manifest]) -> tuple[float | None, in
     return sum(seconds for seconds, _ in measured) / sum(examples for _, examples in measured), len(measured)
 
 
-def _outcome(name: str, backtest: Backtest, example_s: float | None) -> Outcome:
+def _outcome(name: str, backtest: Backtest, example_s: float | None, trained: Trained | None) -> Outcome:
     waits, retrains = backtest.waits, tuple(backtest.retrains)
-    trained = sum(retrain.examples + retrain.rehearsal for retrain in retrains)
+    estimated = None
+    if example_s is not None:
+        estimated = example_s * sum(retrain.examples + retrain.rehearsal for retrain in retrains)
     return Outcome(
         name=name,
         retrains=retrains,
@@ -177,7 +177,8 @@ def _outcome(name: str, backtest: Backtest, example_s: float | None) -> Outcome:
         oldest_waiting_s=waits.oldest_s(backtest.state.now_ms),
         median_wait_s=waits.quantile_s(0.5),
         p95_wait_s=waits.quantile_s(0.95),
-        processor_s=None if example_s is None else example_s * trained,
+        processor_s=trained.processor_s if trained else estimated,
+        trained=trained,
     )
 
 
@@ -186,4 +187,8 @@ def as_plain(comparison: Comparison) -> dict[str, Any]:
     plain: dict[str, Any] = msgspec.to_builtins(comparison)
     for outcome, row in zip(comparison.outcomes, plain["outcomes"], strict=True):
         row["reasons"], row["examples"] = outcome.reasons, outcome.examples
+        if outcome.trained:
+            row["trained"]["mean"] = {
+                task: {metric: outcome.trained.mean(task, metric)} for task, metric in comparison.main_metrics
+            }
     return plain

@@ -10,8 +10,10 @@ from pathlib import Path
 from schemas.windows import Reason
 from streams.core.backtest import Retrain
 from sx9_ml_models.backtest.compare import RECORDED, Comparison, Outcome
+from sx9_ml_models.rebuild.holdout import value_of
 from sx9_ml_models.render import day, describe_measure
 from trainers.reporting.plots import picture, plot_label
+from trainers.reporting.summary import qualified_name
 from transport.files import write_atomically
 
 DAY_S, HOUR_S, MINUTE_S = 86_400.0, 3_600.0, 60.0
@@ -34,15 +36,47 @@ RETRAIN_COLUMNS = (
     "rehearsed",
     "promoted",
 )
+SCORE_COLUMNS = ("policy", "version", "served from", "scores")
+PROMOTED = "promoted"
+_ALTS = ("When each policy retrains, and how long examples wait", "How good what served was over time")
 _STYLE = (
     "body{font:15px system-ui,sans-serif;margin:2rem;max-width:75rem}table{border-collapse:collapse;margin:1rem 0}"
     "td,th{border-bottom:1px solid #ddd;padding:.3rem .7rem;text-align:left;vertical-align:top}img{max-width:100%}"
 )
 
 
+def columns(comparison: Comparison) -> tuple[str, ...]:
+    """The columns of `summary`."""
+    scores = (qualified_name(metric, task, _main_task(comparison)) for task, metric in comparison.main_metrics)
+    added = [column for name in scores for column in (f"{name} at the end", f"mean {name} over time")]
+    return (*COLUMNS, *([PROMOTED, *added] if _is_trained(comparison) else []))
+
+
 def summary(comparison: Comparison) -> list[tuple[str, ...]]:
-    """The rows of `COLUMNS`, one of each policy."""
-    return [_summary_row(outcome) for outcome in comparison.outcomes]
+    """The rows of `columns`, one of each policy."""
+    return [
+        _summary_row(outcome) + (_score_cells(comparison, outcome) if _is_trained(comparison) else ())
+        for outcome in comparison.outcomes
+    ]
+
+
+def score_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """The rows of `SCORE_COLUMNS`: every version that served under a trained policy, and since when."""
+    main_task = _main_task(comparison)
+    return [
+        (
+            outcome.name,
+            each.version,
+            day(each.from_ms),
+            ", ".join(
+                f"{qualified_name(metric, task, main_task)} {value_of(each.scores, task, metric):.3f}"
+                for task, metric in comparison.main_metrics
+            ),
+        )
+        for outcome in comparison.outcomes
+        if outcome.trained
+        for each in outcome.trained.served
+    ]
 
 
 def retrains(outcome: Outcome) -> list[tuple[str, ...]]:
@@ -59,20 +93,32 @@ def assumptions(comparison: Comparison) -> str:
             f"The processor time is {comparison.example_processor_s:.3g} s for each new or rehearsed example, the "
             f"mean of {comparison.versions} versions in the registry."
         )
+    after = duration(comparison.answer_after_s)
+    answers = f"each retrain is assumed to be promoted {after} after its trigger. {cost}"
+    if trained := [each.trained for each in comparison.outcomes if each.trained]:
+        answers = (
+            f"each retrain was trained, and the gate answered {after} after its trigger. All versions are scored "
+            f"on the same {comparison.holdout} examples, which none is trained on: those held out at the end of "
+            "the journal. The mean over time counts 0 as long as nothing served. The versions are in "
+            f"{Path(trained[0].folder).parent}; delete it to begin anew with what came since."
+        )
     return (
         f"{comparison.records} records of the journal of {comparison.model}. '{RECORDED}' has the recorded "
-        f"answers; elsewhere each retrain is assumed to be promoted {duration(comparison.answer_after_s)} after "
-        f"its trigger. {cost}"
+        f"answers; elsewhere {answers}"
     )
 
 
 def write_report(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write `<model>.png` and `<model>.html`. Returns the paths."""
+    """Write `<model>.png`, `<model>-scores.png` if policies were trained, and `<model>.html`. Returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     image, page = folder / f"{comparison.model}.png", folder / f"{comparison.model}.html"
     _draw(comparison, image)
-    write_atomically(page, _page(comparison, image.read_bytes()).encode())
-    return [image, page]
+    images = [image]
+    if comparison.main_metrics:
+        images.append(folder / f"{comparison.model}-scores.png")
+        _draw_scores(comparison, images[-1])
+    write_atomically(page, _page(comparison, [each.read_bytes() for each in images]).encode())
+    return [*images, page]
 
 
 def duration(seconds: float) -> str:
@@ -99,6 +145,27 @@ def _summary_row(outcome: Outcome) -> tuple[str, ...]:
         str(outcome.waiting),
         duration(outcome.oldest_waiting_s) if outcome.waiting else "",
     )
+
+
+def _score_cells(comparison: Comparison, outcome: Outcome) -> tuple[str, ...]:
+    """How many versions were promoted, and of each task the score at the end and over time."""
+    trained = outcome.trained
+    if trained is None:
+        return ("",) * (1 + 2 * len(comparison.main_metrics))
+    scores = (
+        f"{value:.3f}"
+        for task, metric in comparison.main_metrics
+        for value in (trained.last(task, metric), trained.mean(task, metric))
+    )
+    return (f"{len(trained.served)} of {len(trained.versions)}", *scores)
+
+
+def _is_trained(comparison: Comparison) -> bool:
+    return any(outcome.trained for outcome in comparison.outcomes)
+
+
+def _main_task(comparison: Comparison) -> str:
+    return next((task for task, _ in comparison.main_metrics), "")
 
 
 def _retrain_row(name: str, retrain: Retrain) -> tuple[str, ...]:
@@ -144,15 +211,41 @@ def _draw(comparison: Comparison, path: Path) -> None:
         figure.legend(*waits.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize="small")
 
 
-def _page(comparison: Comparison, image: bytes) -> str:
+def _draw_scores(comparison: Comparison, path: Path) -> None:
+    """How good what served was over time, under each policy that was trained."""
+    metrics, main_task = comparison.main_metrics, _main_task(comparison)
+    with picture(path, width=11.0, height=0.8 + 3.2 * len(metrics)) as figure:
+        panels = figure.subplots(len(metrics), 1, sharex=True, squeeze=False)[:, 0]
+        for panel, (task, metric) in zip(panels, metrics, strict=True):
+            for outcome in comparison.outcomes:
+                if not outcome.trained or not outcome.trained.served:
+                    continue
+                served = outcome.trained.served
+                days = [each.from_ms / 1000 / DAY_S for each in served] + [outcome.trained.end_ms / 1000 / DAY_S]
+                values = [value_of(each.scores, task, metric) for each in served]
+                panel.step(days, [*values, values[-1]], where="post", label=plot_label(outcome.name))
+                panel.plot(days[:-1], values, ".", color=panel.lines[-1].get_color())
+            panel.xaxis_date()
+            panel.set(ylabel=qualified_name(metric, task, main_task))
+            panel.grid(alpha=0.3)
+        figure.suptitle(f"{comparison.model}: what served, on the same {comparison.holdout} held-out examples")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
+
+
+def _page(comparison: Comparison, images: Sequence[bytes]) -> str:
     rows = [row for outcome in comparison.outcomes for row in retrains(outcome)]
     title = html.escape(f"Backtest of {comparison.model}")
-    picture_data = base64.b64encode(image).decode()
+    shown = "".join(
+        f'<img alt="{alt}" src="data:image/png;base64,{base64.b64encode(image).decode()}">'
+        for alt, image in zip(_ALTS, images, strict=False)
+    )
+    scores = score_rows(comparison)
+    served = f"<h2>What served</h2>{_table(SCORE_COLUMNS, scores)}" if scores else ""
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
-        f"<h1>{title}</h1><p>{html.escape(assumptions(comparison))}</p>{_table(COLUMNS, summary(comparison))}"
-        f'<img alt="When each policy retrains, and how long examples wait" src="data:image/png;base64,'
-        f'{picture_data}"><h2>Retrains</h2>{_table(RETRAIN_COLUMNS, rows)}</html>\n'
+        f"<h1>{title}</h1><p>{html.escape(assumptions(comparison))}</p>"
+        f"{_table(columns(comparison), summary(comparison))}{shown}{served}"
+        f"<h2>Retrains</h2>{_table(RETRAIN_COLUMNS, rows)}</html>\n"
     )
 
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "demo": "Replay the history of ATT&CK and watch the models retrain.",
     "up": "Run the whole system on this machine until Ctrl-C.",
     "fetch": "Publish what changed in the feeds since the last fetch.",
+    "feeds": "Say what each feed is worth to a model.",
     "status": "Show the running processes, their lag, and each model.",
     "windows": "List the closed training windows of a model.",
     "triggers": "List the decisions to retrain a model, with their reasons.",

@@ -123,8 +123,7 @@ def rebuild(
     Raises:
         BadConfiguration, RetryLater, Corrupt: See `Rebuild.versions`.
     """
-    if folder.resolve() == trainer.models_dir.resolve():
-        raise BadConfiguration(f"--output {folder} is the registry that serves: choose another folder")
+    check_output(folder, trainer)
     keep_plan(folder / PLAN, plan)
     derived = None
     with open_journal(plan.model, file, settings) as recorded:
@@ -135,7 +134,7 @@ def rebuild(
         with feeds_of((*scope.exclusions, *plan.lifted), file, settings) as feed_of:
             parsed = parse_exclusions(scope.exclusions), feed_of, parse_exclusions(plan.lifted)
             journal = RemainingJournal(log_, scope.end, *parsed)
-            lineage = Rebuild(plan, scope, journal, folder, trainer, run, _progress)
+            lineage = Rebuild(plan, scope, journal, folder, trainer, run, progress_of)
             versions = lineage.versions()
             if plan.changes_lineage and not journal.excluded and not journal.lifted:
                 sum(1 for _ in journal.records())  # all was copied before: count what is left out
@@ -147,6 +146,16 @@ def rebuild(
         change=change_of(plan, scope, lineage) if plan.changes_lineage else None,
         derived=derived,
     )
+
+
+def check_output(folder: Path, trainer: TrainerSettings) -> None:
+    """Whether versions may be written to a folder.
+
+    Raises:
+        BadConfiguration: It is the registry that serves.
+    """
+    if folder.resolve() == trainer.models_dir.resolve():
+        raise BadConfiguration(f"--output {folder} is the registry that serves: choose another folder")
 
 
 def _derive(plan: Plan, recorded: PartitionLog, folder: Path, settings: Settings) -> tuple[PartitionLog, Derived]:
@@ -298,8 +307,10 @@ def _comparison(each: Rebuilt) -> str:
 
 
 @contextlib.contextmanager
-def _progress(version: str, after_s: float) -> Iterator[ProgressCallback]:
-    log.info("training %s; the versions after it took %.0f s when they were recorded", version, after_s)
+def progress_of(version: str, after_s: float) -> Iterator[ProgressCallback]:
+    """Progress bars of a version, with the time that those after it took, where it is known."""
+    after = f"; the versions after it took {after_s:.0f} s when they were recorded" if after_s else ""
+    log.info("training %s%s", version, after)
     with progress_bars(version, threading.Event()) as on_progress:
         yield on_progress
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import msgspec
 
 from schemas.codec import decode, encode
 from schemas.errors import BadConfiguration, BadRecord, RetryLater
-from schemas.journal import Answered, Promoted, Refused
+from schemas.journal import Answered, Promoted, Record, Refused, Score
 from schemas.recipes.base import recipe_values
 from schemas.versions import Manifest
 from schemas.windows import Trigger
@@ -138,30 +138,68 @@ class Rebuild:
             BadConfiguration: The journal has no such version, or the machine is not suitable.
             RetryLater: A run failed; the next call continues.
         """
-        model, scope = self._plan.model, self._scope
-        copy = JournalCopy(self._folder / f".{model}" / COPY, self._journal)
+        return self.train(self._decided_again if self._plan.decides else self._as_recorded)
+
+    def train(self, fold: Callable[[JournalCopy], None]) -> list[Rebuilt]:
+        """Train what a fold of the journal asks for, and compare.
+
+        Args:
+            fold: Gets the copy of the journal, and calls `answer` with each trigger.
+
+        Raises:
+            BadConfiguration, RetryLater: See `versions`.
+        """
+        copy = JournalCopy(self.copy_path, self._journal)
         with contextlib.closing(copy), lock(self._folder / ".lock", "rebuilding", timeout_s=LOCK_TIMEOUT_S):
-            if self._plan.changes_lineage or self._plan.from_topics:
-                copy.catch_up()
-                refold = Refold(
-                    model, lambda trigger: self._answered(trigger, copy), copy.is_answered,
-                    scope.exclusions, scope.numbered_from,
-                )  # fmt: skip
-                refold.run(self._journal.records(), self._journal.end())
-                self.answered = refold.answered
-            else:
-                history, end = self._journal.records, self._journal.end()
-                triggers, end = recorded_lineage(model, history, end, self._plan.version)
-                self._journal.cut(end)
-                copy.catch_up()
-                for at, trigger in enumerate(triggers):
-                    self._answered(trigger, copy, triggers[at + 1 :])
+            fold(copy)
         promoted = [each.version for each in self._rebuilt if each.promoted]
         if promoted:
             self.registry.promote(self._plan.model, promoted[-1])
         return self._rebuilt
 
-    def _answered(self, trigger: Trigger, copy: JournalCopy, after: list[Trigger] | None = None) -> Answer:
+    @property
+    def model(self) -> str:
+        """The model."""
+        return self._plan.model
+
+    @property
+    def end(self) -> int:
+        """The journal offset at which it ends."""
+        return self._journal.end()
+
+    @property
+    def cache_dir(self) -> Path:
+        """Folder of converted base models."""
+        return self._settings.cache_dir
+
+    @property
+    def copy_path(self) -> Path:
+        """The copy of the journal that the runs read."""
+        return self._folder / f".{self._plan.model}" / COPY
+
+    def _decided_again(self, copy: JournalCopy) -> None:
+        scope = self._scope
+        copy.catch_up()
+        records: Iterable[tuple[int, Record]] = self._journal.records()
+        if self._plan.anew:
+            records = (each for each in records if not isinstance(each[1], Score))
+        refold = Refold(
+            self._plan.model, lambda trigger: self.answer(trigger, copy),
+            (lambda _: False) if self._plan.anew else copy.is_answered,
+            scope.exclusions, scope.numbered_from,
+        )  # fmt: skip
+        refold.run(records, self._journal.end())
+        self.answered = refold.answered
+
+    def _as_recorded(self, copy: JournalCopy) -> None:
+        history, end = self._journal.records, self._journal.end()
+        triggers, end = recorded_lineage(self._plan.model, history, end, self._plan.version)
+        self._journal.cut(end)
+        copy.catch_up()
+        for at, trigger in enumerate(triggers):
+            self.answer(trigger, copy, triggers[at + 1 :])
+
+    def answer(self, trigger: Trigger, copy: JournalCopy, after: list[Trigger] | None = None) -> Answer:
         """Train the version of a trigger, unless it is there, and return what the gate said."""
         started_s, there = time.monotonic(), self.registry.has(trigger.model, trigger.version)
         why_not = "" if there else self._train(trigger, copy, after or [])

@@ -29,6 +29,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         exclusions: What is taken out.
         from_topics: Whether the examples are made anew from the events.
         lifted: What an earlier lineage change left out, and counts again.
+        anew: Whether the rules decide again, and nothing that the recorded versions led to counts: scores, what a
+            person chose, and when answers came. So it can be compared with what comes of other examples or rules.
+        rules: What identifies the rules, where they are not the recorded ones.
     """
 
     model: str
@@ -37,11 +40,23 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     exclusions: tuple[str, ...] = ()
     from_topics: bool = False
     lifted: tuple[str, ...] = ()
+    anew: bool = False
+    rules: str = ""
 
     @property
     def changes_lineage(self) -> bool:
         """Whether it leads to a lineage of its own, which may take over."""
         return bool(self.exclusions or self.lifted)
+
+    @property
+    def decides(self) -> bool:
+        """Whether the rules decide again; otherwise the recorded triggers are answered again."""
+        return self.changes_lineage or self.from_topics or self.anew
+
+    @property
+    def keeps_scope(self) -> bool:
+        """Whether its versions are others than the recorded ones, so that it must not grow with the journal."""
+        return self.changes_lineage or self.anew
 
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +77,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def scope_of(plan: Plan, log: PartitionLog, folder: Path) -> Scope:
-    """The scope of a plan: that of the folder, if a rebuild without some examples was begun there.
+    """The scope of a plan: that of the folder, if a rebuild with versions of its own was begun there.
 
     Args:
         plan: What to rebuild.
@@ -73,14 +88,14 @@ def scope_of(plan: Plan, log: PartitionLog, folder: Path) -> Scope:
         BadConfiguration: The folder holds a rebuild from another journal, or what is to be taken back is not left
             out.
     """
-    if plan.changes_lineage and (there := _read(folder / SCOPE)):
+    if plan.keeps_scope and (there := _read(folder / SCOPE)):
         if last_fingerprint(log, there.end) != there.fingerprint:
             raise BadConfiguration(
                 f"{folder} holds a rebuild from another journal: delete it, or choose another folder with --output"
             )
         return there
     end = end_at(log, plan.until_ms) if plan.until_ms else log.end()
-    if not plan.changes_lineage:
+    if not plan.keeps_scope:
         return Scope(end=end)
     history, state = history_of(log), initial(plan.model)
     for offset, record in history(end):

@@ -11,8 +11,10 @@ from typing import Protocol, cast
 
 from schemas.models import load, model_spec
 from schemas.recipes.base import RecipeConfig
+from schemas.scores import TaskScores
 from schemas.versions import Manifest
 from trainers.core.dataset import Dataset
+from trainers.core.holdout import Holdout
 from trainers.core.loop import Checkpointer
 from trainers.core.phases import NOT_MEASURED, Phases
 from trainers.core.progress import ProgressCallback
@@ -65,6 +67,29 @@ class Recipe(Protocol):
         Raises:
             ArithmeticError: The loss is not finite.
             BadConfiguration: The parent does not match the base model or the configuration.
+        """
+
+    def evaluate(
+        self,
+        holdout: Holdout,
+        parts: Sequence[Sequence[int]],
+        version: Path,
+        base: Path,
+        config: RecipeConfig,
+        on_progress: ProgressCallback,
+    ) -> list[dict[str, TaskScores]]:
+        """Score a version on parts of a holdout, as a run scores its parent.
+
+        Args:
+            holdout: At least one example; the version was trained on none of them.
+            parts: Indices of the examples of each part; a part may be empty.
+            version: Folder of the version.
+            base: Folder of the base model.
+            config: With which it was trained.
+            on_progress: Called after every step; what it raises ends the work.
+
+        Returns:
+            Task -> scores, of each part. A task that the version does not have may be missing.
         """
 
     def introduction(self, manifest: Manifest) -> str:

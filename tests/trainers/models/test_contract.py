@@ -16,12 +16,14 @@ from schemas.errors import BadConfiguration
 from schemas.journal import Example, held_out
 from schemas.models import MODELS
 from schemas.recipes.base import RecipeConfig
+from schemas.scores import TaskScores
 from schemas.versions import Manifest
 from tests.trainers.journals import CONFIGS, JOURNALS, labels_of, later, reworded
 from tests.trainers.samples import Killed
 from trainers.bases.resolve import Base, resolve
 from trainers.core.dataset import Dataset, split
 from trainers.core.gate import GateLimits
+from trainers.core.holdout import Holdout
 from trainers.core.phases import Phase
 from trainers.core.progress import Cancelled, ProgressCallback, RunProgress, no_progress
 from trainers.core.report import Report
@@ -132,6 +134,36 @@ def test_its_report_is_complete(lab: Lab) -> None:
     assert all(map(math.isfinite, losses(report)))
     assert report.history.scores, "the last evaluation is after the last step"
     assert msgspec.json.encode(report.details)
+
+
+def test_a_version_is_scored_alone_as_its_run_scored_it(lab: Lab) -> None:
+    data = split(lab.journal, 10_000, 17)
+    every = {"eval_examples": 1_000} if hasattr(lab.config, "eval_examples") else {}
+    report = lab.run("version", data, config=msgspec.structs.replace(lab.config, **every))
+    examples = data.old + data.recent
+    holdout = Holdout(examples=examples, current=data.context, known=data.context)
+    everything = tuple(range(len(examples)))
+
+    def scores(holdout: Holdout) -> list[dict[str, TaskScores]]:
+        parts = (everything, (), everything[::2], everything[1::2])
+        folder, base = lab.path / "version", lab.base.folder
+        return lab.recipe.evaluate(holdout, parts, folder, base, lab.config, no_progress)
+
+    whole, empty, even, odd = scores(holdout)
+    before = lab.files("version")
+    for task, splits in report.candidate.items():
+        assert whole[task].examples == splits["holdout"].examples
+        assert whole[task].metrics == pytest.approx(splits["holdout"].metrics, abs=0.02)
+        assert empty.get(task, TaskScores(0)).examples == 0
+        assert max(even[task].examples, odd[task].examples) <= whole[task].examples
+    assert max(each.examples for each in whole.values()) > 0
+    assert lab.files("version") == before
+
+    # who knows less answers the same questions
+    fewer = msgspec.structs.replace(holdout, known=data.context[::2])
+    assert {task: each.examples for task, each in scores(fewer)[0].items()} == {
+        task: each.examples for task, each in whole.items()
+    }
 
 
 def test_a_resumed_run_gives_the_result_of_an_uninterrupted_one(lab: Lab) -> None:

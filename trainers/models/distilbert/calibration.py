@@ -71,7 +71,7 @@ class Predictions(NamedTuple):
     probabilities: FloatArray
     predicted: LabelMatrix
 
-    def of_rows(self, rows: slice) -> Predictions:
+    def of_rows(self, rows: slice | list[int]) -> Predictions:
         """The predictions for some of the texts."""
         return Predictions(self.probabilities[rows], self.predicted[rows])
 

@@ -31,6 +31,7 @@ from schemas.recipes.distilbert import DistilbertConfig
 from schemas.scores import HOLDOUT, Evaluation, TaskScores, merge
 from trainers.core.dataset import Dataset
 from trainers.core.history import History
+from trainers.core.holdout import Holdout
 from trainers.core.loop import Checkpointer, device_of
 from trainers.core.phases import NOT_MEASURED, Phases
 from trainers.core.probabilities import FloatArray
@@ -71,7 +72,7 @@ from trainers.models.distilbert.tokenization import load_tokenizer, split_into_c
 from trainers.models.distilbert.training import PREDICTION_BATCH_SIZE, encoder_logits, train_encoder
 from trainers.reporting.precision_recall import PICTURE
 
-__all__ = ["BASE_ARCHITECTURE", "NEEDS_GRAPH_CONTEXT", "PIPELINE", "introduction", "run"]
+__all__ = ["BASE_ARCHITECTURE", "NEEDS_GRAPH_CONTEXT", "PIPELINE", "evaluate", "introduction", "run"]
 
 BASE_ARCHITECTURE = "distilbert"
 NEEDS_GRAPH_CONTEXT = False
@@ -147,6 +148,35 @@ def run(
             "calibration": {task: msgspec.to_builtins(found) for task, found in calibrations.items()},
         },
     )
+
+
+def evaluate(
+    holdout: Holdout,
+    parts: Sequence[Sequence[int]],
+    version: Path,
+    base: Path,  # noqa: ARG001  part of the interface
+    config: DistilbertConfig,
+    on_progress: ProgressCallback,
+) -> list[dict[str, TaskScores]]:
+    """Score a version on parts of a holdout; see `trainers.models.recipe.Recipe.evaluate`.
+
+    Each half of the whole holdout is calibrated on the other, as in the evaluation of a run.
+    """
+    make_deterministic(config)
+    model = load_parent(version, (), config)
+    model.to(device_of(config)).eval()  # type: ignore[arg-type]
+    max_tokens = min(config.max_tokens, model.config.max_position_embeddings)
+    tokens = truncate(tokenize(load_tokenizer(version), texts_of(holdout.examples), max_tokens), max_tokens)
+    states = HiddenStateCache(
+        model, config.frozen_layers, tokens, PREDICTION_BATCH_SIZE, _report(on_progress, "computing hidden states")
+    )
+    layers = TrainableLayers(model, config.frozen_layers)
+    logits = encoder_logits(layers, states, range(len(tokens)), "scoring the holdout", on_progress)
+    counts = text_regression.count(tokens, model.words.vocabulary_size)
+    logits = logits + text_regression.model_logits(model, text_regression.features_of(model, counts))
+    labels = model_labels(model.config)
+    found = cross_fit(logits, holdout.examples, labels, config.threshold)
+    return [task_scores(found.of_rows(list(part)), [holdout.examples[i] for i in part], labels) for part in parts]
 
 
 # ---- load

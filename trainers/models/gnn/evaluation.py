@@ -6,7 +6,7 @@ holdout techniques ──> probabilities, threshold ──> micro and macro F1
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -131,12 +131,38 @@ class Evaluator(msgspec.Struct, frozen=True):
         self.on_progress(RunProgress("scoring the champion", 0, 3))
         return evaluation
 
+    def on_parts(self, parts: Sequence[Sequence[int]]) -> list[dict[str, TaskScores]]:
+        """Scores on parts of the holdout; each source and each technique is scored once.
+
+        Args:
+            parts: Indices of the examples of each part.
+        """
+        examples, views = self.data.old + self.data.recent, self.views
+        every = ranking_cases(views, predicted_links(examples), self.holdout_links)
+        ranked = {(row.source, row.label): i for i, row in enumerate(every.rows)}
+        ranking = self._rank(views, every.rows)
+        self.on_progress(RunProgress("scoring the holdout", 1, 2))
+        names = sorted({name for name, _ in techniques_with_tactics(examples) if name in views.index})
+        probabilities = (
+            dict(zip(names, self._probabilities(names, views), strict=True)) if self._has_tactics else {}
+        )
+        self.on_progress(RunProgress("scoring the holdout", 2, 2))
+        found: list[dict[str, TaskScores]] = []
+        for part in parts:
+            of_part = [examples[i] for i in part]
+            cases = ranking_cases(views, predicted_links(of_part), self.holdout_links)
+            scores = ranking[[ranked[row.source, row.label] for row in cases.rows]]
+            found.append({TECHNIQUES: ranking_scores(scores, cases.excluded, cases.hidden)})
+            if self._has_tactics:
+                found[-1][TACTICS] = self._tactics_of(of_part, probabilities)
+        return found
+
     def _on_split(
         self, split: str, examples: Sequence[OffsetExample], views: GraphViews, cases: RankingCases
     ) -> Evaluation:
         scores = ranking_scores(self._rank(views, cases.rows), cases.excluded, cases.hidden)
         evaluation: Evaluation = {TECHNIQUES: {split: scores}}
-        if self.network.shape.tactics:
+        if self._has_tactics:
             evaluation[TACTICS] = {split: self._tactics(examples, views)}
         return evaluation
 
@@ -146,14 +172,24 @@ class Evaluator(msgspec.Struct, frozen=True):
         scores = score_rows(self.network, around.view, around.localize(rows))
         return scores[:, [around.view.column[around.position[node]] for node in views.graph.targets]]
 
+    @property
+    def _has_tactics(self) -> bool:
+        return bool(self.network.shape.tactics)
+
     def _tactics(self, examples: Sequence[OffsetExample], views: GraphViews) -> TaskScores:
-        techniques = [
-            (views.index[name], tactics)
-            for name, tactics in techniques_with_tactics(examples)
-            if name in views.index
-        ]
-        nodes = [node for node, _ in techniques]
+        names = [name for name, _ in techniques_with_tactics(examples) if name in views.index]
+        return self._tactics_of(examples, dict(zip(names, self._probabilities(names, views), strict=True)))
+
+    def _probabilities(self, techniques: Sequence[str], views: GraphViews) -> Matrix:
+        """(techniques, tactics), of techniques of the graph."""
+        nodes = [views.index[name] for name in techniques]
         around = views.around(nodes, 0)
-        probabilities = tactic_probabilities(self.network, around.view, [around.position[node] for node in nodes])
-        truth = [tactics for _, tactics in techniques]
-        return tactic_scores(probabilities, truth, self.network.shape.tactics, self.threshold)
+        return tactic_probabilities(self.network, around.view, [around.position[node] for node in nodes])
+
+    def _tactics_of(self, examples: Sequence[OffsetExample], probabilities: Mapping[str, Matrix]) -> TaskScores:
+        """Scores of the techniques among some examples that have probabilities."""
+        techniques = [each for each in techniques_with_tactics(examples) if each[0] in probabilities]
+        tactics = self.network.shape.tactics
+        rows = [probabilities[name] for name, _ in techniques]
+        matrix = np.array(rows, dtype=np.float32).reshape(len(rows), len(tactics))
+        return tactic_scores(matrix, [names for _, names in techniques], tactics, self.threshold)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from schemas.journal import Example, Link, held_out
+from schemas.journal import Example, Link, Node, Source, held_out
 from trainers.core.dataset import Dataset, OffsetExample
-from trainers.models.gnn.graph import is_predicted
+from trainers.core.holdout import Holdout
+from trainers.models.gnn.graph import TARGET_KIND, is_predicted
 
 
 def graph_examples(data: Dataset) -> list[Example]:
@@ -43,3 +44,25 @@ def retired_tactics(known: Iterable[str], data: Dataset) -> frozenset[str]:
 def techniques_with_tactics(examples: Iterable[OffsetExample]) -> list[tuple[str, tuple[str, ...]]]:
     """Id and tactics of each technique among some examples."""
     return [(example.node.id, example.labels) for _, example in examples if example.node and example.labels]
+
+
+def all_links(holdout: Holdout) -> frozenset[Link]:
+    """The links that are true by all that is current, of the sources that a holdout asks about."""
+    sources = {link.source for link in predicted_links(holdout.examples)}
+    links = (example.link for _, example in holdout.current + holdout.examples)
+    return frozenset(link for link in links if link and link.source in sources)
+
+
+def nodes_without_texts(holdout: Holdout) -> tuple[OffsetExample, ...]:
+    """The techniques, and the ends of links to find, that no example of `holdout.known` is about."""
+    nodes = {example.node.id: example.node.kind for _, example in holdout.current if example.node}
+    needed = {name: kind for name, kind in nodes.items() if kind == TARGET_KIND}
+    for link in predicted_links(holdout.examples):
+        needed |= {link.source: link.source_kind, link.target: link.target_kind}
+    there = {example.node.id for _, example in holdout.known + holdout.examples if example.node}
+    source = Source("", 0, 0)
+    return tuple(
+        (-number, Example(source=source, key=f"node:{name}", hash="", node=Node(id=name, kind=kind)))
+        for number, (name, kind) in enumerate(sorted(needed.items()), 1)
+        if name not in there
+    )

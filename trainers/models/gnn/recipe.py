@@ -27,6 +27,7 @@ from schemas.journal import Link
 from schemas.recipes.gnn import GnnConfig
 from schemas.scores import HOLDOUT, Evaluation, TaskScores, merge, of_split
 from trainers.core.dataset import Dataset
+from trainers.core.holdout import Holdout
 from trainers.core.loop import Checkpointer, device_of
 from trainers.core.phases import NOT_MEASURED, Phases
 from trainers.core.progress import ProgressCallback
@@ -37,8 +38,10 @@ from trainers.models.gnn.card import introduction
 from trainers.models.gnn.embedding_plot import PICTURE, plot_embeddings
 from trainers.models.gnn.evaluation import Evaluator
 from trainers.models.gnn.examples import (
+    all_links,
     graph_examples,
     holdout_links,
+    nodes_without_texts,
     predicted_links,
     retired_tactics,
     techniques_with_tactics,
@@ -54,7 +57,7 @@ from trainers.models.gnn.training import train_network
 from trainers.models.gnn.view import View
 from transport.files import sha256_of
 
-__all__ = ["BASE_ARCHITECTURE", "NEEDS_GRAPH_CONTEXT", "PIPELINE", "introduction", "run"]
+__all__ = ["BASE_ARCHITECTURE", "NEEDS_GRAPH_CONTEXT", "PIPELINE", "evaluate", "introduction", "run"]
 
 BASE_ARCHITECTURE = "distilbert"
 NEEDS_GRAPH_CONTEXT = True
@@ -134,6 +137,33 @@ def run(
         candidate=candidate, champion=champion, trivial_baseline=trivial_baseline, baselines=baselines,
         details=_details(views, retired, embeddings, parent),
     )  # fmt: skip
+
+
+def evaluate(
+    holdout: Holdout,
+    parts: Sequence[Sequence[int]],
+    version: Path,
+    base: Path,
+    config: GnnConfig,
+    on_progress: ProgressCallback,
+) -> list[dict[str, TaskScores]]:
+    """Score a version on parts of a holdout; see `trainers.models.recipe.Recipe.evaluate`.
+
+    The graph is that of `holdout.known`. What else is to be ranked, or has a link to find, is a node without a text
+    in it; and what is true but not asked for is ranked nowhere. So all versions rank the same techniques.
+    """
+    make_deterministic(config)
+    known = (*holdout.known, *nodes_without_texts(holdout))
+    data = Dataset(recent=holdout.examples, context=known)
+    unseen = holdout_links(Dataset(recent=holdout.examples, context=holdout.current + holdout.known))
+    graph = _graph(data, unseen)
+    texts, _ = embed_node_texts(graph, base, sha256_of(base / MODEL), version, config, on_progress)
+    trained = load_network(version)
+    network = _network(_shape(graph, data, (), trained, int(texts.shape[1]), config), trained, config)
+    shape = network.shape
+    views = GraphViews(graph, texts, lambda part, vectors: View(part, vectors, shape, device_of(config)), config)
+    true = all_links(holdout)
+    return Evaluator(network, views, data, true, config.threshold, on_progress).on_parts(parts)
 
 
 def _details(

@@ -28,12 +28,14 @@ from schemas.scores import ANSWERS, HOLDOUT, PREQUENTIAL, TaskScores
 from trainers.bases.quiet import quiet_transformers
 from trainers.core.dataset import Dataset, OffsetExample
 from trainers.core.history import History
+from trainers.core.holdout import Holdout
 from trainers.core.loop import Checkpointer, device_of
 from trainers.core.phases import NOT_MEASURED, Phases
 from trainers.core.progress import ProgressCallback
 from trainers.core.report import Report
 from trainers.models.deterministic import make_deterministic
 from trainers.models.phi3_lora.adapter import load_model, precision_of
+from trainers.models.phi3_lora.answer_loss import answer_scores
 from trainers.models.phi3_lora.card import introduction
 from trainers.models.phi3_lora.chat import Chat, max_question_tokens
 from trainers.models.phi3_lora.contexts import with_contexts
@@ -55,7 +57,7 @@ from trainers.models.phi3_lora.saving import save_version
 from trainers.models.phi3_lora.scorer import EncodedHoldout, LanguageModelScorer
 from trainers.models.phi3_lora.training import train_adapter
 
-__all__ = ["BASE_ARCHITECTURE", "NEEDS_GRAPH_CONTEXT", "PIPELINE", "introduction", "run"]
+__all__ = ["BASE_ARCHITECTURE", "NEEDS_GRAPH_CONTEXT", "PIPELINE", "evaluate", "introduction", "run"]
 
 BASE_ARCHITECTURE = "phi3"
 NEEDS_GRAPH_CONTEXT = True
@@ -132,6 +134,35 @@ def run(
     save_version(model, chat, samples, config, folder)
     details = {"samples": samples, "precision": precision_of(config, device)} | _trained(train, rehearsed)
     return _report(labels, candidate, champion, untuned, history, details)
+
+
+def evaluate(
+    holdout: Holdout,
+    parts: Sequence[Sequence[int]],
+    version: Path,
+    base: Path,
+    config: Phi3LoraConfig,
+    on_progress: ProgressCallback,
+) -> list[dict[str, TaskScores]]:
+    """Score a version on parts of a holdout; see `trainers.models.recipe.Recipe.evaluate`.
+
+    What was known of a technique is part of the question, so all versions get the contexts of `holdout.current`.
+    """
+    make_deterministic(config)
+    device = device_of(config)
+    with quiet_transformers():
+        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+        model = load_model(base, version, config, device)
+    scorer = LanguageModelScorer(model, device, precision_of(config, device))
+    chat = Chat(tokenizer, config.max_tokens, max_question_tokens(config.max_tokens, config.context_chars))
+    asked = with_contexts(Dataset(recent=holdout.examples, context=holdout.current), config.context_chars).recent
+    encoded = chat.encode(instructions_of(asked))
+    answers = iter(scorer.log_likelihoods(encoded, "scoring the holdout", on_progress))
+    of_example = [[next(answers) for _ in example.instructions] for _, example in asked]
+    return [
+        {ANSWERS: answer_scores([one for i in part for one in of_example[i]], scorer.vocabulary_size)}
+        for part in parts
+    ]
 
 
 def _trained(train: Sequence[PromptAnswer], rehearsed: Sequence[OffsetExample]) -> dict[str, Any]:
