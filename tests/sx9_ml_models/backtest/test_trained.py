@@ -30,7 +30,7 @@ from trainers.runs.execute_run import execute
 from trainers.runs.run_process import Run
 from transport.partition_file import write_partition
 
-RECIPE, GATE = recipe_values(msgspec.structs.replace(QUICK, epochs=3)), GateLimits(min_examples=10)
+RECIPE, GATE = recipe_values(QUICK), GateLimits(min_examples=10)  # as the trainer of a `World` has them
 RECORDED_POLICY = msgspec.structs.replace(RULES, recipe=RECIPE, gate=GATE)
 HALVED_TOML = f"""[{MODEL}]
 window_examples = 50
@@ -53,7 +53,7 @@ min_examples = 10
 def outside() -> list[Record]:
     """What comes from outside: examples, and a tick after every ten."""
     records: list[Record] = [TICK]
-    for at, each in enumerate(examples(180), 1):
+    for at, each in enumerate(examples(190), 1):
         records.append(each)
         if at % 10 == 0:
             records.append(Tick(TICK.time_ms + at * 60_000))
@@ -99,7 +99,7 @@ def test_halved_thresholds_backtested_and_really_run_lead_to_the_same_triggers_a
         )  # fmt: skip
 
     with pytest.raises(KeyboardInterrupt):
-        backtest(dying(run=3, step=5))
+        backtest(dying(run=3, step=20))
     found = backtest(execute)
     outcome = next(each for each in found.outcomes if each.name == "half")
     assert outcome.trained
