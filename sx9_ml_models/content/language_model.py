@@ -146,16 +146,18 @@ class LanguageModel:
         settings = self._settings
         with tempfile.TemporaryDirectory(prefix="sx9-ontogpt-") as name:
             folder, asked = Path(name), Path(name) / "passages"
+            answered = settings.cache_dir.absolute() / "ontogpt"  # it keeps answers in the folder that it runs in
             asked.mkdir()
             for number, passage in enumerate(passages):
                 (asked / f"{number:06}.txt").write_text(passage, encoding="utf-8", errors="replace")
             template, output = folder / "sx9_report.yaml", folder / "answers.yaml"
             template.write_text(yaml.safe_dump(TEMPLATE, sort_keys=False), encoding="utf-8")
-            command = ["--cache-db", str(settings.cache_dir.absolute() / "ontogpt"), "extract", "-i", str(asked)]
+            command = ["extract", "-i", str(asked)]
             command += ["-t", str(template), "-m", settings.ontogpt_model, "-O", "yaml", "-o", str(output)]
             if settings.ontogpt_api_base:
                 command += ["--api-base", settings.ontogpt_api_base]
-            said = self._run(command, START_TIMEOUT_S + PASSAGE_TIMEOUT_S * len(passages), folder)
+            answered.mkdir(parents=True, exist_ok=True)
+            said = self._run(command, START_TIMEOUT_S + PASSAGE_TIMEOUT_S * len(passages), answered)
             answers = list(_documents(output))
         if len(answers) < len(passages):
             raise RetryLater(
