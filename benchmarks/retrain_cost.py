@@ -38,10 +38,12 @@ from transport.records import ConsumerRecord, decoded
 
 TACTICS = ("execution", "persistence", "discovery", "collection", "impact", "stealth", "lateral-movement")
 START_MS = 1_600_000_000_000
-TICK_EVERY, TICK_MS = 100, 60_000
+TICK_EVERY, TICK_MS = 100, 3_600_000
 NEW_RECORDS = 1_000
 """Records at the end of the journal whose copying is measured."""
 RUNS = 5
+SHORT = 10_000
+"""Records of the short journal."""
 TEXT = "Adversaries may use it to run commands on remote systems, and to hide what they do from those who defend."
 
 
@@ -173,7 +175,7 @@ def _bytes_read() -> int:
 def main() -> None:
     """Measure each model on a short and on a long journal, and print the ratios."""
     parser = argparse.ArgumentParser(prog="benchmarks.retrain_cost", description=__doc__.splitlines()[0])
-    parser.add_argument("--records", type=int, default=1_000_000, help="of the long journal, at least 100,000")
+    parser.add_argument("--records", type=int, default=1_000_000, help="of the long journal, more than 10,000")
     parser.add_argument("--entities", type=int, default=5_000, help="that the journals are about")
     parser.add_argument("--model", choices=MODELS, action="append", help="only this model")
     parser.add_argument("--side", nargs=3, help=argparse.SUPPRESS)
@@ -185,8 +187,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="sx9-bench-") as folder:
         for model in arguments.model or MODELS:
             short, long = (
-                _measured(Path(folder), model, count, arguments.entities)
-                for count in (arguments.records // 100, arguments.records)
+                _measured(Path(folder), model, count, arguments.entities) for count in (SHORT, arguments.records)
             )
             ratios = {
                 name: round(long[name] / short[name], 2) for name in ("seconds", "megabytes", "copy_new_s")

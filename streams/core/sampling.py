@@ -11,9 +11,10 @@ new key takes its place. The same records always give the same sample.
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
+from operator import itemgetter
 from typing import TypeVar
 
 import msgspec
@@ -167,8 +168,9 @@ def sample_uniform(candidates: Iterable[tuple[int, int]], count: int, seed: int,
     Returns:
         Offsets in ascending order.
     """
-    rank = _seeded_hash(seed, salt)
-    drawn = heapq.nsmallest(count, candidates, key=lambda candidate: rank(_to_bytes(candidate[0])))
+    chosen = list(candidates)
+    ranks = _ranks((key_hash for key_hash, _ in chosen), seed, salt)
+    drawn = heapq.nsmallest(count, zip(ranks, (offset for _, offset in chosen), strict=True))
     return tuple(sorted(offset for _, offset in drawn))
 
 
@@ -187,15 +189,18 @@ def sample_stratified(
         stratum or bin that is too small gives all that it has, and the others share the rest.
     """
     rank = _seeded_hash(seed, salt)
-    by_age = sorted(candidates, key=lambda candidate: candidate[1])
+    by_age = sorted(candidates, key=itemgetter(1))
     cells: dict[tuple[str, int], list[tuple[bytes, int]]] = {}
-    for position, (key_hash, offset, stratum) in enumerate(by_age):
+    ranks = _ranks((key_hash for key_hash, _, _ in by_age), seed, salt)
+    for position, ((_, offset, stratum), ranked) in enumerate(zip(by_age, ranks, strict=True)):
         cell = (stratum, position * AGE_BINS // len(by_age))
-        cells.setdefault(cell, []).append((rank(_to_bytes(key_hash)), offset))
+        if cell not in cells:
+            cells[cell] = []
+        cells[cell].append((ranked, offset))
     cell_order = sorted(cells, key=lambda cell: rank(f"{cell[0]}/{cell[1]}".encode()))
     strata = dict.fromkeys(stratum for stratum, _ in cell_order)
-    queues = [[sorted(cells[cell]) for cell in cell_order if cell[0] == stratum] for stratum in strata]
-    drawn = round_robin([round_robin(bins) for bins in queues])[:count]
+    queues = [[sorted(cells[cell])[:count] for cell in cell_order if cell[0] == stratum] for stratum in strata]
+    drawn = round_robin([round_robin(bins)[:count] for bins in queues])[:count]
     return tuple(sorted(offset for _, offset in drawn))
 
 
@@ -211,8 +216,10 @@ def round_robin(queues: Sequence[Sequence[T]]) -> list[T]:
 
 def _seeded_hash(seed: int, salt: int) -> Callable[[bytes], bytes]:
     prefix = f"{seed}:{salt}:".encode()
-    return lambda name: hashlib.blake2b(prefix + name, digest_size=8).digest()
+    return lambda name: blake2b(prefix + name, digest_size=8).digest()
 
 
-def _to_bytes(key_hash: int) -> bytes:
-    return key_hash.to_bytes(8, "big")
+def _ranks(key_hashes: Iterable[int], seed: int, salt: int) -> list[bytes]:
+    """`_seeded_hash` of many keys. A trigger ranks all keys of the samples, so this is written for speed."""
+    prefix = f"{seed}:{salt}:".encode()
+    return [blake2b(prefix + key_hash.to_bytes(8, "big"), digest_size=8).digest() for key_hash in key_hashes]

@@ -80,10 +80,10 @@ class Corrections(msgspec.Struct):
         if not promoted:
             return
         for key, labels in attempted.items():
-            _, now, offset = self.entries[key]
+            learnt, now, offset = self.entries[key]
             if labels == now == NOTHING:
                 self._remove(key)
-            else:
+            elif learnt != labels:
                 self._replace(key, (labels, now, offset))
         for label in fading:
             if label not in self.now and label not in self.learnt:
