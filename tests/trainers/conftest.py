@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from streams.local.services import services
 from streams.settings import load_settings
 from trainers.bases.resolve import Base, resolve
+
+if TYPE_CHECKING:
+    from tests.forks import Forks
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +27,18 @@ def models_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(models_cache: Path) -> Base:
     """A base model of two layers and 32 dimensions."""
     return resolve("tiny", models_cache)
+
+
+@pytest.fixture(scope="package")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Starts processes that have imported torch and everything else."""
+    from tests.flow.targets import MODULES
+    from tests.forks import Forks
+    from tests.trainers.runs import killed
+
+    made = Forks(*MODULES, *killed.MODULES, log_file=tmp_path_factory.mktemp("forks") / "server.log")
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="package")
