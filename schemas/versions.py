@@ -122,7 +122,8 @@ class VersionEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     `evaluation` and `parent_evaluation` have no scores per label. `newest_event_ms` is the broker time of the
     newest training example. A person can promote or roll back too: `request` is the id of the request, `by` the
     person and `detail` the reason. Where a lineage took over, `exclusions` is all that is left out from here on
-    (`schemas.exclusions`). `scores` and `parent_scores` are read from older records and no longer written.
+    (`schemas.exclusions`), of the graph too that the model learns. `scores` and `parent_scores` are read from older
+    records and no longer written.
     """
 
     model: str

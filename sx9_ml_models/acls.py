@@ -47,7 +47,7 @@ CLASSIFY = "classify"
 _ROLES = {
     "fetch": _Role((*EVENT_TOPICS, DEAD_LETTERS), (*EVENT_TOPICS, DEAD_LETTERS)),
     "journal": _Role((*EVENT_TOPICS, JOURNAL), (JOURNAL, DEAD_LETTERS), ("sx9-journal",)),
-    "graph": _Role(EVENT_TOPICS, (DEAD_LETTERS,), ("sx9-graph",)),
+    "graph": _Role((*EVENT_TOPICS, VERSIONS), (DEAD_LETTERS,), ("sx9-graph",)),
     "fold": _Role((JOURNAL, WINDOWS, TRIGGERS), (JOURNAL, WINDOWS, TRIGGERS, DEAD_LETTERS), ("sx9-fold",)),
     "train": _Role((JOURNAL, TRIGGERS, VERSIONS), (JOURNAL, VERSIONS), ("sx9-trainer-",)),
     "archive": _Role(TOPICS),

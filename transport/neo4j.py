@@ -40,6 +40,10 @@ def neo4j_module() -> ModuleType:
         return neo4j
 
 
+EMBEDDING_PREFIX = "gnn_threat_"
+"""Prefix of the properties of nodes that are no event's: the embeddings of a version."""
+
+
 class OutOfMemory(RetryLater):
     """Neo4j has too little memory for a transaction: a smaller one, or the same one later, may succeed."""
 

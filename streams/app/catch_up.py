@@ -8,14 +8,16 @@ from there. A message may be read on both paths; every sink drops the second del
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 
 from schemas.cloudevents import EVENT_TIME, FETCH_TOTALS
+from schemas.topics import EVENT_TOPICS
 from streams.app.sink import ConsumedMessage, Sink
 from transport.kafka import end_offset, read_ranges
+from transport.topics import partitions_of
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,17 @@ def catch_up(
     if written:
         log.info("caught up with %d messages in bulk", written)
     return {partition: end for partition, (_, end) in ranges.items()}
+
+
+def all_events(reader: KafkaConsumer) -> Iterator[list[ConsumedMessage]]:
+    """All events up to the present ends of their topics, in lists that each are of one partition.
+
+    Args:
+        reader: A consumer without a group. It may be in use for another read, which goes on afterwards.
+    """
+    ends = {partition: end_offset(reader, *partition) for partition in partitions_of(reader, EVENT_TOPICS)}
+    for messages in read_ranges(reader, {partition: (0, end) for partition, end in ends.items()}):
+        yield [from_kafka(message) for message in messages]
 
 
 def from_kafka(record: Any) -> ConsumedMessage:

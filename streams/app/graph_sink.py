@@ -1,9 +1,12 @@
 """Writes events to Neo4j in transactions of bounded size, which hold the rows and the new positions.
 
-Order of effects: 1 decode, and make a dead letter of what Neo4j can't store, 2 rows, 3 UNWIND + MERGE per label and
-type, 4 positions, 5 commit in Neo4j. Only then does the caller commit in Kafka. A row never overwrites a newer
-revision. A transaction for which Neo4j has too little memory is divided in two; an event that is too much alone,
-although Neo4j can write, becomes a dead letter.
+Order of effects: 1 decode, and make a dead letter of what Neo4j can't store, 2 positions, which locks them, 3 rows
+of what is not left out, 4 UNWIND + MERGE per label and type, 5 commit in Neo4j. Only then does the caller commit in
+Kafka. A row never overwrites a newer revision. A transaction for which Neo4j has too little memory is divided in
+two; an event that is too much alone, although Neo4j can write, becomes a dead letter.
+
+What a lineage change of `GRAPH_MODEL` leaves out, the graph leaves out (`graph_exclusions`). The sink learns of it
+from `model.versions.v1`, and from no memory of its own: a graph that is made again leaves out the same.
 """
 
 from __future__ import annotations
@@ -17,8 +20,13 @@ from kafka import TopicPartition
 
 from schemas.errors import BadRecord
 from schemas.events import Entity, Event, Relationship, Report, Template
+from schemas.journal import Source
+from schemas.topics import VERSIONS
+from schemas.versions import VersionEvent
 from streams.app.dead_letters import dead_letter_writer, decode_messages
+from streams.app.graph_exclusions import GraphExclusions, ReadEvents
 from streams.app.sink import ConsumedMessage
+from streams.core.graph_exclusions import is_left_out, without_entities
 from streams.core.graph_rows import (
     NAMING,
     NODE_LABEL,
@@ -45,6 +53,9 @@ CONSTRAINTS: tuple[LiteralString, ...] = (
     "REQUIRE (p.topic, p.partition) IS UNIQUE",
     "CREATE INDEX entity_name IF NOT EXISTS FOR (n:Entity) ON (n.name)",
 )
+
+GRAPH_MODEL = "gnn-threat"
+"""The model that learns the graph: what its lineage leaves out, the graph does."""
 
 MAX_INDEXED_BYTES = 8_000
 """Longest indexed value. Neo4j refuses a transaction with one of more than 8,175 bytes."""
@@ -129,10 +140,18 @@ class GraphSink:
         driver: Driver of the Neo4j that holds it.
         producer: For dead letters.
         topics: Ids of the topics that are read.
+        read_events: Reads all events, for a change of what is left out.
     """
 
-    def __init__(self, driver: Driver, producer: RecordProducer, topics: TopicIds) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        producer: RecordProducer,
+        topics: TopicIds,
+        read_events: ReadEvents = lambda: iter(()),
+    ) -> None:
         self._topics = topics
+        self._exclusions = GraphExclusions(driver, read_events)
         self._driver = driver
         self._producer = producer
         self._write_dead_letter = dead_letter_writer(producer)
@@ -153,6 +172,8 @@ class GraphSink:
                 log.warning("%s: made again since the graph was written; read from the beginning", replaced)
                 for statement in _FORGET:
                     self._driver.execute_query(statement, topics=replaced)
+                if VERSIONS.name in replaced:  # the new one has no lineage change yet
+                    self._exclusions.change((), self._write_again)
             found, _, _ = self._driver.execute_query(_ADOPT, ids=ids)
         stored = {TopicPartition(row["topic"], row["partition"]): row["next"] for row in found}
         return {partition: stored.get(partition, 0) for partition in partitions}
@@ -160,10 +181,37 @@ class GraphSink:
     def write(self, messages: Sequence[ConsumedMessage]) -> None:
         """See `Sink.write`."""
         self._topics.check()
-        for part in _parts(messages):
+        self._follow([message for message in messages if message.topic == VERSIONS.name])
+        for part in _parts([message for message in messages if message.topic != VERSIONS.name]):
             events = {id(message): event for message, event in self._storable(part)}
             self._producer.flush()  # the dead letters, before the positions pass over their messages
             self._write_part([(message, events.get(id(message))) for message in part])
+
+    def _follow(self, messages: Sequence[ConsumedMessage]) -> None:
+        """Leave out what the latest lineage change of the model among some version events does."""
+        if not messages:
+            return
+        for _, event in decode_messages(messages, VersionEvent, self._write_dead_letter):
+            if event.model == GRAPH_MODEL and event.exclusions is not None:
+                self._exclusions.change(event.exclusions, self._write_again)
+        self._producer.flush()
+        self._write_transaction([], _positions(messages))
+
+    def _write_again(self, events: Sequence[DecodedMessage]) -> None:
+        """Write events that were read again, and no positions; what became a dead letter is passed over."""
+        messages = {id(message): event for message, event in events}
+        for part in _parts([message for message, event in events if event and not _why_not(event)]):
+            self._write_halves([(message, messages[id(message)]) for message in part])
+
+    def _write_halves(self, events: Sequence[DecodedMessage]) -> None:
+        try:
+            self._write_transaction(events, [])
+        except OutOfMemory as error:
+            if len(events) == 1:
+                log.warning("%s: passed over, it is a dead letter already: %s", events[0][0].topic_partition, error)
+                return
+            self._write_halves(events[: len(events) // 2])
+            self._write_halves(events[len(events) // 2 :])
 
     def _write_part(self, part: Sequence[DecodedMessage]) -> None:
         """Write events and the positions after their messages; in halves if Neo4j has too little memory."""
@@ -193,10 +241,9 @@ class GraphSink:
             self._write_transaction([], _positions([message]))
 
     def _write_transaction(self, events: Sequence[DecodedMessage], positions: list[dict[str, Any]]) -> None:
-        rows = batch_rows((event, message.offset) for message, event in events if event)
         positions = [row | {"topic_id": self._topics[row["topic"]]} for row in positions]
         with neo4j_errors(f"writing {len(events)} events"), self._driver.session() as session:
-            session.execute_write(_write_rows, rows, positions)
+            session.execute_write(_write_rows, events, positions)
 
     def _storable(self, messages: Sequence[ConsumedMessage]) -> Iterator[tuple[ConsumedMessage, Event]]:
         """(message, event) of the messages that Neo4j can store; the others become dead letters."""
@@ -207,6 +254,15 @@ class GraphSink:
                 self._write_dead_letter(message, error)
             else:
                 yield message, event
+
+
+def _why_not(event: Event) -> str:
+    """Why Neo4j can't store an event; empty if it can."""
+    try:
+        _check(event)
+    except BadRecord as error:
+        return str(error)
+    return ""
 
 
 def _check(event: Event) -> None:
@@ -234,12 +290,22 @@ def _indexed(event: Event) -> tuple[str, ...]:
     return event.id, event.name
 
 
-def _write_rows(transaction: ManagedTransaction, rows: GraphRows, positions: list[dict[str, Any]]) -> None:
+def _write_rows(
+    transaction: ManagedTransaction, events: Sequence[DecodedMessage], positions: list[dict[str, Any]]
+) -> None:
     with out_of_memory_errors("writing a batch"):  # the driver would try the same batch again for half a minute
-        _run_rows(transaction, rows, positions)
+        _run(transaction, _POSITIONS, positions)  # first: a change of what is left out waits for their locks
+        _run_rows(transaction, _rows_of(events, GraphExclusions.names(transaction)))
 
 
-def _run_rows(transaction: ManagedTransaction, rows: GraphRows, positions: list[dict[str, Any]]) -> None:
+def _rows_of(events: Sequence[DecodedMessage], left_out: tuple[str, ...]) -> GraphRows:
+    kept = ((event, message) for message, event in events if event)
+    if left_out:
+        kept = ((e, m) for e, m in kept if not is_left_out(e, Source(m.topic, m.partition, m.offset), left_out))
+    return without_entities(batch_rows((event, message.offset) for event, message in kept), left_out)
+
+
+def _run_rows(transaction: ManagedTransaction, rows: GraphRows) -> None:
     for label, nodes in _grouped(rows.nodes, lambda node: node.label):
         _run(transaction, _NODES % label, [_node_row(node) for node in nodes])
     for kind, edges in _grouped(rows.edges, lambda edge: edge.type):
@@ -247,7 +313,6 @@ def _run_rows(transaction: ManagedTransaction, rows: GraphRows, positions: list[
         if kind not in NAMING:
             _run(transaction, _MOVED % kind, _ids_by_source(edges))
     _run(transaction, _DROPPED, [{"id": node.id} for node in rows.nodes if node.label != TECHNIQUE])
-    _run(transaction, _POSITIONS, positions)
 
 
 def _run(transaction: ManagedTransaction, statement: str, rows: list[dict[str, Any]]) -> None:

@@ -1,7 +1,7 @@
 """Builds all clients of a role, and runs its Faust app until it is stopped.
 
 journal   threat.*             ->  retrain.journal.v1
-graph     threat.*             ->  Neo4j
+graph     threat.*             ->  Neo4j, without what a lineage change on model.versions.v1 leaves out
 fold      retrain.journal.v1   ->  retrain.windows.v1, retrain.triggers.v1
 """
 
@@ -24,10 +24,11 @@ from schemas.errors import RetryLater
 from schemas.journal import PolicyChange, Tick
 from schemas.models import MODELS, completed
 from schemas.policy import Policy
-from schemas.topics import EVENT_TOPICS, JOURNAL, TOPICS, Topic, partition_of
+from schemas.topics import EVENT_TOPICS, JOURNAL, TOPICS, VERSIONS, Topic, partition_of
 from streams import telemetry
 from streams.app.agents import add_agent
 from streams.app.broker_login import broker_credentials
+from streams.app.catch_up import all_events
 from streams.app.fold_sink import FoldSink
 from streams.app.graph_sink import GraphSink, create_constraints
 from streams.app.journal_sink import JOURNALED, JournalSink
@@ -59,7 +60,8 @@ log = logging.getLogger(__name__)
 
 Role = Literal["journal", "graph", "fold"]
 ROLES: tuple[Role, ...] = ("journal", "graph", "fold")
-TOPICS_OF: Mapping[Role, Sequence[Topic]] = {"journal": JOURNALED, "graph": EVENT_TOPICS, "fold": (JOURNAL,)}
+GRAPHED = (*EVENT_TOPICS, VERSIONS)
+TOPICS_OF: Mapping[Role, Sequence[Topic]] = {"journal": JOURNALED, "graph": GRAPHED, "fold": (JOURNAL,)}
 """Role -> the topics that it reads."""
 
 LAG_INTERVAL_S = 5.0
@@ -175,7 +177,7 @@ def sink_of(role: Role, settings: Settings, endpoints: Endpoints, kafka: Clients
     else:
         with neo4j_driver(endpoints.neo4j_uri, endpoints.neo4j_user, endpoints.neo4j_password) as driver:
             create_constraints(driver)
-            yield GraphSink(driver, kafka.producer, kafka.topics)
+            yield GraphSink(driver, kafka.producer, kafka.topics, lambda: all_events(kafka.reader))
 
 
 def faust_app(role: Role, settings: Settings, bootstrap: str) -> faust.App:

@@ -42,6 +42,8 @@ def expected_graph(events: Iterable[tuple[Event, int]]) -> tuple[list[Node], lis
 
 
 def positions(driver: Driver) -> dict[tuple[str, int], int]:
-    """The positions stored in the graph."""
-    found = driver.execute_query("MATCH (p:StreamPosition) RETURN p.topic, p.partition, p.next").records
+    """The positions in the topics of events that are stored in the graph."""
+    found = driver.execute_query(
+        "MATCH (p:StreamPosition) WHERE p.topic STARTS WITH 'threat.' RETURN p.topic, p.partition, p.next"
+    ).records
     return {(topic, partition): following for topic, partition, following in (row.values() for row in found)}

@@ -47,6 +47,7 @@ from trainers.runs.embeddings import EmbeddingsWriter
 from trainers.runs.failures import Failure, failure_of, retry_pause_s
 from trainers.runs.run_process import Run, RunRequest, run_in_process
 from trainers.runs.scoring import Scoring
+from trainers.runs.takeover import lineage_event
 from trainers.settings import TrainerSettings
 from trainers.store import manifest as manifests
 from trainers.store.journal_copy import JournalCopy, UnusableCopy
@@ -171,9 +172,11 @@ class TriggerHandler:
         self._mirror()  # 7
 
     def follow_person(self) -> None:
-        """Make the champion of the journal serve, if a person chose it and was cut off before the link moved."""
-        serving = self._journal.serving()
+        """Complete what a person began who chose the champion of the journal: the event of a lineage, the link."""
+        serving, lineage = self._journal.serving(), self._journal.lineage()
         if serving and serving.request and self._registry.has(self._model, serving.version):
+            if lineage and lineage[1].request == serving.request:  # the graph waits for the event
+                self._announce(lineage_event(self._registry, self._model, lineage[1]))
             with self._registry.champion_lock(self._model):
                 self._registry.promote(self._model, serving.version)
 

@@ -20,12 +20,12 @@ import msgspec
 
 from schemas.errors import BadConfiguration
 from trainers.store.registry import NODES
+from transport.neo4j import EMBEDDING_PREFIX as PREFIX
 from transport.neo4j import neo4j_errors
 
 if TYPE_CHECKING:
     from neo4j import Driver
 
-PREFIX = "gnn_threat_"
 NODES_PER_TRANSACTION = 1_000
 INDEX_TIMEOUT_S = 120
 """Longest wait until an index is online, seconds."""
