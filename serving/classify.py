@@ -16,10 +16,10 @@ from typing import Literal, Protocol
 import msgspec
 
 from schemas.ids import TECHNIQUE
+from schemas.severity import KnownSeverity, cves_in, stated_severity
 from schemas.taxonomy import severity_label
 from serving.reports.read import ReportText
 from serving.reports.sentences import sentences
-from serving.severity import KnownSeverity, cves_in, stated_severity
 from serving.techniques.index import FoundTechnique, TechniqueIndex, Threshold
 
 _TECHNIQUE_ID = re.compile(rf"(?<![\w.]){TECHNIQUE}(?![\w]|\.\d)")

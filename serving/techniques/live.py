@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from schemas.severity import StatedSeverity, cves_in, stated_severity
 from serving.classify import SaidTechnique, said_techniques
-from serving.severity import StatedSeverity, cves_in, stated_severity
 from serving.techniques.index import TechniqueIndex, Threshold, calibrate
 from serving.techniques.store import ExampleStore
 from transport.partition_log import PartitionLog

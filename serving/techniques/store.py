@@ -15,9 +15,9 @@ from pathlib import Path
 import msgspec
 
 from schemas.events import Entity, Event, Template
+from schemas.severity import KnownSeverity
 from schemas.taxonomy import SEVERITIES
 from schemas.topics import ENTITIES, RELATIONSHIPS, REPORTS, TECHNIQUES, TEMPLATES
-from serving.severity import KnownSeverity
 from serving.techniques.examples import Removed, TechniqueExample, technique_example
 from transport.partition_log import PartitionLog, fingerprint, last_fingerprint
 from transport.records import decoded

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from schemas.errors import BadConfiguration, BadRecord
+from schemas.severity import cves_in
 from serving.classify import ClassifiedReport, ClassifiedSentence, ReportClassifier
 from serving.reports.read import MAX_BYTES, ReportText, read_report
-from serving.severity import cves_in
 from streams.content.ontology.model import SourceSpan
 from streams.content.ontology.reports import CATEGORY, ExtractedReport, Statement
 from streams.content.ontology.terms import tactic_id

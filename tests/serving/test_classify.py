@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
+from schemas.severity import KnownSeverity
 from serving.classify import ClassifiedReport, ReportClassifier
 from serving.reports.read import ReportText
-from serving.severity import KnownSeverity
 from serving.share import as_navigator_layer, as_stix
 from serving.techniques.index import TechniqueIndex, Threshold
 from tests.serving.techniques.test_techniques import EVENTS, examples_of

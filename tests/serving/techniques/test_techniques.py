@@ -11,7 +11,7 @@ import pytest
 from schemas.errors import BadData
 from schemas.events import Entity, Event, NodeRef, Relationship, Report, ReportSpan, Technique, Template
 from schemas.journal import in_holdout, key_hash
-from serving.severity import KnownSeverity
+from schemas.severity import KnownSeverity
 from serving.techniques.examples import Removed, TechniqueExample, technique_example
 from serving.techniques.index import MIN_HELD_OUT, TechniqueIndex, calibrate
 from serving.techniques.store import ExampleStore

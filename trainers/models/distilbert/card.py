@@ -35,6 +35,9 @@ that start with `severity:`; their probabilities are the softmax over these labe
 returns the logits). All probabilities are calibrated on the holdout; those of the tactics are conditioned on the
 text having at least one. The thresholds maximize the expected F1. No score below was computed on examples on which
 its calibration was fitted. `precision_recall.png` shows other thresholds. `ece` is the expected calibration error.
+`accuracy if not stated` is that of severities where it matters: in texts without a CVSS vector or score and without
+a CVE. Where a text has one of them, `sx9 classify` and `sx9 serve` look the severity up; `share stated` is how many
+those are.
 
 With this project installed, `load` applies the thresholds and the softmax too:
 

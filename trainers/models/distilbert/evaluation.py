@@ -14,6 +14,7 @@ import numpy as np
 from transformers import DistilBertConfig
 
 from schemas.scores import HOLDOUT, OLD, PREQUENTIAL, RECENT, SEVERITY, Evaluation, TaskScores, merge
+from schemas.severity import is_stated
 from trainers.core.baselines.tfidf import tfidf_logistic_regression
 from trainers.core.dataset import Dataset, OffsetExample
 from trainers.core.metrics.classification import (
@@ -145,6 +146,8 @@ def task_scores(
 ) -> dict[str, TaskScores]:
     """Scores of each task that there are labels of, with the expected calibration error as `ece`.
 
+    Those of severities have the accuracy apart for texts that state theirs and for those that do not.
+
     Args:
         predictions: For the examples.
         examples: The true labels; those that the model does not know count as missed.
@@ -163,8 +166,28 @@ def task_scores(
             predicted = predictions.predicted[cells]
             probabilities, correct = probabilities[predicted], correct[predicted]
         extra = {"ece": expected_calibration_error(probabilities, correct)}
+        if task == SEVERITY:
+            extra |= _stated_and_predicted([examples[row][1].text for row in rows], correct)
         scores[task] = msgspec.structs.replace(scores[task], extra=extra)
     return scores
+
+
+def _stated_and_predicted(texts: Sequence[str], correct: LabelMatrix) -> dict[str, float]:
+    """The accuracy apart for texts whose severity a server looks up, and for those where it has to be predicted.
+
+    Args:
+        texts: Of the examples, at least one.
+        correct: (examples,), whether each prediction is right.
+
+    Returns:
+        `share_stated`, `accuracy_if_stated` and `accuracy_if_not_stated`; no accuracy where there are no texts.
+    """
+    stated = np.array([is_stated(text) for text in texts])
+    found = {"share_stated": float(stated.mean())}
+    for name, rows in (("accuracy_if_stated", stated), ("accuracy_if_not_stated", ~stated)):
+        if rows.any():
+            found[name] = float(correct[rows].mean())
+    return found
 
 
 def label_scores(

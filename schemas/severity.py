@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
 
 import msgspec
 
@@ -64,12 +63,12 @@ def cves_in(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found.upper() for found in _CVE.findall(text)))
 
 
-def stated_severity(text: str, known: Mapping[str, KnownSeverity] = MappingProxyType({})) -> StatedSeverity | None:
+def stated_severity(text: str, known: Mapping[str, KnownSeverity] | None = None) -> StatedSeverity | None:
     """The severity that a text states, the highest if it states several of one kind.
 
     Args:
         text: Of any length.
-        known: CVE -> its severity, for the CVEs of `cves_in(text)` that a feed gives one for.
+        known: CVE -> its severity, for the CVEs of `cves_in(text)` that a feed gives one for. None: no feed does.
 
     Returns:
         By a vector, else by a score, else by a CVE; None if nothing states it.
@@ -88,11 +87,21 @@ def stated_severity(text: str, known: Mapping[str, KnownSeverity] = MappingProxy
         score, version, phrase = max(scores)
         return StatedSeverity(band(score, version), "cvss score", phrase)
     order = ("info", "low", "medium", "high", "critical")
-    given = [(order.index(known[cve].severity), cve) for cve in cves_in(text) if cve in known]
+    by_feeds = known or {}
+    given = [(order.index(by_feeds[cve].severity), cve) for cve in cves_in(text) if cve in by_feeds]
     if given:
         level, cve = max(given)
-        return StatedSeverity(order[level], "cve", f"{cve} ({known[cve].feed})")
+        return StatedSeverity(order[level], "cve", f"{cve} ({by_feeds[cve].feed})")
     return None
+
+
+def is_stated(text: str) -> bool:
+    """Whether a text gives its severity by a CVSS vector or score, or names a CVE, whose severity feeds give.
+
+    >>> is_stated("Log4Shell (CVE-2021-44228)"), is_stated("An open panel of a router")
+    (True, False)
+    """
+    return bool(_CVE.search(text)) or stated_severity(text) is not None
 
 
 def _is_score(found: re.Match[str]) -> bool:

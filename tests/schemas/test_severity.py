@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serving.severity import KnownSeverity, StatedSeverity, base_score, stated_severity
+from schemas.severity import KnownSeverity, StatedSeverity, base_score, stated_severity
 
 
 @pytest.mark.parametrize(
