@@ -15,21 +15,17 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse
 import torch
 from safetensors.torch import load_file
 from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 from torch import nn
-from torch.nn.utils.rnn import pad_sequence
 
 from schemas.scores import SEVERITY
-from trainers.core.batching import batches_by_length
 from trainers.core.metrics.classification import LabelMatrix, label_matrix
 from trainers.core.probabilities import FloatArray, sigmoid, softmax
 from trainers.models.distilbert.head import model_labels, saved_labels
-from trainers.models.distilbert.hidden_states import attention_mask
 from trainers.models.distilbert.labels import columns_by_task, rows_of_task
 from trainers.models.distilbert.network import BIGRAM_BUCKETS, DistilBertWithWords, ngrams
 
@@ -41,7 +37,6 @@ PRECISION_FILE = "words_precision.safetensors"
 PRIOR_PRECISION = 0.1
 """Precision of a weight before any example: the inverse of `C` in scikit-learn, which is 10 here."""
 MAX_ITERATIONS = 100
-COUNT_BATCH_SIZE = 64
 
 
 class Weights(NamedTuple):
@@ -87,18 +82,19 @@ def count(tokens: Sequence[Sequence[int]], vocabulary_size: int) -> scipy.sparse
     Returns:
         (texts, features), float64, sublinear term frequencies: 1 + log(count).
     """
-    rows: list[npt.NDArray[np.int64]] = []
-    columns: list[npt.NDArray[np.int64]] = []
-    values: list[FloatArray] = []
-    for batch in batches_by_length([len(text) for text in tokens], COUNT_BATCH_SIZE):
-        ids = pad_sequence([torch.tensor(tokens[i]) for i in batch], batch_first=True)
-        features, _, share = ngrams(ids, attention_mask([len(tokens[i]) for i in batch]), vocabulary_size)
-        is_present = share > 0
-        rows.append(np.repeat(np.array(batch), is_present.sum(1).numpy()))
-        columns.append(features[is_present].numpy())
-        values.append(share[is_present].double().numpy())
-    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-    return scipy.sparse.csr_array(entries, shape=(len(tokens), vocabulary_size + BIGRAM_BUCKETS))
+    width = vocabulary_size + BIGRAM_BUCKETS
+    ids = np.concatenate([np.asarray(text, dtype=np.int64) for text in tokens])
+    rows = np.repeat(np.arange(len(tokens)), [len(text) for text in tokens])
+    is_pair = rows[:-1] == rows[1:]
+    pairs = torch.from_numpy(np.stack([ids[:-1], ids[1:]], 1))
+    bigrams = ngrams(pairs, torch.ones_like(pairs), vocabulary_size)[0][:, 2].numpy()
+    occurrences = np.concatenate([rows * width + ids, (rows[:-1] * width + bigrams)[is_pair]])
+    entries, number = np.unique(occurrences, return_counts=True)
+    possible = torch.arange(1, int(number.max()) + 1).float()
+    share = ((1.0 + possible.log()) / possible).double().numpy()  # in float32, as `ngrams` computes it
+    row, columns = np.divmod(entries, width)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(tokens)))])
+    return scipy.sparse.csr_array((share[number - 1] * number, columns, starts), shape=(len(tokens), width))
 
 
 def inverse_document_frequencies(counts: scipy.sparse.csr_array) -> FloatArray:
@@ -124,10 +120,11 @@ def tfidf(counts: scipy.sparse.csr_array, idf: FloatArray) -> Features:
         counts: (texts, features).
         idf: (features,).
     """
-    weighted = counts @ scipy.sparse.diags_array(idf)
+    weighted = counts.copy()
+    weighted.data = weighted.data * idf[weighted.indices]
     lengths = np.sqrt(np.asarray(weighted.multiply(weighted).sum(1)).ravel())
-    unit = scipy.sparse.diags_array(1.0 / np.maximum(lengths, 1e-6)) @ weighted
-    return scipy.sparse.hstack([unit, np.ones((counts.shape[0], 1))], format="csr")
+    weighted.data *= np.repeat(1.0 / np.maximum(lengths, 1e-6), np.diff(weighted.indptr))
+    return scipy.sparse.hstack([weighted, np.ones((counts.shape[0], 1))], format="csr")
 
 
 # ---- fit
