@@ -7,12 +7,15 @@ text ──> sentences ──> passages that fit the model ──> one predictio
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from serving.passages import Span, passages
 from serving.reports.sentences import sentences
-from trainers.models.distilbert.predict import TextPrediction
+
+if TYPE_CHECKING:  # it imports torch, which a server does without until somebody asks it
+    from trainers.models.distilbert.predict import TextPrediction
 
 CHARS_PER_TOKEN = 4
 """A passage has at most this many characters for each token that the model reads."""

@@ -9,8 +9,10 @@ from typing import Any, Literal, Protocol
 
 from schemas.events import Report
 from schemas.models import MODELS
+from schemas.severity import StatedSeverity
 from serving import telemetry
 from serving.answers.ask import Answer, Generator
+from serving.answers.evidence import Evidence
 from serving.batching import Answered
 from serving.classify import SaidTechnique
 from serving.events import Hub
@@ -19,7 +21,6 @@ from serving.keys import Keys
 from serving.predictors import LoadedVersion
 from serving.served import ServedModels
 from serving.settings import ServeSettings
-from serving.severity import StatedSeverity
 from serving.shadow import Shadow
 from serving.techniques.index import Threshold
 
@@ -64,6 +65,7 @@ class System:
         send: Publishes an event, and returns when the broker has it.
         change: Promotes a version, or rolls back to it.
         answer: Answers a question from the threat graph.
+        neighbours: What the graph knows of a node, by its id or name; None: it has no such node.
         techniques: Says the techniques of sentences.
     """
 
@@ -71,6 +73,7 @@ class System:
     send: Callable[[Report], None]
     change: ChangeChampion
     answer: AnswerQuestion
+    neighbours: Callable[[str], Evidence | None]
     techniques: Techniques
 
 

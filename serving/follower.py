@@ -18,7 +18,7 @@ from contextlib import ExitStack, closing
 from schemas.errors import Sx9Error
 from schemas.topics import VERSIONS
 from serving import telemetry
-from serving.served import ServedModels
+from serving.served import RETRY_S, ServedModels
 from trainers.store.registry import Registry
 from trainers.store.version_log import VersionLog
 from transport.kafka import consumer
@@ -27,8 +27,6 @@ from transport.topics import partitions_of
 
 log = logging.getLogger(__name__)
 
-RETRY_S = 15.0
-"""Time until a version that failed is tried again, seconds."""
 Wanted = Callable[[], Mapping[str, str]]
 """Model -> the version that should serve."""
 

@@ -265,6 +265,39 @@ class SimilarRequest(_Request):
     version: VersionName = None
 
 
+class Neighbour(BaseModel):
+    """A node beside another one, and what says so."""
+
+    role: str = Field(
+        description="what it is to the node: mitigation, detection, rule, user, technique, parent, report, other"
+    )
+    id: str = Field(description="what people call it, such as M1040, or its id in the graph")
+    name: str
+    kind: str
+    source: str = Field(description="the feed, its release, and the id of what says so")
+    text: str = ""
+    tactics: list[str] = []
+
+
+class NeighboursAnswer(BaseModel):
+    """A node of the threat graph, and what is beside it."""
+
+    id: str
+    name: str
+    kind: str
+    source: str
+    text: str = ""
+    tactics: list[str] = []
+    aliases: list[str] = []
+    platforms: list[str] = []
+    severity: str = ""
+    status: str = Field("active", description="active, deprecated, revoked or withdrawn")
+    revoked_by: str = ""
+    facts: list[Neighbour] = Field(default_factory=list, description="at most twelve of each kind")
+    totals: dict[str, int] = Field(default_factory=dict, description="role -> how many there are in all")
+    similar: list[Neighbour] = Field(default_factory=list, description="the nearest nodes by their embeddings")
+
+
 class SimilarNode(BaseModel):
     """A node, and the cosine of the angle between the embeddings, -1 to 1."""
 

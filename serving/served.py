@@ -3,6 +3,7 @@
     swap(model, version):  load beside the old one ──> self-test ──> replace the reference ──> the old one is freed
                              └── fails: the old one stays, and the reason is kept and shown
 
+Where models are loaded when somebody asks, the first swap only notes the version, and the first request loads it.
 A request takes a reference to one version and is answered by it to the end, whatever is swapped meanwhile.
 """
 
@@ -31,6 +32,8 @@ from transport.secrets import without_secrets
 log = logging.getLogger(__name__)
 
 Load = Callable[[Path], LoadedVersion]
+RETRY_S = 15.0
+"""Time until a version that failed is tried again, seconds."""
 _VERSION = re.compile(r"v\d{4,9}", re.ASCII)
 
 
@@ -56,6 +59,10 @@ class ServedModels:
         batcher: Makes the batcher of a model.
         pinned: Most versions in memory that requests have asked for by name and that do not serve.
         load_version: Loads a version from its folder.
+        when_asked: Whether a model is loaded at its first request, and not before.
+
+    Attributes:
+        threads: Threads of torch, set before a version is loaded; 0: as they are.
     """
 
     def __init__(
@@ -65,21 +72,30 @@ class ServedModels:
         models: tuple[str, ...] = MODELS,
         pinned: int = 2,
         load_version: Load = load,
+        when_asked: bool = False,
     ) -> None:
         self.registry = registry
         self.models = models
         self.batchers: Mapping[str, Batcher] = {model: batcher(model) for model in models}
         self.failures: dict[str, Failure] = {}
+        self.threads = 0
         self.since_s: dict[str, float] = {}
         self._load = load_version
         self._current: dict[str, LoadedVersion] = {}
         self._pinned: OrderedDict[tuple[str, str], LoadedVersion] = OrderedDict()
         self._max_pinned = pinned
         self._loading = threading.Lock()
+        self._when_asked = when_asked
+        self._noted: dict[str, str] = {}
+        self._first_request = threading.Lock()
 
     def current(self, model: str) -> LoadedVersion | None:
         """The version that serves; None if none does."""
         return self._current.get(model)
+
+    def to_load(self, model: str) -> str | None:
+        """The version that the first request loads; None: one is in memory, or there is none."""
+        return None if model in self._current else self._noted.get(model)
 
     def get(self, model: str, version: str | None = None) -> LoadedVersion:
         """The version that answers a request. Loading a pinned one takes seconds: call it in a thread.
@@ -94,23 +110,31 @@ class ServedModels:
         """
         serving = self._current.get(model)
         if version is None or (serving and serving.version == version):
-            if serving is None:
-                raise NotReady(self._why_none_serves(model))
-            return serving
+            return serving or self._load_first(model)
         if found := self._pinned.get((model, version)):
             return found
         return self._pin(model, version)
 
     def swap(self, model: str, version: str) -> bool:
-        """Make a version serve. Idempotent.
+        """Make a version serve, or note it if the model is loaded at its first request. Idempotent.
 
         Returns:
-            Whether it serves now. If not, what served before still does, and `failures` has the reason.
+            Whether it serves or is noted. If not, what served before still does, and `failures` has the reason.
         """
         before = self._current.get(model)
+        if before is None and self._when_asked:
+            failure = self.failures.get(model)
+            if failure and failure.version != version:
+                self._note(model, None)
+            self._noted[model] = version
+            return True
         if before and before.version == version:
             self._note(model, None)
             return True
+        return self._replace(model, version)
+
+    def _replace(self, model: str, version: str) -> bool:
+        before = self._current.get(model)
         try:
             loaded = self._loaded(model, version)
         except Sx9Error as error:
@@ -133,10 +157,26 @@ class ServedModels:
         for batcher in self.batchers.values():
             batcher.close()
 
+    def _load_first(self, model: str) -> LoadedVersion:
+        """The version that was noted. One that can't be loaded is tried again after `RETRY_S`."""
+        with self._first_request:
+            if version := self.to_load(model):
+                failure = self.failures.get(model)
+                if not failure or failure.version != version or time.time() - failure.at_s > RETRY_S:
+                    log.info("%s: %s is loaded for the first request", model, version)
+                    self._replace(model, version)
+            if serving := self._current.get(model):
+                return serving
+        raise NotReady(self.why_none_serves(model))
+
     def _loaded(self, model: str, version: str) -> LoadedVersion:
         with self._loading:
             found = self._pinned.get((model, version))
             if found is None:
+                if self.threads:
+                    import torch  # 200 MB, which a server does without until somebody asks it
+
+                    torch.set_num_threads(self.threads)
                 found = self._load(self.registry.folder(model, version))
                 self_test(found)
             return found
@@ -163,7 +203,8 @@ class ServedModels:
             self.failures.pop(model, None)
         telemetry.BEHIND.labels(model=model).set(failure is not None)
 
-    def _why_none_serves(self, model: str) -> str:
+    def why_none_serves(self, model: str) -> str:
+        """Why no version of a model serves, and what to do."""
         if model not in self.models:
             return f"this server does not serve {model}; it serves {', '.join(self.models)}"
         if failure := self.failures.get(model):

@@ -50,7 +50,8 @@ def build(
         return Batcher(model, settings.batch_texts, settings.queue_texts, settings.timeout_s)
 
     registry = open_registry(settings)
-    served = ServedModels(registry, batcher, models, settings.pinned_versions)
+    when_asked = settings.load == "asked"
+    served = ServedModels(registry, batcher, models, settings.pinned_versions, when_asked=when_asked)
     follower = Follower(served, wanted or (lambda: champions(registry, models)), settings.follow_s)
     shadow = Shadow(served, CLASSIFIER) if settings.shadow and CLASSIFIER in models else None
     return Serving(settings, served, follower, keys, system=system, shadow=shadow)
@@ -76,10 +77,8 @@ class Server(uvicorn.Server):
 
 def serve(serving: Serving) -> None:
     """Run a server until SIGTERM or SIGINT; requests that are being answered get their answers."""
-    import torch
-
-    torch.set_num_threads(serving.settings.threads or os.cpu_count() or 1)
     settings = serving.settings
+    serving.served.threads = settings.threads or os.cpu_count() or 1
     config = uvicorn.Config(
         create_app(serving),
         host=settings.host,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -55,6 +56,9 @@ class ServeSettings(BaseSettings):
     )
     follow_s: float = Field(1.0, gt=0, description="seconds between two looks at which version should serve")
     threads: int = Field(0, ge=0, description="threads that compute; 0: one for each processor")
+    load: Literal["start", "asked"] = Field(
+        "start", description="when a model is loaded: at the start, or when somebody asks it for the first time"
+    )
     models: str = Field("", description="models that are served, with a space between; empty: all")
 
     shadow: bool = Field(

@@ -11,12 +11,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from schemas.errors import Sx9Error
 from serving import telemetry
 from serving.predictors import LoadedVersion
 from serving.served import ServedModels
-from trainers.models.distilbert.predict import TextPrediction
+
+if TYPE_CHECKING:
+    from trainers.models.distilbert.predict import TextPrediction
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -14,8 +14,10 @@ from safetensors.numpy import load_file
 
 from serving.errors import NotFound
 from serving.predictors import LoadedVersion
-from trainers.models.gnn.predict import LinkPredictor, RankedTechnique, UnseenSource
 from trainers.store.registry import NODES
+
+if TYPE_CHECKING:
+    from trainers.models.gnn.predict import LinkPredictor, RankedTechnique, UnseenSource
 
 MAX_EVIDENCE = 5
 EMBEDDINGS = "embeddings.safetensors"
@@ -59,6 +61,8 @@ def source(predictor: LinkPredictor, kind: str, seen: Sequence[str]) -> UnseenSo
     Raises:
         NotFound: The version does not know the kind.
     """
+    from trainers.models.gnn.predict import UnseenSource  # it imports torch
+
     kinds = sorted(label.partition(":")[2] for label in predictor.config.shape.labels if label.startswith("uses:"))
     if kind not in kinds:
         raise NotFound(f"this version knows no sources of kind {kind!r}; it knows {', '.join(kinds) or 'none'}")

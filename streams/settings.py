@@ -133,6 +133,7 @@ class Settings(BaseSettings):
         le=1,
         description="share of the language model's statements that are right; measure it on reports of yours",
     )
+    serve: bool = Field(True, description="whether `sx9 up` starts the server with its page, too")
     policy_file: Path | None = Field(
         None, description="TOML file with retraining policies; empty: the policies in the journals"
     )

@@ -44,17 +44,18 @@ def write_targets(settings: Settings, children: Sequence[Child]) -> Path:
     Returns:
         The file.
     """
-    return _write(settings, "sx9", {child.name: child.metrics_port for child in children if child.name != NAME})
+    ports = {child.name: child.metrics_port for child in children if child.name not in (NAME, SERVER)}
+    return _write(settings, "sx9", ports)
 
 
 @contextlib.contextmanager
 def scraped_server(settings: Settings) -> Iterator[None]:
-    """Serve the metrics of this process, the server, on a port of their own while the block runs, as a target.
+    """Serve the metrics of this process, the server, at `metrics_port` while the block runs, as a target.
 
     The port of the server asks for a key where there are keys, and Prometheus has none.
     """
     use_certificate(settings.metrics_cert_file, settings.metrics_key_file)
-    server, thread = serve_metrics(SERVER, 0, settings.bind)
+    server, thread = serve_metrics(SERVER, settings.metrics_port, settings.bind)
     path = _write(settings, SERVER, {SERVER: server.server_port})
     try:
         yield

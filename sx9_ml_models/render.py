@@ -245,6 +245,9 @@ def status(found: Row) -> None:
             url = f"http://127.0.0.1:{process['metrics_port']}/metrics"
             _add(table, process["name"], state, url, process["log"])
         console.print(table)
+        for process in found["processes"]:
+            if page := process.get("page"):
+                console.print(f"page: {page}", markup=False)
     if found.get("feeds"):
         table = _table("feed", "last success", "new", "edited", "rejected", "failed", "next", "error")
         for feed in found["feeds"]:

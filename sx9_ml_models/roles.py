@@ -23,9 +23,9 @@ from transport.topics import create_topics
 
 log = logging.getLogger(__name__)
 
-NAMES = ("journal", "graph", "fold", "train", "fetch", "archive", "classify")
+NAMES = ("journal", "graph", "fold", "train", "fetch", "archive", "classify", "serve")
 """The processes that `run` knows: those of `streams.app.wiring.ROLES`, a trainer, the fetchers, the archive,
-the classifier of a topic."""
+the classifier of a topic, and the server."""
 
 
 def run(name: str, settings: Settings, model: str = MODELS[0]) -> None:
@@ -53,6 +53,11 @@ def run(name: str, settings: Settings, model: str = MODELS[0]) -> None:
         from sx9_ml_models import classify_topic
 
         classify_topic.run(endpoints.kafka_bootstrap, load_serve_settings(), settings.metrics_port)
+    elif name == "serve":
+        from serving.settings import load_serve_settings
+        from sx9_ml_models.serving import run_server
+
+        run_server(settings, load_serve_settings())
     elif name == "fetch":
         _fetch_repeatedly(settings, endpoints)
     elif name == "archive":

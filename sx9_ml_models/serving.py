@@ -14,11 +14,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from schemas.errors import Sx9Error
+from schemas.errors import RetryLater, Sx9Error
 from schemas.events import Report
 from schemas.models import MODELS, model_spec
 from schemas.topics import REPORTS
 from serving.answers.ask import Answer, Generator, ask
+from serving.answers.evidence import Evidence
+from serving.answers.graph import fetch_evidence, find_node
 from serving.context import Change, Serving, System
 from serving.follower import LogOfPromotions, champions
 from serving.server import build, serve
@@ -68,12 +70,14 @@ def server(settings: Settings, serve_settings: ServeSettings) -> Iterator[Servin
     registry = open_registry(serve_settings)
     wanted = LogOfPromotions(found.kafka_bootstrap, lambda: champions(registry, MODELS))
     with _Feedback(found.kafka_bootstrap) as feedback:
+        answers = _Answers(settings)
         techniques = LiveTechniques(ExampleStore(serve_settings.state_dir / "serve" / EXAMPLES_FILE))
         system = System(
             state=SystemState(settings).read,
             send=feedback.send,
             change=_Changes(settings, found.kafka_bootstrap),
-            answer=_Answers(settings),
+            answer=answers,
+            neighbours=answers.neighbours,
             techniques=techniques,
         )
         serving = build(serve_settings, wanted, system)
@@ -187,6 +191,18 @@ class _Answers:
     def __call__(self, question: str, generator: Generator | None, name: str, reason_without: str) -> Answer:
         with graph(self._settings) as driver:
             return ask(question, driver, generator, generator_name=name, reason_without=reason_without)
+
+    def neighbours(self, name: str) -> Evidence | None:
+        """What the graph knows of a node.
+
+        Raises:
+            RetryLater: No Neo4j runs.
+        """
+        with graph(self._settings) as driver:
+            if driver is None:
+                raise RetryLater("no Neo4j runs: start the system with `sx9 up`, or set SX9_NEO4J_URI to your own")
+            node = find_node(driver, name)
+            return fetch_evidence(driver, node) if node else None
 
 
 def _refresh(bootstrap: str, techniques: LiveTechniques, stop: threading.Event) -> None:

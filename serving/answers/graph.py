@@ -130,6 +130,25 @@ def find_subject(driver: Driver, question: str) -> str | None:
     return min(rows, key=rank)["id"] if rows else None
 
 
+def find_node(driver: Driver, name: str) -> str | None:
+    """The node that has an id, else the one that `find_subject` finds.
+
+    Args:
+        driver: Of the Neo4j.
+        name: An id as the graph or ATT&CK has it, such as `T1055` or `sigma:1`; or a name or alias.
+
+    Raises:
+        RetryLater: Neo4j does not answer.
+    """
+    wanted = name.strip()
+    with neo4j_errors(f"looking for {wanted}"):
+        rows = driver.execute_query(_BY_ID, ids=[wanted, wanted.upper()]).records
+    if rows:
+        best = min(rows, key=lambda row: (row["status"] != "active", row["id"] != wanted, row["id"]))
+        return str(best["id"])
+    return find_subject(driver, wanted)
+
+
 def fetch_evidence(driver: Driver, node: str, limit: int = MAX_NEIGHBOURS) -> Evidence:
     """What the graph knows of a node.
 

@@ -1,27 +1,10 @@
-// The page of the server: what the system does, live, and a box to ask it. Text from feeds is only ever text:
-// every node is made by `element`, which sets textContent.
+// The page of the server: what the system does, live, and boxes to ask it.
+
+import { byId, duration, element, moment, percent, short, svg } from "./dom.js";
+import { neighbourhood } from "./graph.js";
 
 const STATE_EVERY_MS = 10000;
 const EVENTS_SHOWN = 100;
-const byId = (id) => document.getElementById(id);
-
-function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (value !== null && value !== undefined && value !== false) made.setAttribute(key, value === true ? "" : value);
-  }
-  for (const child of children.flat()) {
-    if (child !== null && child !== undefined) made.append(child instanceof Node ? child : String(child));
-  }
-  return made;
-}
-
-function svg(name, attributes, ...children) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
 
 // Requests
 
@@ -57,12 +40,6 @@ async function busy(form, target, work) {
     button.disabled = false;
   }
 }
-
-// Numbers and times
-
-const percent = (share) => `${Math.round(share * 100)} %`;
-const short = (number) => Number.isInteger(number) ? number.toLocaleString("en") : number.toPrecision(3);
-const moment = (ms) => ms ? new Date(ms).toISOString().slice(0, 16).replace("T", " ") : "";
 
 // Classify
 
@@ -112,6 +89,17 @@ async function explain() {
   return [sentences.length ? element("ul", {}, sentences) : element("p", {}, "Nothing is known of this."), ...away];
 }
 
+// The graph
+
+async function around() {
+  const node = await request(`/v1/neighbours?of=${encodeURIComponent(byId("node").value)}`);
+  return neighbourhood(node, (id) => {
+    byId("node").value = id;
+    byId("node").focus();
+    byId("graph-form").requestSubmit();
+  });
+}
+
 // The state
 
 function measure(name, value, limit, unit = "") {
@@ -129,8 +117,15 @@ function championOf(model) {
 function modelCard(model, served) {
   const card = element("article", { class: "card" }, element("h3", {}, model.model));
   const version = championOf(served);
-  card.append(element("p", {}, version ? "Serves " : "No version serves yet. ",
-    version ? element("strong", {}, version) : "", version && !served.version ? ", which is loaded at the first question" : "", model.waiting ? element("span", { class: "warn" }, ` A run waits: ${model.waiting}`) : ""));
+  const how = version && !served.version ? (served.to_load ? ", which is loaded at the first question" : ", which is not loaded") : "";
+  const none = "No version serves yet. The first one is trained when enough examples have come, and is loaded by itself.";
+  card.append(element("p", {}, version ? "Serves " : none, version ? element("strong", {}, version) : "", how,
+    model.waiting ? element("span", { class: "warn" }, ` A run waits: ${model.waiting}`) : ""));
+  const latency = served.versions.filter((each) => each.event_to_model_s !== null).at(-1);
+  if (latency) {
+    card.append(element("p", { class: "measure" },
+      `From event to model: ${duration(latency.event_to_model_s)}, from the newest event that ${latency.version} learnt from to the end of its run`));
+  }
   if (served && served.failed) {
     card.append(element("p", { class: "bad" }, `${served.failed.version} can't serve: ${served.failed.reason}`));
   }
@@ -193,13 +188,13 @@ function versionRows(model) {
     return element("tr", {}, element("th", { scope: "row" }, version.version), element("td", {}, version.reason),
       element("td", {}, short(version.examples)), element("td", {}, name ? `${name} ${version.scores[name]}` : ""),
       element("td", { class: version.promoted ? "good" : "bad" }, version.promoted ? "promoted" : "refused"),
-      element("td", {}, moment(version.created_ms)), element("td", {}, act));
+      element("td", {}, moment(version.created_ms)), element("td", {}, duration(version.event_to_model_s)), element("td", {}, act));
   });
 }
 
 function versionTables(serving) {
   return serving.filter((model) => model.versions.length).map((model) => {
-    const titles = ["Version", "Reason", "Examples", "Score", "Gate", "Made (UTC)", ""].map((t) => element("th", { scope: "col" }, t));
+    const titles = ["Version", "Reason", "Examples", "Score", "Gate", "Made (UTC)", "From event to model", ""].map((t) => element("th", { scope: "col" }, t));
     return element("div", {}, element("h3", {}, model.model), timeline(model),
       element("div", { class: "wide", tabindex: 0, role: "region", "aria-label": `versions of ${model.model}` },
         element("table", {}, element("thead", {}, element("tr", {}, titles)), element("tbody", {}, versionRows(model)))));
@@ -317,6 +312,10 @@ byId("text").addEventListener("keydown", (event) => {
 byId("explain-form").addEventListener("submit", (event) => {
   event.preventDefault();
   busy(event.target, byId("explanation"), explain);
+});
+byId("graph-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  busy(event.target, byId("neighbours"), around);
 });
 byId("key-form").addEventListener("submit", (event) => {
   event.preventDefault();

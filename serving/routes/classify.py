@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from fastapi import APIRouter, Response
@@ -16,7 +16,9 @@ from serving.errors import TooLarge
 from serving.messages import ClassifyAnswer, ClassifyRequest
 from serving.predictors import LoadedVersion
 from serving.routes.common import Context, as_json, source
-from trainers.models.distilbert.predict import TextClassifier
+
+if TYPE_CHECKING:
+    from trainers.models.distilbert.predict import TextClassifier
 
 router = APIRouter()
 _IN_THREAD_CHARS = 20_000
@@ -130,8 +132,7 @@ def _parts(
     version: LoadedVersion, texts: list[str], with_sentences: bool
 ) -> tuple[list[tuple[Plan, int]], list[str]]:
     """The plan of each text with its number of queries, and all queries."""
-    predictor = version.predictor
-    assert isinstance(predictor, TextClassifier)
+    predictor = cast("TextClassifier", version.predictor)
     plans, asked = [], list[str]()
     for text in texts:
         planned = plan(text, predictor.max_tokens, with_sentences)

@@ -1,18 +1,21 @@
-"""`POST /v1/techniques/predict` and `/v1/similar`: what `gnn-threat` knows."""
+"""`POST /v1/techniques/predict` and `/v1/similar`: what `gnn-threat` knows. `GET /v1/neighbours`: the graph."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import cast
+from typing import TYPE_CHECKING, Annotated, cast
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 
 from serving import threat_graph
 from serving.context import GRAPH
-from serving.messages import PredictAnswer, PredictRequest, SimilarAnswer, SimilarRequest
+from serving.errors import NotFound, NotReady
+from serving.messages import NeighboursAnswer, PredictAnswer, PredictRequest, SimilarAnswer, SimilarRequest
 from serving.routes.common import Context, as_json, source
-from trainers.models.gnn.predict import LinkPredictor
+
+if TYPE_CHECKING:
+    from trainers.models.gnn.predict import LinkPredictor
 
 router = APIRouter(tags=["answers"])
 
@@ -22,7 +25,7 @@ async def predict(request: PredictRequest, serving: Context) -> Response:
     """Rank the techniques that probably come next, of a source that was seen to use some."""
     started_s = time.perf_counter()
     version = await serving.version(GRAPH, request.version)
-    predictor = cast(LinkPredictor, version.predictor)
+    predictor = cast("LinkPredictor", version.predictor)
     known = threat_graph.seen_of(predictor, request.seen, request.actor)
     query = threat_graph.source(predictor, request.kind, known.seen)
     answered = await serving.ask(version, [query])
@@ -46,3 +49,25 @@ async def similar(request: SimilarRequest, serving: Context) -> Response:
     version = await serving.version(GRAPH, request.version)
     nodes = await asyncio.to_thread(threat_graph.similar, version, request.id, request.k)
     return as_json({**source(version, started_s, {}), "nodes": nodes})
+
+
+@router.get("/v1/neighbours", response_model=NeighboursAnswer)
+async def neighbours(
+    serving: Context,
+    of: Annotated[
+        str,
+        Query(
+            min_length=1,
+            max_length=200,
+            description="id or name of a node",
+            openapi_examples={"T1055": {"value": "T1055"}},
+        ),
+    ],
+) -> Response:
+    """Show what is beside a node in the threat graph: tactics, mitigations, detections, rules, who uses it."""
+    if serving.system is None:
+        raise NotReady("the threat graph is in Neo4j, and no system runs: start it with `sx9 up`")
+    found = await asyncio.to_thread(serving.system.neighbours, of)
+    if found is None:
+        raise NotFound(f"the graph has no {of!r}: give an id such as T1055, G0016 or CVE-2021-44228, or a name")
+    return as_json(found)

@@ -26,26 +26,26 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz")
 async def readyz(serving: Context) -> dict[str, Any]:
-    """Whether requests are answered: the first model that is served has a version in memory."""
+    """Whether requests are answered: a version of the first model serves, or is loaded at the first request."""
     main = serving.served.models[0]
-    if serving.served.current(main) is None:
-        serving.served.get(main)
-        raise NotReady(f"no version of {main} serves yet")
+    if main not in _serving(serving):
+        raise NotReady(serving.served.why_none_serves(main))
     return {"status": "ready", "serving": _serving(serving)}
 
 
 @router.get("/v1/health")
 async def health(serving: Context) -> dict[str, Any]:
     """The health as RFC-9021 has it. The embeddings of the graph model are the vector store."""
-    loaded = _serving(serving)
-    whole = len(loaded) == len(serving.served.models) and not serving.served.failures and not serving.follower.fault
-    graph = "ok" if GRAPH in loaded else "away"
+    serves = _serving(serving)
+    loaded = {model: version for model, version in serves.items() if serving.served.current(model)}
+    whole = len(serves) == len(serving.served.models) and not serving.served.failures and not serving.follower.fault
+    graph = "ok" if GRAPH in serves else "away"
     return {
-        "status": "healthy" if whole else "degraded" if CLASSIFIER in loaded else "unhealthy",
+        "status": "healthy" if whole else "degraded" if CLASSIFIER in serves else "unhealthy",
         "models_loaded": [f"{model}@{version}" for model, version in loaded.items()],
         "vector_store": graph,
         "graph_store": graph,
-        "missing": [model for model in serving.served.models if model not in loaded],
+        "missing": [model for model in serving.served.models if model not in serves],
     }
 
 
@@ -63,8 +63,11 @@ def metrics() -> Response:
 
 
 def _serving(serving: Serving) -> dict[str, str]:
-    found = {model: serving.served.current(model) for model in serving.served.models}
-    return {model: version.version for model, version in found.items() if version}
+    """Model -> the version that answers: it is in memory, or is loaded at the first request."""
+    served = serving.served
+    loaded = {model: now.version for model in served.models if (now := served.current(model))}
+    noted = {model: served.to_load(model) for model in served.models if model not in served.failures}
+    return loaded | {model: version for model, version in noted.items() if version}
 
 
 def model_state(serving: Serving, model: str) -> dict[str, Any]:
@@ -77,6 +80,7 @@ def model_state(serving: Serving, model: str) -> dict[str, Any]:
     return {
         "model": model,
         "version": current.version if current else None,
+        "to_load": serving.served.to_load(model),
         "since_s": serving.served.since_s.get(model),
         "waiting": serving.served.batchers[model].waiting,
         "labels": list(current.manifest.labels) if current else [],
@@ -84,6 +88,13 @@ def model_state(serving: Serving, model: str) -> dict[str, Any]:
         "versions": [_version(manifest) for manifest in versions],
         "fault": fault,
     }
+
+
+def _event_to_model_s(manifest: Manifest) -> float | None:
+    """Seconds from when the broker had the newest event that a version learnt from to the end of its run."""
+    if not (manifest.newest_event_ms and manifest.created_ms):
+        return None
+    return (manifest.created_ms - manifest.newest_event_ms) / 1000
 
 
 def _version(manifest: Manifest) -> dict[str, Any]:
@@ -94,6 +105,7 @@ def _version(manifest: Manifest) -> dict[str, Any]:
         "promoted": manifest.promoted,
         "examples": manifest.examples_trained,
         "created_ms": manifest.created_ms,
+        "event_to_model_s": _event_to_model_s(manifest),
         "scores": {
             f"{task}/{split}/{metric}": round(value, 4)
             for task, splits in manifest.evaluation.items()

@@ -22,6 +22,7 @@ class RoleName(enum.StrEnum):
     FETCH = "fetch"
     ARCHIVE = "archive"
     CLASSIFY = "classify"
+    SERVE = "serve"
 
 
 @app.command(epilog=example("SX9_KAFKA_BOOTSTRAP=broker:9092 sx9 run train --model gnn-threat"))

@@ -29,4 +29,4 @@ def serve(
     from sx9_ml_models.serving import run_server
 
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    run_server(load_settings(), load_serve_settings(**given))
+    run_server(load_settings(metrics_port=0), load_serve_settings(**given))  # the port set is that of `sx9 up`

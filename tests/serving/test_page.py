@@ -12,10 +12,17 @@ from serving.app import PAGE
 from serving.context import Serving
 from serving.server import build
 from serving.settings import ServeSettings
+from streams.app.graph_sink import GraphSink, create_constraints
+from streams.local.services import Endpoints
+from streams.settings import Settings
+from sx9_ml_models.serving import server as server_beside
+from tests.serving.answers.test_ask import EVENTS
 from tests.serving.browser import CONTROL, ENTER, TAB, Browser, browser
 from tests.serving.http import listening
 from tests.serving.versions import DISTILBERT, TACTICS, make
+from tests.streams.app.messages import FakeProducer, FakeTopicIds, messages
 from trainers.store.registry import Registry
+from transport.neo4j import neo4j_driver
 
 REPORT = "Caf\u00e9 \U0001f600 mail came. The macro started a script."
 
@@ -92,6 +99,49 @@ def test_a_rollback_that_is_not_confirmed_asks_for_nothing(page: Browser) -> Non
     page.click("#confirm button[value=cancel]")
     assert page.run("return document.getElementById('confirm').open") is False
     assert page.text("#events") == before
+
+
+def test_before_any_version_the_page_says_so_and_what_a_text_waits_for(window: Browser, tmp_path: Path) -> None:
+    with listening(build(ServeSettings(output_dir=tmp_path, state_dir=tmp_path / ".sx9"))) as client:
+        window.open(str(client.base_url))
+        window.until(lambda: window.text("#models").count("No version serves yet.") == 3)
+        window.type("#text", "The macro started a script.")
+        window.click("#classify-form button")
+        window.until(lambda: "a trainer promotes the first one" in window.text("#answer"))
+        window.errors()  # it has that of the answer 503
+
+
+def test_the_graph_around_a_name_is_drawn_listed_and_leads_on_to_its_neighbours(
+    window: Browser, tmp_path: Path, service_settings: Settings, endpoints: Endpoints
+) -> None:
+    if service_settings.neo4j_uri:
+        pytest.skip("deletes everything: not in a configured Neo4j")
+    with neo4j_driver(endpoints.neo4j_uri) as driver:
+        create_constraints(driver)
+        driver.execute_query("MATCH (n) DETACH DELETE n")
+        GraphSink(driver, FakeProducer(), FakeTopicIds()).write(messages(EVENTS, 0, "threat.test"))  # type: ignore[arg-type]
+    chosen = ServeSettings(output_dir=tmp_path, state_dir=tmp_path / ".sx9")
+    with server_beside(service_settings, chosen) as serving, listening(serving) as client:
+        window.open(str(client.base_url))
+        window.type("#node", "cozy bear")
+        window.press(ENTER)
+        window.until(lambda: "G0016 APT29" in window.text("#neighbours strong"))
+        window.click("#neighbours li button")
+        window.until(lambda: "T1055 Process Injection" in window.text("#neighbours strong"))
+        headings = window.run("return [...document.querySelectorAll('#neighbours h3')].map(h => h.textContent)")
+        assert headings == ["used by (1)", "mitigations (1)", "rules that cover it (1)"]
+        drawn = window.run(
+            "return [...document.querySelectorAll('svg.neighbours .node')].map(t => t.firstChild.data)"
+        )
+        assert drawn == ["G0016 APT29", "M1040 Behavior Prevention on Endpoint", "sigma:1 Remote Thread Creation"]
+        assert "1 used by, 1 mitigations" in window.run(
+            "return document.querySelector('svg.neighbours').getAttribute('aria-label')"
+        )
+        assert [error for error in window.errors() if "Failed to load resource" not in error] == []
+        window.run("document.getElementById('node').value = 'T9999'")
+        window.click("#graph-form button")
+        window.until(lambda: "the graph has no 'T9999'" in window.text("#neighbours"))
+        window.errors()
 
 
 def test_events_arrive_while_the_page_is_open_and_their_text_is_only_text(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import RetryLater
+from schemas.errors import BadConfiguration, RetryLater
+from serving.settings import ServeSettings
 from streams.settings import load_settings
 from sx9_ml_models import system
-from sx9_ml_models.system import single_instance
+from sx9_ml_models.system import server_settings, single_instance
 from tests.streams.local.test_process import is_running
 
 COMMAND = "import signal, time; signal.signal(15, signal.SIG_IGN); print('started', flush=True); time.sleep(600)"
@@ -69,3 +71,15 @@ def test_the_topics_are_archived_where_an_archive_is_named(tmp_path: Path) -> No
         settings = load_settings(state_dir=tmp_path / "state", archive_url=url)
         children = system.system_children(settings, [], fetch=False, env={}, lock_fd=0)
         assert ("archive" in {child.name for child in children.all}) is wanted
+
+
+def test_the_server_gets_the_port_that_is_set_or_a_free_one_and_loads_models_when_they_are_asked() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(BadConfiguration, match=rf"SX9_SERVE_PORT={port}: .*set another port.*--no-serve"):
+            server_settings(ServeSettings(port=port))
+        usual = ServeSettings.model_construct(**ServeSettings().model_dump() | {"port": port}, _fields_set=set())
+        assert server_settings(usual).port not in (0, port)
+    assert server_settings(ServeSettings(port=port)).port == port
+    assert server_settings(ServeSettings(port=0)).load == "asked"
+    assert server_settings(ServeSettings(port=0, load="start")).load == "start"

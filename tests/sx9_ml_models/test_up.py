@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ TIMEOUT_S = 900.0
 """Longest wait of a test, seconds: no machine is that busy."""
 MONITORING = ["--monitoring"] if shutil.which("prometheus") else []
 """A system has a Prometheus where the machine has one."""
-SCRAPED = {"journal", "graph", "fold", *(f"train-{model}" for model in MODELS)}
+SCRAPED = {"journal", "graph", "fold", "serve", *(f"train-{model}" for model in MODELS)}
 NAMES = SCRAPED | ({"prometheus"} if MONITORING else set())
 
 
@@ -100,6 +101,24 @@ def scraped(up: Up) -> set[str]:
         return {one["metric"]["process"] for one in json.load(answer)["data"]["result"]}
 
 
+def check_page(up: Up) -> None:
+    """The page of the server is there before any model is, and the server has not loaded torch for it."""
+    (page,) = (p["page"] for p in up.status()["processes"] if "page" in p)
+    assert f"the page of the system: {page}" in up.log.read_text()
+    with urllib.request.urlopen(page) as answer:
+        assert b"<title>sx9-ml-models</title>" in answer.read()
+    with urllib.request.urlopen(f"{page}v1/state") as answer:
+        state = json.load(answer)
+    found = {one["model"]: (one["version"], one["versions"]) for one in state["serving"]}
+    assert found == dict.fromkeys(MODELS, (None, []))
+    with pytest.raises(urllib.error.HTTPError, match="503"):
+        urllib.request.urlopen(f"{page}readyz")
+    server = up.role("serve")
+    assert server is not None
+    if sys.platform == "linux":
+        assert not [m.path for m in server.memory_maps() if "libtorch" in m.path]
+
+
 def all_gone(processes: list[psutil.Process]) -> bool:
     """Whether none of them runs."""
     return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
@@ -131,6 +150,7 @@ def test_a_process_that_exits_is_restarted_and_all_stop_at_sigterm(up: Up) -> No
         assert sum(not line.startswith("#") for line in text.splitlines()) < 2_000, "series of a scrape"
     if MONITORING:
         until(lambda: scraped(up) == SCRAPED, "Prometheus to reach every process")
+    check_page(up)
     asked = up.sx9("retrain", "--reason", "a test", "--json")
     assert json.loads(asked.stdout)["reason"] == "a test"
     processes = up.family()

@@ -16,6 +16,7 @@ from schemas.journal import Instruction
 from serving import telemetry
 from serving.answers.ask import Answer, Generator, ask
 from serving.answers.facts import fact_sentences, intent_of
+from serving.answers.graph import find_node
 from serving.answers.local import evidence_from_examples
 from serving.routes.explain import counted_answer
 from serving.techniques.examples import TechniqueExample, technique_example
@@ -74,6 +75,14 @@ def driver(service_settings: Settings, neo4j_endpoint: Endpoints) -> Iterator[Dr
         driver.execute_query("MATCH (n) DETACH DELETE n")
         GraphSink(driver, FakeProducer(), FakeTopicIds()).write(messages(EVENTS, 0, "threat.test"))  # type: ignore[arg-type]
         yield driver
+
+
+def test_a_node_is_found_by_its_own_id_before_what_its_id_may_name(driver: Driver) -> None:
+    found = {name: find_node(driver, name) for name in ("sigma:1", "t1055", "Cozy Bear", "M1040", "T9999", "?")}
+    assert found == {
+        "sigma:1": "sigma:1", "t1055": "T1055", "Cozy Bear": "intrusion-set--1", "M1040": "course-of-action--1",
+        "T9999": None, "?": None,
+    }  # fmt: skip
 
 
 class Says:
