@@ -48,7 +48,7 @@ function drawing(node, groups, open) {
       }
       const bend = (x + middle.x) / 2;
       made.prepend(svg("path", { class: role, d: `M${middle.x},${middle.y} C${bend},${middle.y} ${bend},${y} ${x},${y}` }));
-      const text = svg("text", { class: "node", x: at, y: y + 4, "text-anchor": anchor }, cut(label(fact), 40));
+      const text = svg("text", { class: "node", x: at, y: y + 4, "text-anchor": anchor }, cut(label(fact), 38));
       text.append(svg("title", {}, `${label(fact)} (${fact.source})`));
       text.addEventListener("click", () => open(fact.id));
       made.append(svg("circle", { class: role, cx: x, cy: y, r: 4 }), text);

@@ -164,7 +164,7 @@ function timeline(model) {
   const width = 460, height = 130, left = 40, bottom = 25;
   const scores = points.map((version) => version.scores[name]);
   const low = Math.min(...scores), span = Math.max(...scores) - low || 1;
-  const x = (index) => left + index * (width - left - 20) / (points.length - 1);
+  const x = (index) => left + index * (width - left - 36) / (points.length - 1);
   const y = (score) => 15 + (1 - (score - low) / span) * (height - bottom - 30);
   const served = points.map((version, index) => [version, index]).filter(([version]) => version.promoted);
   const drawing = svg("svg", { class: "timeline", viewBox: `0 0 ${width} ${height}`, role: "img",
