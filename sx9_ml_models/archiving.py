@@ -14,7 +14,7 @@ from schemas.topics import TOPICS
 from streams import telemetry
 from streams.settings import Settings
 from sx9_ml_models.connections import storage_of
-from sx9_ml_models.fetching import progress_bars
+from sx9_ml_models.stage_bars import stage_bars
 from transport.admin import admin_client
 from transport.archive.writing import Archived, archive_partition
 from transport.files import lock
@@ -48,7 +48,7 @@ def archive_topics(settings: Settings, bootstrap: str) -> Run:
         admin = stack.enter_context(contextlib.closing(admin_client(bootstrap)))
         topics = TopicIds(admin, TOPICS)
         reader = stack.enter_context(contextlib.closing(consumer(bootstrap)))
-        on_progress = stack.enter_context(progress_bars("archive"))
+        on_progress = stack.enter_context(stage_bars("archive"))
         for partition in partitions_of(reader, TOPICS):
             name = f"{partition.topic}/{partition.partition}"
             try:

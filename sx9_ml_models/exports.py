@@ -29,7 +29,7 @@ from streams.fetchers.base.feed import RejectedItem
 from streams.fetchers.base.runner import parse_events
 from streams.fetchers.feeds.registry import feed_named
 from streams.settings import Settings
-from sx9_ml_models.fetching import progress_bars
+from sx9_ml_models.stage_bars import stage_bars
 from transport.kafka import end_offset, read_ranges
 from transport.topics import partitions_of
 
@@ -79,7 +79,7 @@ def events_from_sources(
         BadConfiguration, BadRecord, RetryLater: A source as a whole can't be read or used.
     """
     for feed, source in sources.items():
-        with progress_bars(feed) as on_progress:
+        with stage_bars(feed) as on_progress:
             for outcome in parse_events(feed, source, settings, on_progress=on_progress):
                 if isinstance(outcome, RejectedItem):
                     error = outcome.error

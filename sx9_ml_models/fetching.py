@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
 from schemas.topics import TECHNIQUES
 from streams.fetchers.base.clients import clients_of
-from streams.fetchers.base.feed import OnProgress
 from streams.fetchers.base.runner import FetchFailure, FetchReport, missing_key, show_next, try_fetch
 from streams.fetchers.base.schedule import run_schedule
 from streams.fetchers.feeds.registry import feed_named
 from streams.settings import Settings
 from streams.telemetry import FETCH_INTERVAL
 from sx9_ml_models.connections import kafka_with_topics
+from sx9_ml_models.stage_bars import stage_bars
 from transport.metrics import serve_metrics, use_certificate
 
 log = logging.getLogger(__name__)
@@ -44,7 +40,7 @@ def fetch_feeds(settings: Settings, sources: Mapping[str, str | None]) -> Iterat
     """
     with _ready(settings, sources) as bootstrap, clients_of(bootstrap) as clients:
         for name, source in sources.items():
-            with progress_bars(name) as on_progress:
+            with stage_bars(name) as on_progress:
                 result = try_fetch(name, source, settings, clients, on_progress=on_progress)
             yield result
 
@@ -138,21 +134,6 @@ def _ready(settings: Settings, sources: Mapping[str, str | None]) -> Iterator[st
         feed_named(name)
     with kafka_with_topics(settings) as endpoints, _metrics_server(settings):
         yield endpoints.kafka_bootstrap
-
-
-@contextlib.contextmanager
-def progress_bars(title: str) -> Iterator[OnProgress]:
-    """A progress callback that shows a bar per stage on stderr, if that is a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    bars: dict[str, TaskID] = {}
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
-
-        def on_progress(stage: str, done: int, total: int | None) -> None:
-            if stage not in bars:
-                bars[stage] = progress.add_task(f"{title}: {stage}", total=total)
-            progress.update(bars[stage], completed=done, total=total)
-
-        yield on_progress
 
 
 @contextlib.contextmanager

@@ -44,7 +44,7 @@ def backtest(
     from sx9_ml_models import render
     from sx9_ml_models.backtest import command, report
     from sx9_ml_models.backtest.compare import as_plain
-    from sx9_ml_models.fetching import progress_bars
+    from sx9_ml_models.stage_bars import stage_bars
     from trainers.settings import load_trainer_settings
 
     settings, trainer = load_settings(), load_trainer_settings()
@@ -54,7 +54,7 @@ def backtest(
             model, policy, journal, folder, settings, trainer, answer_after_s=seconds, holdout=holdout
         )
     else:
-        with progress_bars("backtest") as on_progress:
+        with stage_bars("backtest") as on_progress:
             found = command.backtest(
                 model, policy, journal, settings, trainer, answer_after_s=seconds,
                 on_progress=lambda done, total: on_progress(model, done, total),

@@ -31,7 +31,7 @@ from streams.fetchers.sources.http import downloaded_once
 from streams.settings import Settings
 from sx9_ml_models.content.indexes import write_indexes
 from sx9_ml_models.exports import export_ontology
-from sx9_ml_models.fetching import progress_bars
+from sx9_ml_models.stage_bars import stage_bars
 from transport.secrets import without_secrets
 from transport.topics import create_topics
 
@@ -119,12 +119,12 @@ def _fetch_and_publish(
 
 
 def _fetch(feed: str, source: str | None, content: Path, settings: Settings) -> str:
-    with progress_bars(feed) as on_progress:
+    with stage_bars(feed) as on_progress:
         return _told(fetch_into_folder(feed, source, content, settings, RAW_FILES.get(feed, ""), on_progress))
 
 
 def _publish(feed: str, source: str | None, settings: Settings, clients: KafkaClients) -> str:
-    with progress_bars(feed) as on_progress:
+    with stage_bars(feed) as on_progress:
         result = try_fetch(feed, source, settings, clients, on_progress=on_progress)
     if isinstance(result, FetchFailure):
         raise Sx9Error(result.error)

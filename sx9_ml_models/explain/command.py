@@ -24,8 +24,8 @@ from sx9_ml_models.explain.version import (
     trigger_on_topic,
     version_story,
 )
-from sx9_ml_models.fetching import progress_bars
 from sx9_ml_models.journals import journal_file, open_journal
+from sx9_ml_models.stage_bars import stage_bars
 from trainers.settings import TrainerSettings, load_trainer_settings
 from trainers.store.journal_copy import JournalCopy, JournalReader
 from trainers.store.shared_registry import open_registry
@@ -103,7 +103,7 @@ def _copy_of(
         journal = journal or stack.enter_context(open_journal(model, None, settings))
         stack.enter_context(lock(folder / f"{model}.lock", f"copying the journal of {model}"))
         own = stack.enter_context(contextlib.closing(JournalCopy(folder / path.name, journal)))
-        on_progress = stack.enter_context(progress_bars("copying the journal"))
+        on_progress = stack.enter_context(stage_bars("copying the journal"))
         own.catch_up(lambda done, total: on_progress(model, done, total))
         yield own
 

@@ -22,12 +22,12 @@ from schemas.models import model_spec
 from schemas.topics import EVENT_TOPICS, JOURNAL, partition_of
 from streams.settings import Settings
 from sx9_ml_models.connections import kafka_with_topics, topic_reader
-from sx9_ml_models.fetching import progress_bars as reading_bars
 from sx9_ml_models.journals import history_of, open_journal
 from sx9_ml_models.rebuild.derived import Derived, derive
 from sx9_ml_models.rebuild.remaining import RemainingJournal, end_at
 from sx9_ml_models.rebuild.run import PLAN, Rebuild, Rebuilt, keep_plan
 from sx9_ml_models.rebuild.scope import Plan, Scope, scope_of
+from sx9_ml_models.stage_bars import stage_bars
 from trainers.core.progress import ProgressCallback
 from trainers.runs.progress import progress_bars
 from trainers.runs.run_process import Run, run_in_process
@@ -165,7 +165,7 @@ def _derive(plan: Plan, recorded: PartitionLog, folder: Path, settings: Settings
         kafka_with_topics(settings) as endpoints,
         contextlib.closing(admin_client(endpoints.kafka_bootstrap)) as admin,
         topic_reader(settings) as reader,
-        reading_bars("events") as on_progress,
+        stage_bars("events") as on_progress,
     ):
         path, counts = derive(
             plan.model, recorded, end, reader, dict(TopicIds(admin, EVENT_TOPICS)), folder,

@@ -1,7 +1,8 @@
 """What the chart uses of ScaledObject (KEDA 2) and ServiceMonitor (Prometheus operator), as JSON schemas.
 
-Written from the public definitions of both. They know no other field than those of the chart, so a misspelled one
-is refused. What a definition allows beyond that, and whether an operator accepts the values, they do not say.
+ScaledObject was compared with an older definition of KEDA, ServiceMonitor with none. They know no other field than
+those of the chart, so a misspelled one is refused. What a definition allows beyond that, and whether an operator
+accepts the values, they do not say.
 """
 
 from __future__ import annotations

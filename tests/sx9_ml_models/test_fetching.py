@@ -18,7 +18,8 @@ from streams.fetchers.feeds import registry
 from streams.local.services import settings_of
 from streams.settings import load_settings
 from sx9_ml_models import fetching, queries
-from sx9_ml_models.fetching import fetch_feeds, fetch_repeatedly, progress_bars
+from sx9_ml_models.fetching import fetch_feeds, fetch_repeatedly
+from sx9_ml_models.stage_bars import stage_bars
 from tests.streams.fetchers.feeds.samples import SAMPLES, put
 from tests.streams.fetchers.stix_bundles import ordinary, written
 from trainers.settings import load_trainer_settings
@@ -93,7 +94,7 @@ def test_a_feed_without_its_key_is_skipped_and_said_in_the_log_and_in_the_status
 
 
 def test_progress_bars_are_not_shown_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress_bars("attack-ics") as on_progress:
+    with stage_bars("attack-ics") as on_progress:
         on_progress("parse", 1, None)
         on_progress("parse", 2, 2)
     assert "parse" not in capsys.readouterr().err
