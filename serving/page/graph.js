@@ -10,6 +10,7 @@ const TITLES = {
 };
 const LEFT = ["user", "technique", "parent", "report"];
 const RIGHT = ["mitigation", "detection", "rule", "other", "similar"];
+const ORDER = [...LEFT, ...RIGHT];
 
 function byRole(node) {
   const groups = new Map();
@@ -34,7 +35,8 @@ function drawing(node, groups, open) {
   const sides = [side(LEFT, groups, node.totals || {}), side(RIGHT, groups, node.totals || {})];
   const height = Math.max(4, ...sides.map((rows) => rows.length)) * ROW + 20;
   const middle = { x: WIDTH / 2, y: height / 2 };
-  const described = [...groups].map(([role, facts]) => `${facts.length} ${TITLES[role]}`).join(", ");
+  const described = ORDER.filter((role) => groups.has(role))
+    .map((role) => `${TITLES[role]}: ${groups.get(role).length}`).join(", ");
   const made = svg("svg", { class: "neighbours", viewBox: `0 0 ${WIDTH} ${height}`, role: "img",
     "aria-label": `${node.id} ${node.name}: ${described || "nothing is beside it"}. The lists below have the same.` });
   sides.forEach((rows, right) => {
@@ -62,7 +64,7 @@ function drawing(node, groups, open) {
 }
 
 function lists(node, groups, open) {
-  return [...LEFT, ...RIGHT].filter((role) => groups.has(role)).map((role) => {
+  return ORDER.filter((role) => groups.has(role)).map((role) => {
     const facts = groups.get(role);
     const rows = facts.map((fact) => {
       const button = element("button", { type: "button", class: "link" }, label(fact));

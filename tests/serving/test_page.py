@@ -134,7 +134,7 @@ def test_the_graph_around_a_name_is_drawn_listed_and_leads_on_to_its_neighbours(
             "return [...document.querySelectorAll('svg.neighbours .node')].map(t => t.firstChild.data)"
         )
         assert drawn == ["G0016 APT29", "M1040 Behavior Prevention on Endpoint", "sigma:1 Remote Thread Creation"]
-        assert "1 used by, 1 mitigations" in window.run(
+        assert "used by: 1, mitigations: 1, rules that cover it: 1" in window.run(
             "return document.querySelector('svg.neighbours').getAttribute('aria-label')"
         )
         assert [error for error in window.errors() if "Failed to load resource" not in error] == []
