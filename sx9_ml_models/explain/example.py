@@ -10,11 +10,10 @@ import msgspec
 from schemas.errors import BadConfiguration
 from schemas.journal import Example, LineageChange, held_out
 from schemas.versions import Manifest
+from sx9_ml_models.explain.placed import Placed
 
 KINDS = ("technique", "node", "template", "relationship", "link")
 """What stands before an id in the keys of examples; see `streams.core.projections`."""
-
-Placed = tuple[int, Example]
 
 
 class SearchableJournal(Protocol):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import msgspec
 
 from schemas.exclusions import is_excluded
-from schemas.journal import Example, Held, LineageChange, Record, SeenOffsets, is_redelivery, source_partition
+from schemas.journal import LineageChange, Record
+from sx9_ml_models.explain.placed import Placed, new_examples
 from transport.partition_file import PartitionFile
 from transport.records import decoded
 
@@ -29,24 +30,19 @@ class SearchedFile:
     """
 
     def __init__(self, file: PartitionFile, name: str = "") -> None:
-        self._lineages: dict[str, tuple[int, LineageChange]] = {}
-        self._examples: list[tuple[int, Example]] = []
-        seen: dict[str, SeenOffsets] = {}
         texts = (_LINEAGE, msgspec.json.encode(name)[1:]) if name else (_LINEAGE,)
-        for message, record in decoded(file.containing(texts), Record, file.topic, file.partition):
+        found = list(decoded(file.containing(texts), Record, file.topic, file.partition))
+        self._examples = list(new_examples(found))
+        self._lineages: dict[str, tuple[int, LineageChange]] = {}
+        for message, record in found:
             if isinstance(record, LineageChange):
                 self._lineages.setdefault(record.request, (message.offset, record))
-            elif isinstance(record, Example | Held):
-                source = record.example.source if isinstance(record, Held) else record.source
-                is_new = not is_redelivery(source, seen.setdefault(source_partition(source), {}))
-                if is_new and isinstance(record, Example):
-                    self._examples.append((message.offset, record))
 
     def lineages(self) -> list[tuple[int, LineageChange]]:
         """All lineage changes with their journal offsets, in order."""
         return list(self._lineages.values())
 
-    def examples_of(self, name: str) -> list[tuple[int, Example]]:
+    def examples_of(self, name: str) -> list[Placed]:
         """The examples with a key or a group, including retractions, in order, without what is left out.
 
         Args:

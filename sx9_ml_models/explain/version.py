@@ -11,29 +11,18 @@ from kafka import KafkaConsumer, TopicPartition
 from schemas.errors import BadConfiguration
 from schemas.events import Event
 from schemas.exclusions import is_excluded
-from schemas.journal import (
-    Example,
-    Held,
-    LineageChange,
-    Record,
-    SeenOffsets,
-    Source,
-    held_out,
-    is_redelivery,
-    source_partition,
-)
+from schemas.journal import LineageChange, Record, Source, held_out
 from schemas.topics import EVENT_TOPICS, TRIGGERS, partition_of
 from schemas.versions import GateCheck, Manifest
 from schemas.windows import Measure, Span, Trigger
 from streams.core.fold import initial
 from streams.core.lineage import follow
 from sx9_ml_models.explain.links import link_of, page_of
+from sx9_ml_models.explain.placed import Placed, new_examples
 from sx9_ml_models.journals import history_of
 from transport.kafka import read_ranges
 from transport.partition_log import KafkaPartitionLog, PartitionLog, records_between
 from transport.records import decoded
-
-Placed = tuple[int, Example]
 
 
 class SeenEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,13 +177,7 @@ def _examples(journal: PartitionLog, manifest: Manifest) -> Iterator[Placed]:
     """The examples from the first window of a version to its trigger, without redeliveries among them."""
     if not manifest.spans:
         return
-    seen: dict[str, SeenOffsets] = {}
-    for message, record in records_between(journal, Record, manifest.spans[0].start, manifest.decided_at):
-        if isinstance(record, Example | Held):
-            source = record.example.source if isinstance(record, Held) else record.source
-            is_new = not is_redelivery(source, seen.setdefault(source_partition(source), {}))
-            if is_new and isinstance(record, Example):
-                yield message.offset, record
+    yield from new_examples(records_between(journal, Record, manifest.spans[0].start, manifest.decided_at))
 
 
 def _seen_events(placed: Iterable[Placed], reader: KafkaConsumer | None) -> Iterator[SeenEvent]:
