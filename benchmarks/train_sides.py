@@ -34,6 +34,7 @@ from trainers.models.distilbert import recipe as distilbert
 from trainers.models.phi3_lora import recipe as phi3_lora
 from trainers.models.phi3_lora.adapter import TARGETS
 from trainers.models.phi3_lora.chat import Chat
+from trainers.models.phi3_lora.contexts import with_contexts
 from trainers.models.phi3_lora.packing import PromptAnswer
 from trainers.models.phi3_lora.sampling import instructions_of
 from trainers.settings import load_trainer_settings
@@ -247,10 +248,11 @@ def _measure_distilbert(side: str, examples: int, threads: int, folder: Path) ->
 
 
 def _measure_lora(side: str, examples: int, threads: int, folder: Path) -> dict[str, float]:
-    default = Phi3LoraConfig(sample_answers=0, precision="float32" if side == "ours-float32" else "")
+    float32 = side == "ours-float32"
+    default = Phi3LoraConfig(sample_answers=0, context_chars=0, precision="float32" if float32 else "")
     config = _configured(default, EPOCHS["lora"], threads)
     base = resolve(config.base, load_trainer_settings().cache_dir, phi3_lora.BASE_ARCHITECTURE).folder
-    data = data_of(MODELS[1], examples, HOLDOUT["lora"])
+    data = with_contexts(data_of(MODELS[1], examples, HOLDOUT["lora"]), 0)  # no side has contexts
     if side.startswith("ours"):
         result = lora_ours(data, config, base, folder)
     else:

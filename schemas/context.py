@@ -8,7 +8,8 @@
     Detection: Process Access (DC0035): Monitor for processes being viewed.
 
 A prompt may have several techniques, with a blank line between two. `answer` is what a right answer says: only what
-the context says, and that the context does not say it where it does not.
+the context says, and that it is not there where it is not. An answer begins with the technique, also where it is
+not known: a small language model copies well, and decides well only after it has copied what it decides about.
 """
 
 from __future__ import annotations
@@ -26,19 +27,15 @@ Question = Literal["explain", "detect", "mitigate"]
 Role = Literal["platforms", "description", "mitigation", "detection", "guidance"]
 """What a line says of the technique. `guidance` is how to detect it, in prose, without a name."""
 
-MAX_CONTEXT_CHARS = 800
-"""Length of the context in a prompt; about 200 tokens of `smollm2`."""
-MAX_LINE_CHARS = 180
-"""Length of the text in one line of the context in a prompt."""
+MAX_CONTEXT_CHARS = 640
+"""Length of the context in a prompt; about 160 tokens of `smollm2`."""
+MAX_LINE_CHARS = 160
+"""Length of the text in a line of the context in a prompt that answers the question."""
+MAX_ASIDE_CHARS = 100
+"""Length of the text in any other line; of the other lines, there is one of each role."""
 MAX_LISTED = 3
 """Mitigations or detections that one answer lists."""
 
-NO_ANSWER: Mapping[Question, str] = {
-    "explain": "The context does not say what this technique is.",
-    "detect": "The context does not say how this technique can be detected.",
-    "mitigate": "The context does not say how this technique can be mitigated.",
-}
-"""The answer to a question that the context does not answer."""
 ANSWERED_BY: Mapping[Question, tuple[Role, ...]] = {
     "explain": ("platforms", "description"),
     "detect": ("detection", "guidance"),
@@ -57,12 +54,14 @@ _ROLES: Mapping[str, Role] = {word: role for role, word in _WORDS.items()}
 _NAMED: frozenset[Role] = frozenset(("mitigation", "detection"))
 """Roles whose lines begin with a name."""
 _TACTICS = "Tactics"
+_VERBS: Mapping[Question, str] = {"detect": "detected", "mitigate": "mitigated"}
+_NOUNS: Mapping[Question, str] = {"detect": "detection", "mitigate": "mitigation"}
 _HEADER = re.compile(r"(?P<name>.+) \((?P<id>[^()\s]+)\)")
 _NAME = re.compile(r"(?P<name>.*?)(?: \((?P<id>[^()\s]*\d)\))?(?:: (?P<text>.*))?")
 _NOT_KNOWN = re.compile(
     r"\b(?:not|doesn't|don't|isn't|aren't) (?:say|know|mention|specify|provide|contain|include|state|give|list"
     r"|explicitly|mentioned|specified|provided|stated|given|listed|known)"
-    r"|\bno (?:information|answer|mention|mitigations?|detections?)\b",
+    r"|\bno (?:information|answer|mention|mitigations?|detections?)\b|\bis not in the context\b",
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s")
@@ -123,52 +122,61 @@ def fitted(context: Context, question: Question, max_chars: int = MAX_CONTEXT_CH
         max_chars: Limit of the text, in characters. The name, the id and the tactics are always there.
 
     Returns:
-        With texts of at most `MAX_LINE_CHARS`, at most `MAX_LISTED` mitigations and as many detections, in the
-        order of `context`.
+        Of each role that answers the question, at most `MAX_LISTED` lines; of each other role one, which is
+        shorter. In the order of `context`.
     """
     size = len("\n".join(_text_lines(msgspec.structs.replace(context, lines=()))))
     by_importance = sorted(enumerate(context.lines), key=lambda at: at[1].role not in ANSWERED_BY[question])
     listed: dict[Role, int] = {}
     kept: dict[int, Line] = {}
     for place, line in by_importance:
-        short = msgspec.structs.replace(line, text=truncate(line.text, MAX_LINE_CHARS))
+        most, chars = (MAX_LISTED, MAX_LINE_CHARS) if line.role in ANSWERED_BY[question] else (1, MAX_ASIDE_CHARS)
+        short = msgspec.structs.replace(line, text=truncate(line.text, chars))
         length = 1 + len(_text_line(short))
-        if listed.get(line.role, 0) < MAX_LISTED and size + length <= max_chars:
+        if listed.get(line.role, 0) < most and size + length <= max_chars:
             listed[line.role] = listed.get(line.role, 0) + 1
             kept[place] = short
             size += length
     return msgspec.structs.replace(context, lines=tuple(kept[place] for place in sorted(kept)))
 
 
-def answer(context: Context | None, question: Question) -> str:
+def answer(context: Context, question: Question) -> str:
     """What a right answer says.
 
     Args:
-        context: What is known of the technique that is asked about; None: nothing.
+        context: What is known of the technique that is asked about.
         question: What is asked.
 
     >>> answer(Context(name="Lua", id="T1", tactics=("impact",)), "mitigate")
-    'The context does not say how this technique can be mitigated.'
+    'Lua (T1), which serves the tactic impact, has no mitigation in the context.'
     """
-    lines = context.of(question) if context else []
-    if context is None or (not lines and question != "explain"):
-        return NO_ANSWER[question]
+    lines = context.of(question)
     if question == "explain":
         return " ".join((_definition(context), *map(_explained, lines)))
+    if not lines:
+        return f"{_subject(context)} has no {_NOUNS[question]} in the context."
     named = [line for line in lines if line.name][:MAX_LISTED]
-    verb = {"detect": "detected", "mitigate": "mitigated"}[question]
     if not named:
-        return f"{_subject(context)} can be {verb} as follows. {_ended(lines[0].text)}"
+        return f"{_subject(context)} can be {_VERBS[question]} as follows. {_ended(lines[0].text)}"
     listed = enumerate_words([_called(line) for line in named])
     told = next((line for line in named if line.text), None)
-    lead = f"{_subject(context)} can be {verb} with {listed}."
+    lead = f"{_subject(context)} can be {_VERBS[question]} with {listed}."
     return f"{lead} {told.name}: {_ended(told.text)}" if told else lead
 
 
-def says_no_answer(text: str) -> bool:
-    """Whether the first sentence of an answer says that it is not known, as `NO_ANSWER` does or in other words.
+def not_there(called: str) -> str:
+    """What a right answer says of a technique that the context does not have.
 
-    >>> says_no_answer(NO_ANSWER["detect"]), says_no_answer("It doesn't mention any."), says_no_answer("Audit.")
+    Args:
+        called: The technique, as the question calls it.
+    """
+    return f"{called} is not in the context."
+
+
+def says_no_answer(text: str) -> bool:
+    """Whether the first sentence of an answer says that it is not known, as `answer` does or in other words.
+
+    >>> says_no_answer(not_there("T1")), says_no_answer("It doesn't mention any."), says_no_answer("Audit.")
     (True, True, False)
     """
     return bool(_NOT_KNOWN.search(_SENTENCE_END.split(text.strip(), maxsplit=1)[0]))

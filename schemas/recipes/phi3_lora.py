@@ -19,7 +19,7 @@ class Phi3LoraConfig(RecipeConfig, frozen=True, kw_only=True):
     epochs: Annotated[Count, Meta(description="passes over the training examples")] = 1
     batch_size: Annotated[Count, Meta(description="instructions packed into one row")] = 4
     learning_rate: Annotated[Positive, Meta(description="peak learning rate; use 1e-4 to 5e-4 for Phi-3-mini")] = (
-        4e-3
+        2e-3
     )
     weight_decay: Annotated[float, Meta(ge=0, description="weight decay of AdamW")] = 0.0
     rehearsal: Annotated[Share, Meta(description="maximum ratio of rehearsed to new examples")] = 0.5
@@ -67,4 +67,4 @@ class Phi3LoraConfig(RecipeConfig, frozen=True, kw_only=True):
             ge=0, description="number of holdout questions that the base model and the version generate answers for"
         ),
     ] = 32
-    answer_tokens: Annotated[Count, Meta(description="maximum number of tokens of a generated answer")] = 64
+    answer_tokens: Annotated[Count, Meta(description="maximum number of tokens of a generated answer")] = 96

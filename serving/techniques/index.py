@@ -15,9 +15,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import scipy.sparse as sp
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.preprocessing import normalize
 
 from schemas.errors import BadData
 from schemas.journal import in_holdout, key_hash
@@ -95,6 +92,9 @@ class TechniqueIndex:
     def __init__(self, examples: Sequence[TechniqueExample]) -> None:
         if not examples:
             raise BadData("no example names a technique: fetch ATT&CK first (`sx9 fetch --feed attack-enterprise`)")
+        # 150 MB and two seconds, which a server does without until it has examples
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
         self._examples = list(examples)
         self._vectorizer = TfidfVectorizer(analyzer=stems, sublinear_tf=True, dtype=np.float32)
         try:
@@ -164,6 +164,9 @@ class TechniqueIndex:
 
     def _technique_means(self) -> Any:
         """(techniques, features): the direction of each technique."""
+        from scipy.sparse import csr_matrix
+        from sklearn.preprocessing import normalize
+
         sums = {}
         for described in (False, True):
             pairs = [
@@ -174,7 +177,7 @@ class TechniqueIndex:
             ]
             columns, rows = zip(*pairs, strict=True) if pairs else ((), ())
             shape = (len(self._ids), len(self._examples))
-            members = sp.csr_matrix((np.ones(len(pairs), np.float32), (columns, rows)), shape=shape)
+            members = csr_matrix((np.ones(len(pairs), np.float32), (columns, rows)), shape=shape)
             sums[described] = normalize(members @ self._features)
         return normalize(sums[False] + DESCRIPTION * sums[True])
 

@@ -20,6 +20,7 @@ class LocalService:
         heap_mb: Its heap, MB.
         more: Further lines of its configuration: name -> value; they override ours.
         has_password: Whether it asks for the password of `streams.local.passwords`.
+        records: Whether Java writes a cache of its classes when it ends; see `streams.local.aot_cache`.
     """
 
     home: Path
@@ -27,6 +28,7 @@ class LocalService:
     heap_mb: int
     more: Mapping[str, str] = field(default_factory=dict, repr=False, kw_only=True)
     has_password: bool = field(default=True, kw_only=True)
+    records: bool = field(default=False, kw_only=True)
     name: ClassVar[str]
     title: ClassVar[str]
     port_count: ClassVar[int]

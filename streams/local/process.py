@@ -27,7 +27,7 @@ from typing import Protocol
 from rich.progress import Progress
 
 from schemas.errors import BadConfiguration, RetryLater
-from streams.local import jars, java, supervisor
+from streams.local import aot_cache, jars, java, supervisor
 from streams.local.machine import check_disk, free_port, is_free
 from streams.local.state import GRACE_S, Folders, clear, find, make_state_folder, read_json
 from transport.files import lock
@@ -79,6 +79,10 @@ class Service(Protocol):
     def memory_mb(self) -> int:
         """What the process needs in all, MB."""
 
+    @property
+    def records(self) -> bool:
+        """Whether Java writes a cache of its classes when it ends."""
+
     def prepare(self, ports: Sequence[int], java: Sequence[str], /) -> list[str]:
         """Write its configuration, and return the command that starts it."""
 
@@ -95,12 +99,14 @@ class Started:
         port: Its first port.
         log: Its log file.
         watchdog: Its watchdog; None if another process owns it.
+        grace_s: Seconds that it may take to end.
     """
 
     name: str
     port: int
     log: Path
     watchdog: supervisor.Watchdog | None = None
+    grace_s: float = GRACE_S
     _launch: Callable[[], supervisor.Watchdog] | None = field(default=None, repr=False, compare=False)
     _owned: ExitStack = field(default_factory=ExitStack, repr=False, compare=False)
 
@@ -112,7 +118,7 @@ class Started:
         """
         assert self._launch is not None, "only its owner starts a service"
         if self.watchdog is not None:
-            supervisor.stop([self.watchdog], GRACE_S)
+            supervisor.stop([self.watchdog], self.grace_s)
         self.watchdog = self._launch()
         return self.watchdog
 
@@ -155,16 +161,28 @@ def start(
             return Started(service.name, port, folders.log(service.name))
         clear(service.name, folders)
         check_disk(folders.state, STATE_FREE_MB, "SX9_STATE_DIR")
-        locked_jars = jars.read_lock(service.lock)
-        class_path = jars.fetch(service.name, locked_jars, folders.cache / "jars", repository, progress, cancelled)
+        class_path = class_path_of(service, folders, repository, progress, cancelled)
         started = _start_on_a_port(service, folders, class_path, timeout_s, cancelled)
         started._owned = owned.pop_all()
         return started
 
 
+def class_path_of(
+    service: Service,
+    folders: Folders,
+    repository: str | None,
+    progress: Progress | None,
+    cancelled: threading.Event,
+) -> list[Path]:
+    """The jars of a service; those that are missing are downloaded. Arguments and errors are those of `start`."""
+    locked = jars.read_lock(service.lock)
+    return jars.fetch(service.name, locked, folders.cache / "jars", repository, progress, cancelled)
+
+
 def stop(started: Sequence[Started]) -> None:
     """Stop the services that this process owns, at the same time, and wait until they have ended."""
-    killed = supervisor.stop([s.watchdog for s in started if s.watchdog is not None], GRACE_S)
+    grace_s = max((one.grace_s for one in started), default=GRACE_S)
+    killed = supervisor.stop([s.watchdog for s in started if s.watchdog is not None], grace_s)
     for one in started:
         one.release()
     if killed:
@@ -225,7 +243,7 @@ def _start_on_a_port(
             raise
         log.info("%s is up on port %d after %.1f s", service.title, ports[0], time.monotonic() - began)
         again = partial(_relaunch, service, folders, class_path, ports)
-        return Started(service.name, ports[0], folders.log(service.name), watchdog, again)
+        return Started(service.name, ports[0], folders.log(service.name), watchdog, _grace_s(service), again)
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -254,18 +272,25 @@ def _launch(
     log_file = folders.log(service.name)
     argument_file = folders.run(service.name, "args")
     options = java.options(service.heap_mb, class_path, temporary, log_file.with_suffix(".crash"))
+    cache = aot_cache.cache_file(service.name, class_path, folders.cache)
+    options += [f"-XX:AOTCache={cache}"] if cache.exists() else []
     argument_file.write_text(java.argument_file(options))
     command = java.java_command(argument_file)
     main_class = service.prepare(ports, command)
-    argument_file.write_text(java.argument_file([*options, *main_class]))
+    recording = [f"-XX:AOTCacheOutput={aot_cache.partial_file(cache)}"] if service.records else []
+    argument_file.write_text(java.argument_file([*options, *recording, *main_class]))
     return supervisor.launch(
         [*java.CLEAN_ENVIRONMENT, *command],
         log_file,
-        grace_s=GRACE_S,
+        grace_s=_grace_s(service),
         cwd=service.home,
         state_file=folders.run(service.name, "json"),
         details={"port": ports[0]},
     )
+
+
+def _grace_s(service: Service) -> float:
+    return aot_cache.WRITE_S if service.records else GRACE_S
 
 
 def _relaunch(

@@ -15,16 +15,17 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from rich.progress import Progress
 
-from streams.local import process
+from streams.local import aot_cache, process
 from streams.local.kafka import LocalKafka, check_kafka
-from streams.local.machine import check_memory
+from streams.local.machine import check_memory, make_folder
 from streams.local.neo4j import LocalNeo4j, check_neo4j
 from streams.local.probe import kafka_answers, neo4j_answers
 from streams.local.state import Folders, find
@@ -191,6 +192,10 @@ def _local_neo4j(settings: Settings) -> LocalNeo4j:
     return LocalNeo4j(_folders(settings).state / "neo4j", settings.neo4j_port, settings.neo4j_heap_mb)
 
 
+_LOCAL: tuple[Callable[[Settings], LocalKafka | LocalNeo4j], ...] = (_local_kafka, _local_neo4j)
+"""What can run on this machine."""
+
+
 def _folders(settings: Settings) -> Folders:
     return Folders(settings.state_dir.resolve(), settings.cache_dir.resolve())
 
@@ -216,6 +221,32 @@ def _start(
 
     _run_together([partial(start, service) for service in wanted], cancelled)
     return started
+
+
+def make_aot_caches(settings: Settings) -> list[Path]:
+    """Make the caches of classes that are missing; see `streams.local.aot_cache`. Takes about a minute.
+
+    Args:
+        settings: Folders and sizes. The state folder is one that nobody uses: both services start in it.
+
+    Returns:
+        The new ones. Where Java wrote none, the log of the service says why.
+
+    Raises:
+        RetryLater, BadConfiguration: As `services`.
+    """
+    folders, recorded = _folders(settings), {}
+    args = (folders, settings.maven_repository, None, threading.Event())
+    for service in (make(settings) for make in _LOCAL):
+        cache = aot_cache.cache_file(service.name, process.class_path_of(service, *args), folders.cache)
+        if not cache.exists():
+            make_folder(cache.parent, "SX9_CACHE_DIR")
+            recorded[cache] = replace(service, records=True)
+    with _signals_end_the_block(), ExitStack() as stack:
+        if recorded:
+            _start([*recorded.values()], settings, None, stack)
+    written = [cache for cache in recorded if aot_cache.partial_file(cache).exists()]
+    return [aot_cache.partial_file(cache).replace(cache) for cache in written]
 
 
 def _run_together(jobs: list[Callable[[], None]], cancelled: threading.Event) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from schemas.context import (
+    MAX_ASIDE_CHARS,
     MAX_LISTED,
-    NO_ANSWER,
     Context,
     Line,
     Question,
@@ -16,6 +17,7 @@ from schemas.context import (
     as_text,
     fitted,
     from_text,
+    not_there,
     says_no_answer,
 )
 from schemas.prose import truncate
@@ -70,6 +72,14 @@ def test_what_answers_the_question_is_kept_where_not_everything_fits() -> None:
     assert [line.role for line in fitted(context, "explain", 270).lines] == ["description", "mitigation"]
 
 
+def test_what_does_not_answer_the_question_is_short_and_one_line_of_a_kind() -> None:
+    more = Line(role="detection", name="Log", text="Watch it all day and all night. " * 20)
+    context = Context(name="Lua", id="T1", lines=(more, replace(more, name="Net"), AUDIT, replace(AUDIT, id="M1")))
+    assert [line.name for line in fitted(context, "detect").lines] == ["Log", "Net", "Audit"]
+    (aside,) = (line for line in fitted(context, "mitigate").lines if line.role == "detection")
+    assert (aside.name, len(aside.text) <= MAX_ASIDE_CHARS) == ("Log", True)
+
+
 def test_an_answer_lists_what_the_context_lists_with_the_ids_and_tells_of_one() -> None:
     assert answer(LUA, "mitigate") == (
         "Lua (T1059.011), which serves the tactic execution, can be mitigated with Audit (M1047). "
@@ -78,10 +88,13 @@ def test_an_answer_lists_what_the_context_lists_with_the_ids_and_tells_of_one() 
     assert answer(LUA, "explain") == "Lua (T1059.011) is a sub-technique that serves the tactic execution."
 
 
-@pytest.mark.parametrize(("context", "question"), [(LUA, "detect"), (None, "explain"), (None, "mitigate")])
-def test_what_the_context_does_not_say_is_said_to_be_unknown(context: Context | None, question: Question) -> None:
-    assert answer(context, question) == NO_ANSWER[question]
-    assert says_no_answer(answer(context, question))
+def test_what_the_context_does_not_say_is_said_to_be_unknown() -> None:
+    lacking = "Lua (T1059.011), which serves the tactic execution, has no detection in the context."
+    assert answer(LUA, "detect") == lacking
+    assert says_no_answer(lacking)
+    assert says_no_answer(not_there("Lua"))
+    assert not says_no_answer(answer(LUA, "mitigate"))
+    assert not says_no_answer(answer(LUA, "explain"))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from schemas.errors import BadConfiguration, Corrupt
 from trainers.bases.kinds import KINDS
-from trainers.bases.quiet import quiet_transformers
+from trainers.bases.quiet import loading_transformers
 from transport.files import sync_folder
 
 CONVERSION = 1
@@ -36,7 +36,7 @@ def cached_folder(cache_dir: Path, name: str, make: Callable[[Path], None]) -> P
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as work:
         made = Path(work) / "made"
         made.mkdir()
-        with quiet_transformers():
+        with loading_transformers():
             make(made)
         sync_folder(made)
         try:

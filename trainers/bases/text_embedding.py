@@ -11,7 +11,7 @@ from torch import nn
 from transformers import DistilBertConfig, DistilBertModel
 
 from trainers.bases.layout import TOKENIZER_FILES
-from trainers.bases.quiet import quiet_transformers
+from trainers.bases.quiet import loading_transformers
 from trainers.core.batching import batches_by_length
 from trainers.core.progress import ProgressCallback, RunProgress, no_progress
 
@@ -37,7 +37,7 @@ def embed_texts(
     Returns:
         (texts, dim), float32, on the CPU. (0, dim) for no texts.
     """
-    with quiet_transformers():
+    with loading_transformers():
         settings = DistilBertConfig.from_pretrained(base)
         if not texts:
             return torch.zeros(0, settings.dim)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from neo4j import Driver, GraphDatabase
 
-from schemas.context import NO_ANSWER, from_text
+from schemas.context import from_text, not_there
 from schemas.errors import BadConfiguration, RetryLater
 from schemas.events import Entity, Event, NodeRef, Relationship, Technique, Template
 from schemas.journal import Instruction
@@ -149,7 +149,7 @@ def test_a_generator_is_given_the_form_of_context_that_it_is_trained_with() -> N
 
 
 def test_a_generator_that_finds_no_answer_leaves_the_facts_and_the_answer_says_so() -> None:
-    found = ask("what is T1055?", None, Says(NO_ANSWER["explain"]), fallback=lambda _: PROCESS_INJECTION)
+    found = ask("what is T1055?", None, Says(not_there("T1055")), fallback=lambda _: PROCESS_INJECTION)
     assert (found.by, found.left_out) == ("facts", ())
     assert "no answer" in found.away["generator"]
 

@@ -22,6 +22,7 @@ class Web:
     title: str = "Web"
     port_count: int = 1
     heap_mb: int = 16
+    records: bool = False
     memory_mb: int = 50
 
     def prepare(self, ports: Sequence[int], _java: Sequence[str]) -> list[str]:

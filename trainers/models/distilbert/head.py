@@ -16,7 +16,7 @@ from transformers import DistilBertConfig, DistilBertModel
 
 from schemas.recipes.distilbert import DistilbertConfig
 from schemas.taxonomy import is_severity
-from trainers.bases.quiet import quiet_transformers
+from trainers.bases.quiet import loading_transformers
 from trainers.core.dataset import Dataset
 from trainers.core.metrics.classification import extend_labels
 from trainers.models.distilbert.network import DistilBertWithWords, TextRegression
@@ -33,7 +33,7 @@ def load_base(base: Path, labels: Sequence[str], config: DistilbertConfig) -> Di
         labels: Labels of the head, in this order.
         config: Its dropout and seed are used.
     """
-    with quiet_transformers():
+    with loading_transformers():
         model_config = DistilBertConfig.from_pretrained(base, **_dropouts(config))
         _set_labels(model_config, labels)
         model = DistilBertWithWords(model_config)
@@ -51,7 +51,7 @@ def load_parent(parent: Path, labels: Sequence[str], config: DistilbertConfig) -
         labels: Labels that the model must know. New ones come after the parent's own.
         config: Its dropout and seed are used.
     """
-    with quiet_transformers():
+    with loading_transformers():
         model = DistilBertWithWords.from_pretrained(
             parent, use_safetensors=True, local_files_only=True, **_dropouts(config)
         )

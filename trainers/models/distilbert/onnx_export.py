@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from schemas.errors import Corrupt
-from trainers.bases.quiet import quiet_transformers
+from trainers.bases.quiet import loading_transformers
 from trainers.models.distilbert.network import DistilBertWithWords
 
 MAX_DIFFERENCE = 1e-4
@@ -55,7 +55,7 @@ def export_onnx(folder: Path, target: Path | None = None) -> Path:
     target = target or folder.with_name(f"{folder.name}.onnx")
     partial = target.with_name(f"{target.name}.partial")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which is not needed
-    with quiet_transformers(), warnings.catch_warnings():
+    with loading_transformers(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _export(_load(folder, attn_implementation="eager"), partial)
     if (difference := largest_difference(folder, partial)) > MAX_DIFFERENCE:
@@ -99,7 +99,7 @@ def largest_difference(folder: Path, exported: Path) -> float:
     """
     import onnxruntime  # type: ignore[import-untyped]
 
-    with quiet_transformers():
+    with loading_transformers():
         model = _load(folder)
     session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
     largest = 0.0

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from schemas.errors import Corrupt
 from schemas.scores import SEVERITY, TACTICS
 from schemas.versions import Manifest
-from trainers.bases.quiet import quiet_transformers
+from trainers.bases.quiet import loading_transformers
 from trainers.core.batching import batches_by_length
 from trainers.core.memory import own_memory
 from trainers.core.probabilities import FloatArray
@@ -157,7 +157,7 @@ def load(folder: Path | str, device: str = "cpu") -> TextClassifier:
         Corrupt: Neither `config.json` nor `manifest.json` has the length of texts or the thresholds.
     """
     folder = Path(folder)
-    with quiet_transformers():
+    with loading_transformers():
         model = DistilBertWithWords.from_pretrained(folder, use_safetensors=True, local_files_only=True)
     own_memory(model)
     model.to(torch.device(device)).eval()  # type: ignore[arg-type]

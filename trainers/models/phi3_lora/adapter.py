@@ -18,6 +18,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from schemas.errors import BadConfiguration
 from schemas.recipes.base import BFLOAT16, FLOAT32
 from schemas.recipes.phi3_lora import Phi3LoraConfig
+from trainers.bases.quiet import loading_transformers
 from trainers.core.precision import gpu_precision
 from trainers.models.phi3_lora.packing import packed_attention
 from trainers.models.phi3_lora.padded_attention import padded_attention
@@ -67,13 +68,14 @@ def load_base(base: Path, precision: str, attention: str) -> Phi3ForCausalLM:
         precision: `float32` or `bfloat16`.
         attention: Name of an attention implementation of `transformers`.
     """
-    return Phi3ForCausalLM.from_pretrained(
-        base,
-        dtype=getattr(torch, precision),
-        attn_implementation=attention,
-        use_safetensors=True,
-        local_files_only=True,
-    )
+    with loading_transformers():
+        return Phi3ForCausalLM.from_pretrained(
+            base,
+            dtype=getattr(torch, precision),
+            attn_implementation=attention,
+            use_safetensors=True,
+            local_files_only=True,
+        )
 
 
 def add_adapter(model: Phi3ForCausalLM, config: Phi3LoraConfig) -> PeftModel:

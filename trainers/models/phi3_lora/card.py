@@ -18,8 +18,8 @@ from trainers.settings import load_trainer_settings
 """
         folder = f'resolve("{base}", load_trainer_settings().cache_dir, "phi3").folder'
     return f"""Explains an ATT&CK technique, how to detect it and how to mitigate it, from what it is given with the
-question; where that does not have the answer, it says so. This is a LoRA adapter: it needs the base model `{base}`,
-which is not part of it.
+question; where that does not have the answer, it says so. The question comes last. This is a LoRA adapter: it needs
+the base model `{base}`, which is not part of it.
 
 With `transformers` and `peft`:
 
@@ -30,11 +30,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 base = {folder}
 model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), ".")
 tokenizer = AutoTokenizer.from_pretrained(".")
-question = '''How can Lua (T1059.011) be mitigated?
-
-Lua (T1059.011)
+question = '''Lua (T1059.011)
 Tactics: execution
-Mitigation: Audit (M1047): Inventory systems for unauthorized Lua installations.'''
+Mitigation: Audit (M1047): Inventory systems for unauthorized Lua installations.
+
+How can Lua (T1059.011) be mitigated?'''
 messages = [{{"role": "user", "content": question}}]
 ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
 print(tokenizer.decode(model.generate(**ids, max_new_tokens=100)[0]))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from schemas.journal import Instruction
 from trainers.models.phi3_lora.packing import PromptAnswer
 
@@ -46,8 +48,15 @@ class Chat:
         return [PromptAnswer(self.prompt(one), self._answer(one.output)) for one in instructions]
 
     def prompt(self, instruction: Instruction) -> tuple[int, ...]:
-        """Token ids up to where the answer begins; the output of the instruction is not read."""
-        return tuple(self._token_ids(self._render(self._truncate(question_text(instruction)))))
+        """Token ids up to where the answer begins; the output of the instruction is not read.
+
+        Of what is too long, the end of the input is cut, and only then the end of the question.
+        """
+        asked = self._truncate(instruction.instruction, self.max_question_tokens)
+        room = max(0, self.max_question_tokens - len(self._token_ids(asked)))
+        given = self._truncate(instruction.input, room)
+        text = question_text(msgspec.structs.replace(instruction, instruction=asked, input=given))
+        return tuple(self._token_ids(self._render(text)))
 
     def _render(self, user: str, assistant: str = "") -> str:
         messages = [{"role": "user", "content": user}]
@@ -60,8 +69,7 @@ class Chat:
     def _answer(self, text: str) -> tuple[int, ...]:
         return (*self._token_ids(self._escape(text, self._max_tokens)), self.end_id)[: self._max_tokens]
 
-    def _truncate(self, text: str) -> str:
-        limit = self.max_question_tokens
+    def _truncate(self, text: str, limit: int) -> str:
         escaped = self._escape(text, limit)
         ids = self._token_ids(escaped)
         return escaped if len(ids) <= limit else str(self.tokenizer.decode(ids[:limit]))
@@ -83,11 +91,13 @@ def max_question_tokens(max_tokens: int, context_chars: int) -> int:
 
 
 def question_text(instruction: Instruction) -> str:
-    """The user's message: the instruction, and the input below it if there is one.
+    """The user's message: the input if there is one, and below it the instruction.
+
+    A small model that is asked first has forgotten the question when it has read the context.
 
     >>> question_text(Instruction(instruction="How is T1 mitigated?", input="Audit", output=""))
-    'How is T1 mitigated?\\n\\nAudit'
+    'Audit\\n\\nHow is T1 mitigated?'
     """
     if not instruction.input:
         return instruction.instruction
-    return f"{instruction.instruction}\n\n{instruction.input}"
+    return f"{instruction.input}\n\n{instruction.instruction}"

@@ -2,9 +2,10 @@
 
     instruction ──technique──> what the examples of the technique say, none of them later in the journal
                                   │
-                     hash of the key: 5 of 10 as it is
+                     hash of the key: 4 of 10 as it is
                                       3 of 10 beside another technique, which does not belong
                                       2 of 10 without what answers the question
+                                      1 of 10 without the technique: only the other one is there
                                   │
                                   └──> input, and the answer that this input gives
 
@@ -28,6 +29,7 @@ from schemas.context import (
     as_text,
     fitted,
     from_text,
+    not_there,
 )
 from schemas.journal import Example, Instruction, held_out, key_hash
 from trainers.core.dataset import Dataset, OffsetExample
@@ -35,8 +37,8 @@ from trainers.core.dataset import Dataset, OffsetExample
 MAX_TRIED = 8
 """Techniques that are looked at to find one that does not belong and could mislead."""
 _TENTHS = 10
-_BESIDE_ANOTHER, _WITHOUT_ANSWER = 3, 2
-"""Tenths of the instructions."""
+_NOT_THERE, _WITHOUT_ANSWER, _BESIDE_ANOTHER = 1, 2, 3
+"""Tenths of the instructions. A question what a technique is has no answer where the technique is not there."""
 _OTHER_SHARE = 0.4
 """Share of the prompt's context for the technique that does not belong."""
 
@@ -177,10 +179,16 @@ def _instruction(
     subject = known.at(_group(example), offset, example.key) or own[0]
     turn = key_hash(f"{salt} context") % _TENTHS
     other: Context | None = None
-    if turn < _WITHOUT_ANSWER + _BESIDE_ANOTHER:
+    if turn < _NOT_THERE + _WITHOUT_ANSWER + _BESIDE_ANOTHER:
         other = known.another(_group(example), offset, question, salt)
-    if turn < _WITHOUT_ANSWER:
-        return _without_answer(one, subject, other, question, turn, max_chars)
+    if turn < _NOT_THERE or (turn < _NOT_THERE + _WITHOUT_ANSWER and question == "explain"):
+        given = [fitted(other, question, max_chars)] if other else []
+        said = not_there(_as_called(subject, one.instruction))
+        return msgspec.structs.replace(one, input=as_text(given), output=said)
+    if turn < _NOT_THERE + _WITHOUT_ANSWER:
+        lines = tuple(line for line in subject.lines if line.role not in ANSWERED_BY[question])
+        subject = msgspec.structs.replace(subject, lines=lines)
+        other = other if turn == _NOT_THERE else None
     room = max_chars
     if other:
         other = fitted(_briefly(other, question), question, round(max_chars * _OTHER_SHARE))
@@ -191,25 +199,15 @@ def _instruction(
     )
 
 
-def _without_answer(
-    one: Instruction, subject: Context, other: Context | None, question: Question, turn: int, max_chars: int
-) -> Instruction:
-    """The instruction with a context that does not answer it, half of the time beside a technique that would."""
-    left: Context | None = None
-    if question != "explain":
-        lines = tuple(line for line in subject.lines if line.role not in ANSWERED_BY[question])
-        room = round(max_chars * (1 - _OTHER_SHARE))
-        left = _as_listed(fitted(msgspec.structs.replace(subject, lines=lines), question, room))
-    if other and (turn or left is None):
-        other = fitted(_briefly(other, question), question, round(max_chars * _OTHER_SHARE))
-    else:
-        other = None
-    return msgspec.structs.replace(
-        one, input=as_text(_ordered(left, other, one.instruction)), output=answer(None, question)
-    )
+def _as_called(context: Context, question: str) -> str:
+    """A technique with its name and its id, or with the one of them that a question names it by."""
+    named, by_id = context.name in question, context.id in question
+    if named == by_id:
+        return f"{context.name} ({context.id})"
+    return context.name if named else context.id
 
 
-def _ordered(subject: Context | None, other: Context | None, salt: str) -> list[Context]:
+def _ordered(subject: Context, other: Context | None, salt: str) -> list[Context]:
     """Both contexts; a hash decides which comes first."""
     both = [each for each in (subject, other) if each]
     return both[::-1] if key_hash(f"{salt} order") % 2 else both

@@ -19,7 +19,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from schemas.context import NO_ANSWER, as_text, from_text, says_no_answer
+from schemas.context import as_text, from_text, says_no_answer
 from schemas.grounding import ids, names_in, ungrounded
 from schemas.journal import Example, Instruction
 from trainers.models.phi3_lora.chat import question_text
@@ -28,7 +28,6 @@ _MITIGATION = re.compile(r"ATT&CK lists the mitigation (.{1,200}?) against ")
 """How answers named a mitigation before they had a context."""
 _MITIGATED = " can be mitigated with "
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
-_NO_ANSWERS = frozenset(NO_ANSWER.values())
 
 
 class GenerationCase(NamedTuple):
@@ -59,7 +58,7 @@ class GenerationCase(NamedTuple):
     @property
     def is_answered(self) -> bool:
         """Whether the context answers the question."""
-        return self.instruction.output not in _NO_ANSWERS
+        return not says_no_answer(self.instruction.output)
 
     @property
     def own_context(self) -> str:

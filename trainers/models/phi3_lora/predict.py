@@ -18,7 +18,7 @@ from transformers import AutoTokenizer
 
 from schemas.errors import BadConfiguration
 from schemas.journal import Instruction
-from trainers.bases.quiet import quiet_transformers
+from trainers.bases.quiet import loading_transformers
 from trainers.bases.resolve import resolve
 from trainers.core.memory import own_memory
 from trainers.models.phi3_lora.adapter import default_precision, load_base
@@ -108,7 +108,7 @@ def load_adapter(
             raise BadConfiguration(f"{folder} has no {name}: give the folder of a version of phi3-mitre-lora")
     base_folder = _base_folder(folder, base, cache_dir)
     precision = default_precision(device)
-    with quiet_transformers():
+    with loading_transformers():
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = PeftModel.from_pretrained(load_base(base_folder, precision, attention), str(folder))
     own_memory(model)

@@ -25,7 +25,7 @@ from transformers import AutoTokenizer
 
 from schemas.recipes.phi3_lora import Phi3LoraConfig
 from schemas.scores import ANSWERS, HOLDOUT, PREQUENTIAL, TaskScores
-from trainers.bases.quiet import quiet_transformers
+from trainers.bases.quiet import loading_transformers
 from trainers.core.dataset import Dataset, OffsetExample
 from trainers.core.history import History
 from trainers.core.holdout import Holdout
@@ -100,7 +100,7 @@ def run(
     device = device_of(config)
 
     # 1 load
-    with quiet_transformers():
+    with loading_transformers():
         tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
         model = load_model(base, parent, config, device)
     scorer = LanguageModelScorer(model, device, precision_of(config, device))
@@ -150,7 +150,7 @@ def evaluate(
     """
     make_deterministic(config)
     device = device_of(config)
-    with quiet_transformers():
+    with loading_transformers():
         tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
         model = load_model(base, version, config, device)
     scorer = LanguageModelScorer(model, device, precision_of(config, device))

@@ -17,7 +17,7 @@ def test_prompt_and_answer_follow_the_chat_template(tiny_phi3: Base) -> None:
     (example,) = encoded(tiny_phi3, [2])
     assert (
         tokenizer.decode(example.prompt)
-        == "<|user|>\nHow is T0000 mitigated?\n\nCode Signing<|end|>\n<|assistant|>\n"
+        == "<|user|>\nCode Signing\n\nHow is T0000 mitigated?<|end|>\n<|assistant|>\n"
     )
     assert tokenizer.decode(example.answer).endswith("serves the tactic execution.<|end|>")
 
@@ -37,3 +37,13 @@ def test_a_text_of_100_000_characters_is_cut_and_has_no_end_token(tiny_phi3: Bas
     assert len(example.answer) == 80
     assert chat.end_id not in example.answer
     assert len(example.prompt) < 100
+
+
+def test_of_a_prompt_that_is_too_long_the_context_is_cut_and_the_question_stays(tiny_phi3: Base) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_phi3.folder)
+    asked = Instruction(instruction="How is T1 mitigated?", input="c" * 500, output="")
+    prompt = tokenizer.decode(Chat(tokenizer, 80).prompt(asked))
+    assert prompt.endswith("ccc\n\nHow is T1 mitigated?<|end|>\n<|assistant|>\n")
+    assert prompt.count("c") == 60
+    only = Chat(tokenizer, 10).prompt(asked)
+    assert "c" not in tokenizer.decode(only), "no room is left"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
-from schemas.context import NO_ANSWER, Context, Line, answer, as_text, from_text
+from schemas.context import Context, Line, answer, as_text, from_text, not_there, says_no_answer
 from schemas.journal import Example, Instruction, Source, held_out
 from trainers.core.dataset import Dataset, OffsetExample
 from trainers.models.phi3_lora.contexts import KnownTechniques, with_contexts, with_own_context
@@ -71,22 +72,39 @@ def test_contexts_are_a_pure_function_of_the_examples_in_any_order() -> None:
 
 def test_every_answer_is_what_the_context_says_of_the_technique() -> None:
     found = with_contexts(Dataset(fresh=TRAINED), 800)
-    counts = {"alone": 0, "beside another": 0, "without the answer": 0}
+    counts = {"alone": 0, "beside another": 0, "without the answer": 0, "not there": 0}
     for _, example in found.fresh:
         one, id_ = example.instructions[0], example.group.removeprefix("technique:")
         own = next((context for context in contexts_of(example) if context.id == id_), None)
         others = [context for context in contexts_of(example) if context.id != id_]
-        if one.output in NO_ANSWER.values():
-            counts["without the answer"] += 1
-            assert own is None or not own.of("mitigate")
+        if own is None:
+            counts["not there"] += 1
+            assert one.output == not_there(f"Trick {int(id_[1:]) - 1000}"), "as the question calls it"
         else:
-            counts["beside another" if others else "alone"] += 1
             assert one.output == answer(own, "mitigate" if ":0" not in example.key else "explain")
+            unknown = says_no_answer(one.output)
+            counts["without the answer" if unknown else "beside another" if others else "alone"] += 1
         assert len(others) <= 1
         assert len(one.input) <= 800
     shares = {name: count / len(found.fresh) for name, count in counts.items()}
-    assert 0.1 < shares["without the answer"] < 0.3
+    assert 0.05 < shares["not there"] < 0.25
+    assert 0.05 < shares["without the answer"] < 0.25
     assert 0.2 < shares["beside another"] < 0.4
+    assert shares["alone"] > 0.3
+
+
+@pytest.mark.parametrize(
+    ("question", "called"), [("What is Lua?", "Lua"), ("What is T1?", "T1"), ("Explain Lua, T1.", "Lua (T1)")]
+)
+def test_a_technique_that_is_not_there_is_called_as_the_question_calls_it(question: str, called: str) -> None:
+    known = Context(name="Lua", id="T1", tactics=("impact",))
+    found: set[str] = set()
+    for number in range(40):
+        one = Instruction(instruction=question, input=as_text([known]), output="")
+        example = replace(example_of(1, 0), key=f"T1:{number}", group="technique:T1", instructions=(one,))
+        (_, changed), *_ = with_contexts(Dataset(fresh=((9, example),)), 800).fresh
+        found.add(changed.instructions[0].output)
+    assert found == {f"{called} is not in the context.", "Lua (T1) is a technique that serves the tactic impact."}
 
 
 def test_no_training_example_sees_a_technique_of_the_holdout_and_none_of_the_holdout_a_trained_one() -> None:

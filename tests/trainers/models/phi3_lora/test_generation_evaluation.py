@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from schemas.context import NO_ANSWER, Context, Line, answer, as_text
+from schemas.context import Context, Line, answer, as_text, not_there
 from schemas.journal import Example, Instruction, Source
 from trainers.models.phi3_lora.generation_evaluation import answer_shares, make_cases, mitigation_of, named_first
 
@@ -111,16 +111,19 @@ def test_an_id_of_what_does_not_belong_is_wrong_and_one_of_nowhere_invented() ->
 
 
 def test_a_question_without_an_answer_is_right_if_the_answer_says_so() -> None:
-    unknown = NO_ANSWER["mitigate"]
     bare = replace(LUA, lines=())
-    assert shares([bare], unknown, unknown) == {"grounded": 1.0, "no_answer_recall": 1.0}
+    unknown = answer(bare, "mitigate")
+    right = {"citation_precision": 1.0, "invented_ids": 0.0, "grounded": 1.0, "no_answer_recall": 1.0}
+    assert shares([bare], unknown, unknown) == right
+    other = not_there("Lua (T1059.011)")
+    assert shares([OTHER], other, other) == right, "only another technique is there"
     invented = shares([bare, OTHER], unknown, "It can be mitigated with User Training (M1017).")
     assert invented == {"citation_precision": 0.0, "invented_ids": 0.0, "grounded": 0.0, "no_answer_recall": 0.0}
     assert shares([LUA], answer(LUA, "mitigate"), unknown)["false_no_answer"] == 1.0
 
 
 def test_up_to_a_quarter_of_the_cases_has_no_answer() -> None:
-    unknown = [replace(asked([OTHER], NO_ANSWER["mitigate"]), group=f"technique:T{number}") for number in range(8)]
+    unknown = [replace(asked([OTHER], not_there("Lua")), group=f"technique:T{number}") for number in range(8)]
     cases = make_cases([*HOLDOUT, *unknown], OTHERS, TACTICS, 12)
     assert sum(not case.is_answered for case in cases) == 3
 

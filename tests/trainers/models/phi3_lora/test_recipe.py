@@ -14,7 +14,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from schemas.context import Context, Line, answer, as_text
+from schemas.context import Context, Line, answer, as_text, says_no_answer
 from schemas.errors import BadConfiguration
 from schemas.journal import Example, Instruction, held_out
 from tests.trainers.models.phi3_lora.material import (
@@ -241,4 +241,5 @@ def test_a_version_is_trained_with_contexts_and_says_how_well_its_answers_hold_t
     assert found.keys() >= {"tactic_named", "mitigation_named", "grounded", "no_answer_recall", "false_no_answer"}
     asked = [sample["question"] for sample in report.details["samples"]]
     assert any("Mitigation: Audit (M1047): Look at it." in question for question in asked)
-    assert any("Mitigation: " not in question for question in asked), "some contexts do not have the answer"
+    right = [sample["attack"] for sample in report.details["samples"]]
+    assert any(map(says_no_answer, right)), "some contexts do not have the answer"
