@@ -2,8 +2,8 @@
 
     sx9 up ──> all ready ──> SIGKILL of one process ──> a new one answers /readyz with 200 ──> the next process
 
-Kafka is ready again once it answers an admin request, Neo4j once it answers a query; both keep their data. Nothing
-is fetched. The results are also written to recovery.json. Exit code 1: a process took longer than the bar.
+The server, which has no version to serve, has to answer /healthz. Kafka is ready again once it answers an admin
+request, Neo4j once it answers a query; both keep their data. Nothing is fetched. The results are also written to recovery.json. Exit code 1: a process took longer than the bar.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from streams.local.probe import kafka_answers
 from streams.local.services import Endpoints
 from streams.local.services import running as endpoints_of
 from streams.settings import load_settings
+from sx9_ml_models.monitoring import SERVER
 
 READY_S = 15.0
 """Bar: seconds from the kill until ready again."""
@@ -127,7 +128,9 @@ def _role(up: int, name: str, port: int) -> Target:
                     return process.pid
         raise SystemExit(f"there is no process {' '.join(words)}")
 
-    return Target(name, pid, lambda: _answers(f"http://127.0.0.1:{port}/readyz"))
+    # A server without any version of a model is never ready.
+    path = "healthz" if name == SERVER else "readyz"
+    return Target(name, pid, lambda: _answers(f"http://127.0.0.1:{port}/{path}"))
 
 
 def _answers(address: str) -> bool:

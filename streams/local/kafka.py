@@ -122,6 +122,9 @@ def properties(data: Path, ports: Sequence[int], more: Mapping[str, str] = {}, p
         "group.initial.rebalance.delay.ms": 0,
         "group.min.session.timeout.ms": 1_000,
         "controlled.shutdown.enable": "false",
+        # A broker that was killed is let in again when the session of its last start is over.
+        "broker.session.timeout.ms": 6_000,
+        "broker.heartbeat.interval.ms": 1_000,
     }
     settings |= _sasl(password) if password else {}
     for name, value in more.items():
