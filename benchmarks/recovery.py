@@ -3,7 +3,8 @@
     sx9 up ──> all ready ──> SIGKILL of one process ──> a new one answers /readyz with 200 ──> the next process
 
 The server, which has no version to serve, has to answer /healthz. Kafka is ready again once it answers an admin
-request, Neo4j once it answers a query; both keep their data. Nothing is fetched. The results are also written to recovery.json. Exit code 1: a process took longer than the bar.
+request, Neo4j once it answers a query; both keep their data. Nothing is fetched. The results are also written to
+recovery.json. Exit code 1: a process took longer than the bar.
 """
 
 from __future__ import annotations
