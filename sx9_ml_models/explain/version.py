@@ -20,7 +20,7 @@ from streams.core.lineage import follow
 from sx9_ml_models.explain.links import link_of, page_of
 from sx9_ml_models.explain.placed import Placed, new_examples
 from sx9_ml_models.journals import history_of
-from transport.kafka import read_ranges
+from transport.kafka import kafka_errors, read_ranges
 from transport.partition_log import KafkaPartitionLog, PartitionLog, records_between
 from transport.records import decoded
 
@@ -199,12 +199,19 @@ def _seen_events(placed: Iterable[Placed], reader: KafkaConsumer | None) -> Iter
 
 
 def _events(reader: KafkaConsumer, sources: Iterable[Source]) -> dict[tuple[str, int, int], Event]:
-    """(topic, partition, offset) -> event. In each round, one event of every partition is read."""
-    waiting: dict[TopicPartition, list[int]] = {}
+    """(topic, partition, offset) -> event, of those that are still there. A round reads one of every partition."""
     known = {topic.name for topic in EVENT_TOPICS}
-    for source in sources:
-        if source.topic in known:
-            waiting.setdefault(TopicPartition(source.topic, source.partition), []).append(source.offset)
+    wanted = [source for source in sources if source.topic in known]
+    partitions = sorted({TopicPartition(source.topic, source.partition) for source in wanted})
+    with kafka_errors("asking for the ends of the topics"):
+        begins, ends = reader.beginning_offsets(partitions), reader.end_offsets(partitions)
+    if getattr(reader, "archive", None) is not None:
+        begins = dict.fromkeys(partitions, 0)
+    waiting: dict[TopicPartition, list[int]] = {}
+    for source in wanted:
+        partition = TopicPartition(source.topic, source.partition)
+        if begins[partition] <= source.offset < ends[partition]:
+            waiting.setdefault(partition, []).append(source.offset)
     found: dict[tuple[str, int, int], Event] = {}
     while waiting:
         ranges = {partition: (offsets[-1], offsets[-1] + 1) for partition, offsets in waiting.items()}

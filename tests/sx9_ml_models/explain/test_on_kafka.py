@@ -109,3 +109,25 @@ def test_an_example_is_explained_where_no_trainer_has_run_and_the_copy_follows_t
         outbox.send(JOURNAL.name, edit, key=MODEL, partition=partition_of(MODEL))
         outbox.flush()
     assert [entry.offset for entry in of_example(MODEL, "T1059.001", None).entries] == [0, 4]
+
+
+def test_an_event_that_its_topic_no_longer_has_is_named_by_the_journal(filled: str) -> None:
+    settings = load_settings()
+    with open_journal(MODEL, None, settings) as log:
+        last = log.end()
+    gone = project(MODEL, Technique(id="T1055", feed="f", stix_id="s", name="n", text="Code is injected.",
+                                    tactics=("privilege-escalation",), domain="enterprise-attack"),
+                   Source(topic_of(EVENTS[0]).name, 0, 1_000))  # fmt: skip
+    assert gone
+    with contextlib.closing(producer(filled)) as writer:
+        outbox = RecordProducer(writer)
+        outbox.send(JOURNAL.name, gone, key=MODEL, partition=partition_of(MODEL))
+        outbox.flush()
+    spans = (Span(0, last + 1, 4, "d"),)
+    folder = settings.output_dir / "models" / MODEL / "v0002"
+    folder.mkdir()
+    made = Manifest(model=MODEL, version="v0002", trigger=f"{MODEL}@{last}", reason="volume", spans=spans)
+    manifests.write(folder, made)
+    named = {event.id: event.position for event in of_version(f"{MODEL}@v0002", None, last=10).events}
+    assert named["T1055"] == f"{topic_of(EVENTS[0]).name}/0/1000"
+    assert len(named) > 1
