@@ -123,7 +123,7 @@ $(VENV)/.installed: pyproject.toml $(LOCKS) | $(BIN)/python
 
 # Kafka and Neo4j start with half of the work where Java finds their classes loaded and linked. Takes a minute, once.
 $(VENV)/.aot: $(VENV)/.installed streams/local/java.py deploy/local/kafka.lock deploy/local/neo4j.lock
-	$(BIN)/python -m streams.local.aot_cache
+	$(BIN)/python -m streams.local.make_aot_caches
 	@touch $@
 
 $(VENV)/.bench: requirements/bench-quix.txt $(VENV)/.installed

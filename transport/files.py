@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 
 LOCK_TIMEOUT_S = 60.0
 _LOCK_POLL_S = 0.1
+_UNFINISHED = re.compile(r"\..+\.(\d+)\.tmp")
+"""A file that `write_atomically` has not renamed yet, with the process that writes it."""
 
 
 def sync(path: Path) -> None:
@@ -50,6 +53,33 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
     temporary.replace(path)
     sync(path.parent)
+
+
+def remove_unfinished(folder: Path, depth: int = 2) -> list[Path]:
+    """Remove what `write_atomically` left in a folder when a process was killed in it.
+
+    Args:
+        folder: It need not exist.
+        depth: Levels of folders below it that are looked at.
+
+    Returns:
+        The files that were removed. Those of a process that still runs stay.
+    """
+    found = [path for level in range(depth + 1) for path in folder.glob("*/" * level + ".*.tmp")]
+    left = [path for path in found if (writer := _UNFINISHED.fullmatch(path.name)) and not _runs(int(writer[1]))]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return left
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    return True
 
 
 def write_private(path: Path, text: str) -> None:

@@ -158,5 +158,8 @@ def _generated(generator: Generator, asked: Question, evidence: Evidence, away: 
         return Checked((), ())
     checked = check(text, evidence)
     if not checked.sentences:
-        away[GENERATOR] = f"none of its {len(checked.left_out)} sentences is in the evidence"
+        number = len(checked.left_out)
+        away[GENERATOR] = (
+            f"none of its {number} sentences is in the evidence" if number else "it wrote no whole sentence"
+        )
     return checked

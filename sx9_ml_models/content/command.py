@@ -16,7 +16,7 @@ from sx9_ml_models import logs, render
 from sx9_ml_models.content import stages
 from sx9_ml_models.content.request import Request, parse_request
 from sx9_ml_models.content.stages import EXIT_CODES, StageResult, attempt
-from transport.files import lock
+from transport.files import lock, remove_unfinished
 from transport.secrets import without_secrets
 
 WRONG_USE = 2
@@ -53,6 +53,7 @@ def _run(request: Request, settings: Settings) -> int:
     results: list[StageResult] = []
     if request.indexes or request.training or request.cleanup:
         with lock(content / OWN / "lock", "fetching threat content", timeout_s=_LOCK_TIMEOUT_S):
+            remove_unfinished(output)
             results += _stages(request, settings, content, output)
         _show(results)
     failed = next((EXIT_CODES[result.stage] for result in results if result.failed), 0)

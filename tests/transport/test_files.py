@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import RetryLater
-from transport.files import link_atomically, lock, sha256_of, write_atomically
+from transport.files import link_atomically, lock, remove_unfinished, sha256_of, write_atomically
 
 HOLD = """
 import sys, time
@@ -95,3 +96,20 @@ def test_a_process_that_inherited_the_descriptor_keeps_the_lock_of_a_killed_one(
         pass
     with lock(path, "testing", timeout_s=10):
         pass
+
+
+def test_what_a_killed_process_has_not_finished_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    (tmp_path / "dsl").mkdir()
+    left = tmp_path / "dsl" / f".summary.json.{done.pid}.tmp"
+    others = [
+        tmp_path / f".summary.json.{os.getpid()}.tmp",
+        tmp_path / ".mine.tmp",
+        tmp_path / "dsl" / "summary.json",
+    ]
+    for path in (left, *others):
+        path.touch()
+    assert remove_unfinished(tmp_path) == [left]
+    assert [path.exists() for path in others] == [True] * 3
+    assert remove_unfinished(tmp_path / "absent") == []
