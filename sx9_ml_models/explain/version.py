@@ -20,7 +20,7 @@ from streams.core.lineage import follow
 from sx9_ml_models.explain.links import link_of, page_of
 from sx9_ml_models.explain.placed import Placed, new_examples
 from sx9_ml_models.journals import history_of
-from transport.kafka import kafka_errors, read_ranges
+from transport.kafka import end_offsets, first_offset, read_ranges
 from transport.partition_log import KafkaPartitionLog, PartitionLog, records_between
 from transport.records import decoded
 
@@ -203,10 +203,9 @@ def _events(reader: KafkaConsumer, sources: Iterable[Source]) -> dict[tuple[str,
     known = {topic.name for topic in EVENT_TOPICS}
     wanted = [source for source in sources if source.topic in known]
     partitions = sorted({TopicPartition(source.topic, source.partition) for source in wanted})
-    with kafka_errors("asking for the ends of the topics"):
-        begins, ends = reader.beginning_offsets(partitions), reader.end_offsets(partitions)
-    if getattr(reader, "archive", None) is not None:
-        begins = dict.fromkeys(partitions, 0)
+    has_archive = getattr(reader, "archive", None) is not None
+    begins = {partition: 0 if has_archive else first_offset(reader, *partition) for partition in partitions}
+    ends = end_offsets(reader, partitions)
     waiting: dict[TopicPartition, list[int]] = {}
     for source in wanted:
         partition = TopicPartition(source.topic, source.partition)
