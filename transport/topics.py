@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource
 from kafka.errors import ClusterAuthorizationFailedError, TopicAuthorizationFailedError
 
-from schemas.errors import BadConfiguration, RestartRequired
+from schemas.errors import BadConfiguration, RestartRequired, RetryLater
 from schemas.topics import TOPICS, Topic
 from transport.admin import admin_client
 from transport.kafka import kafka_errors
 
 log = logging.getLogger(__name__)
+
+SPREAD_S = 5.0
+"""A topic that one broker has is known to all after this time, seconds; in KRaft mostly after less than one."""
+
+_LOOK_AGAIN_S = 0.1
+
+_Found = TypeVar("_Found")
 
 
 def partitions_of(reader: KafkaConsumer, topics: Iterable[Topic]) -> tuple[TopicPartition, ...]:
@@ -29,7 +38,7 @@ def partitions_of(reader: KafkaConsumer, topics: Iterable[Topic]) -> tuple[Topic
     found = []
     for topic in topics:
         with kafka_errors(f"looking up the partitions of {topic.name}"):
-            numbers = sorted(reader.partitions_for_topic(topic.name))
+            numbers = sorted(_looked_up(partial(reader.partitions_for_topic, topic.name), bool))
         if not numbers:
             raise BadConfiguration(f"there is no topic {topic.name}: `sx9 up` makes the topics")
         found += [TopicPartition(topic.name, n) for n in numbers if n < topic.partitions or not topic.by_model]
@@ -54,7 +63,7 @@ class TopicIds(Mapping[str, str]):
     def __init__(self, admin: KafkaAdminClient, topics: Iterable[Topic]) -> None:
         self._admin = admin
         self._names = [topic.name for topic in topics]
-        self._ids = self._ids_now()
+        self._ids = _looked_up(self._ids_now, lambda ids: len(ids) == len(set(self._names)))
         if missing := [name for name in self._names if name not in self._ids]:
             raise BadConfiguration(f"there is no topic {', '.join(missing)}: `sx9 up` makes the topics")
 
@@ -85,6 +94,17 @@ class TopicIds(Mapping[str, str]):
         with kafka_errors(f"looking up {', '.join(self._names)}"):
             described = self._admin.describe_topics(self._names)
         return {found["name"]: str(found["topic_id"]) for found in described if found["partitions"]}
+
+
+def _looked_up(look: Callable[[], _Found], is_whole: Callable[[_Found], bool]) -> _Found:
+    """What `look` finds, as soon as it is whole, or after `SPREAD_S`.
+
+    Each question may be answered by another broker, and one of them may not know yet of a topic that was just made.
+    """
+    until = time.monotonic() + SPREAD_S
+    while not is_whole(found := look()) and time.monotonic() < until:
+        time.sleep(_LOOK_AGAIN_S)
+    return found
 
 
 def retention_s(admin: KafkaAdminClient) -> dict[str, float]:
@@ -118,7 +138,7 @@ def create_topics(bootstrap: str, replication_factor: int = 1) -> None:
         replication_factor: Replicas of each new topic.
 
     Raises:
-        RetryLater: The broker does not answer.
+        RetryLater: The broker does not answer, or one of several does not know the topics yet.
         BadConfiguration: A topic exists with too few partitions.
     """
     admin = admin_client(bootstrap)
@@ -158,9 +178,14 @@ def _configs(topic: Topic, replication_factor: int) -> dict[str, str]:
 
 def _check(admin: KafkaAdminClient) -> None:
     """Refuse topics with fewer partitions than needed, and report those with other settings."""
-    described = {found["name"]: found for found in admin.describe_topics([topic.name for topic in TOPICS])}
+    described = _looked_up(partial(_described, admin), lambda found: len(found) == len(TOPICS))
+    if unknown := sorted({topic.name for topic in TOPICS} - set(described)):
+        raise RetryLater(
+            f"topic {', '.join(unknown)} was made, but not every broker knows it after {SPREAD_S:g} s; "
+            "check that all brokers run and try again"
+        )
     for topic in TOPICS:
-        found = len(described.get(topic.name, {}).get("partitions", ()))
+        found = len(described[topic.name]["partitions"])
         if found < topic.partitions:
             raise BadConfiguration(
                 f"topic {topic.name} has {found} partitions, {topic.partitions} are needed: "
@@ -170,6 +195,12 @@ def _check(admin: KafkaAdminClient) -> None:
     for topic in TOPICS if settings else ():
         replicas = len(described[topic.name]["partitions"][0]["replica_nodes"])
         _report_settings(topic.name, _configs(topic, replicas), settings[topic.name])
+
+
+def _described(admin: KafkaAdminClient) -> dict[str, dict[str, Any]]:
+    """Topic -> its description, of those that the broker knows which answers."""
+    described = admin.describe_topics([topic.name for topic in TOPICS])
+    return {found["name"]: found for found in described if found["partitions"]}
 
 
 def _report_settings(topic: str, wanted: Mapping[str, str], found: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 
 import pytest
+from kafka import KafkaAdminClient, KafkaConsumer
 
 from schemas.errors import BadConfiguration
 from schemas.topics import DEAD_LETTERS, JOURNAL, TECHNIQUES, TEMPLATES, TOPICS, TRIGGERS, VERSIONS, WINDOWS, Topic
@@ -15,7 +16,7 @@ from streams.local.services import services
 from streams.settings import load_settings
 from transport.admin import admin_client
 from transport.kafka import consumer
-from transport.topics import _configs, create_topics, partitions_of, retention_s
+from transport.topics import TopicIds, _configs, create_topics, partitions_of, retention_s
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,42 @@ def test_topics_with_fewer_partitions_and_missing_topics_are_refused(bootstrap: 
         admin.create_topics({TEMPLATES.name: {"num_partitions": 3, "replication_factor": 1}})
         with pytest.raises(BadConfiguration, match=rf"topic {TEMPLATES.name} has 3 partitions, 4 are needed"):
             create_topics(bootstrap)
+
+
+def test_a_broker_that_does_not_know_a_new_topic_yet_is_asked_again(
+    bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a cluster, in which another broker answers each question."""
+    with contextlib.closing(admin_client(bootstrap)) as admin, contextlib.closing(consumer(bootstrap)) as reader:
+        if TEMPLATES.name in admin.list_topics():
+            admin.delete_topics([TEMPLATES.name])
+        while TEMPLATES.name in admin.list_topics():
+            pass
+        describe, partitions = KafkaAdminClient.describe_topics, KafkaConsumer.partitions_for_topic
+        lagging = {"describe": 2, "partitions": 2}
+
+        def answers(name: str) -> bool:
+            lagging[name] -= 1
+            return lagging[name] < 0
+
+        def described(client: KafkaAdminClient, topics: list[str] | None = None) -> list[dict[str, object]]:
+            found: list[dict[str, object]] = describe(client, topics)
+            if answers("describe"):
+                return found
+            return [{**each, "partitions": []} if each["name"] == TEMPLATES.name else each for each in found]
+
+        def numbers(client: KafkaConsumer, topic: str) -> set[int]:
+            found: set[int] = partitions(client, topic)
+            return found if answers("partitions") else set()
+
+        monkeypatch.setattr(KafkaAdminClient, "wait_for_topics", lambda *_: None)  # the broker it asks knows them
+        monkeypatch.setattr(KafkaAdminClient, "describe_topics", described)
+        monkeypatch.setattr(KafkaConsumer, "partitions_for_topic", numbers)
+        create_topics(bootstrap)
+        assert len(partitions_of(reader, [TEMPLATES])) == TEMPLATES.partitions
+        lagging["describe"] = 2
+        assert set(TopicIds(admin, [TEMPLATES])) == {TEMPLATES.name}
+        assert max(lagging.values()) < 0
 
 
 def test_new_topics_do_not_depend_on_the_defaults_of_the_broker() -> None:
