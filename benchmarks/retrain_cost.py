@@ -31,7 +31,8 @@ from schemas.windows import Trigger
 from streams.core.backtest import Backtest
 from streams.core.projections.base import project
 from trainers.core.dataset import Dataset, run_id
-from trainers.store.journal_copy import JournalCopy, JournalReader
+from trainers.store.journal_copy import JournalCopy
+from trainers.store.journal_reader import JournalReader
 from transport.partition_file import PartitionFile
 from transport.partition_log import PartitionLog
 from transport.records import ConsumerRecord, decoded

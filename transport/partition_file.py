@@ -9,6 +9,7 @@ UTC, and `value` the record.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,6 +25,9 @@ BATCH = 1_000
 _BLOCK_BYTES = 4_000_000
 _TAIL_BYTES = 2_000_000
 """More than the longest line."""
+_KEY = re.compile(rb'"key"\s*:\s*"([^"\\]*)(["\\])')
+"""A field `key`, up to the end of its value or to the first escape in it. In a text, its quotation marks would be
+escaped."""
 
 
 class FileMessage(msgspec.Struct):
@@ -104,6 +108,28 @@ class PartitionFile:
                 for start, end in sorted({line for text in texts for line in _lines_with(text, block)}):
                     yield self._message(block[start:end])
 
+    def with_keys(self, keys: Collection[str], start: int, end: int) -> Iterator[ConsumerRecord]:
+        """The messages with offsets in `[start, end)` that have one of some values in a field `key`, in order.
+
+        Only these are decoded. Some others may be among them: those with a key that has an escape.
+
+        Args:
+            keys: The values.
+            start: First offset.
+            end: End offset, exclusive.
+        """
+        wanted = {key.encode() for key in keys}
+        with self.path.open("rb") as file:
+            last = self._position_of(file, end) if end < self._end else self.bytes
+            file.seek(self._position_of(file, start))
+            while file.tell() <= last + _TAIL_BYTES and (block := file.read(_BLOCK_BYTES)):
+                block += file.readline()
+                places = [f.start() for f in _KEY.finditer(block) if f[2] == b"\\" or f[1] in wanted]
+                for line_start, line_end in dict.fromkeys(_line_at(place, block) for place in places):
+                    message = self._message(block[line_start:line_end])
+                    if start <= message.offset < end:
+                        yield message
+
     def _position_of(self, file: BinaryIO, start: int) -> int:
         """Where a line begins, at or before the first line with an offset of `start` or more."""
         low, high = 0, self.bytes  # the line that begins at `low` is before the one that is sought, or is the first
@@ -148,9 +174,14 @@ def _lines_with(text: bytes, block: bytes) -> Iterator[tuple[int, int]]:
     """Where the lines of a block begin and end that have a text."""
     at = block.find(text)
     while at >= 0:
-        start, end = block.rfind(b"\n", 0, at) + 1, block.find(b"\n", at) + 1 or len(block)
+        start, end = _line_at(at, block)
         yield start, end
         at = block.find(text, end)
+
+
+def _line_at(at: int, block: bytes) -> tuple[int, int]:
+    """Where the line begins and ends that has a position."""
+    return block.rfind(b"\n", 0, at) + 1, block.find(b"\n", at) + 1 or len(block)
 
 
 def write_partition(path: Path, log: PartitionLog, record_type: Any) -> int:

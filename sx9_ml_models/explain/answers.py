@@ -24,7 +24,7 @@ from sx9_ml_models.explain.link_answers import RankDiff
 from sx9_ml_models.explain.text_answers import TextDiff
 from trainers.core.progress import ProgressCallback, no_progress
 from trainers.models.predictor import load_predictor
-from trainers.store.journal_copy import JournalReader
+from trainers.store.journal_reader import JournalReader
 from trainers.store.registry import Registry
 
 MOST = 2_000

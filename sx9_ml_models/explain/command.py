@@ -15,6 +15,7 @@ from streams.settings import Settings, load_settings
 from sx9_ml_models import queries, render
 from sx9_ml_models.connections import topic_reader
 from sx9_ml_models.explain.example import ExampleStory, example_story
+from sx9_ml_models.explain.placed import keyed_copy, keyed_file
 from sx9_ml_models.explain.searched_file import SearchedFile
 from sx9_ml_models.explain.version import (
     VersionStory,
@@ -27,7 +28,8 @@ from sx9_ml_models.explain.version import (
 from sx9_ml_models.journals import journal_file, open_journal
 from sx9_ml_models.stage_bars import stage_bars
 from trainers.settings import TrainerSettings, load_trainer_settings
-from trainers.store.journal_copy import JournalCopy, JournalReader
+from trainers.store.journal_copy import JournalCopy
+from trainers.store.journal_reader import JournalReader
 from trainers.store.shared_registry import open_registry
 from transport.files import lock
 from transport.partition_log import KafkaPartitionLog, PartitionLog
@@ -54,15 +56,14 @@ def of_version(target: str, file: Path | None, last: int) -> VersionStory:
     if file is not None:
         journal = journal_file(model, file)
         trigger = None if manifest.measures else trigger_in_journal(journal, manifest)
-        return version_story(
-            manifest, journal, trigger, None, last, left_out(manifest, SearchedFile(journal).lineages())
-        )
+        exclusions = left_out(manifest, SearchedFile(journal).lineages())
+        return version_story(manifest, journal, keyed_file(journal), trigger, None, last, exclusions)
     with topic_reader(settings) as reader:
         log = KafkaPartitionLog(reader, JOURNAL, partition_of(model))
         with _copy_of(model, settings, trainer, log) as copy:
             exclusions = left_out(manifest, copy.lineages())
-        trigger = None if manifest.measures else trigger_on_topic(reader, manifest)
-        return version_story(manifest, log, trigger, reader, last, exclusions)
+            trigger = None if manifest.measures else trigger_on_topic(reader, manifest)
+            return version_story(manifest, log, keyed_copy(copy, log), trigger, reader, last, exclusions)
 
 
 def of_example(model: str, name: str, file: Path | None) -> ExampleStory:

@@ -32,7 +32,7 @@ class SearchedFile:
     def __init__(self, file: PartitionFile, name: str = "") -> None:
         texts = (_LINEAGE, msgspec.json.encode(name)[1:]) if name else (_LINEAGE,)
         found = list(decoded(file.containing(texts), Record, file.topic, file.partition))
-        self._examples = list(new_examples(found))
+        self._examples = list(new_examples(found, {}))
         self._lineages: dict[str, tuple[int, LineageChange]] = {}
         for message, record in found:
             if isinstance(record, LineageChange):

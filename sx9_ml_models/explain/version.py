@@ -18,7 +18,7 @@ from schemas.windows import Measure, Span, Trigger
 from streams.core.fold import initial
 from streams.core.lineage import follow
 from sx9_ml_models.explain.links import link_of, page_of
-from sx9_ml_models.explain.placed import Placed, new_examples
+from sx9_ml_models.explain.placed import KeyedJournal, Placed, Seen, new_examples
 from sx9_ml_models.journals import history_of
 from transport.kafka import end_offsets, first_offset, read_ranges
 from transport.partition_log import KafkaPartitionLog, PartitionLog, records_between
@@ -77,6 +77,7 @@ class VersionStory(msgspec.Struct, frozen=True, kw_only=True):
 def version_story(
     manifest: Manifest,
     journal: PartitionLog,
+    find: KeyedJournal,
     trigger: Trigger | None,
     reader: KafkaConsumer | None,
     last: int,
@@ -87,12 +88,13 @@ def version_story(
     Args:
         manifest: Of the version.
         journal: Of its model.
+        find: The same journal.
         trigger: The trigger that it answers, for a manifest without its numbers; None: it was not found.
         reader: A consumer without a group, for the events; None: only what the journal says about them.
         last: The number of events to name.
         exclusions: What was left out when it was trained.
     """
-    known = [each for each in _examples(journal, manifest) if not is_excluded(each[1], exclusions)]
+    known = [each for each in _examples(journal, find, manifest) if not is_excluded(each[1], exclusions)]
     latest = {example.key: offset for offset, example in known}
     placed = [each for each in known if any(span.start <= each[0] < span.end for span in manifest.spans)]
     current = [each for each in placed if latest[each[1].key] == each[0] and not each[1].retracted]
@@ -173,11 +175,14 @@ def parse_target(target: str) -> tuple[str, str]:
     return model, version
 
 
-def _examples(journal: PartitionLog, manifest: Manifest) -> Iterator[Placed]:
-    """The examples from the first window of a version to its trigger, without redeliveries among them."""
+def _examples(journal: PartitionLog, find: KeyedJournal, manifest: Manifest) -> list[Placed]:
+    """The examples in the windows of a version, and those before its trigger that supersede one of them."""
     if not manifest.spans:
-        return
-    yield from new_examples(records_between(journal, Record, manifest.spans[0].start, manifest.decided_at))
+        return []
+    start, end = manifest.spans[0].start, manifest.spans[-1].end
+    seen: Seen = {}
+    learnt = list(new_examples(records_between(journal, Record, start, end), seen))
+    return learnt + list(find({example.key for _, example in learnt}, end, manifest.decided_at, seen))
 
 
 def _seen_events(placed: Iterable[Placed], reader: KafkaConsumer | None) -> Iterator[SeenEvent]:

@@ -26,7 +26,7 @@ from trainers.runs.evaluation import Evaluate, EvaluationRequest, PartScores, sa
 from trainers.runs.failures import RunFailed
 from trainers.runs.progress import progress_bars
 from trainers.settings import load_machine_fields
-from trainers.store.journal_copy import JournalReader
+from trainers.store.journal_reader import JournalReader
 from trainers.store.manifest import MANIFEST
 from trainers.store.unscored import holdout_sample
 from transport.files import sha256_of

@@ -9,7 +9,7 @@ import pytest
 from schemas.errors import Corrupt
 from schemas.journal import Record, Tick
 from schemas.topics import JOURNAL
-from tests.trainers.samples import MemoryLog, examples
+from tests.trainers.samples import MemoryLog, example, examples
 from transport import partition_file
 from transport.partition_file import PartitionFile, write_partition
 from transport.records import decoded
@@ -62,3 +62,16 @@ def test_messages_with_a_text_are_found_wherever_a_block_ends(
     found = list(log.containing([b'"relationship:7"', b'"tick"', b':8"', b"nowhere"]))
     assert [message.offset for message in found] == [7, 8, 40, 41, 42]
     assert [record for _, record in decoded(found, Record, log.topic, 0)][2] == Tick(7)
+
+
+@pytest.mark.parametrize("block", [1, 300, 1_000_000])
+def test_messages_with_a_key_are_found_between_two_offsets(
+    block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, size in {"_BLOCK_BYTES": block, "_TAIL_BYTES": 600}.items():
+        monkeypatch.setattr(partition_file, name, size)
+    escaped = example(50, [], key='relationship:"q"')
+    log = written(tmp_path / "journal.jsonl", [*examples(40), Tick(7), escaped, *examples(3, first=7)])
+    keys = {"relationship:7", "relationship:9", 'relationship:"q"'}
+    expected = {(0, 99): [7, 9, 41, 42, 44], (8, 44): [9, 41, 42], (9, 42): [9, 41], (7, 7): [], (43, 99): [44]}
+    assert {span: [m.offset for m in log.with_keys(keys, *span)] for span in expected} == expected

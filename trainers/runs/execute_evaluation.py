@@ -20,7 +20,7 @@ from trainers.runs.child import serve
 from trainers.runs.evaluation import MODULE, EvaluationRequest, save_scores
 from trainers.settings import config_class
 from trainers.store import manifest as manifests
-from trainers.store.journal_copy import JournalReader
+from trainers.store.journal_reader import JournalReader
 
 log = logging.getLogger(MODULE)
 

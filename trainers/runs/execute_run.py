@@ -25,7 +25,7 @@ from trainers.runs.child import serve
 from trainers.runs.run_process import MODULE, RunRequest
 from trainers.runs.train_version import TrainingRequest, measured_phases, train_version
 from trainers.settings import config_class
-from trainers.store.journal_copy import JournalReader, UnusableCopy
+from trainers.store.journal_reader import JournalReader, UnusableCopy
 from trainers.store.registry import Registry
 
 log = logging.getLogger(MODULE)

@@ -17,7 +17,7 @@ from trainers.core.progress import ProgressCallback, RunProgress
 from trainers.models.scorer import load_scorer
 from trainers.runs.child import Send, serve
 from trainers.runs.run_process import Scored
-from trainers.store.journal_copy import JournalReader
+from trainers.store.journal_reader import JournalReader
 from trainers.store.unscored import holdout_sample, to_score
 
 MODULE = "trainers.runs.execute_scores"

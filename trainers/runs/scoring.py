@@ -27,7 +27,8 @@ from trainers.runs.run_process import Scored, follow
 from trainers.settings import TrainerSettings
 from trainers.store import manifest as manifests
 from trainers.store import unscored
-from trainers.store.journal_copy import JournalCopy, Serving
+from trainers.store.journal_copy import JournalCopy
+from trainers.store.journal_reader import Serving
 from trainers.store.registry import Registry
 from transport.kafka import RecordProducer
 

@@ -50,7 +50,8 @@ from trainers.runs.scoring import Scoring
 from trainers.runs.takeover import lineage_event
 from trainers.settings import TrainerSettings
 from trainers.store import manifest as manifests
-from trainers.store.journal_copy import JournalCopy, UnusableCopy
+from trainers.store.journal_copy import JournalCopy
+from trainers.store.journal_reader import UnusableCopy
 from trainers.store.mlflow_mirror import mlflow_mirror
 from trainers.store.registry import Registry
 from trainers.store.version_log import VersionLog

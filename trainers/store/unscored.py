@@ -6,7 +6,7 @@ from itertools import islice
 
 from schemas.journal import held_out
 from trainers.core.dataset import OffsetExample
-from trainers.store.journal_copy import JournalReader
+from trainers.store.journal_reader import JournalReader
 
 
 def score_every(journal: JournalReader) -> int:

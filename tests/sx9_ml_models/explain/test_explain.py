@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -20,8 +21,15 @@ from schemas.versions import GateCheck, Manifest
 from schemas.windows import Span, Trigger
 from sx9_ml_models.explain.example import ExampleStory, example_story
 from sx9_ml_models.explain.links import link_of
+from sx9_ml_models.explain.placed import keyed_copy, keyed_file
 from sx9_ml_models.explain.searched_file import SearchedFile
-from sx9_ml_models.explain.version import left_out, parse_target, trigger_in_journal, version_story
+from sx9_ml_models.explain.version import (
+    VersionStory,
+    left_out,
+    parse_target,
+    trigger_in_journal,
+    version_story,
+)
 from tests.streams.core.records import SMALL
 from tests.streams.core.test_backtest import HOUR_MS, lived, triggers_of
 from tests.trainers.samples import MODEL, MemoryLog, example, examples
@@ -57,6 +65,25 @@ def searched(name: str, records: list[Record], path: Path) -> SearchedFile:
     return SearchedFile(PartitionFile(path / "journal.jsonl", JOURNAL.name, 0), name)
 
 
+def explained(
+    records: list[Record],
+    made: Manifest,
+    path: Path,
+    trigger: Trigger | None = None,
+    last: int = 0,
+    copied: int = -1,
+) -> VersionStory:
+    """From a file; with a copy of so many records, or of all, it must be the same."""
+    write_partition(path / "journal.jsonl", MemoryLog(records), Record)
+    file, log = PartitionFile(path / "journal.jsonl", JOURNAL.name, 0), MemoryLog(records)
+    story = version_story(made, file, keyed_file(file), trigger, None, last)
+    known = records if copied < 0 else records[:copied]
+    with contextlib.closing(JournalCopy(path / "copy.sqlite", MemoryLog(known))) as copy:
+        copy.catch_up()
+        assert version_story(made, log, keyed_copy(copy, log), trigger, None, last) == story
+    return story
+
+
 def lineage(exclusions: tuple[str, ...], numbered_from: int) -> LineageChange:
     return LineageChange(
         version=f"v{numbered_from + 1}", exclusions=exclusions, end=1, numbered_from=numbered_from, answers=(),
@@ -64,11 +91,11 @@ def lineage(exclusions: tuple[str, ...], numbered_from: int) -> LineageChange:
     )  # fmt: skip
 
 
-def test_a_version_is_explained_with_its_trigger_its_examples_and_its_gate() -> None:
+def test_a_version_is_explained_with_its_trigger_its_examples_and_its_gate(tmp_path: Path) -> None:
     records = lived(SMALL, 5 * HOUR_MS)
     trigger = triggers_of(records)[2]
-    journal = MemoryLog(records)
-    story = version_story(manifest_of(trigger), journal, trigger_in_journal(journal, manifest_of(trigger)), None, 4)
+    made = manifest_of(trigger)
+    story = explained(records, made, tmp_path, trigger_in_journal(MemoryLog(records), made), 4)
     assert story.measures == trigger.measures
     assert (story.trigger, story.at_ms, story.replaced) == (trigger.id, trigger.at_ms, "v0002")
     assert story.gate == (CHECK,)
@@ -80,9 +107,31 @@ def test_a_version_is_explained_with_its_trigger_its_examples_and_its_gate() -> 
     assert sum(story.labels.values()) == story.fresh
 
 
-def test_a_refused_version_replaced_nothing() -> None:
+@pytest.mark.parametrize("copied", [0, 12, 30, 100])
+def test_what_was_edited_or_taken_back_before_the_decision_is_not_what_a_version_learnt(
+    copied: int, tmp_path: Path
+) -> None:
+    trained = [e for e in examples(40) if not held_out(e)]
+    edited, back, kept = trained[0].key, trained[1].key, trained[2].key
+    records: list[Record] = [
+        *(example(number, ["impact"], key=key) for number, key in enumerate((edited, back, kept))),
+        *examples(20, first=100),
+        example(200, ["execution"], key=edited),
+        example(201, [], key=back, retracted=True),
+        example(2, ["impact"], key=kept),  # delivered again
+        *examples(20, first=300),
+        example(500, ["execution"], key=kept),  # after the decision
+    ]
+    trigger = triggers_of(lived(SMALL, 0))[0]
+    made = manifest_of(trigger, trigger="m@40", rehearsal=(), spans=(Span(0, 3, 3, ""),))
+    story = explained(records, made, tmp_path, last=3, copied=copied)
+    assert [event.offset for event in story.events] == [2]
+    assert (story.fresh, story.superseded, story.retracted) == (1, 2, 0)
+
+
+def test_a_refused_version_replaced_nothing(tmp_path: Path) -> None:
     records = lived(SMALL, 5 * HOUR_MS)
-    story = version_story(manifest_of(triggers_of(records)[2], promoted=False), MemoryLog(records), None, None, 0)
+    story = explained(records, manifest_of(triggers_of(records)[2], promoted=False), tmp_path)
     assert (story.replaced, story.parent, story.measures, story.events) == ("", "v0002", (), ())
 
 
@@ -147,11 +196,11 @@ def test_a_version_is_explained_with_the_exclusions_of_its_lineage() -> None:
     }  # fmt: skip
 
 
-def test_the_numbers_of_a_trigger_are_those_of_the_manifest() -> None:
+def test_the_numbers_of_a_trigger_are_those_of_the_manifest(tmp_path: Path) -> None:
     records = lived(SMALL, 5 * HOUR_MS)
     trigger = triggers_of(records)[2]
     made = manifest_of(trigger, decided_ms=trigger.at_ms, measures=trigger.measures)
-    story = version_story(made, MemoryLog(records), None, None, 1)
+    story = explained(records, made, tmp_path, last=1)
     assert (story.at_ms, story.measures) == (trigger.at_ms, trigger.measures)
 
 

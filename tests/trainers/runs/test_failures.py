@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from schemas.errors import BadConfiguration, BadData, Corrupt, RetryLater
 from trainers.runs.failures import Failure, RunFailed, failure_of
-from trainers.store.journal_copy import UnusableCopy
+from trainers.store.journal_reader import UnusableCopy
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from schemas.errors import Corrupt, RetryLater
 from schemas.journal import Example, LineageChange, Promoted, Score, Tick, key_hash
 from tests.trainers.samples import MemoryLog, Record_, example, examples, held_out
 from trainers.core.dataset import text_hash
-from trainers.store.journal_copy import JournalCopy, JournalReader, UnusableCopy
+from trainers.store.journal_copy import JournalCopy
+from trainers.store.journal_reader import JournalReader, UnusableCopy
 
 
 def keys(copy: JournalCopy, start: int = 0, end: int = 10_000) -> list[str]:
