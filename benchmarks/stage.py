@@ -182,9 +182,14 @@ class Process:
         """Its log up to now."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._child.pid
+
     def rss_mb(self) -> float:
         """Its resident memory now, MB."""
-        return float(psutil.Process(self._child.pid).memory_info().rss) / 1024 / 1024
+        return float(psutil.Process(self.pid).memory_info().rss) / 1024 / 1024
 
     def _listen(self) -> None:
         assert self._child.stdout

@@ -3,8 +3,9 @@
     N workers, idle ──> events in one transaction, which nobody sees ──> commit ──> all examples in the journals
 
 The workers share the partitions of the topics as Kafka assigns them. Publishing is not measured, and takes no
-processor time from them, because the events are there when the transaction ends. More
-workers than cores can't be faster than as many as there are, less what the broker needs.
+processor time from them, because the events are there when the transaction ends. Workers that fill all cores can't
+be faster together than these, less what the broker needs. With `--share` each gets only a part of a core, as if the
+machine had more of them: it is stopped and continued many times a second.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ import itertools
 import json
 import os
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import psutil
 from kafka import KafkaConsumer
 from rich.console import Console
 from rich.progress import Progress
@@ -40,12 +44,14 @@ from transport.kafka import consumer, producer
 WORKERS = (1, 2, 4)
 WARM_EVENTS = 2_000
 TRANSACTION_TIMEOUT_MS = 600_000
+PERIOD_S = 0.05
+"""How often a throttled worker is stopped, seconds."""
 
 
 def main() -> None:
     """Measure each number of workers in turn, and print and write the rates."""
     arguments = _parse()
-    rates: dict[int, list[float]] = {}
+    measured: dict[int, list[Rate]] = {}
     load = os.getloadavg()[0]
     with (
         tempfile.TemporaryDirectory(prefix="sx9-workers-") as folder,
@@ -55,36 +61,79 @@ def main() -> None:
         write_feed(feed, load_settings())
         stage = Stage(Path(folder), arguments.events, arguments.repeat, Path(), feed, read_feed(feed), bars)
         for _, workers in itertools.product(range(arguments.repeat), WORKERS):  # the sides take turns
-            rates.setdefault(workers, []).append(rate(stage, workers))
-    best = {workers: max(found) for workers, found in rates.items()}
-    table = Table("workers", "events/s", "of one worker")
-    for workers, events_per_s in best.items():
-        table.add_row(str(workers), f"{events_per_s:,.0f}", f"{events_per_s / best[1]:.2f}")
+            measured.setdefault(workers, []).append(rate(stage, workers, arguments.share))
+    best = {workers: max(found) for workers, found in measured.items()}
+    table = Table("workers", "events/s", "of one worker", "cores busy")
+    for workers, found in best.items():
+        ratio = found.events_per_s / best[1].events_per_s
+        table.add_row(str(workers), f"{found.events_per_s:,.0f}", f"{ratio:.2f}", f"{found.cores_busy:.2f}")
     Console(width=100).print(table)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    result = {"machine": processor(), "load_before": load, "events": arguments.events, "rates": rates}
+    result = {
+        "machine": processor(), "load_before": load, "events": arguments.events, "share": arguments.share,
+        "measured": {workers: [each._asdict() for each in found] for workers, found in measured.items()},
+    }  # fmt: skip
     (arguments.output / "workers.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
-def rate(stage: Stage, workers: int) -> float:
-    """Events per second from the end of the transaction until the journals have every example."""
+class Rate(NamedTuple):
+    """Events per second, and how many cores of the machine were busy meanwhile, with all that ran on it."""
+
+    events_per_s: float
+    cores_busy: float
+
+
+def rate(stage: Stage, workers: int, share: float) -> Rate:
+    """From the end of the transaction until the journals have every example.
+
+    Args:
+        stage: Where the services run.
+        workers: How many.
+        share: The part of a core that each of them gets while it is measured, at most 1.
+    """
     events = list(
         itertools.islice(stage.events_of(JOURNALED, WARM_EVENTS + stage.events), WARM_EVENTS + stage.events)
     )
     with contextlib.ExitStack() as stack:
         endpoints = stack.enter_context(stage.services(neo4j=False))
         reader = stack.enter_context(contextlib.closing(consumer(endpoints.kafka_bootstrap)))
+        running = []
         for _ in range(workers):
             state_dir = str(stage.settings().state_dir)
             own = {"name": "journal", "state_dir": state_dir, "bootstrap": endpoints.kafka_bootstrap}
-            stack.enter_context(stage.running("role", **own)).wait_for_log("journal: live")
+            running.append(stack.enter_context(stage.running("role", **own)))
+            running[-1].wait_for_log("journal: live")
         journaled = JournalEnds(reader)
         commit(endpoints.kafka_bootstrap, events[:WARM_EVENTS])
         journaled.wait_for(events[:WARM_EVENTS])
+        for one in running if share < 1 else ():
+            stack.enter_context(throttled(one.pid, share))
         commit(endpoints.kafka_bootstrap, events[WARM_EVENTS:])
         began_s = time.monotonic()
+        psutil.cpu_percent()
         journaled.wait_for(events[WARM_EVENTS:])
-        return stage.events / (time.monotonic() - began_s)
+        busy = psutil.cpu_percent() / 100 * (psutil.cpu_count() or 1)
+        return Rate(stage.events / (time.monotonic() - began_s), busy)
+
+
+@contextlib.contextmanager
+def throttled(pid: int, share: float) -> Iterator[None]:
+    """Let a process run only for a share of the time, while the block lasts."""
+    process, ended = psutil.Process(pid), threading.Event()
+
+    def hold() -> None:
+        while not ended.wait(share * PERIOD_S):
+            process.suspend()
+            ended.wait((1 - share) * PERIOD_S)
+            process.resume()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 class JournalEnds:
@@ -123,6 +172,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.workers", description=__doc__.splitlines()[0])
     parser.add_argument("--events", type=int, default=60_000, help="events of a run")
     parser.add_argument("--repeat", type=int, default=2, help="runs of each; the best one counts")
+    parser.add_argument("--share", type=float, default=1.0, help="part of a core that each worker gets")
     parser.add_argument(
         "--output", type=Path, default=load_settings().output_dir / "benchmarks", help="folder of workers.json"
     )

@@ -13,7 +13,6 @@ import threading
 import time
 from typing import Any
 
-import httpx
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from schemas.errors import BadConfiguration, RetryLater
@@ -53,6 +52,8 @@ class OAuthTokens(AbstractTokenProvider):  # type: ignore[misc]
             return self._token
 
     def _ask(self) -> tuple[str, float]:
+        import httpx  # takes a quarter of a second, and few have such a login
+
         try:
             answer = httpx.post(
                 self._login.token_url,

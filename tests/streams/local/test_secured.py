@@ -37,6 +37,7 @@ from schemas.journal import LineageChange, Record, Refused, Tick
 from schemas.models import MODELS
 from schemas.topics import JOURNAL, TOPICS, TRIGGERS, VERSIONS, partition_of
 from schemas.versions import VersionEvent
+from serving.settings import ServeSettings
 from streams.app.wiring import ROLES, TOPICS_OF, faust_app
 from streams.fetchers.base.runner import fetch
 from streams.local import process
@@ -49,9 +50,14 @@ from streams.settings import Settings, load_settings
 from sx9_ml_models.acls import ROLES as USERS
 from sx9_ml_models.acls import all_acls
 from sx9_ml_models.archiving import archive_topics
+from sx9_ml_models.classify_topic import Output, TopicClassifier
 from sx9_ml_models.retrain import request_retrain
+from sx9_ml_models.serving import server
 from tests.flow.roles import Role, role, until
+from tests.serving.http import listening
+from tests.serving.versions import DISTILBERT, make
 from tests.streams.fetchers.feeds.samples import SAMPLES, put
+from trainers.store.registry import Registry
 from transport.admin import admin_client
 from transport.kafka import RecordProducer, consumer, end_offset, producer, read_range
 from transport.logins import KafkaLogin, use_kafka_login, use_neo4j_ca
@@ -62,6 +68,7 @@ USER, PASSWORD = "sx9", "a-Pa55word-of-the-test"
 _SNAKE = re.compile(r"(?<=[a-z])(?=[A-Z])")
 JAAS = "org.apache.kafka.common.security"
 LISTENER = "listener.name.clients"
+CLASSIFIED = {"classify_from": "my.texts", "classify_to": "my.answers"}
 
 
 class Certificates:
@@ -224,7 +231,7 @@ def bootstrap_of_roles(kafka_address: str, certificates: Certificates) -> str:
                     ResourceType[each.resource.upper()], each.name, ACLResourcePatternType[each.pattern.upper()]
                 ),
             )
-            for each in all_acls()
+            for each in all_acls(*CLASSIFIED.values())
         ])  # fmt: skip
         names = {topic.name for topic in TOPICS}
         if there := names & set(admin.list_topics()):
@@ -283,6 +290,43 @@ def test_each_process_does_its_work_with_the_acls_of_its_table_and_nothing_else(
     log_in("archive")
     done = archive_topics(load_settings(archive_url=str(tmp_path / "archive"), state_dir=tmp_path / "a"), address)
     assert (done.faults, sum(each.records for each in done.archived) > 5) == ([], True)
+
+
+def test_the_server_and_the_consumer_of_texts_do_their_work_with_the_acls_of_their_tables(
+    kafka_address: str, bootstrap_of_roles: str, certificates: Certificates, tmp_path: Path
+) -> None:
+    """Feedback and a promotion through the server; then texts of a topic, by the version that was promoted."""
+    address, folders = bootstrap_of_roles, {"output_dir": tmp_path / "output", "state_dir": tmp_path / "state"}
+    registry = Registry(folders["output_dir"] / "models")
+    for version in ("v0001", "v0002"):
+        make(registry, tmp_path / "cache", version, {"impact": 0.9})
+    registry.promote(DISTILBERT, "v0001")
+    create_topics(kafka_address)
+    with contextlib.closing(admin_client(kafka_address)) as admin:
+        admin.create_topics({name: {"num_partitions": 1, "replication_factor": 1} for name in CLASSIFIED.values()})
+        admin.wait_for_topics(list(CLASSIFIED.values()))
+    with contextlib.closing(producer(kafka_address)) as writer:
+        writer.send(CLASSIFIED["classify_from"], value=b"Files were encrypted.", key=b"k").get(30)
+    chosen = ServeSettings(**folders, **CLASSIFIED, follow_s=0.05)
+    own = {"kafka_user": "sx9-serve", "output_dir": folders["output_dir"]}
+    serves = settings_for(address, certificates.ca, folders["state_dir"], **own)
+    with server(serves, chosen) as serving, listening(serving) as client:
+        said = {"text": "The macro ran.", "tactics": ["execution"], "by": "ada"}
+        change = {"model": DISTILBERT, "version": "v0002", "why": "a test"}
+        key = {"Authorization": f"Bearer {serving.keys.add('boss', 'admin', 1)}"}
+        for path, body in {"/v1/feedback": said, "/v1/admin/promote": change}.items():
+            answered = client.post(path, json=body, headers=key)
+            assert answered.status_code in (200, 202), answered.text
+        state = client.get("/v1/state", headers=key)
+        assert state.status_code == 200, state.text
+    use_kafka_login(address, KafkaLogin("SASL_SSL", "SCRAM-SHA-512", "sx9-classify", PASSWORD, certificates.ca))
+    with contextlib.closing(TopicClassifier(address, chosen)) as classifier:
+        until(lambda: classifier.step() == 1, "an answer")
+        with contextlib.closing(producer(address)) as client, pytest.raises(Sx9Error, match="TopicAuthorization"):
+            write(RecordProducer(client))
+    with contextlib.closing(consumer(kafka_address)) as reader:
+        ((answer,),) = read_range(reader, CLASSIFIED["classify_to"], 0, 0)
+    assert decode(answer.value, Output).version == "v0002"
 
 
 def _the_trainer_answers(
