@@ -74,6 +74,15 @@ def test_the_labels_of_a_legend_are_those_of_its_query(board: dict[str, Any]) ->
             assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= (set(grouping(parsed)) or labels)
 
 
+def test_a_panel_that_counts_shows_also_the_first_value_of_a_series() -> None:
+    """`increase` alone does not: a counter with labels has no series before its first value."""
+    targets = [target for board in BOARDS.values() for panel in board["panels"] for target in panel["targets"]]
+    shown = [target["expr"] for target in targets]
+    alone = [each for each in shown if re.match(r"sum by \(.+?\) \(increase\(", each) and " / " not in each]
+    assert alone == []
+    assert sum("unless" in each for each in shown) > 10
+
+
 def test_panels_do_not_overlap() -> None:
     for board in BOARDS.values():
         cells = [

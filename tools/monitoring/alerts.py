@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from tools.monitoring.promql import grown
+
 HIGHER_IS_BETTER = "micro_f1|macro_f1|recall_at_20|ndcg_at_20|token_accuracy|bits_saved"
 """The metrics that the gate compares; others are only shown."""
 QUICK_ROUTES = "/v1/(classify|similar|techniques/predict)"
@@ -31,15 +33,6 @@ class Alert:
     hold: str
     severity: Severity
     summary: str
-
-
-def grown(counter: str, window: str, by: str) -> str:
-    """By how much a counter grew within a time, also if its series is younger than that.
-
-    `increase` does not see the first value of a series, and a counter with labels has no series before that.
-    """
-    new = f"({counter} unless {counter} offset {window})"
-    return f"(sum by ({by}) ({new}) or sum by ({by}) (increase({counter}[{window}])))"
 
 
 ALERTS: tuple[Alert, ...] = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tools.monitoring.panels import DATASOURCE, Json, bar_gauge, laid_out, query, stat, table, time_series
+from tools.monitoring.promql import grown
 
 OF_MODEL = '{model=~"$model"}'
 OF_TASK = "{{model}} {{task}} {{metric}}"
@@ -40,7 +41,7 @@ def _overview() -> list[Json]:
                     help_text="Events of each feed that the broker acknowledged, per second."),
         time_series("Lag of the roles", "short", query("sx9:consumer_lag_messages:sum", "{{role}}"),
                     help_text="Messages that a role has not processed yet."),
-        bar_gauge("Open windows", "percentunit", query("sx9:window_fill:ratio", "{{model}}"),
+        bar_gauge("Open windows", "percentunit", query("sx9:window_fill:ratio", "{{model}}"), full="green",
                   help_text="Full windows close. How near a retrain is, says the dashboard Retraining."),
         stat("Since the latest retrain", "s",
              query("time() - sx9_last_trigger_timestamp_seconds", "{{model}}"),
@@ -53,6 +54,7 @@ def _overview() -> list[Json]:
 def _retraining() -> list[Json]:
     return [
         bar_gauge("Open window", "percentunit", query(f"sx9:window_fill:ratio{OF_MODEL}", "{{model}}"),
+                  full="green",
                   help_text="Training examples in the open window, against the number at which it closes."),
         bar_gauge("Rules against their limits", "percentunit",
                   query(f"sx9:rule:ratio{OF_MODEL}", "{{model}} {{rule}}"),
@@ -98,7 +100,7 @@ def _retraining() -> list[Json]:
         stat("Refusals in a row", "short", query(f"sx9_refusals_in_a_row{OF_MODEL}", "{{model}}"), red_from=3,
              help_text="Since the latest promotion."),
         bar_gauge("Run in progress", "percentunit",
-                  query(f"sx9:run_progress:ratio{OF_MODEL}", "{{model}} {{phase}}"),
+                  query(f"sx9:run_progress:ratio{OF_MODEL}", "{{model}} {{phase}}"), full="green",
                   help_text="Steps of each phase that are done. Empty: no run."),
         time_series("Loss, and time left", "short", query(f"sx9_training_loss{OF_MODEL}", "{{model}} loss"),
                     query(f"sx9_training_left_seconds{OF_MODEL}", "{{model}} {{phase}}, seconds left"),
@@ -276,7 +278,7 @@ def _serving() -> list[Json]:
 
 
 def _increase(counter: str, by: str, selector: str = "") -> str:
-    return f"sum by ({by}) (increase({counter}{selector}[$__rate_interval]))"
+    return grown(f"{counter}{selector}", "$__rate_interval", by)
 
 
 def _dashboard(name: str, title: str, panels: Sequence[Json], variables: Sequence[str]) -> Json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 Json = dict[str, Any]
 
@@ -40,13 +40,18 @@ def stat(title: str, unit: str, *queries: Json, help_text: str, red_from: float 
     return _panel("stat", title, help_text, queries, defaults, options)
 
 
-def bar_gauge(title: str, unit: str, *queries: Json, help_text: str, largest: float = 1.0) -> Json:
-    """A bar for the latest value of each series, from 0 to `largest`, which is red."""
-    steps = [
-        {"color": "green", "value": None},
-        {"color": "orange", "value": 0.7 * largest},
-        {"color": "red", "value": largest},
-    ]
+def bar_gauge(
+    title: str,
+    unit: str,
+    *queries: Json,
+    help_text: str,
+    largest: float = 1.0,
+    full: Literal["red", "green"] = "red",
+) -> Json:
+    """A bar for the latest value of each series, to `largest`. A full bar is red, or green where that is good."""
+    steps: list[Json] = [{"color": "green", "value": None}]
+    if full == "red":
+        steps += [{"color": "orange", "value": 0.7 * largest}, {"color": "red", "value": largest}]
     defaults = {"unit": unit, "min": 0, "max": largest, "thresholds": {"mode": "absolute", "steps": steps}}
     options = {"reduceOptions": {"calcs": ["lastNotNull"]}, "orientation": "horizontal", "displayMode": "basic"}
     return _panel("bargauge", title, help_text, queries, defaults, options)

@@ -14,6 +14,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +33,8 @@ COLOURS = 64
 """Colours of a picture, which keep it small."""
 INCHES = (15.0, 2.3)
 """Width of a dashboard, and height of a row of panels."""
-GREEN, RED, GREY = "#3a8a4a", "#c43b3b", "#d8d8d8"
+GREEN, ORANGE, RED, GREY = "#3a8a4a", "#d08a2e", "#c43b3b", "#d8d8d8"
+COLOURS_OF_STEPS = {"green": GREEN, "orange": ORANGE, "red": RED}
 
 
 class Series(NamedTuple):
@@ -119,7 +121,7 @@ def _lines(axes: Any, panel: Json, prometheus: Prometheus) -> None:
     axes.tick_params(labelsize=6)
     axes.grid(color=GREY, linewidth=0.5)
     if found:
-        axes.legend(fontsize=5, loc="upper left", ncols=2, framealpha=0.6)
+        axes.legend(fontsize=5, loc="best", ncols=2, framealpha=0.6)
     else:
         _nothing(axes)
 
@@ -132,13 +134,18 @@ def _bars(axes: Any, panel: Json, prometheus: Prometheus) -> None:
         _nothing(axes)
         return
     values = [min(each.latest, defaults["max"]) for each in most]
-    colours = [RED if each.latest >= defaults["max"] else GREEN for each in most]
+    colours = [_colour(each.latest, defaults["thresholds"]["steps"]) for each in most]
     axes.barh(range(len(most)), values, color=colours)
     axes.set_yticks(range(len(most)), [plot_label(each.legend) for each in most], fontsize=6)
     axes.set_xlim(0, defaults["max"])
     axes.set_xticks([])
     for row, each in enumerate(most):
         axes.text(defaults["max"], row, shown(each.latest, defaults["unit"]), fontsize=6, ha="right", va="center")
+
+
+def _colour(value: float, steps: Sequence[Json]) -> str:
+    """The colour of the last threshold that a value reaches."""
+    return COLOURS_OF_STEPS[[s["color"] for s in steps if s["value"] is None or value >= s["value"]][-1]]
 
 
 def _numbers(axes: Any, panel: Json, prometheus: Prometheus) -> None:
@@ -203,16 +210,26 @@ def draw(board: Json, prometheus: Prometheus, path: Path) -> None:
     Image.open(path).convert("RGB").quantize(COLOURS).save(path, optimize=True)
 
 
+def _seconds(text: str) -> float:
+    """Seconds since 1970 of a time in ISO 8601.
+
+    >>> _seconds("1970-01-01T00:01:00Z")
+    60.0
+    """
+    return datetime.fromisoformat(text).timestamp()
+
+
 def main() -> None:
     """Draw the dashboard that the arguments name, and say where it is."""
     parser = argparse.ArgumentParser(description="a dashboard as a picture, where there is no Grafana")
     parser.add_argument("address", help="of Prometheus, such as http://127.0.0.1:9090")
     parser.add_argument("--board", choices=dashboards(), default="retraining", help="which dashboard")
-    parser.add_argument("--minutes", type=float, default=60.0, help="how long before now it begins")
+    parser.add_argument("--minutes", type=float, default=60.0, help="how long before its end it begins")
+    parser.add_argument("--until", type=_seconds, help="where it ends, such as 2026-11-28T07:15:00Z (default: now)")
     parser.add_argument("--output", type=Path, help="the PNG file (default: docs/images/BOARD.png)")
     arguments = parser.parse_args()
     path = arguments.output or IMAGES / f"{arguments.board}.png"
-    end = time.time()
+    end = arguments.until or time.time()
     prometheus = Prometheus(arguments.address.rstrip("/"), end - 60 * arguments.minutes, end)
     draw(dashboards()[arguments.board], prometheus, path)
     print(f"written: {path} ({path.stat().st_size // 1000} kB)")
