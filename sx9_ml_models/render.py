@@ -318,8 +318,17 @@ def describe_measure(rule: str, value: float, limit: float) -> str:
     ('volume 3000 of 1500', 'staleness 462 of 450 days')
     """
     if rule == "staleness":
-        return f"{rule} {value / DAY_S:.3g} of {limit / DAY_S:.3g} days"
-    return f"{rule} {value:.4g} of {limit:.4g}"
+        return f"{rule} {number(value / DAY_S, 3)} of {number(limit / DAY_S, 3)} days"
+    return f"{rule} {number(value)} of {number(limit)}"
+
+
+def number(value: float, digits: int = 4) -> str:
+    """A number with so many significant digits, or more rather than an exponent.
+
+    >>> number(0.27411), number(7622.0), number(9999.7), number(20_000.0)
+    ('0.2741', '7622', '10000', '20000')
+    """
+    return f"{value:.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:.{digits}g}"
 
 
 def _labels(counts: Mapping[str, int], limit: int = 3) -> str:

@@ -11,7 +11,7 @@ from schemas.windows import Reason
 from streams.core.backtest import Retrain
 from sx9_ml_models.backtest.compare import RECORDED, Comparison, Outcome
 from sx9_ml_models.rebuild.holdout import value_of
-from sx9_ml_models.render import day, describe_measure
+from sx9_ml_models.render import day, describe_measure, number
 from trainers.reporting.plots import picture, plot_label
 from trainers.reporting.summary import qualified_name
 from transport.files import write_atomically
@@ -124,13 +124,13 @@ def write_report(comparison: Comparison, folder: Path) -> list[Path]:
 def duration(seconds: float) -> str:
     """A duration in the unit that reads best.
 
-    >>> duration(30), duration(5400), duration(864_000)
-    ('30 s', '1.5 h', '10 days')
+    >>> duration(30), duration(5400), duration(864_000), duration(98_496_000)
+    ('30 s', '1.5 h', '10 days', '1140 days')
     """
     for unit, size in (("days", DAY_S), ("h", HOUR_S), ("min", MINUTE_S)):
         if seconds >= size * (2 if unit == "days" else 1):
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"
+            return f"{number(seconds / size, 3)} {unit}"
+    return f"{number(seconds, 3)} s"
 
 
 def _summary_row(outcome: Outcome) -> tuple[str, ...]:

@@ -100,7 +100,7 @@ def shown(value: float, unit: str) -> str:
         return f"{100 * value:.0f} %"
     if unit == "s":
         return next((f"{value / size:.1f} {name}" for name, size in _TIMES if value >= 2 * size), f"{value:.0f} s")
-    return f"{value:.4g}"
+    return f"{value:.0f}" if value >= 10_000 else f"{value:.4g}"
 
 
 _TIMES = (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0))
