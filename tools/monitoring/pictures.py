@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import time
 import urllib.parse
@@ -27,6 +28,8 @@ from trainers.reporting.plots import picture, plot_label
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 POINTS = 240
 """Points of a line."""
+LEGENDS = 12
+"""Most names in the legend of a panel: those of the largest series."""
 ROWS = 8
 """Most rows of a table, bars, or numbers in a panel."""
 COLOURS = 64
@@ -93,9 +96,15 @@ def legend(pattern: str, labels: Mapping[str, str]) -> str:
 def shown(value: float, unit: str) -> str:
     """A value in the unit of its panel.
 
-    >>> shown(0.25, "percentunit"), shown(90.0, "s"), shown(7200.0, "s"), shown(1234.0, "short")
-    ('25 %', '90 s', '2.0 h', '1234')
+    >>> shown(0.25, "percentunit"), shown(90.0, "s"), shown(7200.0, "s"), shown(math.inf, "s")
+    ('25 %', '90 s', '2.0 h', 'for ever')
+    >>> shown(1234.0, "short"), shown(140e6, "bytes")
+    ('1234', '140 MB')
     """
+    if unit == "s" and math.isinf(value):
+        return "for ever"
+    if unit == "bytes":
+        return f"{value / 1e6:.0f} MB"
     if unit == "percentunit":
         return f"{100 * value:.0f} %"
     if unit == "s":
@@ -121,7 +130,9 @@ def _lines(axes: Any, panel: Json, prometheus: Prometheus) -> None:
     axes.tick_params(labelsize=6)
     axes.grid(color=GREY, linewidth=0.5)
     if found:
-        axes.legend(fontsize=5, loc="best", ncols=2, framealpha=0.6)
+        largest = sorted(zip(axes.lines, found, strict=False), key=lambda each: -max(v for _, v in each[1].points))
+        named = [line for line, _ in largest[:LEGENDS]]
+        axes.legend(handles=named, fontsize=5, loc="best", ncols=2, framealpha=0.6)
     else:
         _nothing(axes)
 
@@ -173,6 +184,7 @@ def _table(axes: Any, rows: Sequence[tuple[str, ...]]) -> None:
     table = axes.table(rows, loc="center", cellLoc="left", edges="horizontal")
     table.auto_set_font_size(False)
     table.set_fontsize(6)
+    table.auto_set_column_width(range(len(rows[0])))
 
 
 def _nothing(axes: Any) -> None:
