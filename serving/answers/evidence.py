@@ -19,7 +19,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         role: See `Role`.
-        id: What people call it (`M1040`), or its id in the graph.
+        id: What people call it (`M1040`), or its id in the graph; empty for what its feed gives no id for people.
         name: Its name.
         kind: Label of its node: `Mitigation`, `Group`, `Template`.
         text: What the feed says about the two together, or about the neighbour.

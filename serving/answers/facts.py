@@ -99,22 +99,27 @@ def _of_role(evidence: Evidence, role: Role, with_text: bool) -> list[AnswerSent
     if with_text and role in ("mitigation", "detection"):
         verb = {"mitigation": "mitigates", "detection": "detects"}[role]
         sentences = [
-            AnswerSentence(f"{f.name} ({f.id}) {verb} it{_said(f)}", (f.source,)) for f in facts[:MAX_FACTS]
+            AnswerSentence(f"{_called(f)} {verb} it{_said(f)}", (f.source,)) for f in facts[:MAX_FACTS]
         ]
         left = evidence.totals.get(role, len(facts)) - len(sentences)
         if left > 0:
-            more = [f"{f.name} ({f.id})" for f in facts[MAX_FACTS : 2 * MAX_FACTS]]
+            more = [_called(f) for f in facts[MAX_FACTS : 2 * MAX_FACTS]]
             named = f", such as {enumerate_words(more)}" if more else ""
             sources = tuple(f.source for f in facts[MAX_FACTS : 2 * MAX_FACTS]) or (evidence.source,)
             sentences.append(AnswerSentence(f"{left} more {_noun(role, left)} known{named}.", sources))
         return sentences
     shown = facts[: 2 * MAX_FACTS]
     total = max(evidence.totals.get(role, 0), len(facts))
-    named = enumerate_words([f"{f.name} ({f.id})" for f in shown])
+    named = enumerate_words([_called(f) for f in shown])
     such_as = "such as " if total > len(shown) else ""
     return [
         AnswerSentence(f"{total} {_noun(role, total)} known: {such_as}{named}.", tuple(f.source for f in shown))
     ]
+
+
+def _called(fact: Fact) -> str:
+    """Name and id; some, such as the data components of ATT&CK, have no id that people use."""
+    return f"{fact.name} ({fact.id})" if fact.id else fact.name
 
 
 def _said(fact: Fact) -> str:
@@ -141,4 +146,4 @@ def _kind(label: str) -> str:
 
 
 def _distinct(facts: Sequence[Fact]) -> list[Fact]:
-    return list({fact.id: fact for fact in reversed(facts)}.values())[::-1]
+    return list({fact.id or fact.name: fact for fact in reversed(facts)}.values())[::-1]

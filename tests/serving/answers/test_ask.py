@@ -15,6 +15,7 @@ from schemas.events import Entity, Event, NodeRef, Relationship, Technique, Temp
 from schemas.journal import Instruction
 from serving import telemetry
 from serving.answers.ask import Answer, Generator, ask
+from serving.answers.evidence import Fact
 from serving.answers.facts import fact_sentences, intent_of
 from serving.answers.graph import find_node
 from serving.answers.local import evidence_from_examples
@@ -215,6 +216,15 @@ def test_a_question_is_understood_by_its_words(question: str, kind: str, intent:
 def test_what_the_graph_does_not_have_is_said() -> None:
     nothing = msgspec.structs.replace(PROCESS_INJECTION, facts=(), totals={})
     assert "has nothing that answers this" in fact_sentences(nothing, "mitigate")[1].text
+
+
+def test_facts_without_an_id_are_named_once_each_and_without_brackets() -> None:
+    """The data components of ATT&CK have none."""
+    names = ("Script Execution", "Script Execution", "Process Creation", "Module Load")
+    facts = tuple(Fact(role="detection", id="", name=n, kind="DataComponent", source=f"s: {n}") for n in names)
+    evidence = msgspec.structs.replace(PROCESS_INJECTION, facts=facts, totals={"detection": 3})
+    said = [sentence.text for sentence in fact_sentences(evidence, "detect")[1:]]
+    assert said == [f"{name} detects it." for name in ("Script Execution", "Process Creation", "Module Load")]
 
 
 def test_an_empty_question_is_refused_with_the_limit() -> None:
