@@ -20,7 +20,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +44,8 @@ READY_S = 15.0
 """Bar: seconds from the kill until ready again."""
 SETTLE_S = 65.0
 """Seconds before a process is killed again: only then does it restart after the shortest pause."""
+CALM_S = 15.0
+"""Seconds between two kills, in which the others connect again and share their partitions: one fault at a time."""
 POLL_S = 0.05
 
 
@@ -59,7 +61,7 @@ def main() -> None:
     """Measure, print the table, write recovery.json, and exit with 0 if every process reached the bar."""
     arguments = _parse()
     with tempfile.TemporaryDirectory(prefix="sx9-recovery-") as folder:
-        measured = measure(Path(folder), arguments.repeat)
+        measured = measure(Path(folder), arguments.repeat, arguments.only)
     _show(measured)
     arguments.output.mkdir(parents=True, exist_ok=True)
     path = arguments.output / "recovery.json"
@@ -69,12 +71,13 @@ def main() -> None:
     sys.exit(0 if all(max(runs) <= READY_S for runs in measured.values()) else 1)
 
 
-def measure(folder: Path, repeat: int) -> dict[str, list[float]]:
+def measure(folder: Path, repeat: int, only: Sequence[str]) -> dict[str, list[float]]:
     """Start the system in an empty folder and kill its processes one after the other.
 
     Args:
         folder: An empty folder.
         repeat: How often each is killed.
+        only: The names of those to kill; empty: all.
 
     Returns:
         Process -> seconds of each time.
@@ -85,10 +88,12 @@ def measure(folder: Path, repeat: int) -> dict[str, list[float]]:
         wait_until_ready(process, listed, time.monotonic())
         targets = _targets(process.pid, folder / "state")
         _wait(lambda: all(target.is_ready() for target in targets), "all processes ready")
+        killed = [target for target in targets if not only or target.name in only]
         for round_ in range(repeat):
             if round_:
                 time.sleep(SETTLE_S)
-            for target in track(targets, f"kills, round {round_ + 1} of {repeat}", disable=not sys.stderr.isatty()):
+            for target in track(killed, f"kills, round {round_ + 1} of {repeat}", disable=not sys.stderr.isatty()):
+                time.sleep(CALM_S)
                 measured.setdefault(target.name, []).append(_recovery_s(target))
                 _wait(lambda: all(each.is_ready() for each in targets), "all processes ready")
     return measured
@@ -179,6 +184,7 @@ def _show(measured: dict[str, list[float]]) -> None:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="from a kill of each process of `sx9 up` to ready again")
     parser.add_argument("--repeat", type=int, default=1, help="how often each process is killed")
+    parser.add_argument("--only", action="append", default=[], help="kill only this process")
     parser.add_argument("--output", type=Path, default=Path("output/benchmarks"), help="folder of recovery.json")
     return parser.parse_args()
 

@@ -98,9 +98,7 @@ def _of_role(evidence: Evidence, role: Role, with_text: bool) -> list[AnswerSent
         return []
     if with_text and role in ("mitigation", "detection"):
         verb = {"mitigation": "mitigates", "detection": "detects"}[role]
-        sentences = [
-            AnswerSentence(f"{_called(f)} {verb} it{_said(f)}", (f.source,)) for f in facts[:MAX_FACTS]
-        ]
+        sentences = [AnswerSentence(f"{_called(f)} {verb} it{_said(f)}", (f.source,)) for f in facts[:MAX_FACTS]]
         left = evidence.totals.get(role, len(facts)) - len(sentences)
         if left > 0:
             more = [_called(f) for f in facts[MAX_FACTS : 2 * MAX_FACTS]]
