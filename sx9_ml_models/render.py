@@ -15,7 +15,7 @@ from rich.text import Text
 
 from schemas.scores import HOLDOUT, of_split
 from schemas.versions import Manifest
-from trainers.reporting.summary import qualified_name, values_of
+from trainers.reporting.summary import number, qualified_name, values_of
 
 if TYPE_CHECKING:
     from streams.fetchers.base.runner import FetchReport
@@ -320,15 +320,6 @@ def describe_measure(rule: str, value: float, limit: float) -> str:
     if rule == "staleness":
         return f"{rule} {number(value / DAY_S, 3)} of {number(limit / DAY_S, 3)} days"
     return f"{rule} {number(value)} of {number(limit)}"
-
-
-def number(value: float, digits: int = 4) -> str:
-    """A number with so many significant digits, or more rather than an exponent.
-
-    >>> number(0.27411), number(7622.0), number(9999.7), number(20_000.0)
-    ('0.2741', '7622', '10000', '20000')
-    """
-    return f"{value:.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:.{digits}g}"
 
 
 def _labels(counts: Mapping[str, int], limit: int = 3) -> str:

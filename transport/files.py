@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import filelock
+import psutil
 
 from schemas.errors import RetryLater
 
@@ -66,20 +67,14 @@ def remove_unfinished(folder: Path, depth: int = 2) -> list[Path]:
         The files that were removed. Those of a process that still runs stay.
     """
     found = [path for level in range(depth + 1) for path in folder.glob("*/" * level + ".*.tmp")]
-    left = [path for path in found if (writer := _UNFINISHED.fullmatch(path.name)) and not _runs(int(writer[1]))]
+    left = [
+        path
+        for path in found
+        if (writer := _UNFINISHED.fullmatch(path.name)) and not psutil.pid_exists(int(writer[1]))
+    ]
     for path in left:
         path.unlink(missing_ok=True)
     return left
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # of another user
-        return True
-    return True
 
 
 def write_private(path: Path, text: str) -> None:

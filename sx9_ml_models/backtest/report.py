@@ -11,9 +11,9 @@ from schemas.windows import Reason
 from streams.core.backtest import Retrain
 from sx9_ml_models.backtest.compare import RECORDED, Comparison, Outcome
 from sx9_ml_models.rebuild.holdout import value_of
-from sx9_ml_models.render import day, describe_measure, number
+from sx9_ml_models.render import day, describe_measure
 from trainers.reporting.plots import picture, plot_label
-from trainers.reporting.summary import qualified_name
+from trainers.reporting.summary import number, qualified_name
 from transport.files import write_atomically
 
 DAY_S, HOUR_S, MINUTE_S = 86_400.0, 3_600.0, 60.0

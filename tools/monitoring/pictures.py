@@ -24,6 +24,7 @@ from PIL import Image
 from tools.monitoring.dashboards import dashboards
 from tools.monitoring.panels import WIDTH, Json, concrete
 from trainers.reporting.plots import picture, plot_label
+from trainers.reporting.summary import number
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 POINTS = 240
@@ -109,7 +110,7 @@ def shown(value: float, unit: str) -> str:
         return f"{100 * value:.0f} %"
     if unit == "s":
         return next((f"{value / size:.1f} {name}" for name, size in _TIMES if value >= 2 * size), f"{value:.0f} s")
-    return f"{value:.0f}" if value >= 10_000 else f"{value:.4g}"
+    return number(value)
 
 
 _TIMES = (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0))

@@ -1,4 +1,4 @@
-"""Display names of metrics, and the line that sums up a version."""
+"""Numbers and names of metrics for people, and the line that sums up a version."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ HEADLINES = ("macro_f1", "perplexity", "recall_at_20")
 """The main metrics; each task has one of them."""
 _NAMES = {("severity", "micro_f1"): "accuracy"}
 """(task, metric) -> its usual name, where it differs."""
+
+
+def number(value: float, digits: int = 4) -> str:
+    """A number with so many significant digits, or more rather than an exponent.
+
+    >>> number(0.27411), number(7622.0), number(9999.7), number(20_000.0)
+    ('0.2741', '7622', '10000', '20000')
+    """
+    return f"{value:.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:.{digits}g}"
 
 
 def metric_name(metric: str, task: str = "") -> str:

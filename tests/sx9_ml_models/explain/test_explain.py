@@ -116,9 +116,9 @@ def test_what_was_edited_or_taken_back_before_the_decision_is_not_what_a_version
     records: list[Record] = [
         *(example(number, ["impact"], key=key) for number, key in enumerate((edited, back, kept))),
         *examples(20, first=100),
+        example(2, ["impact"], key=kept),  # delivered again
         example(200, ["execution"], key=edited),
         example(201, [], key=back, retracted=True),
-        example(2, ["impact"], key=kept),  # delivered again
         *examples(20, first=300),
         example(500, ["execution"], key=kept),  # after the decision
     ]
