@@ -31,7 +31,7 @@ AWAY = {1: "neo4j", 2: "kafka"}
 MINUTE_S = 60.0
 
 
-@pytest.mark.timeout(600 + 60 * ROUNDS)
+@pytest.mark.timeout(600 + 240 * ROUNDS)
 def test_whatever_is_killed_the_flow_comes_to_the_same(
     world: World, owned: Owned, flow_settings: Settings, forks: Forks, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
