@@ -57,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.drift", description=__doc__.splitlines()[0])
     parser.add_argument("--feeds", type=Path, default=Path("../shared/feeds"), help="folder of the feeds")
     folder = parser.parse_args().feeds / "attack"
-    events = [_events(folder / f"enterprise-attack-{release}.json") for release in RELEASES]
+    events = [events_of(folder / f"enterprise-attack-{release}.json") for release in RELEASES]
     rows = []
     for model in MODELS:
         releases = [[found for event in release if (found := _learnt(model, event))] for release in events]
@@ -78,7 +78,8 @@ def _measured(model: str, releases: Sequence[Sequence[Learnt]]) -> tuple[str, ..
     )
 
 
-def _events(bundle: Path) -> list[Event]:
+def events_of(bundle: Path) -> list[Event]:
+    """The events of a release of ATT&CK, in the order of the feed."""
     outcomes = attack.parse(bundle.read_bytes(), "enterprise-attack", bundle.name).outcomes
     return [each.event for each in outcomes if isinstance(each, EncodedEvent)]
 
