@@ -4,8 +4,8 @@
     weights ──> a scale for each channel ──> int8 ──┴> sums in int32 ──> x both scales, + bias ──> float32
 
 Nothing is calibrated: a row gets its scale when it comes. With one scale for a whole batch, what is said of a text
-would depend on the texts beside it, and F1 would be lower (docs/experiments.md). The kernel is the one that torchao and PyTorch 2 Export use: it needs no tensors of a quantized
-dtype, which torch will remove.
+would depend on the texts beside it, and F1 would be lower (docs/experiments.md). The kernel is the one that torchao
+and PyTorch 2 Export use: it needs no tensors of a quantized dtype, which torch will remove.
 """
 
 from __future__ import annotations
