@@ -2,9 +2,12 @@
 
 python -m benchmarks.serve                     all of it; a few minutes
 python -m benchmarks.serve --texts 2048 --swaps 100
+python -m benchmarks.serve --texts 512 --speed-only
 
-Each server runs in a process of its own and is asked over HTTP. The three take turns, so that a busy machine slows
-all of them. The network is that of `minilm` with an untrained head: its speed does not depend on its weights.
+Each server runs in a process of its own and is asked over HTTP: ours in float32 and in int8, and the pipeline. They
+and the bare model take turns, so that a busy machine slows all of them. The time of the processor is that of the
+process that answers. The network is that of `minilm` with an untrained head: its speed does not depend on its
+weights.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ MODEL = "distilbert-mitre"
 BATCH = 64
 LABELS = 14
 ROUNDS = 3
+SERVERS = ("float32", "int8", "stock")
 WORDS = """
     the attacker used a script to run commands on hosts through powershell and windows management instrumentation
     then dumped credentials from memory of the local security authority before moving to other systems with remote
@@ -74,14 +78,14 @@ def make_versions(output_dir: Path, names: Sequence[str]) -> None:
     registry.promote(MODEL, names[0])
 
 
-def run_ours(output_dir: Path, port: int) -> None:
+def run_ours(output_dir: Path, port: int, precision: str) -> None:
     """The server, in this process."""
     from serving.server import build, serve
     from serving.settings import load_serve_settings
 
     logging.basicConfig(level=logging.WARNING)
     folders = {"output_dir": output_dir, "state_dir": output_dir}
-    serve(build(load_serve_settings(**folders, port=port, models=MODEL, follow_s=0.01)))
+    serve(build(load_serve_settings(**folders, port=port, models=MODEL, follow_s=0.01, precision=precision)))
 
 
 def run_stock(output_dir: Path, port: int) -> None:
@@ -140,25 +144,26 @@ def server(kind: str, output_dir: Path) -> Iterator[tuple[httpx.Client, psutil.P
         child.wait()
 
 
-def texts_per_second(client: httpx.Client, texts: Sequence[str], clients: int = 2) -> float:
-    """Texts that a server answers per second, asked in batches."""
+def texts_per_second(client: httpx.Client, process: psutil.Process, texts: Sequence[str]) -> tuple[float, float]:
+    """Texts that a server answers per second and per second of the processor, asked in batches by two clients."""
     batches = [list(texts[i : i + BATCH]) for i in range(0, len(texts), BATCH)]
 
     def ask(batch: list[str]) -> None:
         client.post("/v1/classify", json={"texts": batch, "sentences": False}).raise_for_status()
 
-    started_s = time.perf_counter()
-    with ThreadPoolExecutor(clients) as pool:
+    started_s, before_s = time.perf_counter(), sum(process.cpu_times()[:2])
+    with ThreadPoolExecutor(2) as pool:
         list(pool.map(ask, batches))
-    return len(texts) / (time.perf_counter() - started_s)
+    taken_s = time.perf_counter() - started_s
+    return len(texts) / taken_s, len(texts) / (sum(process.cpu_times()[:2]) - before_s)
 
 
-def bare_texts_per_second(version: Any, texts: Sequence[str]) -> float:
+def bare_texts_per_second(version: Any, texts: Sequence[str]) -> tuple[float, float]:
     """The same with the bare model in a loop, in this process."""
-    started_s = time.perf_counter()
+    started_s, before_s = time.perf_counter(), time.process_time()
     for i in range(0, len(texts), BATCH):
         version.predict(texts[i : i + BATCH])
-    return len(texts) / (time.perf_counter() - started_s)
+    return len(texts) / (time.perf_counter() - started_s), len(texts) / (time.process_time() - before_s)
 
 
 def latencies_ms(client: httpx.Client, texts: Sequence[str], clients: int, per_second: float) -> dict[str, float]:
@@ -218,7 +223,7 @@ def swaps_under_load(
     }
 
 
-def measure(texts: Sequence[str], swaps: int, output_dir: Path) -> dict[str, Any]:
+def measure(texts: Sequence[str], swaps: int, output_dir: Path, speed_only: bool) -> dict[str, Any]:
     """Everything that the table shows."""
     import torch
 
@@ -227,28 +232,46 @@ def measure(texts: Sequence[str], swaps: int, output_dir: Path) -> dict[str, Any
     make_versions(output_dir, ("v0001", "v0002"))
     torch.set_num_threads(psutil.cpu_count() or 1)
     version = load(output_dir / "models" / MODEL)
-    bare, ours, stock = [], [], []
-    with server("ours", output_dir) as (client, process), server("stock", output_dir) as (stock_client, _):
-        texts_per_second(client, texts[:BATCH])
-        texts_per_second(stock_client, texts[:BATCH])
+    found: dict[str, list[tuple[float, float]]] = {"bare model": []}
+    with contextlib.ExitStack() as stack:
+        servers = {kind: stack.enter_context(server(kind, output_dir)) for kind in SERVERS}
+        for client, process in servers.values():
+            texts_per_second(client, process, texts[:BATCH])
         for number in range(ROUNDS):
-            bare.append(bare_texts_per_second(version, texts))
-            ours.append(texts_per_second(client, texts))
-            stock.append(texts_per_second(stock_client, texts[: len(texts) // 4]))
-            print(f"round {number + 1}: {bare[-1]:.0f}, {ours[-1]:.0f}, {stock[-1]:.0f} texts/s", file=sys.stderr)
-        one_by_one = latencies_ms(client, texts, 100, 1e9)
-        capacity = len(texts) / (max(one_by_one["p50"], 1.0) * len(texts) / 100 / 1000)
-        half = latencies_ms(client, texts[: len(texts) // 2], 100, capacity / 2)
-        swapped = swaps_under_load(client, process, output_dir, swaps)
-    middle = [statistics.median(each) for each in (bare, ours, stock)]
+            found["bare model"].append(bare_texts_per_second(version, texts))
+            for kind, (client, process) in servers.items():
+                some = texts[: len(texts) // 4] if kind == "stock" else texts
+                found.setdefault(kind, []).append(texts_per_second(client, process, some))
+            said = ", ".join(f"{kind} {each[-1][0]:.0f}" for kind, each in found.items())
+            print(f"round {number + 1}, texts/s: {said}", file=sys.stderr)
+        client, process = servers["float32"]
+        rest = {} if speed_only else latency_and_swaps(client, process, texts, swaps, output_dir)
     return {
-        "texts/s": dict(zip(("bare model", "server", "stock pipeline"), middle, strict=True)),
-        "server / bare": statistics.median(a / b for a, b in zip(ours, bare, strict=True)),
-        "server / stock": statistics.median(a / b for a, b in zip(ours, stock, strict=True)),
-        "100 clients, ms": one_by_one,
-        "half load, ms": half,
-        "swaps": swapped,
+        "texts/s": {kind: statistics.median(wall for wall, _ in each) for kind, each in found.items()},
+        "server / bare": ratios(found, "float32", "bare model"),
+        "server / stock": ratios(found, "float32", "stock"),
+        "int8 / float32": ratios(found, "int8", "float32"),
+        "int8 / stock": ratios(found, "int8", "stock"),
+        **rest,
     }
+
+
+def ratios(found: dict[str, list[tuple[float, float]]], ours: str, other: str) -> dict[str, float]:
+    """Median over the rounds of the ratio of two sides, by the clock and by the time of the processor."""
+    pairs = list(zip(found[ours], found[other], strict=True))
+    by = ("clock", "processor")
+    return {name: statistics.median(a[i] / b[i] for a, b in pairs) for i, name in enumerate(by)}
+
+
+def latency_and_swaps(
+    client: httpx.Client, process: psutil.Process, texts: Sequence[str], swaps: int, output_dir: Path
+) -> dict[str, Any]:
+    """Latencies with 100 clients, and swaps under load."""
+    one_by_one = latencies_ms(client, texts, 100, 1e9)
+    capacity = len(texts) / (max(one_by_one["p50"], 1.0) * len(texts) / 100 / 1000)
+    half = latencies_ms(client, texts[: len(texts) // 2], 100, capacity / 2)
+    swapped = swaps_under_load(client, process, output_dir, swaps)
+    return {"100 clients, ms": one_by_one, "half load, ms": half, "swaps": swapped}
 
 
 def main() -> None:
@@ -256,15 +279,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--texts", type=int, default=2_048, help="texts of each round")
     parser.add_argument("--swaps", type=int, default=1_000, help="versions promoted under load")
-    parser.add_argument("--run", choices=("ours", "stock"), help=argparse.SUPPRESS)
+    parser.add_argument("--speed-only", action="store_true", help="leave out latency and swaps, which take long")
+    parser.add_argument("--run", choices=SERVERS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.run:
-        (run_ours if chosen.run == "ours" else run_stock)(chosen.folder, chosen.port)
+        if chosen.run == "stock":
+            run_stock(chosen.folder, chosen.port)
+        else:
+            run_ours(chosen.folder, chosen.port, chosen.run)
         return
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(measure(sentences(chosen.texts), chosen.swaps, Path(folder)), indent=1))
+        found = measure(sentences(chosen.texts), chosen.swaps, Path(folder), chosen.speed_only)
+        print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

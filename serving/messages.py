@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from schemas.ids import TECHNIQUE
+from serving.predictors import Precision
 
 REPORT = (
     "The group sent phishing mails with a macro. The macro started PowerShell and downloaded a loader. "
@@ -102,6 +103,7 @@ class Source(BaseModel):
 class ClassifyAnswer(Source):
     """An answer for each text, in their order."""
 
+    precision: Precision = Field(description="what the layers of the version compute in")
     answers: list[TextAnswer]
     technique_precision: float | None = Field(
         None,

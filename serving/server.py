@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import socket
@@ -15,6 +16,7 @@ from serving.batching import Batcher
 from serving.context import CLASSIFIER, Serving, System
 from serving.follower import Follower, Wanted, champions
 from serving.keys import Keys
+from serving.predictors import load
 from serving.served import ServedModels
 from serving.settings import ServeSettings
 from serving.shadow import Shadow
@@ -51,7 +53,8 @@ def build(
 
     registry = open_registry(settings)
     when_asked = settings.load == "asked"
-    served = ServedModels(registry, batcher, models, settings.pinned_versions, when_asked=when_asked)
+    in_precision = functools.partial(load, precision=settings.precision)
+    served = ServedModels(registry, batcher, models, settings.pinned_versions, in_precision, when_asked)
     follower = Follower(served, wanted or (lambda: champions(registry, models)), settings.follow_s)
     shadow = Shadow(served, CLASSIFIER) if settings.shadow and CLASSIFIER in models else None
     return Serving(settings, served, follower, keys, system=system, shadow=shadow)

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import BadConfiguration
+from serving.predictors import Precision
 
 PREFIX = "SX9_SERVE_"
 SHARED = {name: f"SX9_{name}".upper() for name in ("output_dir", "state_dir", "models_url")}
@@ -58,6 +59,9 @@ class ServeSettings(BaseSettings):
     threads: int = Field(0, ge=0, description="threads that compute; 0: one for each processor")
     load: Literal["start", "asked"] = Field(
         "start", description="when a model is loaded: at the start, or when somebody asks it for the first time"
+    )
+    precision: Precision = Field(
+        "float32", description="what the layers of `distilbert-mitre` compute in; int8 is faster, and less exact"
     )
     models: str = Field("", description="models that are served, with a space between; empty: all")
 

@@ -10,6 +10,7 @@ be answered gets an answer with `error`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import signal
 import sys
@@ -25,7 +26,7 @@ from schemas.models import MODELS
 from serving.batching import Batcher
 from serving.classification import Labels, answer, plan, queries
 from serving.follower import Follower, LogOfPromotions, champions
-from serving.predictors import LoadedVersion
+from serving.predictors import LoadedVersion, load
 from serving.served import ServedModels
 from serving.settings import ServeSettings
 from trainers.store.shared_registry import open_registry
@@ -91,7 +92,8 @@ class TopicClassifier:
             return Batcher(model, settings.batch_texts, settings.queue_texts, settings.timeout_s)
 
         self._stack = contextlib.ExitStack()
-        self._served = ServedModels(registry, batcher, (CLASSIFIER,))
+        in_precision = functools.partial(load, precision=settings.precision)
+        self._served = ServedModels(registry, batcher, (CLASSIFIER,), load_version=in_precision)
         self._stack.callback(self._served.close)
         promotions = LogOfPromotions(bootstrap, lambda: champions(registry, (CLASSIFIER,)))
         self._stack.callback(promotions.close)

@@ -31,8 +31,8 @@ async def classify(request: ClassifyRequest, serving: Context) -> Response:
     started_s = time.perf_counter()
     version = await serving.version(CLASSIFIER, request.version)
     answers, layers_s = await classified(serving, version, request.texts, request.sentences)
-    precision = await _add_techniques(serving, request.texts, answers, layers_s)
-    answered = {"answers": answers, "technique_precision": precision}
+    right = await _add_techniques(serving, request.texts, answers, layers_s)
+    answered = {"precision": version.precision, "answers": answers, "technique_precision": right}
     return as_json({**source(version, started_s, layers_s), **answered})
 
 

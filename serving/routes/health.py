@@ -80,6 +80,7 @@ def model_state(serving: Serving, model: str) -> dict[str, Any]:
     return {
         "model": model,
         "version": current.version if current else None,
+        "precision": current.precision if current else None,
         "to_load": serving.served.to_load(model),
         "since_s": serving.served.since_s.get(model),
         "waiting": serving.served.batchers[model].waiting,

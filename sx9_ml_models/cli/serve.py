@@ -19,6 +19,12 @@ def serve(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port (default: SX9_SERVE_PORT, or 18114).")
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="What `distilbert-mitre` computes in: float32 or int8 (default: SX9_SERVE_PRECISION, or float32)."
+        ),
+    ] = None,
 ) -> None:
     """Answer over HTTP: classify texts, predict techniques.
 
@@ -28,5 +34,6 @@ def serve(
     from streams.settings import load_settings
     from sx9_ml_models.serving import run_server
 
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    options = {"host": host, "port": port, "precision": precision}
+    given = {name: value for name, value in options.items() if value is not None}
     run_server(load_settings(metrics_port=0), load_serve_settings(**given))  # the port set is that of `sx9 up`

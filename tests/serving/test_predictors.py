@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import Corrupt
+from schemas.errors import BadConfiguration, Corrupt
 from schemas.models import MODELS
 from serving.predictors import load
 from tests.serving.versions import make
+from tests.trainers.samples import examples
 from trainers.store.registry import Registry
 
 QUERIES = {
@@ -88,6 +89,26 @@ def test_a_damaged_or_missing_file_is_named(serving_cache: Path, tmp_path: Path)
     (copied / "manifest.json").unlink()
     with pytest.raises(Corrupt, match=r"manifest\.json is missing"):
         load(copied)
+
+
+def test_a_version_in_int8_says_the_same_of_nearly_all_texts_and_is_not_float32(trained: Registry) -> None:
+    folder = trained.folder("distilbert-mitre", "v0001")
+    exact, ours = load(folder), load(folder, precision="int8")
+    assert (exact.precision, ours.precision) == ("float32", "int8")
+    texts = [each.text for each in examples(400)]
+    pairs = list(zip(exact.predict(texts), ours.predict(texts), strict=True))
+    same = [a.predicted_tactics == b.predicted_tactics and a.severity == b.severity for a, b in pairs]
+    assert sum(same) >= 0.97 * len(texts)
+    differences = [abs(a.tactics[label] - b.tactics[label]) for a, b in pairs for label in a.tactics]
+    assert 0.0 < max(differences) < 0.1
+    alone = [ours.predict([text])[0].tactics for text in texts[:20]]
+    assert all(one == pytest.approx(b.tactics, abs=0.02) for one, (_, b) in zip(alone, pairs, strict=False))
+
+
+def test_only_the_classifier_has_a_precision_and_an_unknown_one_is_refused(trained: Registry) -> None:
+    with pytest.raises(BadConfiguration, match=r"precision='int4': it is one of float32, int8"):
+        load(trained.folder("distilbert-mitre", "v0001"), precision="int4")  # type: ignore[arg-type]
+    assert load(trained.folder("gnn-threat", "v0001"), precision="int8").precision is None
 
 
 def test_versions_that_are_loaded_by_many_threads_at_once_leave_the_library_as_it_was(trained: Registry) -> None:

@@ -17,7 +17,7 @@ import pytest
 from schemas.errors import BadConfiguration
 from serving.context import Serving
 from serving.server import build
-from serving.settings import ServeSettings
+from serving.settings import ServeSettings, load_serve_settings
 from tests.serving.http import WAIT_S, listening
 from tests.serving.versions import DISTILBERT, TACTICS, make
 from trainers.store.registry import Registry
@@ -75,7 +75,7 @@ def test_a_report_is_answered_with_its_sentences_their_places_and_the_version(
 ) -> None:
     client, serving = server
     answer = client.post("/v1/classify", json={"texts": [REPORT, ""]}).json()
-    assert (answer["model"], answer["version"]) == (DISTILBERT, "v0001")
+    assert (answer["model"], answer["version"], answer["precision"]) == (DISTILBERT, "v0001", "float32")
     assert answer["latency_ms"].keys() == {"prepare", "queue", "model", "total"}
     report, empty = answer["answers"]
     assert [REPORT[s["start"] : s["end"]] for s in report["sentences"]] == [
@@ -223,6 +223,38 @@ def test_a_version_that_does_not_load_or_fails_its_self_test_leaves_the_old_one_
             assert client.post("/v1/classify", json={"texts": ["x"]}).json()["version"] == "v0001"
         registry.promote(DISTILBERT, "v0001")
         wait_for(lambda: described(client)["failed"] is None)
+
+
+def test_a_server_in_int8_says_so_and_one_whose_processor_has_none_says_what_to_do(
+    output_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    Registry(output_dir / "models").promote(DISTILBERT, "v0001")
+    with running(settings(output_dir, precision="int8")) as (client, serving):
+        for version in (None, "v0002"):
+            answer = client.post("/v1/classify", json={"texts": ["x"], "version": version}).json()
+            assert (answer["version"], answer["precision"]) == (version or "v0001", "int8")
+            assert answer["answers"][0]["tactics"] == [*SAID[answer["version"]]]
+        assert described(client)["precision"] == "int8"
+        assert serving.served.get(DISTILBERT).precision == "int8"
+
+    def none(*_: Any) -> None:
+        raise NotImplementedError("no kernel")
+
+    monkeypatch.setattr(torch.ops.onednn, "qlinear_prepack", none)
+    with running(settings(output_dir, precision="int8")) as (client, _):
+        wait_for(lambda: described(client)["failed"] is not None)
+        refused = client.post("/v1/classify", json={"texts": ["x"]})
+        assert refused.status_code == 503
+        assert "use the precision float32" in refused.json()["detail"]
+
+
+def test_an_unknown_precision_is_refused_with_those_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SX9_SERVE_PRECISION", "int4")
+    with pytest.raises(BadConfiguration, match=r"SX9_SERVE_PRECISION='int4': .*'float32' or 'int8'"):
+        load_serve_settings()
+    assert load_serve_settings(precision="int8").precision == "int8"
 
 
 def test_in_shadow_mode_the_candidate_answers_unseen_and_its_agreement_is_counted(output_dir: Path) -> None:

@@ -26,6 +26,7 @@ from trainers.models.distilbert import text_regression
 from trainers.models.distilbert.calibration import Predictions, calibrated_predictions, serving_calibrations
 from trainers.models.distilbert.head import model_labels, saved_thresholds
 from trainers.models.distilbert.hidden_states import FrozenLayers, TrainableLayers
+from trainers.models.distilbert.int8 import to_int8
 from trainers.models.distilbert.labels import columns_by_task
 from trainers.models.distilbert.network import DistilBertWithWords
 from trainers.models.distilbert.tokenization import TokenIds, load_tokenizer, tokenize, truncate
@@ -63,6 +64,7 @@ class TextClassifier:
     Attributes:
         labels: The labels, in the order of the head.
         max_tokens: See above.
+        precision: What the layers above the embeddings compute in.
     """
 
     def __init__(
@@ -80,6 +82,16 @@ class TextClassifier:
         self._idf = text_regression.to_float64(model.words.idf)
         self._weights = text_regression.model_weights(model)
         self._scale = text_regression.to_float64(model.words.scale)
+        self.precision = "float32"
+
+    def to_int8(self) -> None:
+        """Compute the layers above the embeddings in int8 from now on; only on a CPU.
+
+        Raises:
+            BadConfiguration: This machine does not compute in int8.
+        """
+        to_int8(self._layers)
+        self.precision = "int8"
 
     def predict(self, texts: Sequence[str]) -> list[TextPrediction]:
         """Classify texts.
