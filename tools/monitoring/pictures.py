@@ -99,8 +99,8 @@ def shown(value: float, unit: str) -> str:
 
     >>> shown(0.25, "percentunit"), shown(90.0, "s"), shown(7200.0, "s"), shown(math.inf, "s")
     ('25 %', '90 s', '2.0 h', 'for ever')
-    >>> shown(1234.0, "short"), shown(140e6, "bytes")
-    ('1234', '140 MB')
+    >>> shown(0.42, "s"), shown(1234.0, "short"), shown(140e6, "bytes")
+    ('0.42 s', '1234', '140 MB')
     """
     if unit == "s" and math.isinf(value):
         return "for ever"
@@ -109,7 +109,8 @@ def shown(value: float, unit: str) -> str:
     if unit == "percentunit":
         return f"{100 * value:.0f} %"
     if unit == "s":
-        return next((f"{value / size:.1f} {name}" for name, size in _TIMES if value >= 2 * size), f"{value:.0f} s")
+        short = f"{value:.0f} s" if value >= 10 or value == 0 else f"{value:.2g} s"
+        return next((f"{value / size:.1f} {name}" for name, size in _TIMES if value >= 2 * size), short)
     return number(value)
 
 
