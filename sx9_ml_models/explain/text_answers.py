@@ -22,7 +22,7 @@ from trainers.core.progress import ProgressCallback, RunProgress, no_progress
 from trainers.models.phi3_lora.contexts import with_own_context
 
 MOST = 64
-"""Examples whose questions are asked; of more, those with the smallest hashes of their keys. Generating is slow."""
+"""Questions that are asked; of more, those whose examples have the smallest hashes of keys. Generating is slow."""
 AT_ONCE = 16
 """Questions between two steps of the progress."""
 SHOWN = 10
@@ -67,8 +67,8 @@ class TextDiff(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         examples: Examples whose questions were asked.
-        held_out: There are so many; see `MOST`.
-        questions: What was asked; an example may have several.
+        held_out: There are so many.
+        questions: What was asked, at most `MOST`; an example may have several.
         differ: Questions whose answers have other sentences.
         facts_differ: Questions whose answers name other facts.
         facts: The facts that were gained or lost, most of them first.
@@ -110,10 +110,10 @@ def text_diff(
     if not holdout:
         return None
     chosen = heapq.nsmallest(MOST, holdout, key=lambda example: key_hash(example.key))
-    asked = [(example.key, one) for example in chosen for one in with_own_context(example).instructions]
+    asked = [(example.key, one) for example in chosen for one in with_own_context(example).instructions][:MOST]
     answers = [_answers(load(each), each.version, asked, on_progress) for each in (before, after)]
     found = compare(asked, *answers)
-    return msgspec.structs.replace(found, examples=len(chosen), held_out=len(holdout))
+    return msgspec.structs.replace(found, examples=len({key for key, _ in asked}), held_out=len(holdout))
 
 
 def compare(asked: Sequence[Asked], before: Sequence[str], after: Sequence[str]) -> TextDiff:
