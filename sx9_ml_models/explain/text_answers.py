@@ -21,7 +21,7 @@ from serving.reports.sentences import sentences
 from trainers.core.progress import ProgressCallback, RunProgress, no_progress
 from trainers.models.phi3_lora.contexts import with_own_context
 
-MOST = 64
+MOST = 32
 """Questions that are asked; of more, those whose examples have the smallest hashes of keys. Generating is slow."""
 AT_ONCE = 16
 """Questions between two steps of the progress."""

@@ -36,9 +36,7 @@ def conclusions(worth: Worth, folder: Path) -> list[str]:
     ]
     for feed in worth.feeds:
         clear = [each for each in shown(feed, "the other feeds") if is_clear(each)]
-        for each in clear:
-            effect = "helps" if each.worth > 0 else "harms"
-            lines.append(f"{feed.feed} {effect} on what the other feeds say: {each.task} {each.worth:+.3f}.")
+        lines += [_conclusion(feed.feed, each) for each in clear]
         if not feed.champion:
             lines.append(f"Without {feed.feed} the gate promotes no version.")
     return [*lines, f"The versions are in {folder}; delete it to begin anew with what came since."]
@@ -87,6 +85,18 @@ def shown(feed: FeedWorth, scored_on: str) -> list[Difference]:
 def is_clear(each: Difference) -> bool:
     """Whether a worth is more than the holdout can have by chance."""
     return each.error is not None and abs(each.worth) > CLEAR_ERRORS * each.error
+
+
+def _conclusion(feed: str, each: Difference) -> str:
+    """What a clear worth says. A task that one side never learnt says when it would have retrained, no more."""
+    if 0.0 in (each.with_feed, each.without_feed):
+        side = "without" if each.without_feed else "with"
+        return (
+            f"Only the last version {side} {feed} has learnt {each.task}; no run of the other side took such examples "
+            "yet, so this says nothing of the feed."
+        )
+    effect = "helps" if each.worth > 0 else "harms"
+    return f"{feed} {effect} on what the other feeds say: {each.task} {each.worth:+.3f}."
 
 
 def _rows(feed: FeedWorth, main_task: str) -> list[tuple[str, ...]]:

@@ -18,7 +18,7 @@ from schemas.scores import TaskScores
 from streams.settings import load_settings
 from sx9_ml_models.rebuild.holdout import GROUPS, group_of, standard_error, with_each_group_left_out
 from sx9_ml_models.worth import report
-from sx9_ml_models.worth.measure import Worth, differences, feeds_worth
+from sx9_ml_models.worth.measure import Difference, FeedWorth, Worth, differences, feeds_worth
 from tests.sx9_ml_models.rebuild.runs import dying
 from tests.sx9_ml_models.rebuild.test_rebuild import RULES, TICK
 from tests.trainers.runs.test_trigger_handler import QUICK
@@ -174,3 +174,23 @@ def test_what_belongs_together_is_left_out_together() -> None:
         assert left
         assert left.isdisjoint(found[i][1].group for i in part)
         assert len({group_of(found[i][1]) for i in set(whole) - set(part)}) == 1
+
+
+def test_a_task_that_one_side_has_not_learnt_is_no_worth_of_the_feed(tmp_path: Path) -> None:
+    difference = Difference(
+        scored_on="the other feeds",
+        task="severity",
+        metric="micro_f1",
+        examples=300,
+        with_feed=0.0,
+        without_feed=0.8,
+        worth=-0.8,
+        error=0.02,
+    )
+    of_feed = FeedWorth(feed="attack", examples=9, champion="v1002", versions=(), differences=(difference,))
+    worth = Worth(
+        model="distilbert-mitre", end=9, examples=9, holdout=300, champion="v1005", versions=(), feeds=(of_feed,)
+    )
+    said = " ".join(report.conclusions(worth, tmp_path))
+    assert "Only the last version without attack has learnt severity" in said
+    assert "harms" not in said
