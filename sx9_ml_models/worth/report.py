@@ -92,8 +92,8 @@ def _conclusion(feed: str, each: Difference) -> str:
     if 0.0 in (each.with_feed, each.without_feed):
         side = "without" if each.without_feed else "with"
         return (
-            f"Only the last version {side} {feed} has learnt {each.task}; no run of the other side took such examples "
-            "yet, so this says nothing of the feed."
+            f"Only the last version {side} {feed} has learnt {each.task}; no run of the other side took such "
+            "examples yet, so this says nothing of the feed."
         )
     effect = "helps" if each.worth > 0 else "harms"
     return f"{feed} {effect} on what the other feeds say: {each.task} {each.worth:+.3f}."
