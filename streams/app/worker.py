@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import os
 import signal
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 STOP_TIMEOUT_S = 10.0
-"""Longest time from SIGTERM to the end of the process, seconds, whether or not services answer."""
+"""Longest time from SIGTERM or a crash to the end of the process, seconds, whether or not services answer."""
 
 
 class _ReadCommittedThread(AIOKafkaConsumerThread):
@@ -54,7 +55,7 @@ class ReadCommittedTransport(Transport):
 
 
 class Stop:
-    """Whether this process was asked to stop. It ends at the latest `STOP_TIMEOUT_S` after that."""
+    """Whether this process was asked to stop. It ends within `STOP_TIMEOUT_S` after that, or after a crash."""
 
     def __init__(self) -> None:
         self._requested = threading.Event()
@@ -68,16 +69,31 @@ class Stop:
         """Ask the process to stop. Later calls change nothing."""
         if not self._requested.is_set():
             self._requested.set()
-            timer = threading.Timer(STOP_TIMEOUT_S, _end_process)
-            timer.daemon = True
-            timer.start()
+            _end_in_time(0, "SIGTERM")
+
+    def crashed(self) -> None:
+        """Say that the process crashed and is about to end, with a code that is not 0."""
+        if not self._requested.is_set():
+            _end_in_time(1, "its crash")
 
 
-def _end_process() -> None:
-    """End the process with code 0, whatever its threads wait for: as after any kill, the next start continues."""
-    log.warning("not stopped %.0f s after SIGTERM: ending; the next start continues", STOP_TIMEOUT_S)
-    logging.shutdown()
-    os._exit(0)
+def _end_in_time(code: int, since: str) -> None:
+    """End the process after `STOP_TIMEOUT_S`, whatever its threads wait for. The next start goes on.
+
+    Args:
+        code: The exit code.
+        since: What happened now, for the log.
+    """
+
+    def end() -> None:
+        log.warning("not stopped %.0f s after %s: ending; the next start continues", STOP_TIMEOUT_S, since)
+        faulthandler.dump_traceback()  # what the threads wait for
+        logging.shutdown()
+        os._exit(code)
+
+    timer = threading.Timer(STOP_TIMEOUT_S, end)
+    timer.daemon = True
+    timer.start()
 
 
 @contextlib.contextmanager
@@ -120,6 +136,11 @@ class _Worker(faust.Worker):
         self._is_started = True
         if self._stop_request.is_requested:
             super()._on_sigterm()
+
+    def on_worker_shutdown(self) -> None:
+        super().on_worker_shutdown()
+        if self.crashed:
+            self._stop_request.crashed()
 
 
 def run_worker(app: faust.App, stop: Stop) -> None:

@@ -66,6 +66,17 @@ class Role:
 
         return until(still, f"{self.name}: {what}")
 
+    def ended(self, why: str) -> None:
+        """Wait until the process has ended by itself."""
+
+        def code() -> bool:
+            return self.process.poll() is not None
+
+        try:
+            until(code, f"{self.name} ends, {why}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{self.log[-3000:]}") from None
+
     def metrics(self, model: str = "") -> dict[str, float]:
         """Samples of /metrics, summed over their labels; with `model`, those of other models left out."""
         address = self.until(lambda: re.search(r"metrics on (http\S+)", self.log), "the metrics port")

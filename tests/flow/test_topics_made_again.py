@@ -34,7 +34,7 @@ def test_the_events_of_a_topic_that_was_made_again_are_journalled_and_drawn(worl
             make_again(admin, world, TECHNIQUES)
         world.publish(msgspec.structs.replace(technique(n), text="another text") for n in range(60))
         for one in (journal_role, graph_role):
-            until(lambda one=one: one.process.poll() is not None, f"{one.name} ends, since its topic is another")
+            one.ended("since its topic is another")
             assert "was deleted, and may have been made again" in one.log
     with world.role("journal") as journal_role, world.role("graph") as graph_role:
         for one in (journal_role, graph_role):
@@ -59,7 +59,7 @@ def test_a_trigger_that_waits_for_its_answer_survives_its_topic(world: World) ->
         [asked] = world.records(TRIGGERS)
         with contextlib.closing(admin_client(world.bootstrap)) as admin:
             make_again(admin, world, TRIGGERS)
-        until(lambda: fold_role.process.poll() is not None, "the fold ends, since its topic is another")
+        fold_role.ended("since its topic is another")
     with world.role("fold") as fold_role:
         fold_role.live()
         assert world.records(TRIGGERS) == [asked] == triggers_of(pure_fold(world.journal())[1])

@@ -1,4 +1,4 @@
-"""A role ends at SIGTERM, whenever it comes and whatever its threads wait for."""
+"""A role ends at SIGTERM, whenever it comes, and after a crash, whatever its threads wait for."""
 
 from __future__ import annotations
 
@@ -40,3 +40,17 @@ def test_a_worker_that_gets_sigterm_while_it_starts_stops(kafka_bootstrap: str, 
         command, cwd=ROOT, timeout=TIMEOUT_S, check=False, capture_output=True, text=True, env=env
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_worker_that_crashes_ends_although_one_of_its_threads_does_not(
+    kafka_bootstrap: str, tmp_path: Path
+) -> None:
+    create_topics(kafka_bootstrap)
+    command = [sys.executable, "-m", "tests.streams.app.crashed_worker", kafka_bootstrap, str(tmp_path)]
+    env = os.environ | environment_of(kafka_bootstrap)
+    done = subprocess.run(
+        command, cwd=ROOT, timeout=TIMEOUT_S, check=False, capture_output=True, text=True, env=env
+    )
+    assert done.returncode == 1, done.stderr
+    assert "crashed beside" in done.stderr
+    assert "Thread 0x" in done.stderr, "what the threads wait for"

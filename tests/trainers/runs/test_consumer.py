@@ -250,7 +250,9 @@ def test_of_two_trainers_one_trains_and_if_it_is_gone_the_other_answers_alone(
         shell.until_answered("v0001")
         assert processes[owner].poll() is None
         os.kill(processes[owner].pid, signal.SIGCONT)
-        shell.until(lambda: "it will be repeated" in machines[owner].log.read_text())
+        # Kafka may give it the partition back before it looks: then its run goes on, and its answer is dropped.
+        gave_up = ("it will be repeated", "was answered by another trainer")
+        shell.until(lambda: any(said in machines[owner].log.read_text() for said in gave_up))
         assert shell.said() == [("v0001", "trained"), ("v0001", "promoted")]
         assert [type(r) for r in shell.answers()] == [Promoted]
     made = verify(machines[other].registry.folder(MODEL, "v0001"))

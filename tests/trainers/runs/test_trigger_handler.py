@@ -410,6 +410,19 @@ def test_a_trainer_that_lost_its_partition_does_not_promote(world: World, asked:
     assert world.said() == []
 
 
+def test_what_another_trainer_answered_during_the_run_is_not_answered_again(
+    world: World, asked: tuple[Trigger, Trigger], tmp_path: Path
+) -> None:
+    """The partition is lost and won back, so the assignment is confirmed; but the other trainer was here."""
+    other = World(tmp_path / "other", world.base, examples(300))
+    other.journal, other.announcements = world.journal, world.announcements
+    world.answer(asked[0], confirm=lambda: other.answer(asked[0]))
+    assert world.said() == [("v0001", "trained"), ("v0001", "promoted")]
+    assert [type(r) for r in world.answers()] == [Promoted]
+    assert other.registry.champion(MODEL) == "v0001"
+    assert world.registry.champion(MODEL) is None
+
+
 def test_after_a_restart_the_gauges_show_the_scores_and_the_champion(
     world: World, asked: tuple[Trigger, Trigger]
 ) -> None:
