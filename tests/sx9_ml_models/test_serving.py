@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from schemas.topics import REPORTS, TECHNIQUES
 from serving.context import Serving
 from serving.keys import Keys
 from serving.settings import ServeSettings
+from streams.local.machine import free_port
 from streams.local.services import running, services
 from streams.settings import Settings, load_settings
 from sx9_ml_models.classify_topic import Output, TopicClassifier
@@ -277,6 +279,31 @@ def test_no_body_like_an_example_but_for_any_of_its_values_fails_the_server(
         answers()
     finally:
         serving.keys.revoke("fuzz")
+
+
+def test_the_command_serves_in_the_precision_and_on_the_port_that_it_is_given(
+    settings: Settings, tmp_path: Path
+) -> None:
+    port = free_port(set())
+    command = [sys.executable, "-m", "sx9_ml_models", "serve", "--port", str(port), "--precision", "int8"]
+    env = os.environ | {"SX9_OUTPUT_DIR": str(settings.output_dir), "SX9_STATE_DIR": str(tmp_path)}
+    with (
+        subprocess.Popen(command, env=env) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=WAIT_S) as client,
+    ):
+        try:
+            until(lambda: is_ready(client))
+            answer = client.post("/v1/classify", json={"texts": ["It stops services."]}).json()
+        finally:
+            process.terminate()
+    assert answer["precision"] == "int8"
+    assert process.returncode == 0
+
+
+def is_ready(client: httpx.Client) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return client.get("/readyz").status_code == 200
+    return False
 
 
 SCHEMATHESIS = Path(__file__).parents[2] / ".tools" / "schemathesis" / "bin" / "schemathesis"
