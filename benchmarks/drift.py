@@ -163,9 +163,13 @@ def _step(state: State, record: Example | Tick) -> State:
 
 
 def _split(example: Example) -> Labels:
-    """The labels after a release in which the tactic was split by technique."""
-    part = PARTS[key_hash(example.group or example.key) % 2]
-    return tuple(part if label == SPLIT else label for label in example.labels)
+    return after_split(example.group or example.key, example.labels)
+
+
+def after_split(technique: str, tactics: Sequence[str]) -> Labels:
+    """The tactics of a technique after a release in which `SPLIT` became `PARTS`, technique by technique."""
+    part = PARTS[key_hash(technique) % 2]
+    return tuple(sorted(part if tactic == SPLIT else tactic for tactic in tactics))
 
 
 if __name__ == "__main__":

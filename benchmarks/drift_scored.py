@@ -31,7 +31,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.drift import PARTS, RELEASES, SPLIT, events_of
+from benchmarks.drift import RELEASES, after_split, events_of
 from schemas.encoding import EncodedEvent
 from schemas.events import Event, Relationship, Technique
 from schemas.journal import Example, ExampleScore, Score, Source, held_out, key_hash
@@ -234,16 +234,11 @@ def _shuffled(latest: Sequence[Scored], seed: int) -> list[Scored]:
 def with_split_tactic(event: Event) -> Event:
     """The event after a release in which the tactic was split by technique."""
     if isinstance(event, Technique):
-        return msgspec.structs.replace(event, tactics=_parts(event.id, event.tactics))
+        return msgspec.structs.replace(event, tactics=after_split(event.id, event.tactics))
     if isinstance(event, Relationship):
-        target = msgspec.structs.replace(event.target, tactics=_parts(event.target.id, event.target.tactics))
+        target = msgspec.structs.replace(event.target, tactics=after_split(event.target.id, event.target.tactics))
         return msgspec.structs.replace(event, target=target)
     return event
-
-
-def _parts(technique: str, tactics: Sequence[str]) -> tuple[str, ...]:
-    part = PARTS[key_hash(technique) % 2]
-    return tuple(sorted(part if tactic == SPLIT else tactic for tactic in tactics))
 
 
 def _row_of_same(model: str, policy: Policy, held: Sequence[Scored]) -> tuple[str, ...]:
