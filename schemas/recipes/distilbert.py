@@ -55,3 +55,10 @@ class DistilbertConfig(RecipeConfig, frozen=True, kw_only=True):
     distillation: Annotated[
         Share, Meta(description="weight of the parent's predictions in the targets of rehearsed examples")
     ] = 0.0
+    parent_share: Annotated[
+        Share,
+        Meta(
+            description="weight of the parent in the mean of its encoder and head with the trained ones; more "
+            "keeps more of what the parent knows, and learns less that is new"
+        ),
+    ] = 0.0

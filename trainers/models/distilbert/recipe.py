@@ -4,7 +4,8 @@
     2 score     the parent on examples that it has not seen: the fresh ones and the holdout; its probabilities
                 become targets of examples without labels of a task
     3 mix       fresh and rehearsed examples, shuffled, in batches of similar length
-    4 fit       the text regression, to convergence; the encoder by AdamW, with a linear warm-up and decay
+    4 fit       the text regression, to convergence; the encoder by AdamW, with a linear warm-up and decay, and
+                then perhaps its mean with the parent
     5 evaluate  the candidate and the baselines on the same holdout, each half calibrated on the other
     6 save      the weights, with a calibration that is fitted on the whole holdout
 
@@ -69,7 +70,13 @@ from trainers.models.distilbert.objective import (
 )
 from trainers.models.distilbert.saving import fold_in_calibration, plot_precision_recall, save_version
 from trainers.models.distilbert.tokenization import load_tokenizer, split_into_chunks, tokenize, truncate
-from trainers.models.distilbert.training import PREDICTION_BATCH_SIZE, encoder_logits, train_encoder
+from trainers.models.distilbert.training import (
+    PREDICTION_BATCH_SIZE,
+    average_with,
+    copied_weights,
+    encoder_logits,
+    train_encoder,
+)
 from trainers.reporting.precision_recall import PICTURE
 
 __all__ = ["BASE_ARCHITECTURE", "NEEDS_GRAPH_CONTEXT", "PIPELINE", "evaluate", "introduction", "run"]
@@ -352,8 +359,18 @@ def _fit_encoder(
     evaluate: Callable[[], Mapping[str, TaskScores]],
     parent: Path | None,
 ) -> History:
-    """Train the layers and the head in place on `targets`, (chunks, labels), 0 to 1."""
-    return train_encoder(
+    """Train the layers and the head in place on `targets`, (chunks, labels), 0 to 1; then the mean with the parent.
+
+    The last evaluation is that of the weights that are saved.
+    """
+    before = copied_weights(layers) if parent and config.parent_share else {}
+    history = train_encoder(
         layers, texts.hidden_states, targets, labels, config, on_progress, checkpointer, evaluate,
         is_warm_start=parent is not None,
     )  # fmt: skip
+    if parent and before:
+        of_parent = saved_labels(parent)
+        known = [row for row, label in enumerate(labels) if label in of_parent]
+        average_with(layers, before, config.parent_share, known)
+        evaluate()
+    return history

@@ -74,6 +74,35 @@ def train_encoder(
     )  # fmt: skip
 
 
+def copied_weights(layers: TrainableLayers) -> dict[str, torch.Tensor]:
+    """A copy of the weights, by their names."""
+    return {name: weights.clone() for name, weights in layers.state_dict().items()}
+
+
+def average_with(
+    layers: TrainableLayers, parent: Mapping[str, torch.Tensor], share: float, known: Sequence[int]
+) -> None:
+    """Replace trained weights, in place, by their mean with those that training started from.
+
+    Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", https://arxiv.org/abs/2109.01903.
+    The mean of two models is often nearly as good as each of them on what that one knows best.
+
+    Args:
+        layers: Trained.
+        parent: `copied_weights` from before.
+        share: Weight of the parent in the mean, 0 to 1.
+        known: Labels that the parent knows, as rows of the classifier; those of others stay as they were trained.
+    """
+    rows = list(known)
+    with torch.no_grad():
+        for name, weights in layers.state_dict().items():
+            before = parent[name].to(weights.device)
+            if name.startswith("classifier."):
+                weights[rows] = weights[rows].lerp(before[rows], share)
+            else:
+                weights.lerp_(before, share)
+
+
 def _parameter_groups(layers: TrainableLayers, config: DistilbertConfig, scale: float) -> list[dict[str, object]]:
     """The layers and the head, each with its learning rate."""
     encoder = list(layers.layers.parameters())

@@ -101,6 +101,30 @@ def test_an_extended_head_keeps_the_rows_of_known_labels(
         assert torch.equal(after[name], before[name]), name
 
 
+def test_the_share_of_the_parent_divides_the_way_from_its_weights_to_the_trained_ones(
+    first: tuple[Path, Report], tiny: Base, tmp_path: Path
+) -> None:
+    weights, reports = {}, {}
+    for share in (0.0, 0.25, 1.0):
+        reports[share] = train(
+            tmp_path / f"share-{share}", tiny, examples(100, ALL_LABELS), labels=ALL_LABELS, parent=first[0],
+            config=tiny_config(parent_share=share),
+        )  # fmt: skip
+        weights[share] = load_file(tmp_path / f"share-{share}" / "model.safetensors")
+    parent = load_file(first[0] / "model.safetensors")
+    for name in (name for name in parent if name.startswith(("distilbert.transformer", "pre_classifier"))):
+        expected = 0.75 * weights[0.0][name] + 0.25 * parent[name]
+        assert torch.allclose(weights[0.25][name], expected, atol=1e-6), name
+        assert torch.equal(weights[1.0][name], parent[name]), name
+        assert not torch.equal(weights[0.0][name], parent[name]), name
+    new = len(LABELS)
+    calibrations = {share: report.details["calibration"]["tactics"] for share, report in reports.items()}
+    rows = {share: weights[share]["classifier.weight"] / calibrations[share]["scale"] for share in weights}
+    assert torch.allclose(rows[1.0][:new], parent["classifier.weight"], atol=1e-6)
+    assert torch.allclose(rows[0.25][new:], rows[0.0][new:], atol=1e-6), "the parent says nothing of new labels"
+    assert reports[0.25].candidate != reports[0.0].candidate, "what is scored is what is saved"
+
+
 def test_a_child_with_new_labels_keeps_the_text_regression_of_its_parent(
     first: tuple[Path, Report], tiny: Base, tmp_path: Path
 ) -> None:
