@@ -8,7 +8,9 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from kafka.errors import KafkaError
 
+from schemas.errors import RetryLater
 from schemas.models import MODELS
 from schemas.topics import TRIGGERS, WINDOWS
 from schemas.windows import Trigger, Window
@@ -66,7 +68,8 @@ def folded(world: World) -> bool:
 
 
 def all_in_sync(cluster: Cluster) -> bool:
-    """Whether every partition has three replicas in sync."""
-    with contextlib.closing(admin_client(cluster.bootstrap)) as admin:
+    """Whether every partition has three replicas in sync. A broker that is starting may not answer yet."""
+    with contextlib.suppress(KafkaError, RetryLater), contextlib.closing(admin_client(cluster.bootstrap)) as admin:
         described = admin.describe_topics()
-    return all(len(p["isr_nodes"]) == 3 for topic in described for p in topic["partitions"])
+        return all(len(p["isr_nodes"]) == 3 for topic in described for p in topic["partitions"])
+    return False
