@@ -16,10 +16,7 @@ from typing import Any
 from mode.services import Service
 
 from streams.app import worker
-from streams.app.wiring import faust_app
-from streams.app.worker import exit_at_sigterm, run_worker
-from streams.settings import load_settings
-from transport.logins import use_kafka_login
+from tests.streams.app.bare_worker import run
 
 if __name__ == "__main__":
     bootstrap, folder, stage = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
@@ -33,10 +30,4 @@ if __name__ == "__main__":
 
     Service.start = start_after_sigterm  # type: ignore[method-assign]
     worker.STOP_TIMEOUT_S = 3_600.0  # so that the test sees whether it stops by itself
-    settings = load_settings(state_dir=folder)
-    use_kafka_login(bootstrap, settings.kafka_login)
-    with exit_at_sigterm() as stop:
-        app = faust_app("journal", settings, bootstrap)
-        topic = app.topic("threat.techniques.v1", value_type=bytes, value_serializer="raw", internal=False)
-        app.agent(topic)(lambda stream: stream)
-        run_worker(app, stop)
+    run(bootstrap, folder)

@@ -27,30 +27,30 @@ with worker.exit_at_sigterm():
 """
 
 
+def ended(program: str, bootstrap: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What a program beside this file did, once it has ended."""
+    create_topics(bootstrap)
+    command = [sys.executable, "-m", f"tests.streams.app.{program}", bootstrap, *arguments]
+    env = os.environ | environment_of(bootstrap)
+    return subprocess.run(
+        command, cwd=ROOT, timeout=TIMEOUT_S, check=False, capture_output=True, text=True, env=env
+    )
+
+
 def test_a_process_ends_after_sigterm_although_one_of_its_threads_does_not() -> None:
     assert subprocess.run([sys.executable, "-c", STUCK], cwd=ROOT, timeout=TIMEOUT_S, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("stage", [0, 4])
 def test_a_worker_that_gets_sigterm_while_it_starts_stops(kafka_bootstrap: str, tmp_path: Path, stage: int) -> None:
-    create_topics(kafka_bootstrap)
-    command = [sys.executable, "-m", "tests.streams.app.stopped_worker", kafka_bootstrap, str(tmp_path), str(stage)]
-    env = os.environ | environment_of(kafka_bootstrap)
-    done = subprocess.run(
-        command, cwd=ROOT, timeout=TIMEOUT_S, check=False, capture_output=True, text=True, env=env
-    )
+    done = ended("stopped_worker", kafka_bootstrap, str(tmp_path), str(stage))
     assert done.returncode == 0, done.stderr
 
 
 def test_a_worker_that_crashes_ends_although_one_of_its_threads_does_not(
     kafka_bootstrap: str, tmp_path: Path
 ) -> None:
-    create_topics(kafka_bootstrap)
-    command = [sys.executable, "-m", "tests.streams.app.crashed_worker", kafka_bootstrap, str(tmp_path)]
-    env = os.environ | environment_of(kafka_bootstrap)
-    done = subprocess.run(
-        command, cwd=ROOT, timeout=TIMEOUT_S, check=False, capture_output=True, text=True, env=env
-    )
+    done = ended("crashed_worker", kafka_bootstrap, str(tmp_path))
     assert done.returncode == 1, done.stderr
     assert "crashed beside" in done.stderr
     assert "Thread 0x" in done.stderr, "what the threads wait for"
